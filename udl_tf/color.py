@@ -1,0 +1,17 @@
+"""Luma of ITU-R BT.601, as the field's PSNR and SSIM use it."""
+
+import numpy as np
+
+
+def rgb_to_y(image: np.ndarray) -> np.ndarray:
+    """Studio-range luma Y of an RGB image, not rounded.
+
+    Args:
+        image: (..., 3), values 0..255.
+
+    Returns:
+        (...) float64, 16..235.
+
+    Source: BT.601 as in MATLAB's rgb2ycbcr: Y = 16 + (65.481 R + 128.553 G + 24.966 B)/255.
+    """
+    return 16.0 + image.astype(np.float64) @ (np.array([65.481, 128.553, 24.966]) / 255.0)

@@ -1,0 +1,303 @@
+"""What a run is: strict pydantic models and `load_config`. Every default lives here and only here."""
+
+import json
+import types
+import typing
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from udl_tf.errors import UserError, nearest
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class ModelConfig(_Section):
+    """Which network: a name in BACKBONES, its scale and its constructor's other arguments."""
+
+    name: str = Field("edsr_s", description="a name in udl_tf.BACKBONES")
+    scale: Literal[2, 3, 4] = Field(4, description="upscaling factor")
+    options: dict[str, Any] = Field(
+        {}, description="further constructor arguments, such as num_blocks"
+    )
+
+
+class DataConfig(_Section):
+    """Where the pictures are and how patches are cut from them."""
+
+    root: str | None = Field(
+        None, description="folder that holds the datasets; null: the bundled images are used"
+    )
+    train: list[str] = Field(
+        ["DIV2K", "bundled"],
+        min_length=1,
+        description="training sets below root (or absolute); 'bundled' stands in without a root",
+    )
+    test: list[str] = Field(
+        [
+            "benchmark/Set5",
+            "benchmark/Set14",
+            "benchmark/BSD100",
+            "benchmark/Urban100",
+            "benchmark/Manga109",
+            "bundled",
+        ],
+        description="test sets below root (or absolute); 'bundled' stands in without a root",
+    )
+    hr_patch_size: int = Field(192, ge=8, description="side of an HR training patch, pixels")
+    batch_size: int = Field(64, ge=1, description="patches an update, over all replicas")
+    augment: bool = Field(True, description="random flips and transposes, each with p = 0.5")
+    small_images: Literal["error", "skip"] = Field(
+        "error", description="what to do with training images smaller than a patch"
+    )
+    validation_images: int = Field(
+        10, ge=1, description="training images held out (at most a fifth of the set)"
+    )
+    memory_gb: float = Field(8.0, gt=0, description="decoded images kept in memory, GB")
+    cache_dir: str | None = Field(
+        None, description="where LR images made on the fly are kept; null: the user's cache folder"
+    )
+
+
+class OptimizerConfig(_Section):
+    """How weights are updated. Each step of a run starts its own optimizer and schedule."""
+
+    name: Literal["adam", "adamw", "sgd"] = "adam"
+    learning_rate: float = Field(1e-4, gt=0, description="initial learning rate")
+    schedule: Literal["halving", "cosine", "constant"] = "halving"
+    halve_every: float = Field(
+        0.5, gt=0, le=1, description="share of a step's updates after which 'halving' halves"
+    )
+    beta_1: float = Field(0.9, ge=0, lt=1)
+    beta_2: float = Field(0.999, ge=0, lt=1)
+    epsilon: float = Field(1e-8, gt=0)
+    weight_decay: float = Field(0.0, ge=0, description="adamw's decoupled weight decay")
+    clip_norm: float | None = Field(
+        None, gt=0, description="largest global gradient norm (of each replica, before the sum)"
+    )
+    ema: float | None = Field(
+        None, gt=0, lt=1, description="momentum of the moving average of weights; null: none"
+    )
+
+
+class WeightingConfig(_Section):
+    """Where the pixel weights w of a UDL step come from."""
+
+    source: Literal["uncertainty", "error_map", "hr_gradient", "lr_gradient"] = "uncertainty"
+    floor: float = Field(1.0, ge=0, description="w's minimum: 0 = poster, 1 = released code")
+    normalize: bool = Field(False, description="divide w by its mean over each image")
+
+
+class StepConfig(_Section):
+    """One step of training. It starts from the weights of the step before it."""
+
+    loss: str = Field(description="a name in udl_tf.losses.LOSSES")
+    loss_options: dict[str, Any] = Field({}, description="the loss class' arguments")
+    updates: int = Field(ge=1, description="number of weight updates")
+    learning_rate: float | None = Field(
+        None, gt=0, description="this step's own initial learning rate; null: the optimizer's"
+    )
+    weighting: WeightingConfig | None = Field(
+        None, description="pixel weights, made by the frozen network of the step before"
+    )
+
+
+class TrainingConfig(_Section):
+    """Precision, seed and rhythm."""
+
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
+    seed: int = Field(0, ge=0, description="of weights, patches and the held-out images")
+    interval: int = Field(
+        1000, ge=1, description="updates between checkpoints, each with a validation"
+    )
+    log_every: int = Field(50, ge=1, description="updates between log lines")
+
+
+class DistributionConfig(_Section):
+    """Which devices train."""
+
+    strategy: Literal["auto", "none", "mirrored"] = Field(
+        "auto", description="auto: mirrored over all GPUs where there are several"
+    )
+    devices: list[str] | None = Field(
+        None, description='devices of "mirrored", such as ["GPU:0", "GPU:1"]; null: all GPUs'
+    )
+
+
+class EvaluationConfig(_Section):
+    """What a run leaves to look at."""
+
+    figures: int = Field(2, ge=0, description="figures a test set")
+
+
+class QuickConfig(_Section):
+    """What --quick changes so that a rehearsal ends in minutes: never the network."""
+
+    updates: int = Field(200, ge=1, description="updates a step")
+    batch_size: int = Field(4, ge=1)
+    lr_patch_size: int = Field(24, ge=8)
+    validation_images: int = Field(1, ge=1)
+
+
+class Config(_Section):
+    """A whole run, from data to result table."""
+
+    schema_url: str | None = Field(None, alias="$schema", description="for editors", exclude=True)
+    model: ModelConfig = ModelConfig()
+    data: DataConfig = DataConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    steps: list[StepConfig] = Field(
+        [
+            StepConfig(loss="esu", updates=30_000),
+            StepConfig(loss="udl", updates=100_000, weighting=WeightingConfig()),
+        ],
+        min_length=1,
+    )
+    training: TrainingConfig = TrainingConfig()
+    distribution: DistributionConfig = DistributionConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    quick: QuickConfig = QuickConfig()
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "Config":
+        if self.data.hr_patch_size % self.model.scale:
+            raise ValueError(
+                f"data.hr_patch_size {self.data.hr_patch_size} is no multiple of model.scale"
+                f" {self.model.scale}"
+            )
+        if self.steps[0].weighting is not None:
+            raise ValueError(
+                "steps.0.weighting needs a network to make weights, and no step comes before the"
+                " first: remove it, or put an 'esu' step first"
+            )
+        for index, step in enumerate(self.steps):
+            if (step.loss == "udl") != (step.weighting is not None):
+                raise ValueError(
+                    f"steps.{index}: loss 'udl' and 'weighting' go together; got loss"
+                    f" {step.loss!r} {'without' if step.weighting is None else 'with'} weighting"
+                )
+        return self
+
+    def rehearsal(self) -> "Config":
+        """The same run on the bundled images with few updates and small patches (--quick)."""
+        quick = self.quick
+        return self.model_copy(
+            update={
+                "data": self.data.model_copy(
+                    update={
+                        "root": None,
+                        "train": ["bundled"],
+                        "test": ["bundled"],
+                        "hr_patch_size": quick.lr_patch_size * self.model.scale,
+                        "batch_size": quick.batch_size,
+                        "validation_images": quick.validation_images,
+                    }
+                ),
+                "steps": [s.model_copy(update={"updates": quick.updates}) for s in self.steps],
+                "training": self.training.model_copy(
+                    update={"interval": quick.updates, "log_every": max(1, quick.updates // 10)}
+                ),
+            }
+        )
+
+
+def load_config(path: Path | str, overrides: list[str] | None = None) -> Config:
+    """Reads a JSON config and applies `key.subkey=value` overrides.
+
+    Args:
+        path: the JSON file.
+        overrides: such as "optimizer.learning_rate=2e-4" or "steps.0.updates=100"; values are read
+            as JSON, and as plain text where they are not JSON.
+
+    Raises:
+        UserError: naming the file, the key and the nearest known key.
+    """
+    path = Path(path)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, IsADirectoryError):
+        raise UserError(f"{path}: no such file; expected a JSON config: see configs/") from None
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise UserError(f"{path}: not valid JSON ({error}): mend the file") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: expected a JSON object {{...}}, got {type(content).__name__}")
+    for override in overrides or []:
+        _apply(content, override)
+    return parse_config(content, str(path))
+
+
+def parse_config(content: dict[str, Any], origin: str) -> Config:
+    """Validates a config given as a dict; `origin` is named in the one-line UserError."""
+    try:
+        return Config.model_validate(content)
+    except ValidationError as error:
+        lines = [_explain(e) for e in error.errors()]
+        raise UserError(f"{origin}: " + "; ".join(lines)) from None
+
+
+def _apply(content: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise UserError(f"--set {override}: expected key=value, such as data.batch_size=16")
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError:
+        value = text
+    *parents, last = key.split(".")
+    place: Any = content
+    for depth, name in enumerate(parents):
+        if isinstance(place, dict):
+            # A section that the file leaves out starts from its defaults.
+            place.setdefault(name, _default(parents[: depth + 1]))
+        place = _descend(place, name, override)
+    if isinstance(place, list):
+        _descend(place, last, override)
+        place[int(last)] = value
+    else:
+        place[last] = value
+
+
+def _descend(place: Any, name: str, override: str) -> Any:
+    if isinstance(place, dict):
+        return place[name]
+    if isinstance(place, list) and name.isdigit() and int(name) < len(place):
+        return place[int(name)]
+    raise UserError(f"--set {override}: there is no {name!r} to set a part of")
+
+
+def _default(keys: list[str]) -> Any:
+    place: Any = Config().model_dump()
+    for key in keys:
+        place = place.get(key, {}) if isinstance(place, dict) else {}
+    return place if place is not None else {}
+
+
+def _explain(error: Any) -> str:
+    location = error["loc"]
+    key = ".".join(str(part) for part in location)
+    if error["type"] == "extra_forbidden":
+        return f"unknown key {key}, {nearest(str(location[-1]), _known_keys(location[:-1]))}"
+    if error["type"] == "missing":
+        return f"{key} is missing: add it"
+    message = error["msg"].removeprefix("Value error, ")
+    if not key:
+        return message
+    return f"{key}: got {json.dumps(error['input'], default=str)}; {message[0].lower()}{message[1:]}"
+
+
+def _known_keys(location: tuple[int | str, ...]) -> list[str]:
+    section: Any = Config
+    for part in location:
+        if isinstance(part, str):
+            section = _section_type(section.model_fields[part].annotation)
+    return [field.alias or name for name, field in section.model_fields.items()]
+
+
+def _section_type(annotation: Any) -> Any:
+    if typing.get_origin(annotation) in (list, typing.Union, types.UnionType):
+        inner = [_section_type(a) for a in typing.get_args(annotation)]
+        return next(a for a in inner if a is not None)
+    return annotation if isinstance(annotation, type) and issubclass(annotation, _Section) else None

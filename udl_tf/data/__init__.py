@@ -1,0 +1,1 @@
+"""Where pictures come from and how training patches are cut from them."""

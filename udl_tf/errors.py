@@ -1,0 +1,18 @@
+"""The error a person can cause and mend."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """One line for a person: what was given, what is expected, how to mend it.
+
+    Commands print it without a traceback and end with exit code 2.
+    """
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Returns the hint "nearest known: X" for a misspelt `word`, or else the list of all known ones."""
+    known = sorted(known)
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"nearest known: {close[0]}" if close else f"known: {', '.join(known)}"

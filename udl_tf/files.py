@@ -1,0 +1,41 @@
+"""Files that appear under their final name only when they are complete."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+@contextmanager
+def complete_file(path: Path | str) -> Iterator[Path]:
+    """Yields a temporary path beside `path`; renamed into place on success, removed on error.
+
+    The temporary name keeps the suffix, because writers choose their format by it.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part{_suffixes(path)}")
+    try:
+        yield temporary
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _suffixes(path: Path) -> str:
+    return ".weights.h5" if path.name.endswith(".weights.h5") else path.suffix
+
+
+def write_text(path: Path | str, text: str) -> None:
+    """Writes `text` as UTF-8, complete or not at all."""
+    with complete_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path | str, content: Any) -> None:
+    """Writes `content` as indented JSON, complete or not at all."""
+    write_text(path, json.dumps(content, indent=1) + "\n")

@@ -1,0 +1,85 @@
+"""Reading and writing image files. Files are 8-bit RGB here; a bad one is a UserError of one line."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from udl_tf.errors import UserError
+from udl_tf.files import complete_file
+
+SUFFIXES = (".png", ".bmp", ".jpg", ".jpeg", ".tif", ".tiff", ".webp")
+
+
+def image_files(folder: Path | str) -> list[Path]:
+    """The image files directly in `folder`, by suffix, sorted by name.
+
+    Raises:
+        UserError: if the folder is missing or holds no image file.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        kind = "is a file" if folder.exists() else "does not exist"
+        raise UserError(f"{folder}: {kind}; expected a folder of images: check the path")
+    files = sorted(
+        p
+        for p in folder.iterdir()
+        if p.suffix.lower() in SUFFIXES and p.is_file() and not p.name.startswith(".")
+    )
+    if not files:
+        raise UserError(f"{folder}: holds no image; expected files ending in {' '.join(SUFFIXES)}")
+    return files
+
+
+def image_size(path: Path | str) -> tuple[int, int]:
+    """(height, width) from the file's header, without decoding the pixels.
+
+    Raises:
+        UserError: if the file is not an image.
+    """
+    try:
+        with Image.open(path) as image:
+            return image.height, image.width
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError) as error:
+        raise _unreadable(path, error) from error
+
+
+def read_rgb(path: Path | str) -> np.ndarray:
+    """Decodes an image as uint8 RGB, (h, w, 3); grey is repeated, transparency is dropped.
+
+    Raises:
+        UserError: if the file is missing, not an image, truncated, or deeper than 8 bits.
+    """
+    try:
+        with Image.open(path) as image:
+            if image.mode.startswith(("I", "F")):
+                raise UserError(
+                    f"{path}: {image.mode} pixels, deeper than 8 bits; expected 8-bit grey or RGB:"
+                    " convert it first"
+                )
+            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError) as error:
+        raise _unreadable(path, error) from error
+
+
+def write_image(path: Path | str, image: np.ndarray) -> None:
+    """Writes a uint8 image, (h, w) or (h, w, 3), in the format of the suffix; lossless if it can."""
+    path = Path(path)
+    options = {".webp": {"lossless": True}, ".jpg": {"quality": 95}, ".jpeg": {"quality": 95}}
+    with complete_file(path) as temporary:
+        Image.fromarray(image).save(temporary, **options.get(path.suffix.lower(), {}))
+
+
+def to_uint8(image: np.ndarray) -> np.ndarray:
+    """Clips a float image in 0..255 and rounds it to uint8: the border where pictures leave."""
+    return np.floor(np.clip(image, 0.0, 255.0) + 0.5).astype(np.uint8)
+
+
+def _unreadable(path: Path | str, error: BaseException) -> UserError:
+    if isinstance(error, FileNotFoundError):
+        return UserError(f"{path}: no such file: check the path")
+    if isinstance(error, UnidentifiedImageError):
+        return UserError(f"{path}: not an image (its content fits no known format): remove it")
+    if isinstance(error, Image.DecompressionBombError):
+        return UserError(f"{path}: declares too many pixels to be decoded safely: remove it")
+    return UserError(f"{path}: cannot be decoded ({error}): replace or remove it")

@@ -1,0 +1,118 @@
+"""The losses of the uncertainty-driven loss paper and those it compares with.
+
+    L1    |x - f|
+    MSE   (x - f)^2
+    EU    exp(-s) |x - f| + s
+    ESU   exp(-s) |x - f| + 2 s
+    UDL   w |x - f|
+    GRAM  sg(sigmoid(z)) (exp(-z) |e|^p + z),  e = (x - f) / unit
+
+x is `hr`, f `prediction["sr"]`, s = ln theta `prediction["log_scale"]`: float32 (n, h, w, c), grey
+levels 0..255. sg stops the gradient. Each loss is the mean over all of them, divided by the number
+of replicas as Keras losses are; `sample_weight` (n, h, w, c) multiplies it pixel by pixel.
+
+Source: Ning et al., Uncertainty-Driven Loss for Single Image Super-Resolution, NeurIPS 2021. GRAM:
+Lee and Chung, GRAM: Gradient Rescaling Attention Model for Data Uncertainty Estimation in Single
+Image Super Resolution, 2019.
+"""
+
+import keras
+from keras import ops
+
+
+class _SRLoss(keras.losses.Loss):
+    """What the losses share: float32 under every precision policy.
+
+    A loss with `needs_log_scale` makes the network learn theta = unit * exp(log_scale / power).
+    """
+
+    needs_log_scale = False
+    unit = 1.0
+    power = 1.0
+
+    def __init__(self, name: str | None = None):
+        super().__init__(name=name, reduction="sum_over_batch_size", dtype="float32")
+
+
+class L1Loss(_SRLoss):
+    """|x - f|: the mean absolute error in grey levels."""
+
+    def call(self, hr, prediction):
+        return ops.abs(hr - prediction["sr"])
+
+
+class MSELoss(_SRLoss):
+    """(x - f)^2: the mean squared error in squared grey levels."""
+
+    def call(self, hr, prediction):
+        return ops.square(hr - prediction["sr"])
+
+
+class EULoss(_SRLoss):
+    """exp(-s) |x - f| + s: the Laplace likelihood; s settles at ln E|x - f|."""
+
+    needs_log_scale = True
+
+    def call(self, hr, prediction):
+        s = prediction["log_scale"]
+        return ops.exp(-s) * ops.abs(hr - prediction["sr"]) + s
+
+
+class ESULoss(_SRLoss):
+    """exp(-s) |x - f| + 2 s: EU with Jeffreys' prior; s settles at ln(E|x - f| / 2)."""
+
+    needs_log_scale = True
+
+    def call(self, hr, prediction):
+        s = prediction["log_scale"]
+        return ops.exp(-s) * ops.abs(hr - prediction["sr"]) + 2.0 * s
+
+
+class UDLLoss(L1Loss):
+    """w |x - f|: L1 with the pixel weights of `udl_tf.weighting` as `sample_weight`.
+
+    Raises:
+        ValueError: when called without weights.
+    """
+
+    def __call__(self, y_true, y_pred, sample_weight=None):
+        if sample_weight is None:
+            raise ValueError("UDLLoss takes its weights w as sample_weight. Received: None")
+        return super().__call__(y_true, y_pred, sample_weight)
+
+
+class GRAMLoss(_SRLoss):
+    """sg(sigmoid(z)) (exp(-z) |e|^p + z) with e = (x - f) / unit and z clipped to -10..10.
+
+    z is `prediction["log_scale"]` of a network built with `log_scale_activation="linear"`.
+
+    Args:
+        unit: grey levels that count as 1; the loss is not invariant to it. 127.5 as released.
+        power: 2 as released (z is a log variance); 1 is the absolute-error mode.
+    """
+
+    needs_log_scale = True
+
+    def __init__(self, unit: float = 127.5, power: float = 2.0, name: str | None = None):
+        super().__init__(name=name)
+        self.unit = unit
+        self.power = power
+
+    def call(self, hr, prediction):
+        z = ops.clip(prediction["log_scale"], -10.0, 10.0)
+        e = ops.abs(hr - prediction["sr"]) / self.unit
+        attention = ops.stop_gradient(ops.sigmoid(z))
+        return attention * (ops.exp(-z) * ops.power(e, self.power) + z)
+
+    def get_config(self):
+        return {**super().get_config(), "unit": self.unit, "power": self.power}
+
+
+LOSSES = {
+    "l1": L1Loss,
+    "mse": MSELoss,
+    "eu": EULoss,
+    "esu": ESULoss,
+    "udl": UDLLoss,
+    "gram": GRAMLoss,
+}

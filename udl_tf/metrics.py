@@ -1,0 +1,72 @@
+"""PSNR and SSIM of the field's protocol: the one place where it is written down.
+
+SR and HR are compared on the unrounded BT.601 luma of uint8 RGB images after `shave` pixels
+(= the scale) are cut from every side; a data set's value is the mean of its images' values.
+"""
+
+import numpy as np
+
+from udl_tf.color import rgb_to_y
+
+
+def psnr_y(sr: np.ndarray, hr: np.ndarray, shave: int) -> float:
+    """Peak signal-to-noise ratio of the luma, in dB (infinite for equal images).
+
+    Args:
+        sr, hr: (h, w, 3) uint8 RGB.
+        shave: pixels cut from every side, by the protocol the scale.
+    """
+    a, b = _luma_pair(sr, hr, shave, smallest=1)
+    mse = np.mean((a - b) ** 2)
+    return float(10.0 * np.log10(255.0**2 / mse)) if mse > 0 else float("inf")
+
+
+def ssim_y(sr: np.ndarray, hr: np.ndarray, shave: int) -> float:
+    """Structural similarity of the luma, at most 1.
+
+    Args: as psnr_y; 11 x 11 pixels at least must be left.
+
+    Source: Wang et al. 2004: 11x11 Gaussian window of sigma 1.5, valid positions only, K1 = 0.01,
+    K2 = 0.03, L = 255, population covariance.
+    """
+    a, b = _luma_pair(sr, hr, shave, smallest=11)
+    mean_a, mean_b = _window(a), _window(b)
+    var_a = _window(a * a) - mean_a**2
+    var_b = _window(b * b) - mean_b**2
+    covariance = _window(a * b) - mean_a * mean_b
+    c1, c2 = (0.01 * 255.0) ** 2, (0.03 * 255.0) ** 2
+    numerator = (2.0 * mean_a * mean_b + c1) * (2.0 * covariance + c2)
+    denominator = (mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2)
+    return float(np.mean(numerator / denominator))
+
+
+def _luma_pair(
+    sr: np.ndarray, hr: np.ndarray, shave: int, smallest: int
+) -> tuple[np.ndarray, np.ndarray]:
+    for name, image in (("sr", sr), ("hr", hr)):
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3:
+            raise ValueError(
+                f"{name} must be uint8 of shape (h, w, 3). Received: {image.dtype} {image.shape}"
+            )
+    if sr.shape != hr.shape:
+        raise ValueError(f"sr and hr must have one shape. Received: {sr.shape} and {hr.shape}")
+    height, width = sr.shape[0] - 2 * shave, sr.shape[1] - 2 * shave
+    if shave < 0 or min(height, width) < smallest:
+        raise ValueError(
+            f"{smallest}x{smallest} pixels must be left after the shave."
+            f" Received: shape={sr.shape}, shave={shave}"
+        )
+    inside = np.s_[shave : shave + height, shave : shave + width]
+    return rgb_to_y(sr[inside]), rgb_to_y(hr[inside])
+
+
+def _window(image: np.ndarray) -> np.ndarray:
+    """Gaussian-weighted local mean at the positions where the 11x11 window fits."""
+    taps = np.exp(-(np.arange(-5, 6) ** 2) / (2 * 1.5**2))
+    taps /= taps.sum()
+    for axis in (0, 1):
+        length = image.shape[axis] - 10
+        image = sum(
+            tap * np.take(image, range(i, i + length), axis=axis) for i, tap in enumerate(taps)
+        )
+    return image

@@ -1,0 +1,129 @@
+"""Layers that the networks share."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from udl_tf.resize import cubic
+
+
+def conv(filters: int, inputs: int, name: str, kernel_size: int = 3, **options) -> keras.layers.Layer:
+    """A convolution with padding "same" and PyTorch's default initialisation.
+
+    Kernel and bias are uniform in +-1/sqrt(fan_in), as in the networks the authors released;
+    Keras' default (Glorot, zero bias) starts about 1.7 times larger at equal fans.
+
+    Args:
+        filters: output channels.
+        inputs: input channels, from which fan_in follows.
+        name: layer name, unique in its network: weights are exchanged by it.
+    """
+    bound = (inputs * kernel_size**2) ** -0.5
+    return keras.layers.Conv2D(
+        filters,
+        kernel_size,
+        padding="same",
+        kernel_initializer=keras.initializers.RandomUniform(-bound, bound),
+        bias_initializer=keras.initializers.RandomUniform(-bound, bound),
+        name=name,
+        **options,
+    )
+
+
+@keras.saving.register_keras_serializable("udl_tf")
+class DepthToSpace(keras.layers.Layer):
+    """(n, h, w, scale^2 c) -> (n, scale h, scale w, c); channels are ordered (row, column, c)."""
+
+    def __init__(self, scale: int, **kwargs):
+        super().__init__(**kwargs)
+        self.scale = scale
+
+    def call(self, x):
+        return ops.depth_to_space(x, self.scale)
+
+    def compute_output_shape(self, shape):
+        n, h, w, c = shape
+        return (n, h and h * self.scale, w and w * self.scale, c // self.scale**2)
+
+    def get_config(self):
+        return {**super().get_config(), "scale": self.scale}
+
+
+@keras.saving.register_keras_serializable("udl_tf")
+class CropLike(keras.layers.Layer):
+    """Crops the first image at the bottom and right to the height and width of the second."""
+
+    def call(self, x, like):
+        shape = ops.shape(like)
+        return x[:, : shape[1], : shape[2]]
+
+    def compute_output_shape(self, x_shape, like_shape):
+        return (x_shape[0], like_shape[1], like_shape[2], x_shape[3])
+
+
+class _Resample(keras.layers.Layer):
+    """A fixed bicubic resampling of 3-channel images, as one convolution in float32."""
+
+    def __init__(self, scale: int, antialias: bool = True, **kwargs):
+        super().__init__(dtype="float32", trainable=False, **kwargs)
+        self.scale = scale
+        self.antialias = antialias
+
+    def get_config(self):
+        config = super().get_config()
+        del config["dtype"], config["trainable"]
+        return {**config, "scale": self.scale, "antialias": self.antialias}
+
+
+@keras.saving.register_keras_serializable("udl_tf")
+class BicubicDown(_Resample):
+    """Shrinks an image by 1/scale; with `antialias` it is MATLAB's imresize before rounding.
+
+    Height and width must be multiples of scale, 2 * scale at least.
+    """
+
+    def call(self, x):
+        scale = self.scale
+        stretch = scale if self.antialias else 1
+        center = (scale - 1) / 2.0
+        reach = int(np.ceil(2 * stretch - center - 1e-9)) - 1  # samples beyond the block's border
+        offsets = np.arange(-reach, scale + reach)
+        taps = cubic((offsets - center) / stretch)
+        kernel = np.einsum("i,j,cd->ijcd", *[taps / taps.sum()] * 2, np.eye(3)).astype("float32")
+        return ops.conv(_pad_symmetric(x, reach), kernel, strides=scale, padding="valid")
+
+    def compute_output_shape(self, shape):
+        n, h, w, c = shape
+        return (n, h and h // self.scale, w and w // self.scale, c)
+
+
+@keras.saving.register_keras_serializable("udl_tf")
+class BicubicUp(_Resample):
+    """Enlarges an image scale times: MATLAB's imresize before rounding. 2 pixels a side at least."""
+
+    def call(self, x):
+        scale = self.scale
+        center = (np.arange(scale) + 0.5) / scale - 0.5
+        taps = cubic(center[:, None] - np.arange(-2, 3))
+        kernel = np.einsum("ai,bj,cd->ijcabd", taps, taps, np.eye(3)).astype("float32")
+        kernel = kernel.reshape(5, 5, 3, scale * scale * 3)
+        phases = ops.conv(_pad_symmetric(x, 2), kernel, padding="valid")
+        return ops.depth_to_space(phases, scale)
+
+    def compute_output_shape(self, shape):
+        n, h, w, c = shape
+        return (n, h and h * self.scale, w and w * self.scale, c)
+
+
+def _pad_symmetric(x, amount: int):
+    """Mirrors `amount` border pixels outwards, the edge repeated, with ops every exporter knows."""
+    if amount == 0:
+        return x
+    for axis in (1, 2):
+        index = [slice(None)] * 4
+        index[axis] = slice(None, amount)
+        before = ops.flip(x[tuple(index)], axis=axis)
+        index[axis] = slice(-amount, None)
+        after = ops.flip(x[tuple(index)], axis=axis)
+        x = ops.concatenate([before, x, after], axis=axis)
+    return x

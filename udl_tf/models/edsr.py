@@ -1,0 +1,105 @@
+"""EDSR and its small form EDSR-S (Lim et al., CVPRW 2017), with the uncertainty head."""
+
+import keras
+import numpy as np
+
+from udl_tf.models.blocks import DepthToSpace, conv
+from udl_tf.models.uncertainty import log_scale_head
+
+
+@keras.saving.register_keras_serializable("udl_tf")
+class EDSR(keras.Model):
+    """Residual blocks without normalisation at LR size, then sub-pixel upsampling.
+
+    Args:
+        scale: 2, 3 or 4.
+        num_blocks: residual blocks; 16 is EDSR-S, 32 EDSR.
+        num_filters: features; 64 is EDSR-S, 256 EDSR.
+        res_scale: factor of each residual branch.
+        uncertainty: whether the network also predicts s = ln theta.
+        log_scale_activation: of the s head, "elu" (released) or "linear" (for GRAM).
+        shift, divide: the input enters as (lr - shift) / divide and sr leaves as
+            x * divide + shift; a number or one a channel. 0 and 1 as released; 127.5 and 127.5
+            trains faster from nothing.
+
+    Call arguments:
+        lr: float (n, h, w, 3), RGB in 0..255, any height and width.
+
+    Returns:
+        {"sr": (n, scale h, scale w, 3), "log_scale": the same shape}, float32; only "sr" with
+        uncertainty=False.
+
+    Example:
+        >>> network = EDSR(scale=4)
+        >>> network(lr)["sr"]
+
+    Source: the UDL authors' released code; EDSR-PyTorch.
+    """
+
+    def __init__(
+        self,
+        scale: int,
+        num_blocks: int = 16,
+        num_filters: int = 64,
+        res_scale: float = 0.1,
+        uncertainty: bool = True,
+        log_scale_activation: str = "elu",
+        shift: float | list[float] = 0.0,
+        divide: float | list[float] = 1.0,
+        **kwargs,
+    ):
+        lr = keras.Input((None, None, 3), name="lr")
+        head = conv(num_filters, 3, "head")(_normalize(shift, divide)(lr))
+        features = head
+        for block in range(num_blocks):
+            features = _residual_block(features, num_filters, res_scale, f"block{block}")
+        features = conv(num_filters, num_filters, "body_end")(features)
+        features = keras.layers.Add(name="long_skip")([features, head])
+        x = _upsampler(features, scale, num_filters)
+        x = conv(3, num_filters, "tail", dtype="float32")(x)
+        outputs = {"sr": keras.layers.Rescaling(divide, shift, name="sr", dtype="float32")(x)}
+        if uncertainty:
+            # The order of layers is that of the released checkpoints: the s head comes last.
+            upsampled = keras.layers.UpSampling2D(scale, name="nearest")(features)
+            outputs["log_scale"] = log_scale_head(upsampled, num_filters, log_scale_activation)
+        super().__init__(lr, outputs, **kwargs)
+        self.scale = scale
+        self.settings = {
+            "scale": scale,
+            "num_blocks": num_blocks,
+            "num_filters": num_filters,
+            "res_scale": res_scale,
+            "uncertainty": uncertainty,
+            "log_scale_activation": log_scale_activation,
+            "shift": shift,
+            "divide": divide,
+        }
+
+    def get_config(self):
+        return {"name": self.name, **self.settings}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
+
+
+def _normalize(shift, divide) -> keras.layers.Layer:
+    factor = 1.0 / np.asarray(divide, "float64")
+    offset = -np.asarray(shift) * factor
+    return keras.layers.Rescaling(
+        factor.tolist(), offset.tolist(), name="normalize", dtype="float32"
+    )
+
+
+def _residual_block(x, filters: int, res_scale: float, name: str):
+    residual = conv(filters, filters, f"{name}_conv0", activation="relu")(x)
+    residual = conv(filters, filters, f"{name}_conv1")(residual)
+    residual = keras.layers.Rescaling(res_scale, name=f"{name}_scale")(residual)
+    return keras.layers.Add(name=f"{name}_add")([x, residual])
+
+
+def _upsampler(x, scale: int, filters: int):
+    for index, factor in enumerate({2: [2], 3: [3], 4: [2, 2]}[scale]):
+        x = conv(filters * factor**2, filters, f"upsample{index}")(x)
+        x = DepthToSpace(factor, name=f"shuffle{index}")(x)
+    return x

@@ -1,0 +1,55 @@
+"""The head that predicts s = ln theta, and the two parts of a network that has one."""
+
+import keras
+
+from udl_tf.models.blocks import conv
+
+LOG_SCALE = "log_scale"
+
+
+def log_scale_head(features, filters: int, activation: str = "elu"):
+    """Three convolutions from HR-size features to s, one value a pixel and channel.
+
+    Args:
+        features: (n, h, w, filters) at HR size.
+        filters: channels of the features and of the head.
+        activation: of the last convolution; "elu" as released, so s > -1; "linear" for GRAM.
+
+    Returns:
+        s, float32 (n, h, w, 3).
+
+    Source: the authors' released EDSR (var_conv).
+    """
+    for index in range(2):
+        name = f"log_scale_conv{index}"
+        features = conv(filters, filters, name, activation="elu")(features)
+    head = conv(3, filters, "log_scale_conv2", activation=activation, dtype="float32")
+    return keras.layers.Identity(name=LOG_SCALE, dtype="float32")(head(features))
+
+
+def mean_part(network: keras.Model) -> keras.Model:
+    """The sub-model lr -> {"sr"}: it shares the weights and computes nothing of the uncertainty."""
+    return keras.Model(network.inputs, {"sr": network.output["sr"]}, name=f"{network.name}_mean")
+
+
+def uncertainty_part(network: keras.Model) -> keras.Model:
+    """The sub-model lr -> {"log_scale"}: it shares the weights and computes no mean tail.
+
+    Raises:
+        ValueError: if the network was built with uncertainty=False.
+    """
+    if LOG_SCALE not in network.output:
+        raise ValueError(f"{network.name} was built with uncertainty=False: it has no log_scale")
+    output = {LOG_SCALE: network.output[LOG_SCALE]}
+    return keras.Model(network.inputs, output, name=f"{network.name}_uncertainty")
+
+
+def copy_weights(source: keras.Model, target: keras.Model) -> None:
+    """Copies into each layer of `target` the weights of the layer of that name in `source`.
+
+    A layer that source lacks (the s head, when source has none) keeps its own weights.
+    """
+    names = {layer.name for layer in source.layers}
+    for layer in target.layers:
+        if layer.name in names:
+            layer.set_weights(source.get_layer(layer.name).get_weights())

@@ -1,0 +1,1 @@
+"""How a network is trained: the train step, what happens along the way, exact resume."""

@@ -1,0 +1,118 @@
+"""A run folder: everything a run leaves, and what it needs to go on.
+
+    config.json                 the resolved config; a folder belongs to one config
+    versions.json               Python and packages
+    log.txt  tensorboard/       what happened
+    weights/step1-esu.weights.h5 ...   the network at the end of each step
+    model.json                  the bundle (udl_tf.bundle)
+    checkpoint.npz              the state of the running step
+    metrics.json  results.md  figures/    the result
+"""
+
+import json
+import logging
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from udl_tf.config import Config, parse_config
+from udl_tf.errors import UserError
+from udl_tf.files import write_json
+
+
+class RunFolder:
+    """The paths of a run folder. Opening makes it, or checks that it belongs to the config.
+
+    Args:
+        path: the folder.
+        config: the resolved config.
+
+    Raises:
+        UserError: if the folder holds something else or a run of another config.
+    """
+
+    def __init__(self, path: Path | str, config: Config):
+        self.path = Path(path)
+        self.config = config
+        self._claim()
+        for name in ("weights", "figures"):
+            (self.path / name).mkdir(exist_ok=True)
+        self.tensorboard = self.path / "tensorboard"
+        self.figures = self.path / "figures"
+        self.metrics = self.path / "metrics.json"
+
+    def weights(self, step: int) -> Path:
+        """Where the network of a step is kept once the step has ended."""
+        return self.path / self.weights_name(step)
+
+    def weights_name(self, step: int) -> str:
+        """The same, relative to the folder."""
+        return f"weights/step{step + 1}-{self.config.steps[step].loss}.weights.h5"
+
+    def finished(self, step: int) -> bool:
+        """Whether a step has ended."""
+        return self.weights(step).exists()
+
+    def read_notes(self) -> dict[str, Any]:
+        """What earlier sittings of this run noted in metrics.json; empty for a new run."""
+        return json.loads(self.metrics.read_text()) if self.metrics.exists() else {}
+
+    def _claim(self) -> None:
+        file = self.path / "config.json"
+        mine = self.config.model_dump()
+        if not file.exists():
+            if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+                raise UserError(
+                    f"{self.path}: is not empty and holds no run; expected a new folder or a run"
+                    " folder: choose another --run-dir"
+                )
+            self.path.mkdir(parents=True, exist_ok=True)
+            write_json(self.path / "versions.json", _versions())
+            write_json(file, mine)
+            return
+        try:
+            content = json.loads(file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise UserError(f"{file}: not valid JSON ({error})") from None
+        theirs = parse_config(content, str(file)).model_dump()
+        if theirs != mine:
+            key, old, new = next(_differences(theirs, mine))
+            raise UserError(
+                f"{self.path}: holds a run of another config ({key} is {old} there and {new} now):"
+                " choose another --run-dir, or go on with the config it has"
+            )
+
+
+def start_log(file: Path) -> None:
+    """Sends the package's log to the console and to a file."""
+    logger = logging.getLogger("udl_tf")
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    logger.handlers.clear()
+    console = logging.StreamHandler()
+    console.setFormatter(logging.Formatter("%(message)s"))
+    logger.addHandler(console)
+    written = logging.FileHandler(file, encoding="utf-8")
+    written.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+    logger.addHandler(written)
+
+
+def _differences(old: Any, new: Any, key: str = ""):
+    if isinstance(old, dict) and isinstance(new, dict):
+        for name in [*old, *(n for n in new if n not in old)]:
+            yield from _differences(old.get(name), new.get(name), f"{key}.{name}".lstrip("."))
+    elif old != new:
+        yield key, json.dumps(old), json.dumps(new)
+
+
+def _versions() -> dict[str, str]:
+    packages = ("udl_tf", "tensorflow", "keras", "numpy", "pillow")
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "backend": keras.backend.backend(),
+        **{name: version(name) for name in packages},
+    }

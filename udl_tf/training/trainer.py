@@ -1,0 +1,94 @@
+"""The train step: the network learns, the frozen network of the step before weights the pixels."""
+
+from collections.abc import Callable
+
+import keras
+
+from udl_tf import weighting
+from udl_tf.config import OptimizerConfig, WeightingConfig
+from udl_tf.models import mean_part, uncertainty_part
+
+
+class Trainer(keras.Model):
+    """Trains a network on batches (lr, hr) with `fit`, on every Keras backend.
+
+    Args:
+        network: lr -> {"sr", "log_scale"}.
+        loss: one of udl_tf.losses; it gets the whole prediction, and w as sample_weight.
+        pixel_weight: function (lr, hr) -> w for the UDL step, or None. It is a function and no
+            attribute that Keras tracks, so that the frozen network inside is neither trained nor,
+            under JAX, taken away while `fit` runs.
+    """
+
+    def __init__(
+        self,
+        network: keras.Model,
+        loss: keras.losses.Loss,
+        pixel_weight: Callable | None = None,
+    ):
+        super().__init__(name="trainer")
+        self.network = network
+        self.sr_loss = loss
+        self.pixel_weight = pixel_weight
+        self.built = True
+
+    def call(self, lr, training=False):
+        return self.network(lr, training=training)
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        return self.sr_loss(y, y_pred, sample_weight)
+
+    def train_step(self, *args):
+        *state, (lr, hr) = args  # TensorFlow passes the data, JAX the state before it
+        w = self.pixel_weight(lr, hr) if self.pixel_weight else None
+        return super().train_step(*state, (lr, hr, w))
+
+
+def make_pixel_weight(config: WeightingConfig, frozen: keras.Model, scale: int) -> Callable:
+    """The function (lr, hr) -> w of a UDL step.
+
+    Args:
+        config: the source of the weights, floor and normalisation.
+        frozen: the network of the step before; only the part that the source needs is run.
+        scale: HR over LR size.
+    """
+    options = {"floor": config.floor, "normalize": config.normalize}
+    if config.source == "uncertainty":
+        part = uncertainty_part(frozen)
+        part.trainable = False
+        return lambda lr, hr: weighting.uncertainty_weight(
+            part(lr, training=False)["log_scale"], **options
+        )
+    if config.source == "error_map":
+        part = mean_part(frozen)
+        part.trainable = False
+        return lambda lr, hr: weighting.error_map_weight(
+            hr, part(lr, training=False)["sr"], **options
+        )
+    if config.source == "hr_gradient":
+        return lambda lr, hr: weighting.hr_gradient_weight(hr, **options)
+    return lambda lr, hr: weighting.lr_gradient_weight(lr, scale=scale, **options)
+
+
+def make_optimizer(
+    config: OptimizerConfig, updates: int, learning_rate: float | None = None
+) -> keras.optimizers.Optimizer:
+    """The optimizer of one step of `updates`; `learning_rate` replaces the config's initial one."""
+    initial = config.learning_rate if learning_rate is None else learning_rate
+    schedules = keras.optimizers.schedules
+    rate = {
+        "constant": lambda: initial,
+        "cosine": lambda: schedules.CosineDecay(initial, updates),
+        "halving": lambda: schedules.ExponentialDecay(
+            initial, max(1, round(updates * config.halve_every)), 0.5, staircase=True
+        ),
+    }[config.schedule]()
+    options = {"learning_rate": rate, "global_clipnorm": config.clip_norm}
+    if config.ema is not None:
+        options |= {"use_ema": True, "ema_momentum": config.ema}
+    if config.name == "sgd":
+        return keras.optimizers.SGD(**options)
+    options |= {"beta_1": config.beta_1, "beta_2": config.beta_2, "epsilon": config.epsilon}
+    if config.name == "adamw":
+        return keras.optimizers.AdamW(weight_decay=config.weight_decay, **options)
+    return keras.optimizers.Adam(**options)

@@ -1,0 +1,80 @@
+"""Where the pixel weights w of the uncertainty-driven loss come from.
+
+Every function returns float32 weights of the HR patch's shape (n, h, w, c) whose minimum over each
+image and channel is `floor` (0 = the paper's equation, 1 = the authors' released code), and no
+gradient flows through them. The three alternatives to the uncertainty are brought to the scale
+of s first, by s* = ln(r / 2), the optimum of ESU at a mean absolute error r. The paper names them
+without formulas: theirs here are reconstructions.
+
+Source: Ning et al., NeurIPS 2021, equation of L_UDL and its ablation of the weights.
+"""
+
+import math
+
+import keras
+from keras import ops
+
+
+def uncertainty_weight(log_scale, *, floor: float, normalize: bool = False):
+    """w = s - min(s) + floor, the uncertainty-driven loss itself.
+
+    Args:
+        log_scale: s = ln theta of the frozen network, (n, h, w, c).
+        floor: smallest weight of each image and channel.
+        normalize: divide w by its mean over each image, so that no image of a batch counts more.
+    """
+    s = ops.cast(log_scale, "float32")
+    w = s - ops.min(s, axis=(1, 2), keepdims=True) + floor
+    if normalize:
+        mean = ops.mean(w, axis=(1, 2, 3), keepdims=True)
+        w = w / ops.maximum(mean, keras.config.epsilon())
+    return ops.stop_gradient(w)
+
+
+def error_map_weight(hr, sr, *, floor: float, normalize: bool = False):
+    """The weight from |x - f1(y)|, the absolute error of the frozen network.
+
+    Args:
+        hr, sr: (n, h, w, c), grey levels 0..255.
+        floor, normalize: as for uncertainty_weight.
+    """
+    error = ops.abs(ops.cast(hr, "float32") - ops.cast(sr, "float32"))
+    return uncertainty_weight(_as_log_scale(error), floor=floor, normalize=normalize)
+
+
+def hr_gradient_weight(hr, *, floor: float, normalize: bool = False):
+    """The weight from |grad x|, the gradient magnitude of the HR image (Sobel / 8).
+
+    Args:
+        hr: (n, h, w, c), grey levels 0..255.
+        floor, normalize: as for uncertainty_weight.
+    """
+    return uncertainty_weight(_as_log_scale(_gradient(hr)), floor=floor, normalize=normalize)
+
+
+def lr_gradient_weight(lr, *, scale: int, floor: float, normalize: bool = False):
+    """The weight from |grad y| of the LR image, brought to HR size by nearest neighbours.
+
+    Args:
+        lr: (n, h, w, c), grey levels 0..255.
+        scale: HR over LR size.
+        floor, normalize: as for uncertainty_weight.
+    """
+    gradient = ops.repeat(ops.repeat(_gradient(lr), scale, axis=1), scale, axis=2)
+    return uncertainty_weight(_as_log_scale(gradient), floor=floor, normalize=normalize)
+
+
+def _as_log_scale(magnitude):
+    # The clip keeps s above ELU's floor of -1: ln((2 / e) / 2) = -1.
+    return ops.log(ops.maximum(magnitude, 2.0 / math.e) / 2.0)
+
+
+def _gradient(image):
+    """Magnitude of the Sobel gradient per channel, in grey levels a pixel."""
+    x = ops.cast(image, "float32")
+    x = ops.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="symmetric")
+    rows = x[:, :-2] + 2.0 * x[:, 1:-1] + x[:, 2:]
+    columns = x[:, :, :-2] + 2.0 * x[:, :, 1:-1] + x[:, :, 2:]
+    dx = (rows[:, :, 2:] - rows[:, :, :-2]) / 8.0
+    dy = (columns[:, 2:] - columns[:, :-2]) / 8.0
+    return ops.sqrt(dx * dx + dy * dy)
