@@ -3,11 +3,7 @@
 Importing the package starts no TensorFlow work: the names below are loaded when first used.
 """
 
-import os
 from importlib import import_module
-
-# TensorFlow reads this once, when it is imported: without it, it greets with ten lines.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 __version__ = "0.1.0"
 

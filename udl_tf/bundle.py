@@ -82,7 +82,8 @@ def make_forward(network: keras.Model) -> Callable[[np.ndarray], dict[str, np.nd
         return network(batch, training=False)
 
     if keras.backend.backend() == "tensorflow":
-        call = tf.function(call, input_signature=[tf.TensorSpec((None, None, None, 3))])
+        images = tf.TensorSpec((None, None, None, 3), tf.float32)
+        call = tf.function(call, input_signature=[images]).get_concrete_function()
 
     def forward(image: np.ndarray) -> dict[str, np.ndarray]:
         outputs = call(keras.ops.convert_to_tensor(image[None], "float32"))
@@ -170,5 +171,7 @@ def _load_network(folder: Path, model: ModelConfig, weights: str, with_s: bool) 
         network.load_weights(path)
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise UserError(f"{path}: weights of {model.name} x{model.scale} expected: {reason}") from None
+        raise UserError(
+            f"{path}: weights of {model.name} x{model.scale} expected: {reason}"
+        ) from None
     return network

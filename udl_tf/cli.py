@@ -1,13 +1,34 @@
-"""What the commands share: how they end."""
+"""What the commands share: how they begin and how they end."""
 
+import os
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
-from udl_tf.errors import UserError
+from udl_tf.errors import Interrupted, UserError
 
 
-class Interrupted(Exception):
-    """A person stopped the command; the message says how to go on."""
+@contextmanager
+def quiet_import() -> Iterator[None]:
+    """Holds back what TensorFlow's native code prints while it is imported, unless that fails.
+
+    TF_CPP_MIN_LOG_LEVEL does not reach messages from before its log is set up (tensorflow#100442).
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            held.seek(0)
+            os.write(stderr, held.read())
+            raise
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
 
 
 def run(main: Callable[[list[str] | None], None]) -> None:

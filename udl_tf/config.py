@@ -1,4 +1,4 @@
-"""What a run is: strict pydantic models and `load_config`. Every default lives here and only here."""
+"""What a run is: strict pydantic models and `load_config`. Every default lives here alone."""
 
 import json
 import types
@@ -246,33 +246,26 @@ def _apply(content: dict[str, Any], override: str) -> None:
         value = json.loads(text)
     except json.JSONDecodeError:
         value = text
-    *parents, last = key.split(".")
-    place: Any = content
-    for depth, name in enumerate(parents):
-        if isinstance(place, dict):
-            # A section that the file leaves out starts from its defaults.
-            place.setdefault(name, _default(parents[: depth + 1]))
-        place = _descend(place, name, override)
-    if isinstance(place, list):
-        _descend(place, last, override)
-        place[int(last)] = value
-    else:
-        place[last] = value
+    try:
+        _put(content, key.split("."), value, Config().model_dump())
+    except LookupError as error:
+        raise UserError(f"--set {override}: there is no {error} to set") from None
 
 
-def _descend(place: Any, name: str, override: str) -> Any:
+def _put(place: Any, keys: list[str], value: Any, default: Any) -> None:
+    """Sets place[keys[0]][keys[1]]...; what the file leaves out starts from its default."""
+    key: Any = keys[0]
+    if isinstance(place, list) and key.isdigit() and int(key) < len(place):
+        key = int(key)
+    elif not isinstance(place, dict):
+        raise LookupError(".".join(keys))
+    if len(keys) == 1:
+        place[key] = value
+        return
+    default = default.get(key, {}) if isinstance(default, dict) else {}
     if isinstance(place, dict):
-        return place[name]
-    if isinstance(place, list) and name.isdigit() and int(name) < len(place):
-        return place[int(name)]
-    raise UserError(f"--set {override}: there is no {name!r} to set a part of")
-
-
-def _default(keys: list[str]) -> Any:
-    place: Any = Config().model_dump()
-    for key in keys:
-        place = place.get(key, {}) if isinstance(place, dict) else {}
-    return place if place is not None else {}
+        place.setdefault(key, default)
+    _put(place[key], keys[1:], value, default)
 
 
 def _explain(error: Any) -> str:
@@ -285,7 +278,9 @@ def _explain(error: Any) -> str:
     message = error["msg"].removeprefix("Value error, ")
     if not key:
         return message
-    return f"{key}: got {json.dumps(error['input'], default=str)}; {message[0].lower()}{message[1:]}"
+    return (
+        f"{key}: got {json.dumps(error['input'], default=str)}; {message[0].lower()}{message[1:]}"
+    )
 
 
 def _known_keys(location: tuple[int | str, ...]) -> list[str]:

@@ -49,6 +49,13 @@ def make_strategy(config: DistributionConfig) -> tf.distribute.Strategy | None:
     return tf.distribute.MirroredStrategy(devices)
 
 
+def device_names(strategy: tf.distribute.Strategy | None) -> str:
+    """The devices that will train, for a log line."""
+    if strategy is not None:
+        return " + ".join(d.rpartition("/device:")[2] for d in strategy.extended.worker_devices)
+    return f"{keras.distribution.list_devices()[0].upper()} ({keras.backend.backend()})"
+
+
 @contextmanager
 def precision(policy: str) -> Iterator[None]:
     """Layers built inside compute under this Keras policy, such as "mixed_bfloat16"."""

@@ -1,4 +1,4 @@
-"""The error a person can cause and mend."""
+"""The errors that commands end with in one line."""
 
 import difflib
 from collections.abc import Iterable
@@ -11,8 +11,12 @@ class UserError(Exception):
     """
 
 
+class Interrupted(Exception):
+    """A person stopped the command; the message says how to go on. The exit code is 130."""
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
-    """Returns the hint "nearest known: X" for a misspelt `word`, or else the list of all known ones."""
+    """The hint "nearest known: X" for a misspelt `word`, or else the list of all known ones."""
     known = sorted(known)
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     return f"nearest known: {close[0]}" if close else f"known: {', '.join(known)}"

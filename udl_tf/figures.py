@@ -33,8 +33,8 @@ def comparison_figure(
 ) -> None:
     """Writes the figure of one test image.
 
-    Above: the whole pictures, each with a zoomed crop below it. Last row: absolute error and theta
-    on one colour scale, each with its colour bar.
+    Above: the whole pictures, each with a zoomed crop below it. Last row: absolute error and theta,
+    each with its own colour bar.
 
     Args:
         path: PNG file to write.
@@ -50,7 +50,9 @@ def comparison_figure(
     box = _busiest_box(next(reversed(pictures.values())))
     cell = 4.2
     row = cell * height / width
-    figure = Figure(figsize=(cell * len(pictures), 2 * row + cell * 0.75 + 1.0), layout="constrained")
+    figure = Figure(
+        figsize=(cell * len(pictures), 2 * row + cell * 0.75 + 1.0), layout="constrained"
+    )
     figure.suptitle(title)
     upper, lower = figure.subfigures(2, 1, height_ratios=[row + cell * 0.75, row])
     axes = upper.subplots(2, len(pictures), height_ratios=[row, cell * 0.75])
@@ -64,10 +66,11 @@ def comparison_figure(
         crop.imshow(picture[top : top + side, left : left + side], interpolation="nearest")
         for axis in (whole, crop):
             axis.set_axis_off()
-    brightest = max(_top(_gray(m)) for m in maps.values())
     map_axes = lower.subplots(1, len(maps), squeeze=False)[0]
     for axis, (label, values) in zip(map_axes, maps.items(), strict=True):
-        image = axis.imshow(_gray(values), cmap=_COLORS, vmin=0, vmax=brightest, interpolation="none")
+        image = axis.imshow(
+            _gray(values), cmap=_COLORS, vmin=0, vmax=_top(_gray(values)), interpolation="none"
+        )
         axis.set_title(label)
         axis.set_axis_off()
         lower.colorbar(image, ax=axis, shrink=0.9)

@@ -1,4 +1,4 @@
-"""Reading and writing image files. Files are 8-bit RGB here; a bad one is a UserError of one line."""
+"""Reading and writing image files, as 8-bit RGB. A bad file is a UserError of one line."""
 
 from pathlib import Path
 
@@ -63,7 +63,7 @@ def read_rgb(path: Path | str) -> np.ndarray:
 
 
 def write_image(path: Path | str, image: np.ndarray) -> None:
-    """Writes a uint8 image, (h, w) or (h, w, 3), in the format of the suffix; lossless if it can."""
+    """Writes a uint8 image, (h, w) or (h, w, 3), in the suffix' format; lossless if it can."""
     path = Path(path)
     options = {".webp": {"lossless": True}, ".jpg": {"quality": 95}, ".jpeg": {"quality": 95}}
     with complete_file(path) as temporary:

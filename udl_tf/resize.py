@@ -1,4 +1,4 @@
-"""MATLAB's bicubic `imresize`, to the last grey level: the degradation that the field's LR images have."""
+"""MATLAB's bicubic `imresize` to the last grey level: how the field's LR images are made."""
 
 import math
 

@@ -102,8 +102,10 @@ def _pairs(hr_files: Sequence[Path], lr_folder: Path, scale: int) -> tuple[Pictu
     return tuple(pictures)
 
 
-def read_pair(picture: Picture, scale: int, cache: Path | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Decodes a picture as (lr, hr), uint8 RGB, the HR image cropped to a multiple of the scale.
+def read_pair(
+    picture: Picture, scale: int, cache: Path | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Decodes a picture as (lr, hr), uint8 RGB, HR cropped to a multiple of the scale.
 
     Args:
         picture: what to read.
@@ -111,13 +113,13 @@ def read_pair(picture: Picture, scale: int, cache: Path | None = None) -> tuple[
         cache: folder that keeps LR images made on the fly; None: keep none.
 
     Raises:
-        UserError: for an unreadable file, a pair whose sizes don't fit, or an image with no LR pixel.
+        UserError: for an unreadable file, a pair whose sizes don't fit, or a tiny image.
     """
     hr = mod_crop(read_rgb(picture.hr), scale)
     if min(hr.shape[:2]) < 2 * scale:
         height, width = image_size(picture.hr)
         raise UserError(
-            f"{picture.hr}: {width}x{height} pixels; x{scale} needs {2 * scale}x{2 * scale} at least:"
+            f"{picture.hr}: {width}x{height} pixels; x{scale} needs {2 * scale} a side at least:"
             " remove it"
         )
     if picture.lr is None:
@@ -154,7 +156,7 @@ def _made_lr(path: Path, hr: np.ndarray, scale: int, cache: Path | None) -> np.n
 
 
 class ImageStore:
-    """Decoded (lr, hr) pairs by index; kept in memory up to a limit, the longest unused leave first.
+    """Decoded (lr, hr) pairs by index, kept up to a limit; the longest unused leave first.
 
     So a set that fits in memory is decoded once a run. Safe for several threads.
 
@@ -233,7 +235,7 @@ def split_validation(
 
 
 def large_enough(pictures: Sequence[Picture], config: DataConfig) -> list[Picture]:
-    """The pictures that hold a training patch; the others are an error or are skipped, by the config.
+    """The pictures that hold a training patch; others are an error or skipped, by the config.
 
     Raises:
         UserError: naming the first image that is too small, or if all of them are.

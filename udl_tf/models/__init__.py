@@ -1,5 +1,6 @@
 """The networks. A new one is a file beside this one and a line in BACKBONES."""
 
+import inspect
 from functools import partial
 
 import keras
@@ -34,6 +35,9 @@ def build_model(name: str, scale: int, **options) -> keras.Model:
         raise UserError(f"model.name {name!r} is unknown, {nearest(name, BACKBONES)}")
     if scale not in (2, 3, 4):
         raise UserError(f"model.scale {scale} is unknown, known: 2, 3, 4")
+    known = inspect.signature(BACKBONES[name]).parameters.keys() - {"scale", "kwargs"}
+    for option in options.keys() - known:
+        raise UserError(f"model.options.{option} is no option of {name}, {nearest(option, known)}")
     try:
         return BACKBONES[name](scale=scale, name=name, **options)
     except (TypeError, ValueError) as error:

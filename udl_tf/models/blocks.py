@@ -7,7 +7,9 @@ from keras import ops
 from udl_tf.resize import cubic
 
 
-def conv(filters: int, inputs: int, name: str, kernel_size: int = 3, **options) -> keras.layers.Layer:
+def conv(
+    filters: int, inputs: int, name: str, kernel_size: int = 3, **options
+) -> keras.layers.Layer:
     """A convolution with padding "same" and PyTorch's default initialisation.
 
     Kernel and bias are uniform in +-1/sqrt(fan_in), as in the networks the authors released;
@@ -99,7 +101,10 @@ class BicubicDown(_Resample):
 
 @keras.saving.register_keras_serializable("udl_tf")
 class BicubicUp(_Resample):
-    """Enlarges an image scale times: MATLAB's imresize before rounding. 2 pixels a side at least."""
+    """Enlarges an image scale times: MATLAB's imresize before rounding.
+
+    The image must have 2 pixels a side at least.
+    """
 
     def call(self, x):
         scale = self.scale

@@ -1,4 +1,4 @@
-"""DPDNN: an unrolled optimiser whose prior is a U-Net (Dong et al., TPAMI 2019), with the s head."""
+"""DPDNN: an unrolled optimiser with a U-Net as prior (Dong et al., TPAMI 2019), and the s head."""
 
 import keras
 
@@ -11,8 +11,8 @@ class DPDNN(keras.Model):
     """Stages of gradient descent on data fidelity plus a learned prior, at HR size.
 
     x starts as Up(lr). Each stage denoises it, v = x + U(x), and takes the step
-    x <- x - delta (Up(Down(x) - lr) + eta (x - v)). One U-Net U serves all stages; delta and eta are
-    trainable scalars of each stage. Inside, images are in 0..1.
+    x <- x - delta (Up(Down(x) - lr) + eta (x - v)). One U-Net U serves all stages; delta and eta
+    are trainable scalars of each stage. Inside, images are in 0..1.
 
     Args:
         scale: 2, 3 or 4.

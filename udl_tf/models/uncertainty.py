@@ -29,7 +29,7 @@ def log_scale_head(features, filters: int, activation: str = "elu"):
 
 def mean_part(network: keras.Model) -> keras.Model:
     """The sub-model lr -> {"sr"}: it shares the weights and computes nothing of the uncertainty."""
-    return keras.Model(network.inputs, {"sr": network.output["sr"]}, name=f"{network.name}_mean")
+    return keras.Model(network.input, {"sr": network.output["sr"]}, name=f"{network.name}_mean")
 
 
 def uncertainty_part(network: keras.Model) -> keras.Model:
@@ -41,7 +41,7 @@ def uncertainty_part(network: keras.Model) -> keras.Model:
     if LOG_SCALE not in network.output:
         raise ValueError(f"{network.name} was built with uncertainty=False: it has no log_scale")
     output = {LOG_SCALE: network.output[LOG_SCALE]}
-    return keras.Model(network.inputs, output, name=f"{network.name}_uncertainty")
+    return keras.Model(network.input, output, name=f"{network.name}_uncertainty")
 
 
 def copy_weights(source: keras.Model, target: keras.Model) -> None:

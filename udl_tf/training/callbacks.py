@@ -4,8 +4,8 @@ import math
 import signal
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from logging import getLogger
 
 import keras
@@ -27,29 +27,31 @@ class Diverged(UserError):
     """The loss became NaN or infinite."""
 
 
-@dataclass
-class StepClock:
-    """Counts the updates of a step; every callback reads the number of the update just done."""
+class Clock(keras.callbacks.Callback):
+    """Counts the updates of a step. First in the list: the others read the update just done.
 
-    update: int
-    total: int
+    Args:
+        update: updates done before.
+        total: updates of the whole step.
+    """
 
-
-class Counter(keras.callbacks.Callback):
-    """Moves the clock on. First in the list of callbacks."""
-
-    def __init__(self, clock: StepClock):
+    def __init__(self, update: int, total: int):
         super().__init__()
-        self.clock = clock
+        self.update = update
+        self.total = total
 
     def on_train_batch_end(self, batch, logs=None):
-        self.clock.update += 1
+        self.update += 1
+
+    def due(self, interval: int) -> bool:
+        """Whether this update is an `interval`-th one or the last."""
+        return self.update % interval == 0 or self.update == self.total
 
 
 class StopOnDivergence(keras.callbacks.Callback):
     """Raises Diverged, naming the update, as soon as the loss is not finite."""
 
-    def __init__(self, clock: StepClock, name: str):
+    def __init__(self, clock: Clock, name: str):
         super().__init__()
         self.clock = clock
         self.name = name
@@ -71,26 +73,16 @@ class ProgressLog(keras.callbacks.Callback):
         name: such as "step 1/2 esu".
         batch_size: patches an update.
         every: updates between log lines.
-        learning_rate: function update -> learning rate.
-        board: function (tag, value) that writes a TensorBoard point.
+        writer: TensorBoard's tf.summary writer.
     """
 
-    def __init__(
-        self,
-        clock: StepClock,
-        name: str,
-        batch_size: int,
-        every: int,
-        learning_rate: Callable[[int], float],
-        board: Callable[[str, float], None],
-    ):
+    def __init__(self, clock: Clock, name: str, batch_size: int, every: int, writer):
         super().__init__()
         self.clock = clock
         self.name = name
         self.batch_size = batch_size
         self.every = every
-        self.learning_rate = learning_rate
-        self.board = board
+        self.writer = writer
 
     def on_train_begin(self, logs=None):
         self._since = (time.monotonic(), self.clock.update)
@@ -100,21 +92,25 @@ class ProgressLog(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         clock = self.clock
         now = time.monotonic()
-        due = clock.update % self.every == 0 or clock.update == clock.total
-        if due:
+        if clock.due(self.every):
             start, first = self._since
             self._rate = (clock.update - first) / max(now - start, 1e-9)
             self._since = (now, clock.update)
             loss = float(logs["loss"])
-            self._clear()
+            self._draw("")
             log.info("%s", self._line(loss))
-            self.board("train/loss", loss)
-            self.board("train/learning_rate", self.learning_rate(clock.update))
-            self.board("train/patches_per_second", self._rate * self.batch_size)
+            self._write_points(loss)
             self.model.reset_metrics()
-        elif sys.stderr.isatty() and now - self._drawn > 0.2:
+        elif now - self._drawn > 0.2:
             self._drawn = now
-            print(f"\r{self._line(float(logs['loss']))}\x1b[K", end="", file=sys.stderr, flush=True)
+            self._draw(self._line(float(logs["loss"])))
+
+    def _write_points(self, loss: float) -> None:
+        learning_rate = keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
+        with self.writer.as_default(step=self.clock.update):
+            tf.summary.scalar("train/loss", loss)
+            tf.summary.scalar("train/learning_rate", learning_rate)
+            tf.summary.scalar("train/patches_per_second", self._rate * self.batch_size)
 
     def _line(self, loss: float) -> str:
         clock = self.clock
@@ -129,39 +125,51 @@ class ProgressLog(keras.callbacks.Callback):
         return line
 
     @staticmethod
-    def _clear():
+    def _draw(line: str) -> None:
         if sys.stderr.isatty():
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+            print(f"\r{line}\x1b[K", end="", file=sys.stderr, flush=True)
 
 
-class EveryInterval(keras.callbacks.Callback):
-    """Calls `action` at every `interval`-th update and at the last, with the averaged weights.
+class Validate(keras.callbacks.Callback):
+    """Judges the network at every `interval`-th update and at the last.
 
     Args:
         clock: of the step.
-        interval: updates between calls.
-        action: what to do.
-        ema: whether the optimizer keeps a moving average, to be swapped in for the call.
+        interval: updates between judgements.
+        validation: what judges.
+        ema: whether the optimizer keeps a moving average of the weights, which is then judged.
     """
 
-    def __init__(self, clock: StepClock, interval: int, action: Callable[[], None], ema: bool):
+    def __init__(self, clock: Clock, interval: int, validation: "Validation", ema: bool):
         super().__init__()
         self.clock = clock
         self.interval = interval
-        self.action = action
-        self.swap = keras.callbacks.SwapEMAWeights() if ema else None
+        self.validation = validation
+        self.ema = ema
 
     def on_train_batch_end(self, batch, logs=None):
-        if self.clock.update % self.interval and self.clock.update != self.clock.total:
-            return
-        if self.swap is None:
-            self.model  # noqa: B018  (under JAX, the access brings the weights up to date)
-            self.action()
-            return
-        self.swap.set_model(self.model)
-        self.swap.on_test_begin()
-        self.action()
-        self.swap.on_test_end()
+        if self.clock.due(self.interval):
+            model = self.model  # under JAX, this brings the variables up to date
+            with _averaged_weights(model) if self.ema else nullcontext():
+                self.validation(self.clock.update)
+
+
+@contextmanager
+def _averaged_weights(model: keras.Model) -> Iterator[None]:
+    """Inside, the model has the optimizer's moving average of its weights.
+
+    Keras swaps back by adding and subtracting, which rounds; so the state is copied and put back.
+    """
+    variables = [*model.trainable_variables, *model.optimizer.variables]
+    state = [keras.ops.convert_to_numpy(variable) for variable in variables]
+    swap = keras.callbacks.SwapEMAWeights()
+    swap.set_model(model)
+    swap.on_test_begin()
+    try:
+        yield
+    finally:
+        for variable, value in zip(variables, state, strict=True):
+            variable.assign(value)
 
 
 class Checkpoints(keras.callbacks.Callback):
@@ -172,10 +180,10 @@ class Checkpoints(keras.callbacks.Callback):
     Args:
         clock: of the step.
         interval: updates between checkpoints.
-        save: function of the trainer that writes the state.
+        save: writes the state; False if a weight is not finite.
     """
 
-    def __init__(self, clock: StepClock, interval: int, save: Callable[[keras.Model], bool]):
+    def __init__(self, clock: Clock, interval: int, save: Callable[[], bool]):
         super().__init__()
         self.clock = clock
         self.interval = interval
@@ -193,13 +201,14 @@ class Checkpoints(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         if self.interrupted or self.clock.update % self.interval == 0:
-            if not self.save(self.model):
+            model = self.model  # under JAX, this brings the variables up to date
+            if not self.save():
                 raise Diverged(
                     f"a weight is no finite number after update {self.clock.update}; the last good"
                     " checkpoint is kept: lower optimizer.learning_rate or set optimizer.clip_norm"
                 )
             if self.interrupted:
-                self.model.stop_training = True
+                model.stop_training = True
 
     def _ask(self, number, frame):
         self.interrupted = True

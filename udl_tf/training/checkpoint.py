@@ -65,6 +65,11 @@ def restore_checkpoint(folder: Path, trainer: keras.Model) -> None:
             variable.assign(content[name])
 
 
+def delete_checkpoint(folder: Path) -> None:
+    """Removes the state of a step that has ended."""
+    (folder / FILE).unlink(missing_ok=True)
+
+
 def _open(folder: Path):
     try:
         return np.load(folder / FILE, allow_pickle=False)

@@ -1,12 +1,12 @@
 """A run folder: everything a run leaves, and what it needs to go on.
 
-    config.json                 the resolved config; a folder belongs to one config
-    versions.json               Python and packages
-    log.txt  tensorboard/       what happened
-    weights/step1-esu.weights.h5 ...   the network at the end of each step
-    model.json                  the bundle (udl_tf.bundle)
-    checkpoint.npz              the state of the running step
-    metrics.json  results.md  figures/    the result
+config.json                 the resolved config; a folder belongs to one config
+versions.json               Python and packages
+log.txt  tensorboard/       what happened
+weights/step1-esu.weights.h5 ...   the network at the end of each step
+model.json                  the bundle (udl_tf.bundle)
+checkpoint.npz              the state of the running step
+metrics.json  results.md  figures/    the result
 """
 
 import json

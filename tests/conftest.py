@@ -1,0 +1,74 @@
+"""What the tests share: small pictures, benchmark images where they are, commands as processes."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).parent.parent
+SHARED = ROOT.parent / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared_data():
+    """Folder of the research-only benchmark images; tests that need it are skipped without it."""
+    folder = SHARED / "data"
+    if not folder.is_dir():
+        pytest.skip(f"the benchmark images are not here: {folder}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def reference():
+    """Folder of reference numbers, likewise."""
+    folder = SHARED / "reference"
+    if not folder.is_dir():
+        pytest.skip(f"the reference numbers are not here: {folder}")
+    return folder
+
+
+def noise_image(height: int, width: int, seed: int = 0) -> np.ndarray:
+    """A uint8 RGB image of smooth noise."""
+    random = np.random.default_rng(seed)
+    coarse = random.integers(0, 256, (height // 4 + 2, width // 4 + 2, 3), dtype=np.uint8)
+    size = (width, height)
+    return np.asarray(Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC))
+
+
+@pytest.fixture
+def image_folder(tmp_path):
+    """A folder of six 48x56 PNG images."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for index in range(6):
+        Image.fromarray(noise_image(48, 56, index)).save(folder / f"image{index}.png")
+    return folder
+
+
+def run_module(module: str, *arguments, cwd: Path = ROOT, **environment):
+    """Runs `python -m module` to its end; (exit code, stdout, stderr) as CompletedProcess."""
+    return subprocess.run(
+        [sys.executable, "-m", module, *map(str, arguments)],
+        cwd=cwd,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def assert_one_line_error(result, *parts: str) -> None:
+    """A command ended with exit code 2 and one line of error that holds `parts`."""
+    assert result.returncode == 2, result.stderr
+    assert "Traceback" not in result.stderr
+    errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1, result.stderr
+    assert result.stderr.rstrip().splitlines()[-1] == errors[0]
+    for part in parts:
+        assert part in errors[0]

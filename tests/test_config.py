@@ -1,0 +1,128 @@
+import json
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, assert_one_line_error, run_module
+
+from udl_tf.config import Config, load_config
+from udl_tf.errors import UserError
+
+CONFIGS = sorted(p for p in (ROOT / "configs").rglob("*.json") if p.name != "schema.json")
+
+
+def write(folder: Path, content) -> Path:
+    path = folder / "c.json"
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return path
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: str(p.relative_to(ROOT / "configs")))
+def test_shipped_configs_load_and_name_the_schema(path):
+    load_config(path).rehearsal()
+    assert (path.parent / json.loads(path.read_text())["$schema"]).resolve().name == "schema.json"
+
+
+def test_every_main_config_has_the_released_recipe():
+    for name in ("edsr_s", "edsr", "dpdnn"):
+        for scale in (2, 3, 4):
+            config = load_config(ROOT / "configs" / f"{name}_x{scale}.json")
+            assert (config.model.name, config.model.scale) == (name, scale)
+            assert (config.data.hr_patch_size, config.data.batch_size) == (192, 64)
+            assert config.optimizer.learning_rate == 1e-4
+            assert [s.updates for s in config.steps] == [30_000, 100_000]
+            assert [s.loss for s in config.steps] == ["esu", "udl"]
+
+
+def test_ablations_have_equal_totals_and_one_network():
+    rows = {p.stem: load_config(p) for p in CONFIGS if p.parent.name == "ablations"}
+    assert set(rows) == {
+        *("l1", "mse", "eu", "esu", "gram", "udl"),
+        *(f"weight_{w}" for w in ("uncertainty", "error_map", "hr_gradient", "lr_gradient")),
+    }
+    for row in rows.values():
+        assert sum(step.updates for step in row.steps) == 130_000
+        assert (row.model.name, row.model.scale) == ("edsr_s", 4)
+        assert row.data == rows["l1"].data
+        assert row.optimizer == rows["l1"].optimizer
+
+
+@pytest.mark.parametrize(
+    ("content", "parts"),
+    [
+        ({"optimiser": {}}, ["unknown key optimiser", "nearest known: optimizer"]),
+        ({"optimizer": {"learning_rat": 1}}, ["optimizer.learning_rat", "learning_rate"]),
+        ({"steps": [{"loss": "esu", "updates": 1, "wieghting": 1}]}, ["steps.0", "weighting"]),
+        ({"data": {"batch_size": "16"}}, ["data.batch_size", '"16"', "integer"]),
+        ({"data": {"batch_size": 0}}, ["data.batch_size", "greater than or equal to 1"]),
+        ({"model": {"scale": 5}}, ["model.scale", "2, 3 or 4"]),
+        ({"steps": [{"updates": 3}]}, ["steps.0.loss is missing"]),
+        ({"data": {"hr_patch_size": 190}}, ["190", "multiple of model.scale 4"]),
+        ({"steps": [{"loss": "udl", "updates": 3, "weighting": {}}]}, ["before the first"]),
+        (
+            {"steps": [{"loss": "esu", "updates": 3}, {"loss": "udl", "updates": 3}]},
+            ["steps.1", "go together"],
+        ),
+        ("{", ["not valid JSON"]),
+        ("[]", ["expected a JSON object"]),
+    ],
+)
+def test_a_bad_config_is_one_clear_line(tmp_path, content, parts):
+    path = write(tmp_path, content)
+    with pytest.raises(UserError) as caught:
+        load_config(path)
+    message = str(caught.value)
+    assert str(path) in message
+    assert "\n" not in message
+    for part in parts:
+        assert part in message
+
+
+def test_set_overrides_any_key(tmp_path):
+    path = write(tmp_path, {"model": {"scale": 2}})
+    config = load_config(
+        path,
+        ["optimizer.learning_rate=2e-4", "data.train=[\"a\", \"b\"]", "data.root=here",
+         "steps.1.updates=7", "model.options.num_blocks=3"],
+    )  # fmt: skip
+    assert config.optimizer.learning_rate == 2e-4
+    assert config.data.train == ["a", "b"]
+    assert config.data.root == "here"
+    assert [s.updates for s in config.steps] == [30_000, 7]
+    assert config.model.options == {"num_blocks": 3}
+    assert config.model.scale == 2
+    for bad in ("nonsense", "steps.9.updates=1", "data.root.x=1", "optimizer.nme=1"):
+        with pytest.raises(UserError):
+            load_config(path, [bad])
+
+
+def test_rehearsal_keeps_the_network_and_uses_bundled_images():
+    config = load_config(ROOT / "configs/edsr_x2.json", ["data.root=/somewhere"])
+    quick = config.rehearsal()
+    assert quick.model == config.model
+    assert quick.data.root is None
+    assert quick.data.train == ["bundled"]
+    assert [s.loss for s in quick.steps] == ["esu", "udl"]
+    assert max(s.updates for s in quick.steps) == config.quick.updates
+
+
+def test_a_dumped_config_is_the_same_config():
+    config = Config()
+    assert Config.model_validate(json.loads(json.dumps(config.model_dump()))) == config
+
+
+def test_print_config_and_misspelt_key_as_commands():
+    result = run_module(
+        "udl_tf.train", "--config", "configs/edsr_s_x4.json", "--print-config",
+        "--set", "optimizer.learning_rate=2e-4",
+    )  # fmt: skip
+    assert result.returncode == 0
+    assert json.loads(result.stdout)["optimizer"]["learning_rate"] == 2e-4
+    bad = run_module("udl_tf.train", "--config", "configs/edsr_s_x4.json", "--set", "optimiser.x=1")
+    assert_one_line_error(bad, "configs/edsr_s_x4.json", "optimiser", "nearest known: optimizer")
+
+
+def test_the_schema_file_is_up_to_date(tmp_path):
+    from tools.write_schema import main
+
+    main(["--output", str(tmp_path / "schema.json")])
+    assert (tmp_path / "schema.json").read_text() == (ROOT / "configs/schema.json").read_text()

@@ -1,0 +1,65 @@
+"""The house rules that a machine can hold."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+from conftest import ROOT
+
+PACKAGE = ROOT / "udl_tf"
+# A file imports only from files above it.
+ORDER = [
+    "errors", "files", "config", "color", "resize", "image_io", "cli",
+    "data.sources", "data.pipeline", "data",
+    "models.blocks", "models.uncertainty", "models.edsr", "models.dpdnn", "models",
+    "losses", "weighting", "metrics", "distribute", "bundle", "figures", "evaluation",
+    "training.trainer", "training.checkpoint", "training.callbacks", "training.run_folder",
+    "training.run", "training",
+    "data.__main__", "evaluate", "train",
+]  # fmt: skip
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "udl_tf":
+            base = node.module.removeprefix("udl_tf").lstrip(".")
+            found |= {base} if base else {alias.name for alias in node.names}
+            whole = {f"{base}.{alias.name}".lstrip(".") for alias in node.names}
+            found |= whole & set(ORDER)
+    return found - {"training"}  # the package itself holds nothing
+
+
+def test_a_file_imports_only_from_files_above_it():
+    files = {module_name(p): p for p in PACKAGE.rglob("*.py") if p.parent != PACKAGE or
+             p.name != "__init__.py"}  # fmt: skip
+    assert set(files) == set(ORDER), "name every file in ORDER"
+    for name, path in files.items():
+        for used in imports(path):
+            assert used in ORDER, f"{name} imports {used}"
+            assert ORDER.index(used) < ORDER.index(name), f"{name} imports {used} from below"
+
+
+def test_every_source_file_says_what_it_is_and_stays_readable():
+    for path in [*PACKAGE.rglob("*.py"), *(ROOT / "tools").glob("*.py")]:
+        text = path.read_text()
+        assert ast.get_docstring(ast.parse(text)), f"{path} has no docstring"
+        assert len(text.splitlines()) <= 300, f"{path} is longer than 300 lines"
+
+
+def test_importing_the_package_starts_no_tensorflow_and_prints_nothing():
+    code = "import sys, udl_tf; dir(udl_tf); print([m for m in ('tensorflow', 'keras') if m in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (result.stdout, result.stderr) == ("[]\n", "")
+
+
+def test_public_names_are_there():
+    import udl_tf
+
+    for name in dir(udl_tf):
+        assert getattr(udl_tf, name) is not None

@@ -1,0 +1,71 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from udl_tf.weighting import (
+    error_map_weight,
+    hr_gradient_weight,
+    lr_gradient_weight,
+    uncertainty_weight,
+)
+
+RANDOM = np.random.default_rng(0)
+HR = RANDOM.uniform(0, 255, (2, 12, 16, 3)).astype("float32")
+SR = HR + RANDOM.normal(0, 9, HR.shape).astype("float32")
+LR = RANDOM.uniform(0, 255, (2, 6, 8, 3)).astype("float32")
+S = RANDOM.normal(0, 1, HR.shape).astype("float32")
+
+SOURCES = {
+    "uncertainty": lambda **o: uncertainty_weight(S, **o),
+    "error_map": lambda **o: error_map_weight(HR, SR, **o),
+    "hr_gradient": lambda **o: hr_gradient_weight(HR, **o),
+    "lr_gradient": lambda **o: lr_gradient_weight(LR, scale=2, **o),
+}
+
+
+@pytest.mark.parametrize("floor", [0.0, 1.0])
+@pytest.mark.parametrize("source", SOURCES)
+def test_the_minimum_of_each_image_and_channel_is_the_floor(source, floor):
+    w = np.asarray(SOURCES[source](floor=floor))
+    assert w.shape == HR.shape
+    assert np.allclose(w.min(axis=(1, 2)), floor, atol=1e-6)
+    assert w.max() > floor + 0.5
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_normalised_weights_have_mean_one_in_each_image(source):
+    w = np.asarray(SOURCES[source](floor=1.0, normalize=True))
+    assert np.allclose(w.mean(axis=(1, 2, 3)), 1, atol=1e-5)
+
+
+def test_uncertainty_weight_is_s_minus_its_minimum():
+    w = np.asarray(uncertainty_weight(S, floor=0.0))
+    assert np.allclose(w, S - S.min(axis=(1, 2), keepdims=True))
+
+
+def test_error_map_is_on_the_scale_of_s():
+    # r = 2 e gives s* = ln(r / 2) = 1; r = 0 stops at ELU's floor of -1.
+    sr = HR.copy()
+    sr[:, 0, 0] += 2 * np.e
+    w = np.asarray(error_map_weight(HR, sr, floor=0.0))
+    assert w[:, 0, 0] == pytest.approx(2.0, abs=1e-4)
+    assert w[:, 1:].max() == 0
+
+
+def test_gradient_of_a_ramp_is_its_slope():
+    ramp = np.tile(8.0 * np.arange(20, dtype="float32"), (20, 1))[None, :, :, None].repeat(3, -1)
+    for image in (ramp, ramp.transpose(0, 2, 1, 3)):
+        w = np.asarray(hr_gradient_weight(image, floor=0.0))
+        # Slope 8 inside, 4 at the mirrored border: ln(8/2) - ln(4/2) = ln 2.
+        assert w[0, 5:15, 5:15] == pytest.approx(np.log(2), abs=1e-5)
+    w = np.asarray(lr_gradient_weight(ramp, scale=3, floor=0.0))
+    assert w.shape == (1, 60, 60, 3)
+    assert w[0, 20:40, 20:40] == pytest.approx(np.log(2), abs=1e-5)
+
+
+def test_no_gradient_flows_through_any_weight():
+    s, sr = tf.Variable(S), tf.Variable(SR)
+    with tf.GradientTape() as tape:
+        total = tf.reduce_sum(uncertainty_weight(s, floor=1.0))
+        total += tf.reduce_sum(error_map_weight(HR, sr, floor=1.0))
+    assert tape.gradient(total, [s, sr]) == [None, None]

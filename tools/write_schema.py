@@ -1,0 +1,42 @@
+"""Writes configs/schema.json, by which editors check and complete the config files.
+
+python tools/write_schema.py [--output configs/schema.json]
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from udl_tf import cli
+from udl_tf.config import Config
+from udl_tf.files import write_json
+
+
+def make_schema() -> dict[str, Any]:
+    """The JSON schema of a config, with the names of networks and losses as choices."""
+    from udl_tf.losses import LOSSES
+    from udl_tf.models import BACKBONES
+
+    schema = Config.model_json_schema(by_alias=True)
+    schema["title"] = "udl_tf config"
+    definitions = schema["$defs"]
+    definitions["ModelConfig"]["properties"]["name"]["enum"] = sorted(BACKBONES)
+    definitions["StepConfig"]["properties"]["loss"]["enum"] = sorted(LOSSES)
+    return schema
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    default = Path(__file__).parent.parent / "configs" / "schema.json"
+    parser.add_argument("--output", type=Path, default=default, help=f"default: {default.name}")
+    options = parser.parse_args(arguments)
+    with cli.quiet_import():
+        schema = make_schema()
+    write_json(options.output, schema)
+    print(f"written: {options.output}")
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,60 @@
+"""Looks through a folder of images before anything is trained on it.
+
+python -m udl_tf.data check FOLDER [--scale 4] [--hr-patch-size 192]
+"""
+
+import argparse
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+from udl_tf import cli
+from udl_tf.data.sources import Dataset, folder_dataset, read_pair
+from udl_tf.errors import UserError
+
+
+def problems(dataset: Dataset, scale: int, hr_patch_size: int) -> Iterator[str]:
+    """A line for each bad file, mismatched pair, too small image and group of duplicates."""
+    seen: dict[str, list[str]] = defaultdict(list)
+    for picture in dataset.pictures:
+        try:
+            _, hr = read_pair(picture, scale)
+        except UserError as error:
+            yield str(error)
+            continue
+        height, width = hr.shape[:2]
+        if min(height, width) < hr_patch_size:
+            yield f"{picture.hr}: {width}x{height} pixels, smaller than a patch of {hr_patch_size}"
+        identity = hashlib.sha256(repr(hr.shape).encode() + hr.tobytes()).hexdigest()
+        seen[identity].append(str(picture.hr))
+    for same in seen.values():
+        if len(same) > 1:
+            yield f"{same[0]}: the same pixels as {', '.join(same[1:])}"
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m udl_tf.data",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    check = commands.add_parser("check", help="list what is wrong with a folder of images")
+    check.add_argument("folder", type=Path, help="folder of HR images, of pairs, or DIV2K")
+    check.add_argument("--scale", type=int, default=4, choices=(2, 3, 4), help="default: 4")
+    check.add_argument("--hr-patch-size", type=int, default=192, help="default: 192")
+    options = parser.parse_args(arguments)
+    dataset = folder_dataset(options.folder, options.scale)
+    count = 0
+    for problem in problems(dataset, options.scale, options.hr_patch_size):
+        print(problem)
+        count += 1
+    summary = f"{options.folder}: {len(dataset.pictures)} images, {count} problems"
+    if count:
+        raise UserError(f"{summary}: mend or remove the files listed above")
+    print(summary)
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,91 @@
+"""Judges a trained model by the field's protocol, beside bicubic interpolation."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from udl_tf.bundle import SuperResolver
+from udl_tf.data.sources import Dataset, Picture, read_pair
+from udl_tf.figures import comparison_figure
+from udl_tf.image_io import to_uint8
+from udl_tf.metrics import psnr_y, ssim_y
+from udl_tf.resize import imresize
+
+
+def evaluate(
+    model: SuperResolver, datasets: Sequence[Dataset], figures: Path | None = None, count: int = 2
+) -> list[dict[str, Any]]:
+    """PSNR-Y and SSIM-Y of a model and of bicubic interpolation.
+
+    Args:
+        model: what makes the pictures.
+        datasets: what they are made of.
+        figures: folder for figures, or None.
+        count: figures a dataset.
+
+    Returns:
+        For each dataset {"dataset", "scale", "images", "psnr_y", "ssim_y", "bicubic_psnr_y",
+        "bicubic_ssim_y", "per_image": [...]}; the numbers are means of the images' values.
+
+    Raises:
+        UserError: for an unreadable image.
+    """
+    results = []
+    for dataset in datasets:
+        per_image = []
+        for index, picture in enumerate(dataset.pictures):
+            figure = figures / f"{dataset.name}_{picture.hr.stem}.png" if figures else None
+            per_image.append(_judge(model, picture, figure if index < count else None))
+        means = {
+            name: float(np.mean([image[name] for image in per_image]))
+            for name in ("psnr_y", "ssim_y", "bicubic_psnr_y", "bicubic_ssim_y")
+        }
+        head = {"dataset": dataset.name, "scale": model.scale, "images": len(per_image)}
+        results.append({**head, **means, "per_image": per_image})
+    return results
+
+
+def _judge(model: SuperResolver, picture: Picture, figure: Path | None) -> dict[str, Any]:
+    lr, hr = read_pair(picture, model.scale)
+    raw, theta = model.predict(lr)
+    sr, bicubic = to_uint8(raw), imresize(lr, model.scale)
+    values = {
+        "image": picture.hr.name,
+        "psnr_y": psnr_y(sr, hr, model.scale),
+        "ssim_y": ssim_y(sr, hr, model.scale),
+        "bicubic_psnr_y": psnr_y(bicubic, hr, model.scale),
+        "bicubic_ssim_y": ssim_y(bicubic, hr, model.scale),
+    }
+    if figure is not None:
+        comparison_figure(
+            figure,
+            f"{picture.hr.name} ×{model.scale}",
+            {
+                f"bicubic {values['bicubic_psnr_y']:.2f} dB": bicubic,
+                f"SR {values['psnr_y']:.2f} dB": sr,
+                "HR": hr,
+            },
+            np.abs(hr.astype(np.float32) - np.clip(raw, 0, 255)),
+            theta,
+        )
+    return values
+
+
+def results_table(results: Sequence[dict[str, Any]], name: str) -> str:
+    """The results as a Markdown table, the bicubic row first."""
+    heads = [f"{r['dataset']} ×{r['scale']} ({r['images']})" for r in results]
+    rows = [["PSNR-Y dB / SSIM-Y", *heads], ["---"] * (len(heads) + 1)]
+    for label, prefix in (("bicubic", "bicubic_"), (name, "")):
+        values = [_cell(r[f"{prefix}psnr_y"], r[f"{prefix}ssim_y"]) for r in results]
+        rows.append([label, *values])
+    widths = [max(len(row[i]) for row in rows) for i in range(len(heads) + 1)]
+    rows[1] = ["-" * width for width in widths]
+    lines = (" | ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in rows)
+    return "".join(f"| {line} |\n" for line in lines)
+
+
+def _cell(psnr: float, ssim: float) -> str:
+    return f"{psnr:.3f} / {ssim:.4f}" if math.isfinite(psnr) else f"∞ / {ssim:.4f}"

@@ -1,0 +1,241 @@
+"""A whole run: every step of a config, then the evaluation."""
+
+import time
+from contextlib import nullcontext
+from dataclasses import dataclass
+from logging import getLogger
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from udl_tf.bundle import build_network, load, save_weights, write_manifest
+from udl_tf.config import Config, StepConfig
+from udl_tf.data.pipeline import training_batches
+from udl_tf.data.sources import (
+    BUNDLED,
+    Dataset,
+    ImageStore,
+    cache_folder,
+    find_datasets,
+    large_enough,
+    split_validation,
+)
+from udl_tf.distribute import device_names, make_strategy, precision
+from udl_tf.errors import Interrupted, UserError, nearest
+from udl_tf.evaluation import evaluate, results_table
+from udl_tf.files import write_json, write_text
+from udl_tf.losses import LOSSES
+from udl_tf.models import copy_weights
+from udl_tf.training import callbacks
+from udl_tf.training.checkpoint import (
+    Progress,
+    delete_checkpoint,
+    read_progress,
+    restore_checkpoint,
+    save_checkpoint,
+)
+from udl_tf.training.run_folder import RunFolder, start_log
+from udl_tf.training.trainer import Trainer, make_optimizer, make_pixel_weight
+
+log = getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a run trains on, watches and is judged on; `summary` goes into metrics and bundle."""
+
+    training: ImageStore
+    held_out: list[tuple[np.ndarray, np.ndarray]]
+    test: list[Dataset]
+    summary: dict[str, Any]
+
+
+def train(config: Config, folder: Path | str) -> dict[str, Any]:
+    """Trains every step that has not ended yet, evaluates, and returns metrics.json's content.
+
+    Args:
+        config: the resolved config.
+        folder: the run folder, new or of the same config.
+
+    Raises:
+        UserError: for a config, data or folder that cannot work; its kind Diverged for a loss that
+            is not finite.
+        Interrupted: when stopped by Ctrl-C, with everything saved.
+    """
+    losses = [_make_loss(step, index) for index, step in enumerate(config.steps)]
+    _check_weighting(config, losses)
+    strategy = make_strategy(config.distribution)
+    replicas = strategy.num_replicas_in_sync if strategy else 1
+    if config.data.batch_size % replicas:
+        raise UserError(
+            f"data.batch_size {config.data.batch_size} cannot be split over {replicas} replicas:"
+            " make it a multiple"
+        )
+    build_network(config.model, losses[0].needs_log_scale)  # a wrong option ends the run here
+    data = _load_data(config)
+    run = RunFolder(folder, config)
+    start_log(run.path / "log.txt")
+    log.info("run folder: %s", run.path)
+    log.info("device: %s, %s", device_names(strategy), config.training.precision)
+    log.info("data: %s", data.summary["text"])
+    notes = run.read_notes()
+    notes = {"data": data.summary, "steps": notes.get("steps", [])}
+    for index in range(len(config.steps)):
+        if run.finished(index):
+            continue
+        with strategy.scope() if strategy else nullcontext():
+            note = _train_step(run, index, losses, data)
+        _write_bundle(run, index, losses, data)
+        notes["steps"] = [*notes["steps"][:index], note]
+        write_json(run.metrics, notes)
+        delete_checkpoint(run.path)
+    notes["results"] = evaluate(load(run.path), data.test, run.figures, config.evaluation.figures)
+    write_json(run.metrics, notes)
+    table = results_table(notes["results"], run.path.name)
+    write_text(run.path / "results.md", f"{table}\nTrained on {data.summary['text']}.\n")
+    log.info("\n%s", table)
+    if data.summary["bundled"]:
+        log.info("Trained on the few bundled images: a rehearsal, not a network for use.")
+    log.info("figures: %s", run.figures)
+    return notes
+
+
+def _make_loss(step: StepConfig, index: int) -> keras.losses.Loss:
+    if step.loss not in LOSSES:
+        raise UserError(
+            f"steps.{index}.loss {step.loss!r} is unknown, {nearest(step.loss, LOSSES)}"
+        )
+    try:
+        return LOSSES[step.loss](**step.loss_options)
+    except TypeError as error:
+        raise UserError(f"steps.{index}.loss_options do not fit {step.loss}: {error}") from error
+
+
+def _check_weighting(config: Config, losses: list) -> None:
+    for index, step in enumerate(config.steps):
+        if step.weighting is None or step.weighting.source != "uncertainty":
+            continue
+        if not losses[index - 1].needs_log_scale:
+            raise UserError(
+                f"steps.{index}.weighting.source is 'uncertainty', and the step before, with loss"
+                f" {config.steps[index - 1].loss!r}, trains none: use 'esu' there or another source"
+            )
+
+
+def _load_data(config: Config) -> Data:
+    scale, seed = config.model.scale, config.training.seed
+    sets = find_datasets(config.data, "train", scale)
+    test = find_datasets(config.data, "test", scale)
+    pictures = [picture for dataset in sets for picture in dataset.pictures]
+    large = large_enough(pictures, config.data)
+    training, held_out = split_validation(large, config.data.validation_images, seed)
+    cache = cache_folder(config.data)
+    store = ImageStore(training, scale, config.data.memory_gb, cache)
+    store.load_all()
+    watched = ImageStore(held_out, scale, config.data.memory_gb, cache)
+    names = {dataset.name: len(dataset.pictures) for dataset in sets}
+    bundled = list(names) == [BUNDLED]
+    text = " + ".join(f"{name} ({count})" for name, count in names.items())
+    text += f": {len(training)} images, {len(held_out)} more held out for validation"
+    if len(large) < len(pictures):
+        text += f", {len(pictures) - len(large)} smaller than a patch skipped"
+    if bundled:
+        text += "; these few come with the package and are used because data.root is not set"
+    summary = {"sets": names, "training": len(training), "held_out": len(held_out)}
+    summary |= {"bundled": bundled, "text": text}
+    return Data(store, [watched.pair(i) for i in range(len(watched))], test, summary)
+
+
+def _train_step(run: RunFolder, index: int, losses: list, data: Data) -> dict[str, Any]:
+    """Trains one step from where it stands, keeps its weights, and returns its note for metrics."""
+    config, step = run.config, run.config.steps[index]
+    name = f"step {index + 1}/{len(config.steps)} {step.loss}"
+    keras.utils.set_random_seed(config.training.seed + index)
+    with precision(config.training.precision):
+        network = build_network(config.model, losses[index].needs_log_scale)
+        before = _network_of(run, index - 1, losses) if index else None
+        if before is not None:
+            copy_weights(before, network)
+        weighting = step.weighting
+        weight = make_pixel_weight(weighting, before, config.model.scale) if weighting else None
+        trainer = Trainer(network, losses[index], weight)
+        optimizer = make_optimizer(config.optimizer, step.updates, step.learning_rate)
+        trainer.compile(optimizer=optimizer)
+
+    start = read_progress(run.path)
+    if start is not None and start.step == index:
+        restore_checkpoint(run.path, trainer)
+        log.info("%s goes on after update %d of %d", name, start.update, step.updates)
+    else:
+        start = Progress(index, update=0)
+        log.info("%s: %d updates of %d patches", name, step.updates, config.data.batch_size)
+
+    earlier = sum(s.updates for s in config.steps[:index])
+    batches = training_batches(
+        data.training, config.data, config.training.seed, earlier + start.update
+    )
+    writer = tf.summary.create_file_writer(str(run.tensorboard / f"step{index + 1}-{step.loss}"))
+    validation = callbacks.Validation(data.held_out, config.model.scale, network, before, writer)
+    began = time.monotonic()
+    clock = callbacks.Clock(start.update, step.updates)
+
+    def progress() -> Progress:
+        return Progress(index, clock.update, start.seconds + time.monotonic() - began)
+
+    saver = callbacks.Checkpoints(
+        clock, config.training.interval, lambda: save_checkpoint(run.path, progress(), trainer)
+    )
+    watchers = [
+        clock,
+        callbacks.StopOnDivergence(clock, name),
+        callbacks.ProgressLog(
+            clock, name, config.data.batch_size, config.training.log_every, writer
+        ),
+        saver,
+        callbacks.Validate(
+            clock, config.training.interval, validation, ema=config.optimizer.ema is not None
+        ),
+    ]
+    try:
+        left = step.updates - start.update
+        if left:
+            trainer.fit(batches, steps_per_epoch=left, shuffle=False, verbose=0, callbacks=watchers)
+    finally:
+        saver.restore_handlers()
+        writer.close()
+    if clock.update < step.updates:
+        raise Interrupted(
+            f"stopped after update {clock.update} of {name}, saved in {run.path}: the same command"
+            " goes on from there"
+        )
+    save_weights(network, run.weights(index))
+    return {
+        "step": index + 1,
+        "loss": step.loss,
+        "updates": step.updates,
+        "seconds": round(progress().seconds, 1),
+        "validation": validation.history,
+    }
+
+
+def _network_of(run: RunFolder, index: int, losses: list) -> keras.Model:
+    """The network as step `index` left it."""
+    network = build_network(run.config.model, losses[index].needs_log_scale)
+    network.load_weights(run.weights(index))
+    return network
+
+
+def _write_bundle(run: RunFolder, index: int, losses: list, data: Data) -> None:
+    """Writes model.json after step `index`: its mean, and the last uncertainty trained so far."""
+    uncertainty = None
+    for i in range(index + 1):
+        if losses[i].needs_log_scale:
+            weights = run.weights_name(i)
+            uncertainty = {"weights": weights, "unit": losses[i].unit, "power": losses[i].power}
+    mean = {"weights": run.weights_name(index), "uncertainty": losses[index].needs_log_scale}
+    steps = [step.model_dump() for step in run.config.steps[: index + 1]]
+    training = {"steps": steps, "data": data.summary}
+    write_manifest(run.path, run.config.model, mean, uncertainty, training)
