@@ -18,10 +18,10 @@ class _Section(BaseModel):
 class ModelConfig(_Section):
     """Which network: a name in BACKBONES, its scale and its constructor's other arguments."""
 
-    name: str = Field("edsr_s", description="a name in udl_tf.BACKBONES")
-    scale: Literal[2, 3, 4] = Field(4, description="upscaling factor")
+    name: str = Field(default="edsr_s", description="a name in udl_tf.BACKBONES")
+    scale: Literal[2, 3, 4] = Field(default=4, description="upscaling factor")
     options: dict[str, Any] = Field(
-        {}, description="further constructor arguments, such as num_blocks"
+        default={}, description="further constructor arguments, such as num_blocks"
     )
 
 
@@ -29,15 +29,16 @@ class DataConfig(_Section):
     """Where the pictures are and how patches are cut from them."""
 
     root: str | None = Field(
-        None, description="folder that holds the datasets; null: the bundled images are used"
+        default=None,
+        description="folder that holds the datasets; null: the bundled images are used",
     )
     train: list[str] = Field(
-        ["DIV2K", "bundled"],
+        default=["DIV2K", "bundled"],
         min_length=1,
         description="training sets below root (or absolute); 'bundled' stands in without a root",
     )
     test: list[str] = Field(
-        [
+        default=[
             "benchmark/Set5",
             "benchmark/Set14",
             "benchmark/BSD100",
@@ -47,18 +48,23 @@ class DataConfig(_Section):
         ],
         description="test sets below root (or absolute); 'bundled' stands in without a root",
     )
-    hr_patch_size: int = Field(192, ge=8, description="side of an HR training patch, pixels")
-    batch_size: int = Field(64, ge=1, description="patches an update, over all replicas")
-    augment: bool = Field(True, description="random flips and transposes, each with p = 0.5")
+    hr_patch_size: int = Field(
+        default=192, ge=8, description="side of an HR training patch, pixels"
+    )
+    batch_size: int = Field(default=64, ge=1, description="patches an update, over all replicas")
+    augment: bool = Field(
+        default=True, description="random flips and transposes, each with p = 0.5"
+    )
     small_images: Literal["error", "skip"] = Field(
-        "error", description="what to do with training images smaller than a patch"
+        default="error", description="what to do with training images smaller than a patch"
     )
     validation_images: int = Field(
-        10, ge=1, description="training images held out (at most a fifth of the set)"
+        default=10, ge=1, description="training images held out (at most a fifth of the set)"
     )
-    memory_gb: float = Field(8.0, gt=0, description="decoded images kept in memory, GB")
+    memory_gb: float = Field(default=8.0, gt=0, description="decoded images kept in memory, GB")
     cache_dir: str | None = Field(
-        None, description="where LR images made on the fly are kept; null: the user's cache folder"
+        default=None,
+        description="where LR images made on the fly are kept; null: the user's cache folder",
     )
 
 
@@ -66,20 +72,28 @@ class OptimizerConfig(_Section):
     """How weights are updated. Each step of a run starts its own optimizer and schedule."""
 
     name: Literal["adam", "adamw", "sgd"] = "adam"
-    learning_rate: float = Field(1e-4, gt=0, description="initial learning rate")
+    learning_rate: float = Field(default=1e-4, gt=0, description="initial learning rate")
     schedule: Literal["halving", "cosine", "constant"] = "halving"
     halve_every: float = Field(
-        0.5, gt=0, le=1, description="share of a step's updates after which 'halving' halves"
+        default=0.5,
+        gt=0,
+        le=1,
+        description="share of a step's updates after which 'halving' halves",
     )
-    beta_1: float = Field(0.9, ge=0, lt=1)
-    beta_2: float = Field(0.999, ge=0, lt=1)
-    epsilon: float = Field(1e-8, gt=0)
-    weight_decay: float = Field(0.0, ge=0, description="adamw's decoupled weight decay")
+    beta_1: float = Field(default=0.9, ge=0, lt=1)
+    beta_2: float = Field(default=0.999, ge=0, lt=1)
+    epsilon: float = Field(default=1e-8, gt=0)
+    weight_decay: float = Field(default=0.0, ge=0, description="adamw's decoupled weight decay")
     clip_norm: float | None = Field(
-        None, gt=0, description="largest global gradient norm (of each replica, before the sum)"
+        default=None,
+        gt=0,
+        description="largest global gradient norm (of each replica, before the sum)",
     )
     ema: float | None = Field(
-        None, gt=0, lt=1, description="momentum of the moving average of weights; null: none"
+        default=None,
+        gt=0,
+        lt=1,
+        description="momentum of the moving average of weights; null: none",
     )
 
 
@@ -87,21 +101,25 @@ class WeightingConfig(_Section):
     """Where the pixel weights w of a UDL step come from."""
 
     source: Literal["uncertainty", "error_map", "hr_gradient", "lr_gradient"] = "uncertainty"
-    floor: float = Field(1.0, ge=0, description="w's minimum: 0 = poster, 1 = released code")
-    normalize: bool = Field(False, description="divide w by its mean over each image")
+    floor: float = Field(
+        default=1.0, ge=0, description="w's minimum: 0 = poster, 1 = released code"
+    )
+    normalize: bool = Field(default=False, description="divide w by its mean over each image")
 
 
 class StepConfig(_Section):
     """One step of training. It starts from the weights of the step before it."""
 
     loss: str = Field(description="a name in udl_tf.losses.LOSSES")
-    loss_options: dict[str, Any] = Field({}, description="the loss class' arguments")
+    loss_options: dict[str, Any] = Field(default={}, description="the loss class' arguments")
     updates: int = Field(ge=1, description="number of weight updates")
     learning_rate: float | None = Field(
-        None, gt=0, description="this step's own initial learning rate; null: the optimizer's"
+        default=None,
+        gt=0,
+        description="this step's own initial learning rate; null: the optimizer's",
     )
     weighting: WeightingConfig | None = Field(
-        None, description="pixel weights, made by the frozen network of the step before"
+        default=None, description="pixel weights, made by the frozen network of the step before"
     )
 
 
@@ -109,48 +127,51 @@ class TrainingConfig(_Section):
     """Precision, seed and rhythm."""
 
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
-    seed: int = Field(0, ge=0, description="of weights, patches and the held-out images")
+    seed: int = Field(default=0, ge=0, description="of weights, patches and the held-out images")
     interval: int = Field(
-        1000, ge=1, description="updates between checkpoints, each with a validation"
+        default=1000, ge=1, description="updates between checkpoints, each with a validation"
     )
-    log_every: int = Field(50, ge=1, description="updates between log lines")
+    log_every: int = Field(default=50, ge=1, description="updates between log lines")
 
 
 class DistributionConfig(_Section):
     """Which devices train."""
 
     strategy: Literal["auto", "none", "mirrored"] = Field(
-        "auto", description="auto: mirrored over all GPUs where there are several"
+        default="auto", description="auto: mirrored over all GPUs where there are several"
     )
     devices: list[str] | None = Field(
-        None, description='devices of "mirrored", such as ["GPU:0", "GPU:1"]; null: all GPUs'
+        default=None,
+        description='devices of "mirrored", such as ["GPU:0", "GPU:1"]; null: all GPUs',
     )
 
 
 class EvaluationConfig(_Section):
     """What a run leaves to look at."""
 
-    figures: int = Field(2, ge=0, description="figures a test set")
+    figures: int = Field(default=2, ge=0, description="figures a test set")
 
 
 class QuickConfig(_Section):
     """What --quick changes so that a rehearsal ends in minutes: never the network."""
 
-    updates: int = Field(200, ge=1, description="updates a step")
-    batch_size: int = Field(4, ge=1)
-    lr_patch_size: int = Field(24, ge=8)
-    validation_images: int = Field(1, ge=1)
+    updates: int = Field(default=200, ge=1, description="updates a step")
+    batch_size: int = Field(default=4, ge=1)
+    lr_patch_size: int = Field(default=24, ge=8)
+    validation_images: int = Field(default=1, ge=1)
 
 
 class Config(_Section):
     """A whole run, from data to result table."""
 
-    schema_url: str | None = Field(None, alias="$schema", description="for editors", exclude=True)
+    schema_url: str | None = Field(
+        default=None, alias="$schema", description="for editors", exclude=True
+    )
     model: ModelConfig = ModelConfig()
     data: DataConfig = DataConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     steps: list[StepConfig] = Field(
-        [
+        default=[
             StepConfig(loss="esu", updates=30_000),
             StepConfig(loss="udl", updates=100_000, weighting=WeightingConfig()),
         ],

@@ -5,6 +5,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from udl_tf.files import complete_file
 
@@ -54,13 +55,13 @@ def comparison_figure(
         figsize=(cell * len(pictures), 2 * row + cell * 0.75 + 1.0), layout="constrained"
     )
     figure.suptitle(title)
-    upper, lower = figure.subfigures(2, 1, height_ratios=[row + cell * 0.75, row])
+    upper, lower = np.ravel(figure.subfigures(2, 1, height_ratios=[row + cell * 0.75, row]))
     axes = upper.subplots(2, len(pictures), height_ratios=[row, cell * 0.75])
     top, left, side = box
     for column, (label, picture) in enumerate(pictures.items()):
         whole, crop = axes[0, column], axes[1, column]
         whole.imshow(picture, interpolation="none")
-        outline = matplotlib.patches.Rectangle((left, top), side, side, fill=False, color="yellow")
+        outline = Rectangle((left, top), side, side, fill=False, color="yellow")
         whole.add_patch(outline)
         whole.set_title(label)
         crop.imshow(picture[top : top + side, left : left + side], interpolation="nearest")

@@ -66,7 +66,6 @@ def _window(image: np.ndarray) -> np.ndarray:
     taps /= taps.sum()
     for axis in (0, 1):
         length = image.shape[axis] - 10
-        image = sum(
-            tap * np.take(image, range(i, i + length), axis=axis) for i, tap in enumerate(taps)
-        )
+        shifted = [np.take(image, range(i, i + length), axis=axis) for i in range(11)]
+        image = np.tensordot(taps, shifted, axes=1)
     return image

@@ -48,6 +48,11 @@ class Clock(keras.callbacks.Callback):
         return self.update % interval == 0 or self.update == self.total
 
 
+def _loss(logs: dict | None) -> float:
+    """Keras' running mean of the loss since the metrics were last reset."""
+    return float((logs or {})["loss"])
+
+
 class StopOnDivergence(keras.callbacks.Callback):
     """Raises Diverged, naming the update, as soon as the loss is not finite."""
 
@@ -57,7 +62,7 @@ class StopOnDivergence(keras.callbacks.Callback):
         self.name = name
 
     def on_train_batch_end(self, batch, logs=None):
-        loss = float(logs["loss"])
+        loss = _loss(logs)
         if not math.isfinite(loss):
             raise Diverged(
                 f"{self.name}: the loss became {loss} at update {self.clock.update}; the last good"
@@ -86,7 +91,7 @@ class ProgressLog(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         self._since = (time.monotonic(), self.clock.update)
-        self._rate = None
+        self._rate = 0.0
         self._drawn = 0.0
 
     def on_train_batch_end(self, batch, logs=None):
@@ -96,14 +101,14 @@ class ProgressLog(keras.callbacks.Callback):
             start, first = self._since
             self._rate = (clock.update - first) / max(now - start, 1e-9)
             self._since = (now, clock.update)
-            loss = float(logs["loss"])
+            loss = _loss(logs)
             self._draw("")
             log.info("%s", self._line(loss))
             self._write_points(loss)
             self.model.reset_metrics()
         elif now - self._drawn > 0.2:
             self._drawn = now
-            self._draw(self._line(float(logs["loss"])))
+            self._draw(self._line(_loss(logs)))
 
     def _write_points(self, loss: float) -> None:
         learning_rate = keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)

@@ -36,8 +36,9 @@ def save_checkpoint(folder: Path, progress: Progress, trainer: keras.Model) -> b
     arrays = _arrays(trainer)
     if not all(np.isfinite(array).all() for array in arrays.values()):
         return False
+    arrays["progress"] = np.array(json.dumps(asdict(progress)))
     with complete_file(folder / FILE) as temporary:
-        np.savez(temporary, progress=json.dumps(asdict(progress)), **arrays)
+        np.savez(temporary, allow_pickle=False, **arrays)
     return True
 
 
