@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, assert_one_line_error, run_module
 
-from udl_tf.config import Config, load_config
+from udl_tf.config import Config
+from udl_tf.config_file import load_config
 from udl_tf.errors import UserError
 
 CONFIGS = sorted(p for p in (ROOT / "configs").rglob("*.json") if p.name != "schema.json")

@@ -10,12 +10,12 @@ from conftest import ROOT
 PACKAGE = ROOT / "udl_tf"
 # A file imports only from files above it.
 ORDER = [
-    "errors", "files", "config", "color", "resize", "image_io", "cli",
+    "errors", "files", "config", "config_file", "color", "resize", "image_io", "cli",
     "data.sources", "data.pipeline", "data",
     "models.blocks", "models.uncertainty", "models.edsr", "models.dpdnn", "models",
     "losses", "weighting", "metrics", "distribute", "bundle", "figures", "evaluation",
-    "training.trainer", "training.checkpoint", "training.callbacks", "training.run_folder",
-    "training.run", "training",
+    "training.trainer", "training.checkpoint", "training.validation", "training.callbacks",
+    "training.run_folder", "training.run", "training",
     "data.__main__", "evaluate", "train",
 ]  # fmt: skip
 

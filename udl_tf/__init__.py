@@ -11,7 +11,7 @@ _HOMES = {
     "BACKBONES": "udl_tf.models",
     "build_model": "udl_tf.models",
     "load": "udl_tf.bundle",
-    "load_config": "udl_tf.config",
+    "load_config": "udl_tf.config_file",
     "losses": "udl_tf",
     "metrics": "udl_tf",
     "models": "udl_tf",

@@ -1,21 +1,17 @@
-"""What a run is: strict pydantic models and `load_config`. Every default lives here alone."""
+"""What a run is, as strict pydantic models. Every default lives here and only here."""
 
-import json
-import types
-import typing
-from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-
-from udl_tf.errors import UserError, nearest
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
-class _Section(BaseModel):
+class Section(BaseModel):
+    """A part of a config: unknown keys and wrong types are errors."""
+
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-class ModelConfig(_Section):
+class ModelConfig(Section):
     """Which network: a name in BACKBONES, its scale and its constructor's other arguments."""
 
     name: str = Field(default="edsr_s", description="a name in udl_tf.BACKBONES")
@@ -25,7 +21,7 @@ class ModelConfig(_Section):
     )
 
 
-class DataConfig(_Section):
+class DataConfig(Section):
     """Where the pictures are and how patches are cut from them."""
 
     root: str | None = Field(
@@ -68,7 +64,7 @@ class DataConfig(_Section):
     )
 
 
-class OptimizerConfig(_Section):
+class OptimizerConfig(Section):
     """How weights are updated. Each step of a run starts its own optimizer and schedule."""
 
     name: Literal["adam", "adamw", "sgd"] = "adam"
@@ -97,7 +93,7 @@ class OptimizerConfig(_Section):
     )
 
 
-class WeightingConfig(_Section):
+class WeightingConfig(Section):
     """Where the pixel weights w of a UDL step come from."""
 
     source: Literal["uncertainty", "error_map", "hr_gradient", "lr_gradient"] = "uncertainty"
@@ -107,7 +103,7 @@ class WeightingConfig(_Section):
     normalize: bool = Field(default=False, description="divide w by its mean over each image")
 
 
-class StepConfig(_Section):
+class StepConfig(Section):
     """One step of training. It starts from the weights of the step before it."""
 
     loss: str = Field(description="a name in udl_tf.losses.LOSSES")
@@ -123,7 +119,7 @@ class StepConfig(_Section):
     )
 
 
-class TrainingConfig(_Section):
+class TrainingConfig(Section):
     """Precision, seed and rhythm."""
 
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
@@ -134,7 +130,7 @@ class TrainingConfig(_Section):
     log_every: int = Field(default=50, ge=1, description="updates between log lines")
 
 
-class DistributionConfig(_Section):
+class DistributionConfig(Section):
     """Which devices train."""
 
     strategy: Literal["auto", "none", "mirrored"] = Field(
@@ -146,13 +142,13 @@ class DistributionConfig(_Section):
     )
 
 
-class EvaluationConfig(_Section):
+class EvaluationConfig(Section):
     """What a run leaves to look at."""
 
     figures: int = Field(default=2, ge=0, description="figures a test set")
 
 
-class QuickConfig(_Section):
+class QuickConfig(Section):
     """What --quick changes so that a rehearsal ends in minutes: never the network."""
 
     updates: int = Field(default=200, ge=1, description="updates a step")
@@ -161,7 +157,7 @@ class QuickConfig(_Section):
     validation_images: int = Field(default=1, ge=1)
 
 
-class Config(_Section):
+class Config(Section):
     """A whole run, from data to result table."""
 
     schema_url: str | None = Field(
@@ -223,97 +219,3 @@ class Config(_Section):
                 ),
             }
         )
-
-
-def load_config(path: Path | str, overrides: list[str] | None = None) -> Config:
-    """Reads a JSON config and applies `key.subkey=value` overrides.
-
-    Args:
-        path: the JSON file.
-        overrides: such as "optimizer.learning_rate=2e-4" or "steps.0.updates=100"; values are read
-            as JSON, and as plain text where they are not JSON.
-
-    Raises:
-        UserError: naming the file, the key and the nearest known key.
-    """
-    path = Path(path)
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, IsADirectoryError):
-        raise UserError(f"{path}: no such file; expected a JSON config: see configs/") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise UserError(f"{path}: not valid JSON ({error}): mend the file") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: expected a JSON object {{...}}, got {type(content).__name__}")
-    for override in overrides or []:
-        _apply(content, override)
-    return parse_config(content, str(path))
-
-
-def parse_config(content: dict[str, Any], origin: str) -> Config:
-    """Validates a config given as a dict; `origin` is named in the one-line UserError."""
-    try:
-        return Config.model_validate(content)
-    except ValidationError as error:
-        lines = [_explain(e) for e in error.errors()]
-        raise UserError(f"{origin}: " + "; ".join(lines)) from None
-
-
-def _apply(content: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
-    if not equals or not key:
-        raise UserError(f"--set {override}: expected key=value, such as data.batch_size=16")
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError:
-        value = text
-    try:
-        _put(content, key.split("."), value, Config().model_dump())
-    except LookupError as error:
-        raise UserError(f"--set {override}: there is no {error} to set") from None
-
-
-def _put(place: Any, keys: list[str], value: Any, default: Any) -> None:
-    """Sets place[keys[0]][keys[1]]...; what the file leaves out starts from its default."""
-    key: Any = keys[0]
-    if isinstance(place, list) and key.isdigit() and int(key) < len(place):
-        key = int(key)
-    elif not isinstance(place, dict):
-        raise LookupError(".".join(keys))
-    if len(keys) == 1:
-        place[key] = value
-        return
-    default = default.get(key, {}) if isinstance(default, dict) else {}
-    if isinstance(place, dict):
-        place.setdefault(key, default)
-    _put(place[key], keys[1:], value, default)
-
-
-def _explain(error: Any) -> str:
-    location = error["loc"]
-    key = ".".join(str(part) for part in location)
-    if error["type"] == "extra_forbidden":
-        return f"unknown key {key}, {nearest(str(location[-1]), _known_keys(location[:-1]))}"
-    if error["type"] == "missing":
-        return f"{key} is missing: add it"
-    message = error["msg"].removeprefix("Value error, ")
-    if not key:
-        return message
-    return (
-        f"{key}: got {json.dumps(error['input'], default=str)}; {message[0].lower()}{message[1:]}"
-    )
-
-
-def _known_keys(location: tuple[int | str, ...]) -> list[str]:
-    section: Any = Config
-    for part in location:
-        if isinstance(part, str):
-            section = _section_type(section.model_fields[part].annotation)
-    return [field.alias or name for name, field in section.model_fields.items()]
-
-
-def _section_type(annotation: Any) -> Any:
-    if typing.get_origin(annotation) in (list, typing.Union, types.UnionType):
-        inner = [_section_type(a) for a in typing.get_args(annotation)]
-        return next(a for a in inner if a is not None)
-    return annotation if isinstance(annotation, type) and issubclass(annotation, _Section) else None

@@ -55,7 +55,8 @@ def comparison_figure(
         figsize=(cell * len(pictures), 2 * row + cell * 0.75 + 1.0), layout="constrained"
     )
     figure.suptitle(title)
-    upper, lower = np.ravel(figure.subfigures(2, 1, height_ratios=[row + cell * 0.75, row]))
+    heights = [row + cell * 0.75, row]
+    upper, lower = figure.subfigures(2, 1, squeeze=False, height_ratios=heights)[:, 0]
     axes = upper.subplots(2, len(pictures), height_ratios=[row, cell * 0.75])
     top, left, side = box
     for column, (label, picture) in enumerate(pictures.items()):

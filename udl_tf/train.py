@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 
 from udl_tf import cli
-from udl_tf.config import load_config
+from udl_tf.config_file import load_config
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -39,6 +39,7 @@ from udl_tf.training.checkpoint import (
 )
 from udl_tf.training.run_folder import RunFolder, start_log
 from udl_tf.training.trainer import Trainer, make_optimizer, make_pixel_weight
+from udl_tf.training.validation import Validation
 
 log = getLogger(__name__)
 
@@ -178,7 +179,7 @@ def _train_step(run: RunFolder, index: int, losses: list, data: Data) -> dict[st
         data.training, config.data, config.training.seed, earlier + start.update
     )
     writer = tf.summary.create_file_writer(str(run.tensorboard / f"step{index + 1}-{step.loss}"))
-    validation = callbacks.Validation(data.held_out, config.model.scale, network, before, writer)
+    validation = Validation(data.held_out, config.model.scale, network, before, writer)
     began = time.monotonic()
     clock = callbacks.Clock(start.update, step.updates)
 

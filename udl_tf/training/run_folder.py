@@ -18,7 +18,8 @@ from typing import Any
 
 import keras
 
-from udl_tf.config import Config, parse_config
+from udl_tf.config import Config
+from udl_tf.config_file import parse_config
 from udl_tf.errors import UserError
 from udl_tf.files import write_json
 
