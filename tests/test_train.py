@@ -242,14 +242,28 @@ def test_bad_settings_end_before_anything_is_written(workplace, override, parts)
     assert not (workplace / "never").exists()
 
 
-def test_single_step_runs_and_every_loss(workplace):
-    for loss, options in (("l1", {}), ("mse", {}), ("eu", {}), ("gram", {"unit": 127.5})):
-        step = [{"loss": loss, "loss_options": options, "updates": 4}]
-        more = ["--set", f"steps={json.dumps(step)}", "--set", "evaluation.figures=0"]
-        result = run_module("udl_tf.train", *command(workplace, loss, *more))
-        assert result.returncode == 0, result.stderr
-        manifest = json.loads((workplace / loss / "model.json").read_text())
-        assert (manifest["uncertainty"] is None) == (loss in ("l1", "mse"))
+@pytest.mark.parametrize(
+    ("loss", "options", "precision"),
+    [
+        ("l1", {}, "float32"),
+        ("mse", {}, "mixed_bfloat16"),
+        ("eu", {}, "mixed_float16"),
+        ("gram", {"unit": 1.0, "power": 1.0}, "float32"),
+    ],
+)
+def test_single_step_runs_of_every_loss_and_precision(workplace, loss, options, precision):
+    step = [{"loss": loss, "loss_options": options, "updates": 5}]
+    more = ["--set", f"steps={json.dumps(step)}", "--set", f"training.precision={precision}"]
+    more += ["--set", "training.interval=2", "--set", "evaluation.figures=0"]
+    result = run_module("udl_tf.train", *command(workplace, loss, *more))
+    assert result.returncode == 0, result.stderr
+    manifest = json.loads((workplace / loss / "model.json").read_text())
+    if loss in ("l1", "mse"):
+        assert manifest["uncertainty"] is None
+    else:
+        unit, power = options.get("unit", 1.0), options.get("power", 1.0)
+        uncertainty = manifest["uncertainty"]
+        assert (uncertainty["unit"], uncertainty["power"]) == (unit, power)
 
 
 def test_evaluate_gives_the_numbers_of_the_run(workplace, finished):
