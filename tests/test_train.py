@@ -266,6 +266,21 @@ def test_single_step_runs_of_every_loss_and_precision(workplace, loss, options, 
         assert (uncertainty["unit"], uncertainty["power"]) == (unit, power)
 
 
+def test_a_mirrored_run_ends_as_a_single_one(workplace):
+    # Clipping acts on each replica's gradient before the sum: without it, both runs are the same.
+    found = []
+    for name, devices in (("mirrored", '["CPU:0", "CPU:1"]'), ("single", None)):
+        more = ["--set", "optimizer.clip_norm=null", "--set", "evaluation.figures=0"]
+        if devices:
+            strategy = f'{{"strategy": "mirrored", "devices": {devices}}}'
+            more += ["--set", f"distribution={strategy}"]
+        result = run_module("udl_tf.train", *command(workplace, name, *more))
+        assert result.returncode == 0, result.stderr
+        assert ("device: CPU:0 + CPU:1" in result.stderr) == bool(devices)
+        found += json.loads((workplace / name / "metrics.json").read_text())["results"]
+    assert found[0]["psnr_y"] == pytest.approx(found[1]["psnr_y"], abs=0.02)
+
+
 def test_evaluate_gives_the_numbers_of_the_run(workplace, finished):
     run, _ = finished
     output = workplace / "judged"

@@ -106,6 +106,8 @@ def test_optimizers_and_schedules(name):
     options = OptimizerConfig(name=name, schedule="constant", clip_norm=0.5, ema=0.99)
     optimizer = make_optimizer(options, 100)
     assert optimizer.global_clipnorm == 0.5
+    assert make_optimizer(options, 100, replicas=2).global_clipnorm == 0.25
+    assert cosine.global_clipnorm is None
     assert optimizer.use_ema
 
 

@@ -83,7 +83,7 @@ class OptimizerConfig(Section):
     clip_norm: float | None = Field(
         default=None,
         gt=0,
-        description="largest global gradient norm (of each replica, before the sum)",
+        description="largest global gradient norm; null: no clipping",
     )
     ema: float | None = Field(
         default=None,

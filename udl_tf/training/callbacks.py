@@ -16,6 +16,11 @@ from udl_tf.training.validation import Validation
 
 log = getLogger(__name__)
 
+_REMEDY = (
+    "the last good checkpoint is kept: lower optimizer.learning_rate or set optimizer.clip_norm,"
+    " and train in a new --run-dir"
+)
+
 
 class Diverged(UserError):
     """The loss became NaN or infinite."""
@@ -59,8 +64,7 @@ class StopOnDivergence(keras.callbacks.Callback):
         loss = _loss(logs)
         if not math.isfinite(loss):
             raise Diverged(
-                f"{self.name}: the loss became {loss} at update {self.clock.update}; the last good"
-                " checkpoint is kept: lower optimizer.learning_rate or set optimizer.clip_norm"
+                f"{self.name}: the loss became {loss} at update {self.clock.update}; {_REMEDY}"
             )
 
 
@@ -203,8 +207,7 @@ class Checkpoints(keras.callbacks.Callback):
             model = self.model  # under JAX, this brings the variables up to date
             if not self.save():
                 raise Diverged(
-                    f"a weight is no finite number after update {self.clock.update}; the last good"
-                    " checkpoint is kept: lower optimizer.learning_rate or set optimizer.clip_norm"
+                    f"a weight is not finite after update {self.clock.update}; {_REMEDY}"
                 )
             if self.interrupted:
                 model.stop_training = True

@@ -163,8 +163,10 @@ def _train_step(run: RunFolder, index: int, losses: list, data: Data) -> dict[st
         weighting = step.weighting
         weight = make_pixel_weight(weighting, before, config.model.scale) if weighting else None
         trainer = Trainer(network, losses[index], weight)
-        optimizer = make_optimizer(config.optimizer, step.updates, step.learning_rate)
-        trainer.compile(optimizer=optimizer)
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        trainer.compile(
+            make_optimizer(config.optimizer, step.updates, step.learning_rate, replicas)
+        )
 
     start = read_progress(run.path)
     if start is not None and start.step == index:

@@ -71,9 +71,17 @@ def make_pixel_weight(config: WeightingConfig, frozen: keras.Model, scale: int) 
 
 
 def make_optimizer(
-    config: OptimizerConfig, updates: int, learning_rate: float | None = None
+    config: OptimizerConfig, updates: int, learning_rate: float | None = None, replicas: int = 1
 ) -> keras.optimizers.Optimizer:
-    """The optimizer of one step of `updates`; `learning_rate` replaces the config's initial one."""
+    """The optimizer of one step.
+
+    Args:
+        config: what to make.
+        updates: length of the step, over which the schedule runs.
+        learning_rate: replaces the config's initial one.
+        replicas: how many clip their gradient before all are summed; each gets an equal share of
+            clip_norm, so that the sum keeps within it.
+    """
     initial = config.learning_rate if learning_rate is None else learning_rate
     schedules = keras.optimizers.schedules
     rate = {
@@ -83,7 +91,8 @@ def make_optimizer(
             initial, max(1, round(updates * config.halve_every)), 0.5, staircase=True
         ),
     }[config.schedule]()
-    options = {"learning_rate": rate, "global_clipnorm": config.clip_norm}
+    clip_norm = config.clip_norm and config.clip_norm / replicas
+    options = {"learning_rate": rate, "global_clipnorm": clip_norm}
     if config.ema is not None:
         options |= {"use_ema": True, "ema_momentum": config.ema}
     if config.name == "sgd":
