@@ -136,6 +136,11 @@ def test_killed_and_resumed_equals_undisturbed_to_the_bit(workplace, finished, s
     result = run_module("udl_tf.train", *command(workplace, name))
     assert result.returncode == 0, result.stderr
     assert f"{step} goes on after update" in result.stderr
+    notes = json.loads((workplace / name / "metrics.json").read_text())
+    for note, undisturbed in zip(
+        notes["steps"], json.loads((finished[0] / "metrics.json").read_text())["steps"], strict=True
+    ):
+        assert note["validation"] == undisturbed["validation"]
     expected, got = weights(finished[0]), weights(workplace / name)
     assert expected.keys() == got.keys()
     for key, value in expected.items():

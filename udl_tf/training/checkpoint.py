@@ -6,7 +6,7 @@ optimizer variables (moments, moving averages, iteration) and the counter are th
 
 import json
 import zipfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import keras
@@ -20,11 +20,12 @@ FILE = "checkpoint.npz"
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands: the step's index, its updates done so far and the seconds they took."""
+    """Where a run stands: the step's index, and its updates, seconds and validations so far."""
 
     step: int
     update: int
     seconds: float = 0.0
+    validation: list[dict[str, float]] = field(default_factory=list)
 
 
 def save_checkpoint(folder: Path, progress: Progress, trainer: keras.Model) -> bool:

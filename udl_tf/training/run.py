@@ -76,23 +76,22 @@ def train(config: Config, folder: Path | str) -> dict[str, Any]:
             " make it a multiple"
         )
     build_network(config.model, losses[0].needs_log_scale)  # a wrong option ends the run here
-    data = _load_data(config)
     run = RunFolder(folder, config)
+    data = _load_data(config)
+    run.create()
     start_log(run.path / "log.txt")
     log.info("run folder: %s", run.path)
     log.info("device: %s, %s", device_names(strategy), config.training.precision)
     log.info("data: %s", data.summary["text"])
-    notes = run.read_notes()
-    notes = {"data": data.summary, "steps": notes.get("steps", [])}
+    notes = {"data": data.summary, "steps": run.read_notes().get("steps", [])}
     for index in range(len(config.steps)):
-        if run.finished(index):
-            continue
-        with strategy.scope() if strategy else nullcontext():
-            note = _train_step(run, index, losses, data)
+        if not run.finished(index):
+            with strategy.scope() if strategy else nullcontext():
+                note = _train_step(run, index, losses, data)
+            notes["steps"] = [*notes["steps"][:index], note]
+            write_json(run.metrics, notes)
+            delete_checkpoint(run.path)
         _write_bundle(run, index, losses, data)
-        notes["steps"] = [*notes["steps"][:index], note]
-        write_json(run.metrics, notes)
-        delete_checkpoint(run.path)
     notes["results"] = evaluate(load(run.path), data.test, run.figures, config.evaluation.figures)
     write_json(run.metrics, notes)
     table = results_table(notes["results"], run.path.name)
@@ -186,7 +185,8 @@ def _train_step(run: RunFolder, index: int, losses: list, data: Data) -> dict[st
     clock = callbacks.Clock(start.update, step.updates)
 
     def progress() -> Progress:
-        return Progress(index, clock.update, start.seconds + time.monotonic() - began)
+        seconds = start.seconds + time.monotonic() - began
+        return Progress(index, clock.update, seconds, start.validation + validation.history)
 
     saver = callbacks.Checkpoints(
         clock, config.training.interval, lambda: save_checkpoint(run.path, progress(), trainer)
@@ -197,10 +197,10 @@ def _train_step(run: RunFolder, index: int, losses: list, data: Data) -> dict[st
         callbacks.ProgressLog(
             clock, name, config.data.batch_size, config.training.log_every, writer
         ),
-        saver,
         callbacks.Validate(
             clock, config.training.interval, validation, ema=config.optimizer.ema is not None
         ),
+        saver,
     ]
     try:
         left = step.updates - start.update
@@ -220,7 +220,7 @@ def _train_step(run: RunFolder, index: int, losses: list, data: Data) -> dict[st
         "loss": step.loss,
         "updates": step.updates,
         "seconds": round(progress().seconds, 1),
-        "validation": validation.history,
+        "validation": progress().validation,
     }
 
 

@@ -25,7 +25,7 @@ from udl_tf.files import write_json
 
 
 class RunFolder:
-    """The paths of a run folder. Opening makes it, or checks that it belongs to the config.
+    """The paths of a run folder, which `create` makes; it must be new or belong to the config.
 
     Args:
         path: the folder.
@@ -38,12 +38,19 @@ class RunFolder:
     def __init__(self, path: Path | str, config: Config):
         self.path = Path(path)
         self.config = config
-        self._claim()
-        for name in ("weights", "figures"):
-            (self.path / name).mkdir(exist_ok=True)
+        self._file = self.path / "config.json"
+        self._check()
         self.tensorboard = self.path / "tensorboard"
         self.figures = self.path / "figures"
         self.metrics = self.path / "metrics.json"
+
+    def create(self) -> None:
+        """Makes the folder, unless it is there already."""
+        if not self._file.exists():
+            write_json(self._file, self.config.model_dump())
+            write_json(self.path / "versions.json", _versions())
+        for name in ("weights", "figures"):
+            (self.path / name).mkdir(exist_ok=True)
 
     def weights(self, step: int) -> Path:
         """Where the network of a step is kept once the step has ended."""
@@ -61,24 +68,20 @@ class RunFolder:
         """What earlier sittings of this run noted in metrics.json; empty for a new run."""
         return json.loads(self.metrics.read_text()) if self.metrics.exists() else {}
 
-    def _claim(self) -> None:
-        file = self.path / "config.json"
-        mine = self.config.model_dump()
-        if not file.exists():
+    def _check(self) -> None:
+        if not self._file.exists():
             if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
                 raise UserError(
                     f"{self.path}: is not empty and holds no run; expected a new folder or a run"
                     " folder: choose another --run-dir"
                 )
-            self.path.mkdir(parents=True, exist_ok=True)
-            write_json(self.path / "versions.json", _versions())
-            write_json(file, mine)
             return
         try:
-            content = json.loads(file.read_text(encoding="utf-8"))
+            content = json.loads(self._file.read_text(encoding="utf-8"))
         except ValueError as error:
-            raise UserError(f"{file}: not valid JSON ({error})") from None
-        theirs = parse_config(content, str(file)).model_dump()
+            raise UserError(f"{self._file}: not valid JSON ({error})") from None
+        theirs = parse_config(content, str(self._file)).model_dump()
+        mine = self.config.model_dump()
         if theirs != mine:
             key, old, new = next(_differences(theirs, mine))
             raise UserError(
