@@ -83,8 +83,8 @@ def test_pairs_of_the_wrong_scale_and_missing_partners(tmp_path):
     with pytest.raises(UserError, match=r"18x12.*x4 needs 9x6"):
         read_pair(folder_dataset(folder, 4).pictures[0], 4)
     (folder / "LR/1.png").unlink()
-    with pytest.raises(UserError, match="no LR file 1 or 1x2"):
-        folder_dataset(folder, 2)
+    with pytest.raises(UserError, match=r"HR/1\.png: its LR file .*LR/1x2\.png is missing"):
+        read_pair(folder_dataset(folder, 2).pictures[1], 2)
 
 
 def test_a_store_that_fits_decodes_each_picture_once(image_folder):
@@ -138,11 +138,19 @@ def test_check_lists_everything_that_is_wrong(tmp_path):
     write_image(folder / "LR/mismatch.png", noise_image(5, 7))
     (folder / "HR/text.png").write_text("no picture")
     (folder / "LR/text.png").write_text("no picture")
+    write_image(folder / "LR/lonely.png", noise_image(12, 18))
+    write_image(folder / "HR/single.png", noise_image(24, 36, 9))
     result = run_module("udl_tf.data", "check", folder, "--scale", 2, "--hr-patch-size", 24)
-    assert_one_line_error(result, "7 images, 4 problems")
+    assert_one_line_error(result, "8 images, 6 problems")
     lines = result.stdout.splitlines()
-    assert len(lines) == 4
-    for part in ("small.png: 8x8", "mismatch.png: 7x5", "text.png: not an image"):
+    assert len(lines) == 6
+    for part in (
+        "small.png: 8x8",
+        "mismatch.png: 7x5",
+        "text.png: not an image",
+        "lonely.png: no HR image",
+        "single.png: its LR file",
+    ):
         assert any(part in line for line in lines), part
     assert any("0.png: the same pixels as" in line and "copy.png" in line for line in lines)
     assert_one_line_error(run_module("udl_tf.data", "check", tmp_path / "none"), "does not exist")

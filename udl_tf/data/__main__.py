@@ -12,10 +12,11 @@ from pathlib import Path
 from udl_tf import cli
 from udl_tf.data.sources import Dataset, folder_dataset, read_pair
 from udl_tf.errors import UserError
+from udl_tf.image_io import image_files
 
 
 def problems(dataset: Dataset, scale: int, hr_patch_size: int) -> Iterator[str]:
-    """A line for each bad file, mismatched pair, too small image and group of duplicates."""
+    """A line for each bad file, pair that does not fit, too small image and set of duplicates."""
     seen: dict[str, list[str]] = defaultdict(list)
     for picture in dataset.pictures:
         try:
@@ -28,6 +29,11 @@ def problems(dataset: Dataset, scale: int, hr_patch_size: int) -> Iterator[str]:
             yield f"{picture.hr}: {width}x{height} pixels, smaller than a patch of {hr_patch_size}"
         identity = hashlib.sha256(repr(hr.shape).encode() + hr.tobytes()).hexdigest()
         seen[identity].append(str(picture.hr))
+    used = {picture.lr for picture in dataset.pictures if picture.lr}
+    for folder in {lr.parent for lr in used}:
+        for lr in image_files(folder):
+            if lr not in used:
+                yield f"{lr}: no HR image belongs to it"
     for same in seen.values():
         if len(same) > 1:
             yield f"{same[0]}: the same pixels as {', '.join(same[1:])}"

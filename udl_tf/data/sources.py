@@ -73,7 +73,7 @@ def folder_dataset(folder: Path | str, scale: int) -> Dataset:
     """The dataset in `folder`, whichever of the layouts it has.
 
     Raises:
-        UserError: if the folder is missing or empty, or an LR file is missing.
+        UserError: if the folder is missing or empty.
     """
     folder = Path(folder)
     for hr_name, lr_names in _LAYOUTS:
@@ -96,9 +96,8 @@ def _pairs(hr_files: Sequence[Path], lr_folder: Path, scale: int) -> tuple[Pictu
     pictures = []
     for hr in hr_files:
         lr = by_stem.get(hr.stem) or by_stem.get(f"{hr.stem}x{scale}")
-        if lr is None:
-            raise UserError(f"{hr}: no LR file {hr.stem} or {hr.stem}x{scale} in {lr_folder}")
-        pictures.append(Picture(hr, lr))
+        # Where there is none, reading the pair says so.
+        pictures.append(Picture(hr, lr or lr_folder / f"{hr.stem}x{scale}{hr.suffix}"))
     return tuple(pictures)
 
 
@@ -124,6 +123,8 @@ def read_pair(
         )
     if picture.lr is None:
         return _made_lr(picture.hr, hr, scale, cache), hr
+    if not picture.lr.exists():
+        raise UserError(f"{picture.hr}: its LR file {picture.lr} is missing: add it")
     lr = read_rgb(picture.lr)
     expected = (hr.shape[0] // scale, hr.shape[1] // scale)
     if lr.shape[:2] != expected:
