@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from conftest import ROOT, run_module
+from conftest import ROOT, assert_one_line_error, run_module
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("jax") is None, reason="needs jax (pip install .[jax])"
@@ -45,6 +45,9 @@ def test_train_runs_under_jax_and_tensorflow_reads_its_weights(tmp_path):
     assert result.returncode == 0, result.stderr[-3000:]
     assert "(jax)" in result.stderr
     (row,) = json.loads((tmp_path / "run/metrics.json").read_text())["results"]
+    mirrored = [*arguments, "--set", 'distribution.strategy="mirrored"']
+    bad = run_module("udl_tf.train", *mirrored, KERAS_BACKEND="jax")
+    assert_one_line_error(bad, "needs the TensorFlow backend")
     judged = run_module(
         "udl_tf.train", *arguments, KERAS_BACKEND="tensorflow"
     )  # a finished run is only evaluated: TensorFlow reads the weights that JAX trained

@@ -19,16 +19,18 @@ def make_strategy(config: DistributionConfig) -> tf.distribute.Strategy | None:
     Raises:
         UserError: for devices that are not there, or a strategy under another backend.
     """
+    if keras.backend.backend() != "tensorflow":
+        # TensorFlow only reads the data then, and must not take the GPU's memory for it.
+        tf.config.set_visible_devices([], "GPU")
+        if config.strategy == "mirrored":
+            raise UserError(
+                'distribution.strategy "mirrored" needs the TensorFlow backend, and KERAS_BACKEND'
+                f' is {keras.backend.backend()!r}: set distribution.strategy="none"'
+            )
+        return None
     gpus = tf.config.list_physical_devices("GPU")
     if config.strategy == "none" or (config.strategy == "auto" and len(gpus) < 2):
         return None
-    if keras.backend.backend() != "tensorflow":
-        if config.strategy == "auto":
-            return None
-        raise UserError(
-            f"distribution.strategy {config.strategy!r} needs the TensorFlow backend, and"
-            f' KERAS_BACKEND is {keras.backend.backend()!r}: set distribution.strategy="none"'
-        )
     devices = config.devices
     cpus = [d for d in devices or [] if d.upper().startswith("CPU")]
     if len(cpus) > 1:

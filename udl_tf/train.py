@@ -29,7 +29,9 @@ def main(arguments: list[str] | None = None) -> None:
         help="override a config key, such as optimizer.learning_rate=2e-4; may be repeated",
     )
     parser.add_argument(
-        "--quick", action="store_true", help="rehearse on the bundled images, in minutes"
+        "--quick",
+        action="store_true",
+        help="rehearse in minutes: bundled images, sizes of the config's section quick",
     )
     parser.add_argument(
         "--print-config", action="store_true", help="print the resolved config and end"
