@@ -89,12 +89,13 @@ def _top(values: np.ndarray) -> float:
 
 
 def _busiest_box(picture: np.ndarray) -> tuple[int, int, int]:
-    """(top, left, side) of the square, a quarter of the shorter side, with the largest variance."""
+    """(top, left, side) of the square, a quarter of the shorter side, with the most detail."""
     gray = _gray(picture.astype(np.float64))
+    detail = np.hypot(*np.gradient(gray))
     side = max(8, min(gray.shape) // 4)
     step = max(1, side // 4)
     boxes = [
-        (gray[top : top + side, left : left + side].var(), top, left)
+        (detail[top : top + side, left : left + side].mean(), top, left)
         for top in range(0, max(1, gray.shape[0] - side), step)
         for left in range(0, max(1, gray.shape[1] - side), step)
     ]
