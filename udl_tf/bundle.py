@@ -14,6 +14,7 @@ theta = unit * exp(log_scale / power), in grey levels. A run folder is such a fo
 """
 
 import json
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,8 +24,9 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from pydantic import Field, ValidationError
 
-from udl_tf.config import ModelConfig
+from udl_tf.config import ModelConfig, Section
 from udl_tf.distribute import precision
 from udl_tf.errors import UserError
 from udl_tf.files import complete_file, write_json
@@ -32,6 +34,32 @@ from udl_tf.models import build_model, mean_part, uncertainty_part
 
 FORMAT = 1
 MANIFEST = "model.json"
+
+
+class MeanFile(Section):
+    """The network that makes the picture; `uncertainty` tells whether its file has an s head."""
+
+    weights: str
+    uncertainty: bool
+
+
+class UncertaintyFile(Section):
+    """The network that makes theta = unit * exp(log_scale / power), in grey levels."""
+
+    weights: str
+    unit: float
+    power: float
+
+
+class Manifest(Section):
+    """The content of model.json."""
+
+    format: int = FORMAT
+    architecture: ModelConfig
+    range: list[int] = Field(default=[0, 255])
+    mean: MeanFile
+    uncertainty: UncertaintyFile | None
+    training: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -103,25 +131,25 @@ def save_weights(network: keras.Model, path: Path) -> None:
         network.save_weights(temporary)
 
 
-def write_manifest(
-    folder: Path,
-    model: ModelConfig,
-    mean: dict[str, Any],
-    uncertainty: dict[str, Any] | None,
-    training: dict[str, Any],
-) -> None:
+def load_weights(network: keras.Model, path: Path) -> None:
+    """Reads what save_weights wrote.
+
+    Raises:
+        UserError: if the file is missing, damaged or of another network.
+    """
+    try:
+        with warnings.catch_warnings():
+            # Keras only warns of layers that the file lacks, and leaves them as they were.
+            warnings.simplefilter("error", UserWarning)
+            network.load_weights(path)
+    except (OSError, ValueError, KeyError, IndexError, UserWarning) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"{path}: no weights of this {network.name}: {reason}") from None
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Writes model.json; the weight files it names must be there already."""
-    write_json(
-        folder / MANIFEST,
-        {
-            "format": FORMAT,
-            "architecture": model.model_dump(),
-            "range": [0, 255],
-            "mean": mean,
-            "uncertainty": uncertainty,
-            "training": training,
-        },
-    )
+    write_json(folder / MANIFEST, manifest.model_dump())
 
 
 def load(folder: Path | str) -> SuperResolver:
@@ -135,7 +163,7 @@ def load(folder: Path | str) -> SuperResolver:
     """
     folder = Path(folder)
     try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except OSError:
         raise UserError(
             f"{folder}: holds no trained model ({MANIFEST} is missing); expected a run folder in"
@@ -143,35 +171,32 @@ def load(folder: Path | str) -> SuperResolver:
         ) from None
     except ValueError as error:
         raise UserError(f"{folder / MANIFEST}: not valid JSON ({error})") from None
-    if manifest.get("format") != FORMAT:
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        found = content.get("format") if isinstance(content, dict) else content
         raise UserError(
-            f"{folder / MANIFEST}: format {manifest.get('format')}; this version reads format"
-            f" {FORMAT}: update udl_tf"
+            f"{folder / MANIFEST}: format {found!r}; this version reads format {FORMAT}: update"
+            " udl_tf"
         )
-    model = ModelConfig.model_validate(manifest["architecture"])
-    mean, uncertainty = manifest["mean"], manifest["uncertainty"]
-    mean_network = mean_part(_load_network(folder, model, mean["weights"], mean["uncertainty"]))
+    try:
+        manifest = Manifest.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        raise UserError(f"{folder / MANIFEST}: damaged at {key}: {first['msg']}") from None
+    return _assemble(folder, manifest)
+
+
+def _assemble(folder: Path, manifest: Manifest) -> SuperResolver:
+    model, mean, uncertainty = manifest.architecture, manifest.mean, manifest.uncertainty
+    mean_network = mean_part(_load_network(folder, model, mean.weights, mean.uncertainty))
     if uncertainty is None:
         return SuperResolver(model.scale, mean_network, None)
-    network = _load_network(folder, model, uncertainty["weights"], True)
-    return SuperResolver(
-        model.scale,
-        mean_network,
-        uncertainty_part(network),
-        uncertainty["unit"],
-        uncertainty["power"],
-    )
+    s_network = uncertainty_part(_load_network(folder, model, uncertainty.weights, True))
+    return SuperResolver(model.scale, mean_network, s_network, uncertainty.unit, uncertainty.power)
 
 
 def _load_network(folder: Path, model: ModelConfig, weights: str, with_s: bool) -> keras.Model:
     with precision("float32"):
         network = build_network(model, with_s)
-    path = folder / weights
-    try:
-        network.load_weights(path)
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(
-            f"{path}: weights of {model.name} x{model.scale} expected: {reason}"
-        ) from None
+    load_weights(network, folder / weights)
     return network

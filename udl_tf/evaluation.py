@@ -9,9 +9,10 @@ import numpy as np
 
 from udl_tf.bundle import SuperResolver
 from udl_tf.data.sources import Dataset, Picture, read_pair
+from udl_tf.errors import UserError
 from udl_tf.figures import comparison_figure
 from udl_tf.image_io import to_uint8
-from udl_tf.metrics import psnr_y, ssim_y
+from udl_tf.metrics import SSIM_WINDOW, psnr_y, ssim_y
 from udl_tf.resize import imresize
 
 
@@ -50,6 +51,12 @@ def evaluate(
 
 def _judge(model: SuperResolver, picture: Picture, figure: Path | None) -> dict[str, Any]:
     lr, hr = read_pair(picture, model.scale)
+    smallest = SSIM_WINDOW + 2 * model.scale
+    if min(hr.shape[:2]) < smallest:
+        raise UserError(
+            f"{picture.hr}: {hr.shape[1]}x{hr.shape[0]} pixels; to be judged at x{model.scale} it"
+            f" needs {smallest} a side: remove it"
+        )
     raw, theta = model.predict(lr)
     sr, bicubic = to_uint8(raw), imresize(lr, model.scale)
     values = {

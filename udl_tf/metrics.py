@@ -8,6 +8,8 @@ import numpy as np
 
 from udl_tf.color import rgb_to_y
 
+SSIM_WINDOW = 11
+
 
 def psnr_y(sr: np.ndarray, hr: np.ndarray, shave: int) -> float:
     """Peak signal-to-noise ratio of the luma, in dB (infinite for equal images).
@@ -29,7 +31,7 @@ def ssim_y(sr: np.ndarray, hr: np.ndarray, shave: int) -> float:
     Source: Wang et al. 2004: 11x11 Gaussian window of sigma 1.5, valid positions only, K1 = 0.01,
     K2 = 0.03, L = 255, population covariance.
     """
-    a, b = _luma_pair(sr, hr, shave, smallest=11)
+    a, b = _luma_pair(sr, hr, shave, smallest=SSIM_WINDOW)
     mean_a, mean_b = _window(a), _window(b)
     var_a = _window(a * a) - mean_a**2
     var_b = _window(b * b) - mean_b**2
@@ -62,10 +64,11 @@ def _luma_pair(
 
 def _window(image: np.ndarray) -> np.ndarray:
     """Gaussian-weighted local mean at the positions where the 11x11 window fits."""
-    taps = np.exp(-(np.arange(-5, 6) ** 2) / (2 * 1.5**2))
+    offsets = np.arange(SSIM_WINDOW) - SSIM_WINDOW // 2
+    taps = np.exp(-(offsets**2) / (2 * 1.5**2))
     taps /= taps.sum()
     for axis in (0, 1):
-        length = image.shape[axis] - 10
-        shifted = [np.take(image, range(i, i + length), axis=axis) for i in range(11)]
+        length = image.shape[axis] - SSIM_WINDOW + 1
+        shifted = [np.take(image, range(i, i + length), axis=axis) for i in range(SSIM_WINDOW)]
         image = np.tensordot(taps, shifted, axes=1)
     return image

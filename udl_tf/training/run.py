@@ -11,7 +11,16 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from udl_tf.bundle import build_network, load, save_weights, write_manifest
+from udl_tf.bundle import (
+    Manifest,
+    MeanFile,
+    UncertaintyFile,
+    build_network,
+    load,
+    load_weights,
+    save_weights,
+    write_manifest,
+)
 from udl_tf.config import Config, StepConfig
 from udl_tf.data.pipeline import training_batches
 from udl_tf.data.sources import (
@@ -227,7 +236,7 @@ def _train_step(run: RunFolder, index: int, losses: list, data: Data) -> dict[st
 def _network_of(run: RunFolder, index: int, losses: list) -> keras.Model:
     """The network as step `index` left it."""
     network = build_network(run.config.model, losses[index].needs_log_scale)
-    network.load_weights(run.weights(index))
+    load_weights(network, run.weights(index))
     return network
 
 
@@ -236,9 +245,14 @@ def _write_bundle(run: RunFolder, index: int, losses: list, data: Data) -> None:
     uncertainty = None
     for i in range(index + 1):
         if losses[i].needs_log_scale:
-            weights = run.weights_name(i)
-            uncertainty = {"weights": weights, "unit": losses[i].unit, "power": losses[i].power}
-    mean = {"weights": run.weights_name(index), "uncertainty": losses[index].needs_log_scale}
+            weights, loss = run.weights_name(i), losses[i]
+            uncertainty = UncertaintyFile(weights=weights, unit=loss.unit, power=loss.power)
+    mean = MeanFile(weights=run.weights_name(index), uncertainty=losses[index].needs_log_scale)
     steps = [step.model_dump() for step in run.config.steps[: index + 1]]
-    training = {"steps": steps, "data": data.summary}
-    write_manifest(run.path, run.config.model, mean, uncertainty, training)
+    manifest = Manifest(
+        architecture=run.config.model,
+        mean=mean,
+        uncertainty=uncertainty,
+        training={"steps": steps, "data": data.summary},
+    )
+    write_manifest(run.path, manifest)

@@ -1,0 +1,37 @@
+import numpy as np
+import pytest
+from conftest import noise_image
+
+from udl_tf.bundle import SuperResolver
+from udl_tf.data.sources import folder_dataset
+from udl_tf.errors import UserError
+from udl_tf.evaluation import evaluate, results_table
+from udl_tf.image_io import write_image
+from udl_tf.resize import imresize
+
+
+class Bicubic(SuperResolver):
+    """A stand-in whose picture is bicubic interpolation: its row must equal the bicubic row."""
+
+    def predict(self, lr):
+        sr = imresize(lr, self.scale).astype(np.float32)
+        return sr, np.ones_like(sr)
+
+
+def test_a_bicubic_model_scores_as_the_bicubic_row(image_folder, tmp_path):
+    model = Bicubic(2, None, None)
+    (row,) = evaluate(model, [folder_dataset(image_folder, 2)], tmp_path / "figures", count=1)
+    assert row["psnr_y"] == row["bicubic_psnr_y"]
+    assert row["ssim_y"] == row["bicubic_ssim_y"]
+    assert row["images"] == len(row["per_image"]) == 6
+    assert row["psnr_y"] == pytest.approx(np.mean([i["psnr_y"] for i in row["per_image"]]))
+    assert [p.name for p in (tmp_path / "figures").iterdir()] == ["images_image0.png"]
+    table = results_table([row], "mine").splitlines()
+    assert [line.split("|")[1].strip() for line in table[2:]] == ["bicubic", "mine"]
+    assert f"{row['psnr_y']:.3f} / {row['ssim_y']:.4f}" in table[3]
+
+
+def test_an_image_too_small_to_be_judged_is_one_line(image_folder):
+    write_image(image_folder / "a.png", noise_image(14, 40))
+    with pytest.raises(UserError, match=r"a\.png: 40x14 pixels; to be judged at x2 it needs 15"):
+        evaluate(Bicubic(2, None, None), [folder_dataset(image_folder, 2)])
