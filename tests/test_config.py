@@ -63,6 +63,8 @@ def test_ablations_have_equal_totals_and_one_network():
             {"steps": [{"loss": "esu", "updates": 3}, {"loss": "udl", "updates": 3}]},
             ["steps.1", "go together"],
         ),
+        ({"optimizer": {"learning_rate": float("inf")}}, ["optimizer.learning_rate", "finite"]),
+        ({"model": {"options": {"scale": 3}}}, ["options hold 'scale'", "model.scale"]),
         ("{", ["not valid JSON"]),
         ("[]", ["expected a JSON object"]),
     ],
@@ -104,6 +106,14 @@ def test_rehearsal_keeps_the_network_and_uses_bundled_images():
     assert quick.data.train == ["bundled"]
     assert [s.loss for s in quick.steps] == ["esu", "udl"]
     assert max(s.updates for s in quick.steps) == config.quick.updates
+
+
+def test_set_has_the_last_word_in_a_rehearsal():
+    overrides = ["quick.updates=5", "data.batch_size=3", "steps.1.updates=7"]
+    config = load_config(ROOT / "configs/edsr_s_x4.json", overrides, quick=True)
+    assert config.data.batch_size == 3
+    assert [step.updates for step in config.steps] == [5, 7]
+    assert config.data.train == ["bundled"]
 
 
 def test_a_dumped_config_is_the_same_config():

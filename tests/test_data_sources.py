@@ -78,6 +78,28 @@ def test_sources_with_and_without_a_root(image_folder):
         find_datasets(DataConfig(train=["DIV2K"]), "train", 2)
 
 
+def test_sets_of_one_name_are_told_apart(tmp_path):
+    for parent in ("a", "b"):
+        write_image(tmp_path / parent / "HR/0.png", noise_image(24, 24))
+    config = DataConfig(root=str(tmp_path), train=["a/HR", "b/HR"])
+    assert [d.name for d in find_datasets(config, "train", 2)] == ["a_HR", "b_HR"]
+    with pytest.raises(UserError, match="named twice"):
+        find_datasets(DataConfig(root=str(tmp_path), train=["a/HR", "a/HR"]), "train", 2)
+    mixed = DataConfig(train=[str(tmp_path / "a/HR"), "DIV2K"])
+    with pytest.raises(UserError, match=r"DIV2K and data\.root is not set"):
+        find_datasets(mixed, "train", 2)
+
+
+def test_a_damaged_cached_lr_image_is_made_anew(image_folder, tmp_path):
+    picture = folder_dataset(image_folder, 2).pictures[0]
+    expected, _ = read_pair(picture, 2, tmp_path / "cache")
+    (cached,) = (tmp_path / "cache").iterdir()
+    for damage in (lambda: cached.write_bytes(b"torn"), lambda: write_image(cached, expected[:-1])):
+        damage()
+        assert np.array_equal(read_pair(picture, 2, tmp_path / "cache")[0], expected)
+        assert np.array_equal(read_pair(picture, 2, tmp_path / "cache")[0], expected)
+
+
 def test_pairs_of_the_wrong_scale_and_missing_partners(tmp_path):
     folder = make_pairs(tmp_path / "set", 2, "LR", "")
     with pytest.raises(UserError, match=r"18x12.*x4 needs 9x6"):

@@ -12,6 +12,7 @@ _HOMES = {
     "build_model": "udl_tf.models",
     "load": "udl_tf.bundle",
     "load_config": "udl_tf.config_file",
+    "image_io": "udl_tf",
     "losses": "udl_tf",
     "metrics": "udl_tf",
     "models": "udl_tf",

@@ -32,11 +32,17 @@ def quiet_import() -> Iterator[None]:
 
 
 def run(main: Callable[[list[str] | None], None]) -> None:
-    """Runs a command: a UserError is one line and exit code 2, an interruption exit code 130."""
+    """Runs a command: bad input is one line and exit code 2, an interruption exit code 130."""
     try:
         main(None)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except BrokenPipeError:  # the reader of a pipe, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    except OSError as error:
+        named = f"{error.filename}: " if error.filename else ""
+        print(f"error: {named}{error.strerror or error}", file=sys.stderr)
         sys.exit(2)
     except Interrupted as interruption:
         print(interruption, file=sys.stderr)

@@ -20,6 +20,16 @@ class ModelConfig(Section):
         default={}, description="further constructor arguments, such as num_blocks"
     )
 
+    @model_validator(mode="after")
+    def _leaves_the_rest_to_others(self) -> "ModelConfig":
+        for name in ("name", "scale", "uncertainty"):
+            if name in self.options:
+                where = (
+                    "follows from a step's loss" if name == "uncertainty" else f"is model.{name}"
+                )
+                raise ValueError(f"options hold {name!r}, which {where}: remove it")
+        return self
+
 
 class DataConfig(Section):
     """Where the pictures are and how patches are cut from them."""
@@ -57,7 +67,7 @@ class DataConfig(Section):
     validation_images: int = Field(
         default=10, ge=1, description="training images held out (at most a fifth of the set)"
     )
-    memory_gb: float = Field(default=8.0, gt=0, description="decoded images kept in memory, GB")
+    memory_gb: float = Field(default=10.0, gt=0, description="decoded images kept in memory, GB")
     cache_dir: str | None = Field(
         default=None,
         description="where LR images made on the fly are kept; null: the user's cache folder",
@@ -123,7 +133,9 @@ class TrainingConfig(Section):
     """Precision, seed and rhythm."""
 
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
-    seed: int = Field(default=0, ge=0, description="of weights, patches and the held-out images")
+    seed: int = Field(
+        default=0, ge=0, lt=2**31, description="of weights, patches and the held-out images"
+    )
     interval: int = Field(
         default=1000, ge=1, description="updates between checkpoints, each with a validation"
     )

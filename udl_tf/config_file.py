@@ -12,13 +12,16 @@ from udl_tf.config import Config, Section
 from udl_tf.errors import UserError, nearest
 
 
-def load_config(path: Path | str, overrides: list[str] | None = None) -> Config:
+def load_config(
+    path: Path | str, overrides: list[str] | None = None, quick: bool = False
+) -> Config:
     """Reads a JSON config and applies `key.subkey=value` overrides.
 
     Args:
         path: the JSON file.
         overrides: such as "optimizer.learning_rate=2e-4" or "steps.0.updates=100"; values are read
             as JSON, and as plain text where they are not JSON.
+        quick: whether to make it a rehearsal; overrides still have the last word.
 
     Raises:
         UserError: naming the file, the key and the nearest known key.
@@ -26,12 +29,20 @@ def load_config(path: Path | str, overrides: list[str] | None = None) -> Config:
     path = Path(path)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, IsADirectoryError):
-        raise UserError(f"{path}: no such file; expected a JSON config: see configs/") from None
+    except OSError as error:
+        raise UserError(
+            f"{path}: {error.strerror}; expected a JSON config file: see configs/"
+        ) from None
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise UserError(f"{path}: not valid JSON ({error}): mend the file") from None
     if not isinstance(content, dict):
         raise UserError(f"{path}: expected a JSON object {{...}}, got {type(content).__name__}")
+    for override in overrides or []:
+        _apply(content, override)
+    config = parse_config(content, str(path))
+    if not quick:
+        return config
+    content = config.rehearsal().model_dump()
     for override in overrides or []:
         _apply(content, override)
     return parse_config(content, str(path))
@@ -63,7 +74,7 @@ def _apply(content: dict[str, Any], override: str) -> None:
 def _put(place: Any, keys: list[str], value: Any, default: Any) -> None:
     """Sets place[keys[0]][keys[1]]...; what the file leaves out starts from its default."""
     key: Any = keys[0]
-    if isinstance(place, list) and key.isdigit() and int(key) < len(place):
+    if isinstance(place, list) and key.isdecimal() and int(key) < len(place):
         key = int(key)
     elif not isinstance(place, dict):
         raise LookupError(".".join(keys))

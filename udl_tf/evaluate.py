@@ -24,11 +24,11 @@ def main(arguments: list[str] | None = None) -> None:
 
     with cli.quiet_import():
         from udl_tf.bundle import load
-        from udl_tf.data.sources import folder_dataset
+        from udl_tf.data.sources import folder_datasets
         from udl_tf.evaluation import evaluate, results_table
 
     model = load(options.model)
-    datasets = [folder_dataset(folder, model.scale) for folder in options.data]
+    datasets = folder_datasets(options.data, model.scale)
     output = Path(options.output or Path(options.model) / "evaluation")
     results = evaluate(model, datasets, output / "figures", options.figures)
     table = results_table(results, Path(options.model).resolve().name)

@@ -11,7 +11,7 @@ from udl_tf.bundle import SuperResolver
 from udl_tf.data.sources import Dataset, Picture, read_pair
 from udl_tf.errors import UserError
 from udl_tf.figures import comparison_figure
-from udl_tf.image_io import to_uint8
+from udl_tf.image_io import image_size, to_uint8
 from udl_tf.metrics import SSIM_WINDOW, psnr_y, ssim_y
 from udl_tf.resize import imresize
 
@@ -49,14 +49,24 @@ def evaluate(
     return results
 
 
-def _judge(model: SuperResolver, picture: Picture, figure: Path | None) -> dict[str, Any]:
-    lr, hr = read_pair(picture, model.scale)
-    smallest = SSIM_WINDOW + 2 * model.scale
-    if min(hr.shape[:2]) < smallest:
+def check_size(picture: Picture, scale: int) -> None:
+    """Looks at a file's header only.
+
+    Raises:
+        UserError: if it is no image, or too small to be judged.
+    """
+    height, width = image_size(picture.hr)
+    smallest = SSIM_WINDOW + 2 * scale
+    if min(height - height % scale, width - width % scale) < smallest:
         raise UserError(
-            f"{picture.hr}: {hr.shape[1]}x{hr.shape[0]} pixels; to be judged at x{model.scale} it"
-            f" needs {smallest} a side: remove it"
+            f"{picture.hr}: {width}x{height} pixels; to be judged at x{scale} it needs {smallest}"
+            " a side: remove it"
         )
+
+
+def _judge(model: SuperResolver, picture: Picture, figure: Path | None) -> dict[str, Any]:
+    check_size(picture, model.scale)
+    lr, hr = read_pair(picture, model.scale)
     raw, theta = model.predict(lr)
     sr, bicubic = to_uint8(raw), imresize(lr, model.scale)
     values = {

@@ -1,7 +1,9 @@
 """Files that appear under their final name only when they are complete."""
 
 import json
+import math
 import os
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +18,7 @@ def complete_file(path: Path | str) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part{_suffixes(path)}")
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part{_suffixes(path)}")
     try:
         yield temporary
         with open(temporary, "rb") as file:
@@ -37,5 +39,13 @@ def write_text(path: Path | str, text: str) -> None:
 
 
 def write_json(path: Path | str, content: Any) -> None:
-    """Writes `content` as indented JSON, complete or not at all."""
-    write_text(path, json.dumps(content, indent=1) + "\n")
+    """Writes `content` as indented JSON, complete or not at all; NaN and infinities become null."""
+    write_text(path, json.dumps(_finite(content), indent=1, allow_nan=False) + "\n")
+
+
+def _finite(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {key: _finite(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content

@@ -1,5 +1,6 @@
 """Reading and writing image files, as 8-bit RGB. A bad file is a UserError of one line."""
 
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,16 @@ from udl_tf.errors import UserError
 from udl_tf.files import complete_file
 
 SUFFIXES = (".png", ".bmp", ".jpg", ".jpeg", ".tif", ".tiff", ".webp")
+
+# What Pillow raises for files that are no images, or damaged ones.
+_DAMAGE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    struct.error,
+    Image.DecompressionBombError,
+)
 
 
 def image_files(folder: Path | str) -> list[Path]:
@@ -40,7 +51,7 @@ def image_size(path: Path | str) -> tuple[int, int]:
     try:
         with Image.open(path) as image:
             return image.height, image.width
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError) as error:
+    except _DAMAGE as error:
         raise _unreadable(path, error) from error
 
 
@@ -52,13 +63,13 @@ def read_rgb(path: Path | str) -> np.ndarray:
     """
     try:
         with Image.open(path) as image:
-            if image.mode.startswith(("I", "F")):
+            if image.mode.startswith(("I", "F")) or any(";16" in str(t) for t in image.tile):
                 raise UserError(
-                    f"{path}: {image.mode} pixels, deeper than 8 bits; expected 8-bit grey or RGB:"
-                    " convert it first"
+                    f"{path}: pixels deeper than 8 bits; expected 8-bit grey or RGB: convert it"
+                    " first"
                 )
             return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError) as error:
+    except _DAMAGE as error:
         raise _unreadable(path, error) from error
 
 

@@ -37,8 +37,7 @@ def main(arguments: list[str] | None = None) -> None:
         "--print-config", action="store_true", help="print the resolved config and end"
     )
     options = parser.parse_args(arguments)
-    config = load_config(options.config, options.set)
-    config = config.rehearsal() if options.quick else config
+    config = load_config(options.config, options.set, options.quick)
     if options.print_config:
         print(json.dumps(config.model_dump(), indent=1))
         return

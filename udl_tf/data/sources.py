@@ -12,7 +12,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -40,10 +40,11 @@ class Picture:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A named list of pictures."""
+    """A named list of pictures; `bundled` if they come with the package."""
 
     name: str
     pictures: tuple[Picture, ...]
+    bundled: bool = False
 
 
 def find_datasets(config: DataConfig, part: str, scale: int) -> list[Dataset]:
@@ -56,17 +57,44 @@ def find_datasets(config: DataConfig, part: str, scale: int) -> list[Dataset]:
         UserError: for a missing dataset, or when nothing is left without a data root.
     """
     names = config.train if part == "train" else config.test
-    outside = [n for n in names if n != BUNDLED and (config.root or Path(n).is_absolute())]
-    if outside:
-        root = Path(config.root or "/")
-        return [folder_dataset(root / name, scale) for name in outside]
+    named = [name for name in names if name != BUNDLED]
+    absolute = [name for name in named if Path(name).is_absolute()]
+    if config.root or absolute:
+        below_root = sorted(set(named) - set(absolute))
+        if not config.root and below_root:
+            raise UserError(
+                f"data.{part} names {', '.join(below_root)} and data.root is not set: set data.root"
+                " to the folder that holds them, or give absolute paths"
+            )
+        if named:
+            return folder_datasets([Path(config.root or "/") / name for name in named], scale)
     if BUNDLED not in names:
         raise UserError(
             f"data.{part} names {', '.join(names) or 'nothing'} and data.root is not set: set"
             f" data.root to the folder that holds them, or add {BUNDLED!r} to data.{part}"
         )
     files = image_files(_BUNDLED_FOLDER / part)
-    return [Dataset(BUNDLED, tuple(Picture(file) for file in files))]
+    return [Dataset(BUNDLED, tuple(Picture(file) for file in files), bundled=True)]
+
+
+def folder_datasets(folders: Sequence[Path | str], scale: int) -> list[Dataset]:
+    """The datasets in some folders; those of one name get their parent's before it.
+
+    Raises:
+        UserError: if a folder is missing or empty, or named twice.
+    """
+    paths = [Path(folder) for folder in folders]
+    for path in paths:
+        if paths.count(path) > 1:
+            raise UserError(f"{path}: named twice: name it once")
+    datasets = [folder_dataset(path, scale) for path in paths]
+    names = [dataset.name for dataset in datasets]
+    return [
+        replace(dataset, name="_".join(path.parts[-2:]))
+        if names.count(dataset.name) > 1
+        else dataset
+        for path, dataset in zip(paths, datasets, strict=True)
+    ]
 
 
 def folder_dataset(folder: Path | str, scale: int) -> Dataset:
@@ -149,8 +177,12 @@ def _made_lr(path: Path, hr: np.ndarray, scale: int, cache: Path | None) -> np.n
     stat = path.stat()
     identity = f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}|{scale}"
     file = cache / f"{path.stem}-x{scale}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.png"
-    if file.exists():
-        return read_rgb(file)
+    try:
+        lr = read_rgb(file)
+        if lr.shape == (hr.shape[0] // scale, hr.shape[1] // scale, 3):
+            return lr
+    except UserError:
+        pass  # not there yet, or damaged: made anew
     lr = imresize(hr, 1 / scale)
     write_image(file, lr)
     return lr
@@ -166,6 +198,10 @@ class ImageStore:
         scale: HR over LR size.
         memory_gb: how much to keep.
         cache: folder for LR images made on the fly, or None.
+
+    Attributes:
+        decoded: how many pictures were decoded so far.
+        error: the last UserError, which would get lost inside a tf.data pipeline.
     """
 
     def __init__(
@@ -174,6 +210,7 @@ class ImageStore:
         self.pictures = tuple(pictures)
         self.scale = scale
         self.decoded = 0
+        self.error: UserError | None = None
         self._cache = cache
         self._free_bytes = int(memory_gb * 1e9)
         self._kept: OrderedDict[int, tuple[np.ndarray, np.ndarray]] = OrderedDict()
@@ -188,7 +225,11 @@ class ImageStore:
             if index in self._kept:
                 self._kept.move_to_end(index)
                 return self._kept[index]
-        pair = read_pair(self.pictures[index], self.scale, self._cache)
+        try:
+            pair = read_pair(self.pictures[index], self.scale, self._cache)
+        except UserError as error:
+            self.error = error
+            raise
         with self._lock:
             self.decoded += 1
             if index not in self._kept:

@@ -4,6 +4,7 @@ import inspect
 from functools import partial
 
 import keras
+from pydantic import TypeAdapter, ValidationError
 
 from udl_tf.errors import UserError, nearest
 from udl_tf.models.dpdnn import DPDNN
@@ -35,9 +36,18 @@ def build_model(name: str, scale: int, **options) -> keras.Model:
         raise UserError(f"model.name {name!r} is unknown, {nearest(name, BACKBONES)}")
     if scale not in (2, 3, 4):
         raise UserError(f"model.scale {scale} is unknown, known: 2, 3, 4")
-    known = inspect.signature(BACKBONES[name]).parameters.keys() - {"scale", "kwargs"}
-    for option in options.keys() - known:
-        raise UserError(f"model.options.{option} is no option of {name}, {nearest(option, known)}")
+    known = dict(inspect.signature(BACKBONES[name]).parameters)
+    known = {k: v for k, v in known.items() if k not in ("scale", "kwargs")}
+    for option, value in options.items():
+        if option not in known:
+            raise UserError(
+                f"model.options.{option} is no option of {name}, {nearest(option, known)}"
+            )
+        try:
+            TypeAdapter(known[option].annotation).validate_python(value, strict=True)
+        except ValidationError as error:
+            message = error.errors()[0]["msg"]
+            raise UserError(f"model.options.{option}: got {value!r}; {message}") from None
     try:
         return BACKBONES[name](scale=scale, name=name, **options)
     except (TypeError, ValueError) as error:

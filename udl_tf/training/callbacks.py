@@ -17,7 +17,7 @@ from udl_tf.training.validation import Validation
 log = getLogger(__name__)
 
 _REMEDY = (
-    "the last good checkpoint is kept: lower optimizer.learning_rate or set optimizer.clip_norm,"
+    "what was saved before is kept: lower optimizer.learning_rate or set optimizer.clip_norm,"
     " and train in a new --run-dir"
 )
 
@@ -176,7 +176,7 @@ def _averaged_weights(model: keras.Model) -> Iterator[None]:
 
 
 class Checkpoints(keras.callbacks.Callback):
-    """Saves at every `interval`-th update, and when a signal asks the run to stop.
+    """Saves at every `interval`-th update, at the last, and when a signal asks the run to stop.
 
     Ctrl-C and SIGTERM end the update at hand, save and stop; a second Ctrl-C ends at once.
 
@@ -203,7 +203,7 @@ class Checkpoints(keras.callbacks.Callback):
             signal.signal(number, handler)
 
     def on_train_batch_end(self, batch, logs=None):
-        if self.interrupted or self.clock.update % self.interval == 0:
+        if self.interrupted or self.clock.due(self.interval):
             model = self.model  # under JAX, this brings the variables up to date
             if not self.save():
                 raise Diverged(

@@ -47,8 +47,7 @@ def read_progress(folder: Path) -> Progress | None:
     """Where the checkpoint stands; None if there is none."""
     if not (folder / FILE).exists():
         return None
-    with _open(folder) as content:
-        return Progress(**json.loads(str(content["progress"])))
+    return Progress(**json.loads(str(_read(folder)["progress"])))
 
 
 def restore_checkpoint(folder: Path, trainer: keras.Model) -> None:
@@ -57,14 +56,14 @@ def restore_checkpoint(folder: Path, trainer: keras.Model) -> None:
     Raises:
         UserError: if the file is damaged or of another network or optimizer.
     """
-    with _open(folder) as content:
-        for name, variable in _variables(trainer).items():
-            if name not in content or content[name].shape != tuple(variable.shape):
-                raise UserError(
-                    f"{folder / FILE}: holds the state of another network or optimizer"
-                    f" ({variable.path} does not fit): use a new --run-dir"
-                )
-            variable.assign(content[name])
+    content = _read(folder)
+    for name, variable in _variables(trainer).items():
+        if name not in content or content[name].shape != tuple(variable.shape):
+            raise UserError(
+                f"{folder / FILE}: holds the state of another network or optimizer"
+                f" ({variable.path} does not fit): use a new --run-dir"
+            )
+        variable.assign(content[name])
 
 
 def delete_checkpoint(folder: Path) -> None:
@@ -72,12 +71,15 @@ def delete_checkpoint(folder: Path) -> None:
     (folder / FILE).unlink(missing_ok=True)
 
 
-def _open(folder: Path):
+def _read(folder: Path) -> dict[str, np.ndarray]:
     try:
-        return np.load(folder / FILE, allow_pickle=False)
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        with np.load(folder / FILE, allow_pickle=False) as file:
+            content = {name: file[name] for name in file.files}
+        json.loads(str(content["progress"]))
+        return content
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
         raise UserError(
-            f"{folder / FILE}: damaged ({error}): delete it to begin its step again"
+            f"{folder / FILE}: damaged: delete it, and the same command begins its step again"
         ) from None
 
 

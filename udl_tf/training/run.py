@@ -24,7 +24,6 @@ from udl_tf.bundle import (
 from udl_tf.config import Config, StepConfig
 from udl_tf.data.pipeline import training_batches
 from udl_tf.data.sources import (
-    BUNDLED,
     Dataset,
     ImageStore,
     cache_folder,
@@ -34,7 +33,7 @@ from udl_tf.data.sources import (
 )
 from udl_tf.distribute import device_names, make_strategy, precision
 from udl_tf.errors import Interrupted, UserError, nearest
-from udl_tf.evaluation import evaluate, results_table
+from udl_tf.evaluation import check_size, evaluate, results_table
 from udl_tf.files import write_json, write_text
 from udl_tf.losses import LOSSES
 from udl_tf.models import copy_weights
@@ -96,10 +95,12 @@ def train(config: Config, folder: Path | str) -> dict[str, Any]:
     for index in range(len(config.steps)):
         if not run.finished(index):
             with strategy.scope() if strategy else nullcontext():
-                note = _train_step(run, index, losses, data)
+                note, interrupted = _train_step(run, index, losses, data)
             notes["steps"] = [*notes["steps"][:index], note]
             write_json(run.metrics, notes)
             delete_checkpoint(run.path)
+            if interrupted:
+                raise Interrupted(_stopped(f"the end of {note['loss']}", run))
         _write_bundle(run, index, losses, data)
     notes["results"] = evaluate(load(run.path), data.test, run.figures, config.evaluation.figures)
     write_json(run.metrics, notes)
@@ -144,22 +145,30 @@ def _load_data(config: Config) -> Data:
     cache = cache_folder(config.data)
     store = ImageStore(training, scale, config.data.memory_gb, cache)
     store.load_all()
+    for picture in [*held_out, *(p for dataset in test for p in dataset.pictures)]:
+        check_size(picture, scale)
     watched = ImageStore(held_out, scale, config.data.memory_gb, cache)
     names = {dataset.name: len(dataset.pictures) for dataset in sets}
-    bundled = list(names) == [BUNDLED]
+    bundled = any(dataset.bundled for dataset in sets)
     text = " + ".join(f"{name} ({count})" for name, count in names.items())
     text += f": {len(training)} images, {len(held_out)} more held out for validation"
     if len(large) < len(pictures):
         text += f", {len(pictures) - len(large)} smaller than a patch skipped"
     if bundled:
-        text += "; these few come with the package and are used because data.root is not set"
+        text += "; these few come with the package, for rehearsals: data.root names real ones"
     summary = {"sets": names, "training": len(training), "held_out": len(held_out)}
     summary |= {"bundled": bundled, "text": text}
     return Data(store, [watched.pair(i) for i in range(len(watched))], test, summary)
 
 
-def _train_step(run: RunFolder, index: int, losses: list, data: Data) -> dict[str, Any]:
-    """Trains one step from where it stands, keeps its weights, and returns its note for metrics."""
+def _train_step(
+    run: RunFolder, index: int, losses: list, data: Data
+) -> tuple[dict[str, Any], bool]:
+    """Trains one step from where it stands and keeps its weights.
+
+    Returns:
+        (its note for metrics.json, whether a person asked to stop during the last update).
+    """
     config, step = run.config, run.config.steps[index]
     name = f"step {index + 1}/{len(config.steps)} {step.loss}"
     keras.utils.set_random_seed(config.training.seed + index)
@@ -215,22 +224,31 @@ def _train_step(run: RunFolder, index: int, losses: list, data: Data) -> dict[st
         left = step.updates - start.update
         if left:
             trainer.fit(batches, steps_per_epoch=left, shuffle=False, verbose=0, callbacks=watchers)
+        else:
+            # Killed after the last update: what fit does at its end, for the moving average.
+            trainer.optimizer.finalize_variable_values(trainer.trainable_variables)
+    except tf.errors.OpError:
+        if data.training.error is None:
+            raise
+        raise data.training.error from None
     finally:
         saver.restore_handlers()
         writer.close()
     if clock.update < step.updates:
-        raise Interrupted(
-            f"stopped after update {clock.update} of {name}, saved in {run.path}: the same command"
-            " goes on from there"
-        )
+        raise Interrupted(_stopped(f"update {clock.update} of {name}", run))
     save_weights(network, run.weights(index))
-    return {
+    note = {
         "step": index + 1,
         "loss": step.loss,
         "updates": step.updates,
         "seconds": round(progress().seconds, 1),
         "validation": progress().validation,
     }
+    return note, saver.interrupted
+
+
+def _stopped(place: str, run: RunFolder) -> str:
+    return f"stopped after {place}, saved in {run.path}: the same command goes on from there"
 
 
 def _network_of(run: RunFolder, index: int, losses: list) -> keras.Model:

@@ -66,7 +66,14 @@ class RunFolder:
 
     def read_notes(self) -> dict[str, Any]:
         """What earlier sittings of this run noted in metrics.json; empty for a new run."""
-        return json.loads(self.metrics.read_text()) if self.metrics.exists() else {}
+        if not self.metrics.exists():
+            return {}
+        try:
+            return dict(json.loads(self.metrics.read_text(encoding="utf-8")))
+        except (ValueError, TypeError):
+            raise UserError(
+                f"{self.metrics}: damaged: delete it and run the command again"
+            ) from None
 
     def _check(self) -> None:
         if not self._file.exists():
