@@ -61,6 +61,8 @@ def test_a_bundle_without_uncertainty(bundle):
 @pytest.mark.parametrize(
     ("change", "part"),
     [
+        ({"format": "1"}, "format '1'"),
+        ({"uncertainty": {"weights": "x", "unit": "a", "power": 1.0}}, "damaged at uncertainty"),
         ({"format": 2}, "format 2; this version reads format 1: update"),
         ({"mean": {"weights": 3}}, "damaged at mean"),
         ({"architecture": {"name": "edsr_s", "scale": 7}}, "damaged at architecture.scale"),

@@ -3,7 +3,8 @@ import pytest
 
 from udl_tf.config import DataConfig
 from udl_tf.data.pipeline import draw_batch, training_batches
-from udl_tf.data.sources import ImageStore, folder_dataset
+from udl_tf.data.sources import folder_dataset
+from udl_tf.data.store import ImageStore
 
 CONFIG = DataConfig(hr_patch_size=16, batch_size=8)
 

@@ -4,14 +4,13 @@ from conftest import assert_one_line_error, noise_image, run_module
 
 from udl_tf.config import DataConfig
 from udl_tf.data.sources import (
-    ImageStore,
     Picture,
     find_datasets,
     folder_dataset,
     large_enough,
-    read_pair,
     split_validation,
 )
+from udl_tf.data.store import ImageStore, read_pair
 from udl_tf.errors import UserError
 from udl_tf.image_io import write_image
 from udl_tf.resize import imresize

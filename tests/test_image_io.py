@@ -1,3 +1,6 @@
+import struct
+import zlib
+
 import numpy as np
 import pytest
 from conftest import noise_image
@@ -24,6 +27,19 @@ def test_other_modes_become_rgb(tmp_path, mode):
     assert np.array_equal(read_rgb(tmp_path / "image.png"), np.asarray(source.convert("RGB")))
 
 
+def deep_rgb_png() -> bytes:
+    """An 8x8 RGB PNG of 16 bits a channel, which Pillow cannot write."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        crc = struct.pack(">I", zlib.crc32(kind + content))
+        return struct.pack(">I", len(content)) + kind + content + crc
+
+    header = struct.pack(">IIBBBBB", 8, 8, 16, 2, 0, 0, 0)
+    pixels = zlib.compress((b"\0" + bytes(8 * 6)) * 8)
+    chunks = chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + chunks
+
+
 def bad_files(folder):
     good = folder / "good.png"
     write_image(good, noise_image(64, 64))
@@ -31,11 +47,13 @@ def bad_files(folder):
     (folder / "text.png").write_text("no picture")
     (folder / "empty.png").write_bytes(b"")
     Image.fromarray(np.zeros((8, 8), np.uint16)).save(folder / "deep.png")
+    (folder / "deep_rgb.png").write_bytes(deep_rgb_png())
     return {
         "truncated": "decoded",
         "text": "not an image",
         "empty": "not an image",
         "deep": "8 bits",
+        "deep_rgb": "8 bits",
     }
 
 

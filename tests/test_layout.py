@@ -11,7 +11,7 @@ PACKAGE = ROOT / "udl_tf"
 # A file imports only from files above it.
 ORDER = [
     "errors", "files", "config", "config_file", "color", "resize", "image_io", "cli",
-    "data.sources", "data.pipeline", "data",
+    "data.sources", "data.store", "data.pipeline", "data",
     "models.blocks", "models.uncertainty", "models.edsr", "models.dpdnn", "models",
     "losses", "weighting", "metrics", "distribute", "bundle", "figures", "evaluation",
     "training.trainer", "training.checkpoint", "training.validation", "training.callbacks",

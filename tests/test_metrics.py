@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from conftest import noise_image
 
-from udl_tf.data.sources import folder_dataset, read_pair
+from udl_tf.data.sources import folder_dataset
+from udl_tf.data.store import read_pair
 from udl_tf.metrics import psnr_y, ssim_y
 from udl_tf.resize import imresize
 

@@ -181,5 +181,7 @@ def test_unknown_names_and_options_are_one_line():
             build_model(*arguments)
     with pytest.raises(UserError, match="num_blokcs"):
         build_model("edsr_s", 2, num_blokcs=3)
+    with pytest.raises(UserError, match=r"model\.options\.res_scale: got 'a'"):
+        build_model("edsr_s", 2, res_scale="a")
     with pytest.raises(UserError, match="operator"):
         build_model("dpdnn", 2, operator="other")

@@ -62,8 +62,8 @@ def test_killed_after_the_last_update_still_ends_with_the_average(config, tmp_pa
     assert (tmp_path / "killed/checkpoint.npz").exists()
     train(parsed, tmp_path / "killed")
     for step in (1, 2):
-        pairs = zip(weights(tmp_path / "straight", step), weights(tmp_path / "killed", step))
-        assert all(np.array_equal(a, b) for a, b in pairs)
+        straight, killed = (weights(tmp_path / name, step) for name in ("straight", "killed"))
+        assert all(np.array_equal(a, b) for a, b in zip(straight, killed, strict=True))
 
 
 def test_ctrl_c_during_the_last_validation_of_a_step_is_heard(config, tmp_path, monkeypatch):

@@ -8,7 +8,8 @@ from conftest import noise_image
 
 from udl_tf.config import DataConfig, DistributionConfig, WeightingConfig
 from udl_tf.data.pipeline import training_batches
-from udl_tf.data.sources import ImageStore, folder_dataset
+from udl_tf.data.sources import folder_dataset
+from udl_tf.data.store import ImageStore
 from udl_tf.distribute import make_strategy
 from udl_tf.image_io import write_image
 from udl_tf.losses import ESULoss, UDLLoss

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from udl_tf.bundle import SuperResolver
-from udl_tf.data.sources import Dataset, Picture, read_pair
+from udl_tf.data.sources import Dataset, Picture
+from udl_tf.data.store import read_pair
 from udl_tf.errors import UserError
 from udl_tf.figures import comparison_figure
 from udl_tf.image_io import image_size, to_uint8

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from udl_tf import cli
-from udl_tf.data.sources import Dataset, folder_dataset, read_pair
+from udl_tf.data.sources import Dataset, folder_dataset
+from udl_tf.data.store import read_pair
 from udl_tf.errors import UserError
 from udl_tf.image_io import image_files
 

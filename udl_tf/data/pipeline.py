@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from udl_tf.config import DataConfig
-from udl_tf.data.sources import ImageStore
+from udl_tf.data.store import ImageStore
 
 
 def draw_batch(

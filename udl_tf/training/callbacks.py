@@ -9,6 +9,7 @@ from contextlib import contextmanager, nullcontext
 from logging import getLogger
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from udl_tf.errors import UserError
@@ -53,12 +54,16 @@ def _loss(logs: dict | None) -> float:
 
 
 class StopOnDivergence(keras.callbacks.Callback):
-    """Raises Diverged, naming the update, as soon as the loss is not finite."""
+    """Raises Diverged, naming the update, as soon as the loss is not finite.
 
-    def __init__(self, clock: Clock, name: str):
+    Weights are looked at every `interval` updates and at the last: their loss comes an update late.
+    """
+
+    def __init__(self, clock: Clock, name: str, interval: int):
         super().__init__()
         self.clock = clock
         self.name = name
+        self.interval = interval
 
     def on_train_batch_end(self, batch, logs=None):
         loss = _loss(logs)
@@ -66,6 +71,13 @@ class StopOnDivergence(keras.callbacks.Callback):
             raise Diverged(
                 f"{self.name}: the loss became {loss} at update {self.clock.update}; {_REMEDY}"
             )
+        if self.clock.due(self.interval):
+            model = self.model  # under JAX, this brings the variables up to date
+            if not all(np.isfinite(weight).all() for weight in model.get_weights()):
+                raise Diverged(
+                    f"{self.name}: a weight is not finite after update {self.clock.update};"
+                    f" {_REMEDY}"
+                )
 
 
 class ProgressLog(keras.callbacks.Callback):
@@ -206,9 +218,7 @@ class Checkpoints(keras.callbacks.Callback):
         if self.interrupted or self.clock.due(self.interval):
             model = self.model  # under JAX, this brings the variables up to date
             if not self.save():
-                raise Diverged(
-                    f"a weight is not finite after update {self.clock.update}; {_REMEDY}"
-                )
+                raise Diverged(f"update {self.clock.update} left values not finite; {_REMEDY}")
             if self.interrupted:
                 model.stop_training = True
 

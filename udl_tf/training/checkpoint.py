@@ -73,7 +73,7 @@ def delete_checkpoint(folder: Path) -> None:
 
 def _read(folder: Path) -> dict[str, np.ndarray]:
     try:
-        with np.load(folder / FILE, allow_pickle=False) as file:
+        with open(folder / FILE, "rb") as raw, np.load(raw, allow_pickle=False) as file:
             content = {name: file[name] for name in file.files}
         json.loads(str(content["progress"]))
         return content

@@ -23,14 +23,8 @@ from udl_tf.bundle import (
 )
 from udl_tf.config import Config, StepConfig
 from udl_tf.data.pipeline import training_batches
-from udl_tf.data.sources import (
-    Dataset,
-    ImageStore,
-    cache_folder,
-    find_datasets,
-    large_enough,
-    split_validation,
-)
+from udl_tf.data.sources import Dataset, find_datasets, large_enough, split_validation
+from udl_tf.data.store import ImageStore, cache_folder
 from udl_tf.distribute import device_names, make_strategy, precision
 from udl_tf.errors import Interrupted, UserError, nearest
 from udl_tf.evaluation import check_size, evaluate, results_table
@@ -45,7 +39,7 @@ from udl_tf.training.checkpoint import (
     restore_checkpoint,
     save_checkpoint,
 )
-from udl_tf.training.run_folder import RunFolder, start_log
+from udl_tf.training.run_folder import RunFolder, logging_to
 from udl_tf.training.trainer import Trainer, make_optimizer, make_pixel_weight
 from udl_tf.training.validation import Validation
 
@@ -87,22 +81,28 @@ def train(config: Config, folder: Path | str) -> dict[str, Any]:
     run = RunFolder(folder, config)
     data = _load_data(config)
     run.create()
-    start_log(run.path / "log.txt")
-    log.info("run folder: %s", run.path)
-    log.info("device: %s, %s", device_names(strategy), config.training.precision)
-    log.info("data: %s", data.summary["text"])
-    notes = {"data": data.summary, "steps": run.read_notes().get("steps", [])}
-    for index in range(len(config.steps)):
-        if not run.finished(index):
-            with strategy.scope() if strategy else nullcontext():
-                note, interrupted = _train_step(run, index, losses, data)
-            notes["steps"] = [*notes["steps"][:index], note]
-            write_json(run.metrics, notes)
-            delete_checkpoint(run.path)
-            if interrupted:
-                raise Interrupted(_stopped(f"the end of {note['loss']}", run))
-        _write_bundle(run, index, losses, data)
-    notes["results"] = evaluate(load(run.path), data.test, run.figures, config.evaluation.figures)
+    with logging_to(run.path / "log.txt"):
+        log.info("run folder: %s", run.path)
+        log.info("device: %s, %s", device_names(strategy), config.training.precision)
+        log.info("data: %s", data.summary["text"])
+        notes = {"data": data.summary, "steps": run.read_notes().get("steps", [])}
+        for index in range(len(config.steps)):
+            if not run.finished(index):
+                with strategy.scope() if strategy else nullcontext():
+                    note, interrupted = _train_step(run, index, losses, data)
+                notes["steps"] = [*notes["steps"][:index], note]
+                write_json(run.metrics, notes)
+                delete_checkpoint(run.path)
+                if interrupted:
+                    raise Interrupted(_stopped(f"the end of {note['loss']}", run))
+            _write_bundle(run, index, losses, data)
+        return _judge(run, notes, data)
+
+
+def _judge(run: RunFolder, notes: dict[str, Any], data: Data) -> dict[str, Any]:
+    """Evaluates what was trained: metrics, table and figures. Returns the whole metrics."""
+    figures = run.config.evaluation.figures
+    notes["results"] = evaluate(load(run.path), data.test, run.figures, figures)
     write_json(run.metrics, notes)
     table = results_table(notes["results"], run.path.name)
     write_text(run.path / "results.md", f"{table}\nTrained on {data.summary['text']}.\n")
@@ -211,7 +211,7 @@ def _train_step(
     )
     watchers = [
         clock,
-        callbacks.StopOnDivergence(clock, name),
+        callbacks.StopOnDivergence(clock, name, config.training.interval),
         callbacks.ProgressLog(
             clock, name, config.data.batch_size, config.training.log_every, writer
         ),

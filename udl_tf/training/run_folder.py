@@ -12,6 +12,8 @@ metrics.json  results.md  figures/    the result
 import json
 import logging
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -97,18 +99,25 @@ class RunFolder:
             )
 
 
-def start_log(file: Path) -> None:
-    """Sends the package's log to the console and to a file."""
+@contextmanager
+def logging_to(file: Path) -> Iterator[None]:
+    """Inside, the package's log goes to the console and to the end of a file."""
     logger = logging.getLogger("udl_tf")
     logger.setLevel(logging.INFO)
-    logger.propagate = False
-    logger.handlers.clear()
-    console = logging.StreamHandler()
+    console, written = logging.StreamHandler(), logging.FileHandler(file, encoding="utf-8")
     console.setFormatter(logging.Formatter("%(message)s"))
-    logger.addHandler(console)
-    written = logging.FileHandler(file, encoding="utf-8")
     written.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
-    logger.addHandler(written)
+    handlers = (console, written)
+    for handler in handlers:
+        logger.addHandler(handler)
+    propagate, logger.propagate = logger.propagate, False
+    try:
+        yield
+    finally:
+        logger.propagate = propagate
+        for handler in handlers:
+            logger.removeHandler(handler)
+            handler.close()
 
 
 def _differences(old: Any, new: Any, key: str = ""):

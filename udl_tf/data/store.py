@@ -1,0 +1,146 @@
+"""Decoded picture pairs: read, matched, kept in memory; LR images made on the fly and cached."""
+
+import hashlib
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from udl_tf.config import DataConfig
+from udl_tf.data.sources import Picture
+from udl_tf.errors import UserError
+from udl_tf.image_io import image_size, read_rgb, write_image
+from udl_tf.resize import imresize, mod_crop
+
+
+def read_pair(
+    picture: Picture, scale: int, cache: Path | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Decodes a picture as (lr, hr), uint8 RGB, HR cropped to a multiple of the scale.
+
+    Args:
+        picture: what to read.
+        scale: HR over LR size.
+        cache: folder that keeps LR images made on the fly; None: keep none.
+
+    Raises:
+        UserError: for an unreadable file, a pair whose sizes don't fit, or a tiny image.
+    """
+    hr = mod_crop(read_rgb(picture.hr), scale)
+    if min(hr.shape[:2]) < 2 * scale:
+        height, width = image_size(picture.hr)
+        raise UserError(
+            f"{picture.hr}: {width}x{height} pixels; x{scale} needs {2 * scale} a side at least:"
+            " remove it"
+        )
+    if picture.lr is None:
+        return _made_lr(picture.hr, hr, scale, cache), hr
+    if not picture.lr.exists():
+        raise UserError(f"{picture.hr}: its LR file {picture.lr} is missing: add it")
+    lr = read_rgb(picture.lr)
+    expected = (hr.shape[0] // scale, hr.shape[1] // scale)
+    if lr.shape[:2] != expected:
+        raise UserError(
+            f"{picture.lr}: {lr.shape[1]}x{lr.shape[0]} pixels; its HR image at x{scale} needs"
+            f" {expected[1]}x{expected[0]}: set model.scale to the pairs' scale or mend the pair"
+        )
+    return lr, hr
+
+
+def cache_folder(config: DataConfig) -> Path:
+    """Where LR images made on the fly are kept."""
+    if config.cache_dir:
+        return Path(config.cache_dir)
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "udl_tf" / "lr"
+
+
+def _made_lr(path: Path, hr: np.ndarray, scale: int, cache: Path | None) -> np.ndarray:
+    if cache is None:
+        return imresize(hr, 1 / scale)
+    stat = path.stat()
+    identity = f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}|{scale}"
+    file = cache / f"{path.stem}-x{scale}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.png"
+    try:
+        lr = read_rgb(file)
+        if lr.shape == (hr.shape[0] // scale, hr.shape[1] // scale, 3):
+            return lr
+    except UserError:
+        pass  # not there yet, or damaged: made anew
+    lr = imresize(hr, 1 / scale)
+    write_image(file, lr)
+    return lr
+
+
+class ImageStore:
+    """Decoded (lr, hr) pairs by index, kept up to a limit; the longest unused leave first.
+
+    So a set that fits in memory is decoded once a run. Safe for several threads.
+
+    Args:
+        pictures: what can be asked for.
+        scale: HR over LR size.
+        memory_gb: how much to keep.
+        cache: folder for LR images made on the fly, or None.
+
+    Attributes:
+        decoded: how many pictures were decoded so far.
+        error: the last UserError, which would get lost inside a tf.data pipeline.
+    """
+
+    def __init__(
+        self, pictures: Sequence[Picture], scale: int, memory_gb: float, cache: Path | None = None
+    ):
+        self.pictures = tuple(pictures)
+        self.scale = scale
+        self.decoded = 0
+        self.error: UserError | None = None
+        self._cache = cache
+        self._free_bytes = int(memory_gb * 1e9)
+        self._kept: OrderedDict[int, tuple[np.ndarray, np.ndarray]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def pair(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """(lr, hr) of picture `index`, uint8 RGB."""
+        with self._lock:
+            if index in self._kept:
+                self._kept.move_to_end(index)
+                return self._kept[index]
+        try:
+            pair = read_pair(self.pictures[index], self.scale, self._cache)
+        except UserError as error:
+            self.error = error
+            raise
+        with self._lock:
+            self.decoded += 1
+            if index not in self._kept:
+                self._keep(index, pair)
+        return pair
+
+    def load_all(self) -> None:
+        """Decodes every picture once, so that a bad one is found before training.
+
+        Raises:
+            UserError: naming the first bad file.
+        """
+        with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+            for _ in pool.map(self.pair, range(len(self))):
+                pass
+
+    def _keep(self, index: int, pair: tuple[np.ndarray, np.ndarray]) -> None:
+        self._free_bytes -= _bytes(pair)
+        self._kept[index] = pair
+        while self._free_bytes < 0 and self._kept:
+            _, oldest = self._kept.popitem(last=False)
+            self._free_bytes += _bytes(oldest)
+
+
+def _bytes(pair: tuple[np.ndarray, np.ndarray]) -> int:
+    return sum(image.nbytes for image in pair)
