@@ -15,6 +15,13 @@ ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared"
 
 
+@pytest.fixture(autouse=True)
+def fixed_seed():
+    """Fresh networks start from the same weights in every run of the tests."""
+    if "keras" in sys.modules:
+        sys.modules["keras"].utils.set_random_seed(0)
+
+
 @pytest.fixture(scope="session")
 def shared_data():
     """Folder of the research-only benchmark images; tests that need it are skipped without it."""
