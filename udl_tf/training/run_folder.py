@@ -67,7 +67,7 @@ class RunFolder:
         return self.weights(step).exists()
 
     def read_notes(self) -> dict[str, Any]:
-        """What earlier sittings of this run noted in metrics.json; empty for a new run."""
+        """What metrics.json holds so far; empty for a new run."""
         if not self.metrics.exists():
             return {}
         try:
