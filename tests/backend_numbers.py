@@ -4,17 +4,12 @@ import sys
 
 import keras
 import numpy as np
+from conftest import SMALL_NETWORKS
 
 from udl_tf.config import WeightingConfig
 from udl_tf.losses import LOSSES
 from udl_tf.models import BACKBONES, build_model, copy_weights
 from udl_tf.training.trainer import Trainer, make_pixel_weight
-
-SMALL = {
-    "edsr_s": {"num_blocks": 2, "num_filters": 8},
-    "edsr": {"num_blocks": 1, "num_filters": 12},
-    "dpdnn": {"num_stages": 2, "num_filters": 8},
-}
 
 
 def main(path):
@@ -23,7 +18,7 @@ def main(path):
     hr = random.uniform(0, 255, (2, 18, 24, 3)).astype("float32")
     found = {"backend": keras.backend.backend()}
     for name in BACKBONES:
-        network = build_model(name, 2, **SMALL[name])
+        network = build_model(name, 2, **SMALL_NETWORKS[name])
         network.set_weights(
             [random.uniform(-0.1, 0.1, w.shape).astype("float32") for w in network.get_weights()]
         )
@@ -33,7 +28,7 @@ def main(path):
         for loss_name, loss in LOSSES.items():
             value = loss()(hr, outputs, sample_weight=np.ones_like(hr))
             found[f"{name} {loss_name}"] = keras.ops.convert_to_numpy(value)
-        student = build_model(name, 2, uncertainty=False, **SMALL[name])
+        student = build_model(name, 2, uncertainty=False, **SMALL_NETWORKS[name])
         copy_weights(network, student)
         trainer = Trainer(
             student, LOSSES["udl"](), make_pixel_weight(WeightingConfig(), network, 2)

@@ -14,6 +14,12 @@ from PIL import Image
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared"
 
+SMALL_NETWORKS = {  # small forms of the networks, for speed
+    "edsr_s": {"num_blocks": 2, "num_filters": 8},
+    "edsr": {"num_blocks": 1, "num_filters": 12},
+    "dpdnn": {"num_stages": 2, "num_filters": 8},
+}
+
 
 @pytest.fixture(autouse=True)
 def fixed_seed():

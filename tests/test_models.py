@@ -5,7 +5,7 @@ import json
 import keras
 import numpy as np
 import pytest
-from conftest import noise_image
+from conftest import SMALL_NETWORKS, noise_image
 
 from udl_tf.distribute import precision
 from udl_tf.errors import UserError
@@ -13,15 +13,9 @@ from udl_tf.models import BACKBONES, build_model, copy_weights, mean_part, uncer
 from udl_tf.models.blocks import BicubicDown, BicubicUp
 from udl_tf.resize import imresize
 
-SMALL = {  # small forms of the networks, for speed
-    "edsr_s": {"num_blocks": 2, "num_filters": 8},
-    "edsr": {"num_blocks": 1, "num_filters": 12},
-    "dpdnn": {"num_stages": 2, "num_filters": 8},
-}
-
 
 def small(name, scale, **options):
-    return build_model(name, scale, **{**SMALL[name], **options})
+    return build_model(name, scale, **{**SMALL_NETWORKS[name], **options})
 
 
 def batch(height, width, count=1):
@@ -32,8 +26,8 @@ def trainable(network):
     return sum(int(np.prod(v.shape)) for v in network.trainable_variables)
 
 
-def test_every_backbone_has_a_small_form_here():
-    assert set(SMALL) == set(BACKBONES)
+def test_every_backbone_has_a_small_form():
+    assert set(SMALL_NETWORKS) == set(BACKBONES)
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])

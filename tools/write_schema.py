@@ -3,7 +3,6 @@
 python tools/write_schema.py [--output configs/schema.json]
 """
 
-import argparse
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +25,7 @@ def make_schema() -> dict[str, Any]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = cli.make_parser("python tools/write_schema.py", __doc__)
     default = Path(__file__).parent.parent / "configs" / "schema.json"
     parser.add_argument("--output", type=Path, default=default, help=f"default: {default.name}")
     options = parser.parse_args(arguments)

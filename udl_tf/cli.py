@@ -1,5 +1,6 @@
 """What the commands share: how they begin and how they end."""
 
+import argparse
 import os
 import sys
 import tempfile
@@ -7,6 +8,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from udl_tf.errors import Interrupted, UserError
+
+
+def make_parser(prog: str, description: str | None) -> argparse.ArgumentParser:
+    """A parser whose help shows a command's module docstring as it is written."""
+    return argparse.ArgumentParser(
+        prog=prog,
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
 
 
 @contextmanager

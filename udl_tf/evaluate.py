@@ -3,7 +3,6 @@
 python -m udl_tf.evaluate --model RUN --data FOLDER [FOLDER...]
 """
 
-import argparse
 from pathlib import Path
 
 from udl_tf import cli
@@ -11,11 +10,7 @@ from udl_tf.files import write_json, write_text
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m udl_tf.evaluate",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = cli.make_parser("python -m udl_tf.evaluate", __doc__)
     parser.add_argument("--model", required=True, help="run folder")
     parser.add_argument("--data", required=True, nargs="+", help="folders of HR images or of pairs")
     parser.add_argument("--output", help="folder for the results (default: MODEL/evaluation)")

@@ -72,14 +72,14 @@ def imresize(
     Raises:
         ValueError: if not exactly one of scale and size is given, or it is not positive.
     """
-    if (scale is None) == (size is None):
-        raise ValueError(f"give either scale or size. Received: scale={scale}, size={size}")
     height, width = image.shape[:2]
-    if size is None:
-        scales = (float(scale), float(scale))  # type: ignore[arg-type]
-        size = (math.ceil(height * scales[0] - 1e-9), math.ceil(width * scales[1] - 1e-9))
-    else:
+    if scale is not None and size is None:
+        scales = (scale, scale)
+        size = (math.ceil(height * scale - 1e-9), math.ceil(width * scale - 1e-9))
+    elif size is not None and scale is None:
         scales = (size[0] / height, size[1] / width)
+    else:
+        raise ValueError(f"give either scale or size. Received: scale={scale}, size={size}")
     if min(scales) <= 0 or min(size) < 1:
         raise ValueError(f"an output side must be 1 pixel at least. Received: {scale=}, {size=}")
     # MATLAB treats the axis that shrinks most first, rows when equal.

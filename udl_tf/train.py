@@ -5,7 +5,6 @@
 The same command again goes on where the run stopped.
 """
 
-import argparse
 import json
 from pathlib import Path
 
@@ -14,11 +13,7 @@ from udl_tf.config_file import load_config
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m udl_tf.train",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = cli.make_parser("python -m udl_tf.train", __doc__)
     parser.add_argument("--config", required=True, help="JSON file, such as configs/edsr_s_x4.json")
     parser.add_argument("--run-dir", help="run folder (default: runs/CONFIG_NAME)")
     parser.add_argument(

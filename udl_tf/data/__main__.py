@@ -3,7 +3,6 @@
 python -m udl_tf.data check FOLDER [--scale 4] [--hr-patch-size 192]
 """
 
-import argparse
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterator
@@ -41,11 +40,7 @@ def problems(dataset: Dataset, scale: int, hr_patch_size: int) -> Iterator[str]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m udl_tf.data",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = cli.make_parser("python -m udl_tf.data", __doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     check = commands.add_parser("check", help="list what is wrong with a folder of images")
     check.add_argument("folder", type=Path, help="folder of HR images, of pairs, or DIV2K")
