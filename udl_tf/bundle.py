@@ -1,38 +1,38 @@
-"""What a trained model is on disk and in memory.
+"""What a trained model is on disk: a folder with `model.json` and the weight files that this names.
 
-On disk it is a folder with `model.json` and the weight files that this names:
-
-    {"format": 1,
+    {"format": 2,
      "architecture": {"name": "edsr_s", "scale": 4, "options": {...}},   arguments of build_model
      "range": [0, 255],                                                  of lr and sr, RGB
-     "mean": {"weights": "weights/step2-udl.weights.h5", "uncertainty": false},
-     "uncertainty": {"weights": "weights/step1-esu.weights.h5", "unit": 1.0, "power": 1.0} or null,
+     "mean": {"weights": "weights/step2-udl.weights.h5", "uncertainty": false, "sha256": "..."},
+     "uncertainty": {"weights": "weights/step1-esu.weights.h5", "unit": 1.0, "power": 1.0,
+                     "sha256": "..."} or null,
+     "calibration": {"method": "scale", "a": [...], "b": [...], ...} or null,
      "training": {...}}                                                  what the steps were
 
 `mean` makes the picture: "uncertainty" tells whether its file has an s head. `uncertainty` makes
-theta = unit * exp(log_scale / power), in grey levels. A run folder is such a folder.
+theta = unit * exp(log_scale / power), in grey levels, which `calibration`
+(udl_tf.calibration.Calibration) corrects. "sha256" is the weight file's. A run folder is such a
+folder. Format 1 had neither calibration nor sha256; it is read too.
 """
 
+import hashlib
 import json
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
-import tensorflow as tf
 from pydantic import Field, ValidationError
 
+from udl_tf.calibration.record import Calibration
 from udl_tf.config import ModelConfig, Section
 from udl_tf.distribute import precision
 from udl_tf.errors import UserError
 from udl_tf.files import complete_file, write_json
-from udl_tf.models import build_model, mean_part, uncertainty_part
+from udl_tf.models import build_model
+from udl_tf.super_resolver import SuperResolver
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "model.json"
 
 
@@ -41,6 +41,7 @@ class MeanFile(Section):
 
     weights: str
     uncertainty: bool
+    sha256: str | None = None
 
 
 class UncertaintyFile(Section):
@@ -49,6 +50,7 @@ class UncertaintyFile(Section):
     weights: str
     unit: float
     power: float
+    sha256: str | None = None
 
 
 class Manifest(Section):
@@ -59,65 +61,8 @@ class Manifest(Section):
     range: list[int] = Field(default=[0, 255])
     mean: MeanFile
     uncertainty: UncertaintyFile | None
+    calibration: Calibration | None = None
     training: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class SuperResolver:
-    """A trained model: its mean network makes the picture, its uncertainty network theta.
-
-    Attributes:
-        scale: HR over LR size.
-        mean: network lr -> {"sr"}.
-        uncertainty: network lr -> {"log_scale"}, or None if none was trained.
-        unit, power: theta = unit * exp(log_scale / power).
-    """
-
-    scale: int
-    mean: keras.Model
-    uncertainty: keras.Model | None
-    unit: float = 1.0
-    power: float = 1.0
-
-    def predict(self, lr: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        """The picture and its uncertainty, for one image as a whole.
-
-        Args:
-            lr: (h, w, 3) RGB, values 0..255, any dtype.
-
-        Returns:
-            (sr, theta): float32 (scale h, scale w, 3) in grey levels, sr neither clipped nor
-            rounded, theta the Laplace scale of the error as trained; None without uncertainty.
-        """
-        sr = self._forward[0](lr)["sr"]
-        if self.uncertainty is None:
-            return sr, None
-        log_scale = self._forward[1](lr)["log_scale"]
-        return sr, self.unit * np.exp(log_scale / self.power)
-
-    @cached_property
-    def _forward(self) -> list[Callable]:
-        return [make_forward(n) for n in (self.mean, self.uncertainty) if n is not None]
-
-
-def make_forward(network: keras.Model) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
-    """A function from one (h, w, 3) image, 0..255, to the network's outputs without batch axis.
-
-    Under TensorFlow it is one graph for all sizes; it always uses the weights of the moment.
-    """
-
-    def call(batch):
-        return network(batch, training=False)
-
-    if keras.backend.backend() == "tensorflow":
-        images = tf.TensorSpec((None, None, None, 3), tf.float32)
-        call = tf.function(call, input_signature=[images]).get_concrete_function()
-
-    def forward(image: np.ndarray) -> dict[str, np.ndarray]:
-        outputs = call(keras.ops.convert_to_tensor(image[None], "float32"))
-        return {name: keras.ops.convert_to_numpy(value)[0] for name, value in outputs.items()}
-
-    return forward
 
 
 def build_network(model: ModelConfig, uncertainty: bool) -> keras.Model:
@@ -148,18 +93,20 @@ def load_weights(network: keras.Model, path: Path) -> None:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Writes model.json; the weight files it names must be there already."""
-    write_json(folder / MANIFEST, manifest.model_dump())
+    """Writes model.json with the checksums of the weight files, which must be there already."""
+
+    def signed(part):
+        return part and part.model_copy(update={"sha256": _sha256(folder / part.weights)})
+
+    parts = {"mean": signed(manifest.mean), "uncertainty": signed(manifest.uncertainty)}
+    write_json(folder / MANIFEST, manifest.model_copy(update=parts).model_dump())
 
 
-def load(folder: Path | str) -> SuperResolver:
-    """Loads a trained model in float32.
-
-    Args:
-        folder: a run folder.
+def read_manifest(folder: Path | str) -> Manifest:
+    """Reads model.json.
 
     Raises:
-        UserError: if there is no trained model, it is of a newer format, or its weights don't fit.
+        UserError: if there is none, it is damaged or of a newer format.
     """
     folder = Path(folder)
     try:
@@ -171,32 +118,60 @@ def load(folder: Path | str) -> SuperResolver:
         ) from None
     except ValueError as error:
         raise UserError(f"{folder / MANIFEST}: not valid JSON ({error})") from None
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
+    if not isinstance(content, dict) or content.get("format") not in (1, FORMAT):
         found = content.get("format") if isinstance(content, dict) else content
         raise UserError(
-            f"{folder / MANIFEST}: format {found!r}; this version reads format {FORMAT}: update"
-            " udl_tf"
+            f"{folder / MANIFEST}: format {found!r}; this version reads formats up to {FORMAT}:"
+            " update udl_tf"
         )
     try:
-        manifest = Manifest.model_validate(content)
+        return Manifest.model_validate({**content, "format": FORMAT})
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
         raise UserError(f"{folder / MANIFEST}: damaged at {key}: {first['msg']}") from None
-    return _assemble(folder, manifest)
 
 
-def _assemble(folder: Path, manifest: Manifest) -> SuperResolver:
-    model, mean, uncertainty = manifest.architecture, manifest.mean, manifest.uncertainty
-    mean_network = mean_part(_load_network(folder, model, mean.weights, mean.uncertainty))
+def load(folder: Path | str) -> SuperResolver:
+    """Loads a trained model in float32.
+
+    Args:
+        folder: a run folder.
+
+    Raises:
+        UserError: if there is no trained model, it is of a newer format, or its weights are damaged
+            or another model's.
+    """
+    manifest = read_manifest(folder)
+    model, uncertainty = manifest.architecture, manifest.uncertainty
+    mean = _load_network(Path(folder), model, manifest.mean, manifest.mean.uncertainty)
     if uncertainty is None:
-        return SuperResolver(model.scale, mean_network, None)
-    s_network = uncertainty_part(_load_network(folder, model, uncertainty.weights, True))
-    return SuperResolver(model.scale, mean_network, s_network, uncertainty.unit, uncertainty.power)
+        return SuperResolver(model.scale, mean, None)
+    return SuperResolver(
+        model.scale,
+        mean,
+        _load_network(Path(folder), model, uncertainty, True),
+        uncertainty.unit,
+        uncertainty.power,
+        manifest.calibration,
+    )
 
 
-def _load_network(folder: Path, model: ModelConfig, weights: str, with_s: bool) -> keras.Model:
+def _load_network(
+    folder: Path, model: ModelConfig, file: MeanFile | UncertaintyFile, with_s: bool
+) -> keras.Model:
+    path = folder / file.weights
+    if file.sha256 is not None and path.exists() and _sha256(path) != file.sha256:
+        raise UserError(
+            f"{path}: not the weights that {folder / MANIFEST} was written for (their checksums"
+            " differ): damaged or another model's, bring back the right file"
+        )
     with precision("float32"):
         network = build_network(model, with_s)
-    load_weights(network, folder / weights)
+    load_weights(network, path)
     return network
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from udl_tf.bundle import SuperResolver
+from udl_tf.super_resolver import SuperResolver
 from udl_tf.data.sources import Dataset, Picture
 from udl_tf.data.store import read_pair
 from udl_tf.errors import UserError

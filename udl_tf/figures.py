@@ -20,9 +20,14 @@ def colorize(values: np.ndarray, top: float | None = None) -> np.ndarray:
         top: the brightest value; None: the 99.5th percentile of the map.
     """
     values = _gray(values)
-    top = _top(values) if top is None else top
+    top = highest(values) if top is None else top
     shares = np.clip(values / max(top, 1e-6), 0.0, 1.0)
     return (matplotlib.colormaps[_COLORS](shares)[..., :3] * 255 + 0.5).astype(np.uint8)
+
+
+def highest(values: np.ndarray) -> float:
+    """Where a map's colours end: the 99.5th percentile of its mean over channels."""
+    return float(np.percentile(_gray(values), 99.5))
 
 
 def comparison_figure(
@@ -71,7 +76,7 @@ def comparison_figure(
     map_axes = lower.subplots(1, len(maps), squeeze=False)[0]
     for axis, (label, values) in zip(map_axes, maps.items(), strict=True):
         image = axis.imshow(
-            _gray(values), cmap=_COLORS, vmin=0, vmax=_top(_gray(values)), interpolation="none"
+            _gray(values), cmap=_COLORS, vmin=0, vmax=highest(values), interpolation="none"
         )
         axis.set_title(label)
         axis.set_axis_off()
@@ -82,10 +87,6 @@ def comparison_figure(
 
 def _gray(values: np.ndarray) -> np.ndarray:
     return values.mean(axis=-1) if values.ndim == 3 else values
-
-
-def _top(values: np.ndarray) -> float:
-    return float(np.percentile(values, 99.5))
 
 
 def _busiest_box(picture: np.ndarray) -> tuple[int, int, int]:

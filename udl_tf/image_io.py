@@ -11,8 +11,17 @@ from udl_tf.files import complete_file
 
 SUFFIXES = (".png", ".bmp", ".jpg", ".jpeg", ".tif", ".tiff", ".webp")
 
+SAVE_OPTIONS = {
+    ".webp": {"lossless": True},
+    ".jpg": {"quality": 95, "subsampling": 0},
+    ".jpeg": {"quality": 95, "subsampling": 0},
+    ".tif": {"compression": "tiff_adobe_deflate"},
+    ".tiff": {"compression": "tiff_adobe_deflate"},
+}
+"""By suffix: lossless where the format can, else hardly visible loss."""
+
 # What Pillow raises for files that are no images, or damaged ones.
-_DAMAGE = (
+DAMAGE = (
     OSError,
     SyntaxError,
     ValueError,
@@ -51,8 +60,8 @@ def image_size(path: Path | str) -> tuple[int, int]:
     try:
         with Image.open(path) as image:
             return image.height, image.width
-    except _DAMAGE as error:
-        raise _unreadable(path, error) from error
+    except DAMAGE as error:
+        raise unreadable(path, error) from error
 
 
 def read_rgb(path: Path | str) -> np.ndarray:
@@ -69,16 +78,15 @@ def read_rgb(path: Path | str) -> np.ndarray:
                     " first"
                 )
             return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-    except _DAMAGE as error:
-        raise _unreadable(path, error) from error
+    except DAMAGE as error:
+        raise unreadable(path, error) from error
 
 
 def write_image(path: Path | str, image: np.ndarray) -> None:
     """Writes a uint8 image, (h, w) or (h, w, 3), in the suffix' format; lossless if it can."""
     path = Path(path)
-    options = {".webp": {"lossless": True}, ".jpg": {"quality": 95}, ".jpeg": {"quality": 95}}
     with complete_file(path) as temporary:
-        Image.fromarray(image).save(temporary, **options.get(path.suffix.lower(), {}))
+        Image.fromarray(image).save(temporary, **SAVE_OPTIONS.get(path.suffix.lower(), {}))
 
 
 def to_uint8(image: np.ndarray) -> np.ndarray:
@@ -86,7 +94,8 @@ def to_uint8(image: np.ndarray) -> np.ndarray:
     return np.floor(np.clip(image, 0.0, 255.0) + 0.5).astype(np.uint8)
 
 
-def _unreadable(path: Path | str, error: BaseException) -> UserError:
+def unreadable(path: Path | str, error: BaseException) -> UserError:
+    """The line for a file that could not be decoded because of `error`."""
     if isinstance(error, FileNotFoundError):
         return UserError(f"{path}: no such file: check the path")
     if isinstance(error, UnidentifiedImageError):

@@ -8,9 +8,14 @@ from udl_tf.resize import cubic
 
 
 def conv(
-    filters: int, inputs: int, name: str, kernel_size: int = 3, **options
+    filters: int,
+    inputs: int,
+    name: str,
+    kernel_size: int = 3,
+    padding: str = "same",
+    **options,
 ) -> keras.layers.Layer:
-    """A convolution with padding "same" and PyTorch's default initialisation.
+    """A convolution with PyTorch's default initialisation.
 
     Kernel and bias are uniform in +-1/sqrt(fan_in), as in the networks the authors released;
     Keras' default (Glorot, zero bias) starts about 1.7 times larger at equal fans.
@@ -24,7 +29,7 @@ def conv(
     return keras.layers.Conv2D(
         filters,
         kernel_size,
-        padding="same",
+        padding=padding,
         kernel_initializer=keras.initializers.RandomUniform(-bound, bound),
         bias_initializer=keras.initializers.RandomUniform(-bound, bound),
         name=name,
@@ -53,11 +58,14 @@ class DepthToSpace(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("udl_tf")
 class CropLike(keras.layers.Layer):
-    """Crops the first image at the bottom and right to the height and width of the second."""
+    """Crops the first image to the height and width of the second.
+
+    One row at the top and one column at the left go first, the rest at the bottom and right.
+    """
 
     def call(self, x, like):
         shape = ops.shape(like)
-        return x[:, : shape[1], : shape[2]]
+        return x[:, 1 : shape[1] + 1, 1 : shape[2] + 1]
 
     def compute_output_shape(self, x_shape, like_shape):
         return (x_shape[0], like_shape[1], like_shape[2], x_shape[3])

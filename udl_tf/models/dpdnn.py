@@ -1,9 +1,17 @@
 """DPDNN: an unrolled optimiser with a U-Net as prior (Dong et al., TPAMI 2019), and the s head."""
 
+import math
+
 import keras
 
 from udl_tf.models.blocks import BicubicDown, BicubicUp, CropLike, conv
-from udl_tf.models.uncertainty import log_scale_head
+from udl_tf.models.stages import Stage
+from udl_tf.models.uncertainty import LOG_SCALE_RADIUS, log_scale_head
+
+# HR pixels on each side that a pixel of U may depend on. Level l counts 2^l for each 3x3
+# convolution: four in the encoder, one transposed and four more in the decoder; the bottom adds 16.
+_FEATURES_RADIUS = (4 + 5) * (1 + 2 + 4 + 8) + 16
+_U_NET_GRID = 16  # HR pixels between the samples at the bottom
 
 
 @keras.saving.register_keras_serializable("udl_tf")
@@ -71,6 +79,25 @@ class DPDNN(keras.Model):
             "log_scale_activation": log_scale_activation,
         }
 
+    def stages(self, output: str) -> list[Stage]:
+        """The chain lr -> x1 -> x2 -> ... -> `output`, "sr" or "log_scale"."""
+        scale, last = self.scale, self.settings["num_stages"] - 1
+        maps = [self.get_layer(f"descent{stage}").output for stage in range(last)]
+        chain = []
+        for index, x in enumerate([*maps, self.output[output]]):
+            inputs = [maps[index - 1], self.input] if index else self.input
+            after_features = LOG_SCALE_RADIUS if index == last and output == "log_scale" else 1
+            radius = math.ceil((_FEATURES_RADIUS + after_features) / scale)
+            stage = Stage(
+                keras.Model(inputs, x, name=f"{self.name}_stage{index}"),
+                scale,
+                radius if index else radius + 2,  # the first also makes x0 = Up(lr), 5 x 5 taps
+                floats=7 * self.settings["num_filters"] * scale**2,
+                align=_U_NET_GRID // math.gcd(_U_NET_GRID, scale),
+            )
+            chain.append(stage)
+        return chain
+
     def get_config(self):
         return {"name": self.name, **self.settings}
 
@@ -106,7 +133,7 @@ def _u_net(filters: int) -> keras.Model:
             x = conv(filters, inputs, f"encoder{level}_conv{index}", activation="relu")(x)
             inputs = filters
         skips.append(x)
-        x = conv(filters, filters, f"encoder{level}_down", strides=2, activation="relu")(x)
+        x = _halved(x, filters, f"encoder{level}")
     x = conv(filters, filters, "bottom", activation="relu")(x)
     for level in reversed(range(4)):
         x = _transposed(filters, f"decoder{level}_up")(x)
@@ -120,9 +147,21 @@ def _u_net(filters: int) -> keras.Model:
     return keras.Model(image, [residual, x], name="u_net")
 
 
+def _halved(x, filters: int, name: str):
+    """Stride 2 around the pixels 0, 2, 4, ... of every size.
+
+    With padding "same", they would be 1, 3, 5, ... for even sizes: a picture and a part of it could
+    differ.
+    """
+    x = keras.layers.ZeroPadding2D(1, name=f"{name}_pad")(x)
+    layer = conv(filters, filters, f"{name}_down", padding="valid", strides=2, activation="relu")
+    return layer(x)
+
+
 def _transposed(filters: int, name: str) -> keras.layers.Layer:
+    """The transpose of _halved's convolution, once CropLike has taken off the padding."""
     bound = (filters * 9) ** -0.5
     initializer = keras.initializers.RandomUniform(-bound, bound)
     return keras.layers.Conv2DTranspose(
-        filters, 3, 2, "same", use_bias=False, kernel_initializer=initializer, name=name
+        filters, 3, 2, "valid", use_bias=False, kernel_initializer=initializer, name=name
     )

@@ -1,10 +1,13 @@
 """EDSR and its small form EDSR-S (Lim et al., CVPRW 2017), with the uncertainty head."""
 
+import math
+
 import keras
 import numpy as np
 
 from udl_tf.models.blocks import DepthToSpace, conv
-from udl_tf.models.uncertainty import log_scale_head
+from udl_tf.models.stages import Stage
+from udl_tf.models.uncertainty import LOG_SCALE_RADIUS, log_scale_head
 
 
 @keras.saving.register_keras_serializable("udl_tf")
@@ -74,6 +77,19 @@ class EDSR(keras.Model):
             "shift": shift,
             "divide": divide,
         }
+
+    def stages(self, output: str) -> list[Stage]:
+        """The chain lr -> features at LR size -> `output`, "sr" or "log_scale"."""
+        scale, filters = self.scale, self.settings["num_filters"]
+        features = self.get_layer("long_skip").output
+        trunk = keras.Model(self.input, features, name=f"{self.name}_trunk")
+        head = keras.Model(features, self.output[output], name=f"{self.name}_{output}")
+        # Of the upsampler's and the tail's convolutions at most 1 + 1/2 + 1/4 pixels.
+        radius = 2 if output == "sr" else math.ceil(LOG_SCALE_RADIUS / scale)
+        return [
+            Stage(trunk, 1, radius=2 * self.settings["num_blocks"] + 2, floats=6 * filters),
+            Stage(head, scale, radius, floats=4 * filters * scale**2),
+        ]
 
     def get_config(self):
         return {"name": self.name, **self.settings}

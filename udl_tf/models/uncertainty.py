@@ -5,6 +5,7 @@ import keras
 from udl_tf.models.blocks import conv
 
 LOG_SCALE = "log_scale"
+LOG_SCALE_RADIUS = 3  # HR pixels: of the head's three convolutions
 
 
 def log_scale_head(features, filters: int, activation: str = "elu"):

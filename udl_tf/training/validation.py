@@ -5,9 +5,9 @@ from logging import getLogger
 import numpy as np
 import tensorflow as tf
 
-from udl_tf.bundle import make_forward
 from udl_tf.figures import colorize
 from udl_tf.image_io import to_uint8
+from udl_tf.inference import make_forward
 from udl_tf.metrics import psnr_y, ssim_y
 from udl_tf.models import uncertainty_part
 from udl_tf.resize import imresize
@@ -40,9 +40,10 @@ class Validation:
         """Judges the network as it is; writes to TensorBoard at `update`; returns the means."""
         values, ranges = [], []
         for index, (lr, hr) in enumerate(self.pairs):
-            prediction = self.predict(lr)
+            prediction = self.predict(lr[None])
             if "log_scale" not in prediction and self.predict_s is not None:
-                prediction |= self.predict_s(lr)
+                prediction |= self.predict_s(lr[None])
+            prediction = {name: values[0] for name, values in prediction.items()}
             sr = to_uint8(prediction["sr"])
             values.append((psnr_y(sr, hr, self.scale), ssim_y(sr, hr, self.scale)))
             log_scale = prediction.get("log_scale")

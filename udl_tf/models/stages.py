@@ -1,0 +1,46 @@
+"""A network as a chain of stages, each with a small receptive field: what exact tiling needs.
+
+A picture can be computed stage by stage, each stage in tiles that overlap by its own radius, with
+only the maps between the stages kept whole. For a deep chain, such as DPDNN's unrolled steps, that
+is many times cheaper than tiles that overlap by the radius of all stages together.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import keras
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One link of a chain. The first stage reads the LR image, each other one the map before it.
+
+    Attributes:
+        network: the map before -> the next map; or [the map before, LR image] -> the next map.
+        scale: height and width of the next map over those of the LR image.
+        radius: LR pixels on each side that an output pixel may depend on.
+        floats: most floats alive at a time while the stage runs, for each LR pixel.
+        align: the result of a part of the picture equals that of the whole only if the part starts
+            at a multiple of so many LR pixels.
+    """
+
+    network: keras.Model
+    scale: int
+    radius: int
+    floats: int
+    align: int = 1
+
+    @property
+    def channels(self) -> int:
+        """Channels of the next map."""
+        return self.network.outputs[0].shape[-1]
+
+
+def chain_radius(stages: Sequence[Stage]) -> int:
+    """LR pixels on each side that a pixel of the chain's last map may depend on."""
+    return sum(stage.radius for stage in stages)
+
+
+def chain_align(stages: Sequence[Stage]) -> int:
+    """Multiple of LR pixels at which a part must start; each stage's own one divides the largest."""
+    return max(stage.align for stage in stages)

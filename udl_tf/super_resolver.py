@@ -1,0 +1,206 @@
+"""A trained model in memory: pictures in, larger pictures and their uncertainty out."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import keras
+import numpy as np
+
+from udl_tf.calibration import Calibration
+from udl_tf.errors import UserError
+from udl_tf.inference import ChainRunner
+from udl_tf.resize import imresize
+from udl_tf.self_ensemble import MEMBERS, mean_and_spread
+from udl_tf.upscaled import Upscaled, gray_level
+
+# LR pixels by which a picture is mirrored outwards before the networks see it. They pad with zeros,
+# which is no picture's continuation: plain red came out 71 levels wrong at the border. Behind 8
+# mirrored pixels the border is as good as the middle.
+BORDER = 8
+
+Map = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class SuperResolver:
+    """A trained model: its mean network makes the picture, its uncertainty network theta.
+
+    Attributes:
+        scale: HR over LR size.
+        mean: network lr -> {"sr", ...}.
+        uncertainty: network lr -> {"log_scale", ...}, or None if none was trained.
+        unit, power: theta as trained is unit * exp(log_scale / power).
+        calibration: makes the calibrated theta of it; None: theta stays as trained.
+    """
+
+    scale: int
+    mean: keras.Model
+    uncertainty: keras.Model | None
+    unit: float = 1.0
+    power: float = 1.0
+    calibration: Calibration | None = None
+
+    @property
+    def receptive_field(self) -> int:
+        """Side of the square of LR pixels on which an output pixel may depend."""
+        return 2 * max(runner.radius for runner in self._runners.values()) + 1
+
+    def upscale(
+        self,
+        image: np.ndarray,
+        uncertainty: bool = True,
+        self_ensemble: bool = False,
+        tile: int | None = None,
+        memory_gb: float | None = None,
+        progress: Callable[[float], None] = lambda share: None,
+    ) -> Upscaled:
+        """Makes a picture `scale` times as high and wide.
+
+        Args:
+            image: uint8, uint16, or float with values 0..255. (h, w) or (h, w, 1) is grey: it runs
+                as RGB, and the channels of the result are averaged. (h, w, 3) is RGB. (h, w, 2) and
+                (h, w, 4) have alpha last, which is enlarged by bicubic interpolation.
+            uncertainty: whether to make theta too, if the model has it.
+            self_ensemble: the mean over the eight flips and rotations, and their spread.
+            tile: side of the tiles, LR pixels; None: as large as the memory allows.
+            memory_gb: to compute with, beside the result; None: an eighth of the free memory, 1 GB
+                at most.
+            progress: is told, tile after tile, what share of the work was done since the last time.
+
+        Raises:
+            UserError: for an array that is no such picture.
+        """
+        image = np.asarray(image)
+        colors, alpha = _split(image)
+        if tile is not None and tile < 1:
+            raise UserError(f"tile {tile}: expected 1 LR pixel at least")
+        lr = (colors / np.float32(gray_level(image.dtype))).astype(np.float32)
+        lr = np.broadcast_to(lr, (*lr.shape[:2], 3))
+        keep = np.asarray if colors.shape[2] == 3 else _channel_mean
+        with_theta = uncertainty and self.uncertainty is not None
+        passes = (2 if with_theta else 1) * (MEMBERS if self_ensemble else 1)
+        budget = None if memory_gb is None else 1e9 * memory_gb
+
+        def run(output: str, lr: np.ndarray, finish: Map) -> np.ndarray:
+            def tell(share: float) -> None:
+                progress(share / passes)
+
+            return self._map(output, lr, finish, BORDER, tile, budget, tell)
+
+        def to_image(sr: np.ndarray) -> np.ndarray:
+            return _in_dtype(keep(sr), image.dtype)
+
+        def to_theta(log_scale: np.ndarray) -> np.ndarray:
+            return keep(self._theta(log_scale))
+
+        theta = spread = None
+        if self_ensemble:
+            sr, spread = mean_and_spread(lr, lambda member: run("sr", member, keep))
+            sr = _in_dtype(sr, image.dtype)
+            if with_theta:
+                theta, _ = mean_and_spread(lr, lambda member: run("log_scale", member, to_theta))
+        else:
+            sr = run("sr", lr, to_image)
+            if with_theta:
+                theta = run("log_scale", lr, to_theta)
+        if alpha is not None:
+            sr = np.concatenate([sr, imresize(alpha, self.scale)[..., None]], axis=-1)
+        if image.ndim == 2:
+            sr, theta, spread = (None if m is None else m[..., 0] for m in (sr, theta, spread))
+        assert sr is not None
+        return Upscaled(sr, theta, spread, self.calibration)
+
+    def predict(self, lr: np.ndarray, border: int = 0) -> tuple[np.ndarray, np.ndarray | None]:
+        """What the networks say of a picture, neither clipped nor rounded.
+
+        Args:
+            lr: (h, w, 3) RGB, values 0..255, any dtype.
+            border: LR pixels by which the picture is mirrored outwards before. The field judges
+                networks without; `upscale` takes BORDER.
+
+        Returns:
+            (sr, theta): float32 (scale h, scale w, 3) in grey levels; theta None without
+            uncertainty.
+        """
+        lr = lr.astype(np.float32)
+        sr = self._map("sr", lr, np.asarray, border)
+        if self.uncertainty is None:
+            return sr, None
+        return sr, self._map("log_scale", lr, self._theta, border)
+
+    def _map(
+        self,
+        output: str,
+        lr: np.ndarray,
+        finish: Map,
+        border: int,
+        tile: int | None = None,
+        budget: float | None = None,
+        progress: Callable[[float], None] = lambda share: None,
+    ) -> np.ndarray:
+        """A network's output for a picture, each tile brought into its final form by `finish`."""
+        height, width = (side * self.scale for side in lr.shape[:2])
+        offset = border * self.scale
+        padded = np.pad(lr, ((border, border), (border, border), (0, 0)), "symmetric")
+        out: np.ndarray | None = None
+        for (rows, columns), values in self._runners[output].run(padded, tile, budget):
+            # In the picture's frame, without what belongs to the mirrored border.
+            top, bottom = max(rows.start - offset, 0), min(rows.stop - offset, height)
+            left, right = max(columns.start - offset, 0), min(columns.stop - offset, width)
+            if top < bottom and left < right:
+                first, column = top + offset - rows.start, left + offset - columns.start
+                inside = values[first : first + bottom - top, column : column + right - left]
+                final = finish(inside)
+                if out is None:
+                    out = np.empty((height, width, final.shape[2]), final.dtype)
+                out[top:bottom, left:right] = final
+            progress(values.shape[0] * values.shape[1] / padded[..., 0].size / self.scale**2)
+        assert out is not None
+        return out
+
+    def _theta(self, log_scale: np.ndarray) -> np.ndarray:
+        log_theta = log_scale / self.power + math.log(self.unit)
+        if self.calibration is not None:
+            log_theta = self.calibration.apply(log_theta)
+        return np.exp(log_theta, dtype=np.float32)
+
+    @cached_property
+    def _runners(self) -> dict[str, ChainRunner]:
+        runners = {"sr": ChainRunner(self.mean.stages("sr"))}
+        if self.uncertainty is not None:
+            runners["log_scale"] = ChainRunner(self.uncertainty.stages("log_scale"))
+        return runners
+
+
+def _split(image: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    """(colours (h, w, 1 or 3), alpha (h, w) or None) of a picture.
+
+    Raises:
+        UserError: if it is none.
+    """
+    expected = "expected uint8, uint16 or float of shape (h, w) or (h, w, 1 to 4)"
+    channels = 1 if image.ndim == 2 else image.shape[-1]
+    if image.ndim not in (2, 3) or channels not in (1, 2, 3, 4) or image.size == 0:
+        raise UserError(f"an image of shape {image.shape}: {expected}")
+    if image.dtype not in (np.uint8, np.uint16) and not np.issubdtype(image.dtype, np.floating):
+        raise UserError(f"an image of dtype {image.dtype}: {expected}")
+    if np.issubdtype(image.dtype, np.floating):
+        low, high = image.min(), image.max()
+        if not (low >= 0 and high <= 255):  # so NaN too
+            raise UserError(f"a float image with values {low}..{high}: expected 0..255, no NaN")
+    image = image.reshape(*image.shape[:2], channels)
+    if channels in (1, 3):
+        return image, None
+    return image[..., :-1], image[..., -1]
+
+
+def _channel_mean(values: np.ndarray) -> np.ndarray:
+    return values.mean(axis=-1, keepdims=True)
+
+
+def _in_dtype(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Values of 0..255 clipped, and for an integer dtype rounded, to the range of an image."""
+    values = np.clip(values, 0.0, 255.0) * np.float32(gray_level(dtype))
+    return (values + 0.5 if np.issubdtype(dtype, np.integer) else values).astype(dtype)

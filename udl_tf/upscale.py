@@ -1,0 +1,157 @@
+"""Upscales pictures, and says for each pixel how far to believe it.
+
+    python -m udl_tf.upscale photo.png --model RUN --output DIR --uncertainty png
+
+Folders are searched through, and their structure is kept. A picture that fails is told at the end,
+with exit code 1; the others are made.
+"""
+
+import re
+import sys
+import time
+import warnings
+from pathlib import Path
+
+from udl_tf import cli
+from udl_tf.errors import UserError
+from udl_tf.image_io import SUFFIXES, image_size
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = cli.make_parser("python -m udl_tf.upscale", __doc__)
+    parser.add_argument("input", nargs="+", help="pictures, and folders of them")
+    parser.add_argument("--model", required=True, help="run folder")
+    parser.add_argument("--output", required=True, help="folder for the results")
+    formats = ["same", *(suffix.removeprefix(".") for suffix in SUFFIXES)]
+    parser.add_argument("--format", default="same", choices=formats, help="default: the input's")
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument(
+        "--outscale", help="size of the result over the input's (default: the model's)"
+    )
+    size.add_argument("--size", metavar="WxH", help="pixels of the result")
+    parser.add_argument(
+        "--uncertainty",
+        default="none",
+        choices=["none", "npy", "tiff", "png"],
+        help="also write theta: float32 grey levels (npy, tiff), or a colour picture (png)",
+    )
+    parser.add_argument(
+        "--self-ensemble",
+        action="store_true",
+        help="mean over the eight flips and rotations: a little better, eight times slower",
+    )
+    parser.add_argument(
+        "--ensemble",
+        action="store_true",
+        help="the same, and with --uncertainty also the members' spread, and both together",
+    )
+    parser.add_argument("--tile", type=int, help="side of the tiles, input pixels (default: auto)")
+    parser.add_argument(
+        "--memory", type=float, metavar="GB", help="to compute with (default: auto)"
+    )
+    parser.add_argument("--skip-existing", action="store_true", help="leave out what is there")
+    options = parser.parse_args(arguments)
+    if options.ensemble and options.uncertainty == "none":
+        raise UserError("--ensemble splits the uncertainty: add --uncertainty npy, tiff or png")
+    for name in ("tile", "memory"):
+        value = getattr(options, name)
+        if value is not None and not value > 0:
+            raise UserError(f"--{name} {value}: expected a positive number")
+
+    # Pictures of 90 to 180 megapixels are no attack; what memory cannot hold is refused below.
+    warnings.filterwarnings("ignore", message="Image size .* exceeds limit")
+    with cli.quiet_import():
+        from udl_tf.bundle import load
+        from udl_tf.upscaling import Options, plan_jobs, run_jobs
+
+    chosen = Options(
+        format=options.format,
+        outscale=_outscale(options.outscale),
+        size=_size(options.size),
+        uncertainty=options.uncertainty,
+        self_ensemble=options.self_ensemble,
+        ensemble=options.ensemble,
+        tile=options.tile,
+        memory_gb=options.memory,
+    )
+    jobs = plan_jobs(options.input, Path(options.output), chosen)
+    model = load(options.model)
+    if chosen.maps and model.uncertainty is None:
+        raise UserError(
+            f"{options.model}: this model has no uncertainty: leave --uncertainty out, or train"
+            " with an 'esu' step"
+        )
+    if chosen.maps and model.calibration is None:
+        print("theta is as trained, not calibrated: run python -m udl_tf.calibrate on the model")
+    waiting = jobs
+    if options.skip_existing:
+        waiting = [job for job in jobs if not all(target.exists() for target in job.targets)]
+    start = time.monotonic()
+    with _ProgressBar(waiting) as bar:
+        summary = run_jobs(model, waiting, chosen, bar)
+    for line in summary.notes:
+        print(line)
+    for line in summary.failed:
+        print(f"failed: {line}", file=sys.stderr)
+    seconds = time.monotonic() - start
+    skipped = f", {len(jobs) - len(waiting)} were there" if options.skip_existing else ""
+    print(
+        f"{summary.done} of {len(jobs)} pictures upscaled in {seconds:.1f} s"
+        f" ({summary.pixels / 1e6 / seconds:.2f} megapixels/s){skipped},"
+        f" {len(summary.failed)} failed: {options.output}"
+    )
+    if summary.failed:
+        sys.exit(1)
+
+
+class _ProgressBar:
+    """A bar over all input pixels with the time left; silent where no terminal is."""
+
+    def __init__(self, jobs):
+        from tqdm import tqdm
+
+        self.pixels = {job: _pixels(job.source) for job in jobs}
+        total = sum(self.pixels.values()) / 1e6
+        bar = "{desc}{percentage:3.0f}%|{bar}| {n:.2f}/{total:.2f} megapixels, {remaining} left"
+        self.bar = tqdm(total=total, bar_format=bar, disable=None)
+
+    def __call__(self, job, share: float) -> None:
+        self.bar.set_description(job.source.name, refresh=False)
+        self.bar.update(share * self.pixels[job] / 1e6)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self.bar.close()
+
+
+def _pixels(path: Path) -> int:
+    try:
+        height, width = image_size(path)
+    except UserError:  # told when its turn comes
+        return 0
+    return height * width
+
+
+def _outscale(text: str | None) -> float | None:
+    try:
+        scale = None if text is None else float(text)
+    except ValueError:
+        scale = -1.0
+    if scale is not None and not 0 < scale <= 100:
+        raise UserError(f"--outscale {text}: expected a number above 0, such as 2.5")
+    return scale
+
+
+def _size(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    match = re.fullmatch(r"([1-9]\d{0,5})x([1-9]\d{0,5})", text)
+    if match is None:
+        raise UserError(f"--size {text}: expected WIDTHxHEIGHT in pixels, such as 1920x1080")
+    return int(match[1]), int(match[2])
+
+
+if __name__ == "__main__":
+    cli.run(main)
