@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from udl_tf.super_resolver import SuperResolver
 from udl_tf.data.sources import Dataset, Picture
 from udl_tf.data.store import read_pair
 from udl_tf.errors import UserError
@@ -15,6 +14,8 @@ from udl_tf.figures import comparison_figure
 from udl_tf.image_io import image_size, to_uint8
 from udl_tf.metrics import SSIM_WINDOW, psnr_y, ssim_y
 from udl_tf.resize import imresize
+from udl_tf.super_resolver import SuperResolver
+from udl_tf.tables import markdown_table
 
 
 def evaluate(
@@ -95,14 +96,11 @@ def _judge(model: SuperResolver, picture: Picture, figure: Path | None) -> dict[
 def results_table(results: Sequence[dict[str, Any]], name: str) -> str:
     """The results as a Markdown table, the bicubic row first."""
     heads = [f"{r['dataset']} ×{r['scale']} ({r['images']})" for r in results]
-    rows = [["PSNR-Y dB / SSIM-Y", *heads], ["---"] * (len(heads) + 1)]
+    rows = [["PSNR-Y dB / SSIM-Y", *heads]]
     for label, prefix in (("bicubic", "bicubic_"), (name, "")):
         values = [_cell(r[f"{prefix}psnr_y"], r[f"{prefix}ssim_y"]) for r in results]
         rows.append([label, *values])
-    widths = [max(len(row[i]) for row in rows) for i in range(len(heads) + 1)]
-    rows[1] = ["-" * width for width in widths]
-    lines = (" | ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in rows)
-    return "".join(f"| {line} |\n" for line in lines)
+    return markdown_table(rows)
 
 
 def _cell(psnr: float, ssim: float) -> str:

@@ -1,5 +1,6 @@
 """Runs a network's chain of stages over a picture of any size within a bounded memory."""
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 
@@ -60,7 +61,7 @@ class ChainRunner:
         self._forward = [make_forward(stage.network) for stage in stages]
         sizes = [3, *(stage.channels * stage.scale**2 for stage in stages)]
         # The LR image stays beside a map and the one that is made of it.
-        pairs = zip(sizes, sizes[1:], strict=False)
+        pairs = itertools.pairwise(sizes)
         self._map_bytes = _FLOAT * (3 + max(before + after for before, after in pairs))
 
     def run(

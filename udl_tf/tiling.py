@@ -7,7 +7,7 @@ and no other. All sizes are LR pixels.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import pairwise, product
 from logging import getLogger
 
 import numpy as np
@@ -39,12 +39,12 @@ def plan_axis(region: slice, length: int, side: int, margin: int, align: int = 1
     """
     count = -(-(region.stop - region.start) // side)
     cuts = [region.start + (region.stop - region.start) * i // count for i in range(count + 1)]
-    side = max(stop - start for start, stop in zip(cuts, cuts[1:], strict=False))
+    side = max(stop - start for start, stop in pairwise(cuts))
     # A window that ends with the picture starts at a multiple of `align` too.
     size = side + 2 * margin + align - 1
     size = min(length, size + (length - size) % align)
     spans = []
-    for start, stop in zip(cuts, cuts[1:], strict=False):
+    for start, stop in pairwise(cuts):
         first = min(max(start - margin, 0) // align * align, length - size)
         spans.append(Span(slice(first, first + size), slice(start, stop)))
     return spans

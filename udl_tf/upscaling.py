@@ -18,9 +18,9 @@ from udl_tf.upscaled import Upscaled
 
 _INPUT_SUFFIXES = (*SUFFIXES, ".gif")
 _TITLES = {
-    "theta": "θ, Laplace scale of the error",
+    "theta": "theta, Laplace scale of the error",
     "spread": "spread of the eight members",
-    "total": "θ and spread together",
+    "total": "theta and spread together",
 }
 
 

@@ -21,8 +21,9 @@ from udl_tf.calibration.laplace import (
     measured_factors,
 )
 from udl_tf.calibration.ranking import (
-    ause,
+    FRACTIONS,
     aurg,
+    ause,
     ence,
     reliability,
     sparsification,
@@ -31,7 +32,16 @@ from udl_tf.calibration.ranking import (
 )
 from udl_tf.calibration.record import Calibration, Conformal
 
-__all__ = ["LEVELS", "Calibration", "Conformal", "aurg", "ause", "conformal_factor", "coverage"]
+__all__ = [
+    "FRACTIONS",
+    "LEVELS",
+    "Calibration",
+    "Conformal",
+    "aurg",
+    "ause",
+    "conformal_factor",
+    "coverage",
+]
 __all__ += ["ence", "expected_psnr", "fewest_images", "fit_affine", "fit_scale"]
 __all__ += ["hoeffding_bentkus", "laplace_factor", "laplace_nll", "measured_factors"]
 __all__ += ["reliability", "risk_bound", "sparsification", "spearman", "uce"]

@@ -73,9 +73,17 @@ def laplace_factor(level: float | np.ndarray) -> float | np.ndarray:
     return -np.log1p(-np.asarray(level))
 
 
-def coverage(error: np.ndarray, half_width: np.ndarray) -> float:
-    """The share of values with |e| <= half_width."""
-    return float(np.mean(np.abs(error) <= half_width))
+def coverage(ratio: np.ndarray, factors: np.ndarray) -> np.ndarray:
+    """The shares of values inside sr +- factor theta.
+
+    Args:
+        ratio: |e|/theta, any shape.
+        factors: half widths in theta, (levels,).
+
+    Returns:
+        (levels,).
+    """
+    return np.searchsorted(np.sort(np.ravel(ratio)), factors, side="right") / np.size(ratio)
 
 
 def measured_factors(ratio: np.ndarray, levels: np.ndarray = LEVELS) -> np.ndarray:

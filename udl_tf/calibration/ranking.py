@@ -26,15 +26,14 @@ def sparsification(error: np.ndarray, uncertainty: np.ndarray) -> np.ndarray:
         return means / means[0]
 
 
-def ause(error: np.ndarray, uncertainty: np.ndarray) -> float:
-    """Area between the sparsification curve and the oracle's: 0 is best."""
-    difference = sparsification(error, uncertainty) - sparsification(error, np.abs(error))
-    return float(np.trapezoid(difference, FRACTIONS))
+def ause(curve: np.ndarray, oracle: np.ndarray) -> float:
+    """Area between a sparsification curve and the oracle's: 0 is best."""
+    return float(np.trapezoid(curve - oracle, FRACTIONS))
 
 
-def aurg(error: np.ndarray, uncertainty: np.ndarray) -> float:
-    """Area between random order's line, 1, and the sparsification curve: more is better."""
-    return float(np.trapezoid(1 - sparsification(error, uncertainty), FRACTIONS))
+def aurg(curve: np.ndarray) -> float:
+    """Area between random order's line, 1, and a sparsification curve: more is better."""
+    return float(np.trapezoid(1 - curve, FRACTIONS))
 
 
 def spearman(error: np.ndarray, uncertainty: np.ndarray) -> float:
@@ -75,7 +74,7 @@ def uce(error: np.ndarray, theta: np.ndarray, bins: int = 20) -> float:
 def ence(error: np.ndarray, theta: np.ndarray, bins: int = 20) -> float:
     """Expected normalised calibration error: mean over bins of |RMV - RMSE| / RMV.
 
-    Source: Levi et al., 2019; the root mean variance RMV of a Laplace error is sqrt(mean 2 theta^2).
+    Source: Levi et al., 2019. The root mean variance RMV of a Laplace error is that of 2 theta^2.
     """
     rows = reliability(error, theta, bins)
     return float(np.mean(np.abs(rows[:, 2] - rows[:, 3]) / rows[:, 2]))

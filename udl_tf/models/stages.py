@@ -42,5 +42,5 @@ def chain_radius(stages: Sequence[Stage]) -> int:
 
 
 def chain_align(stages: Sequence[Stage]) -> int:
-    """Multiple of LR pixels at which a part must start; each stage's own one divides the largest."""
+    """Multiple of LR pixels at which a part must start: the largest, which the others divide."""
     return max(stage.align for stage in stages)

@@ -1,0 +1,11 @@
+"""Markdown tables."""
+
+from collections.abc import Sequence
+
+
+def markdown_table(rows: Sequence[Sequence[str]]) -> str:
+    """The rows, the first of them the heads, as a Markdown table that is aligned as text too."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    ruled = [rows[0], ["-" * width for width in widths], *rows[1:]]
+    lines = (" | ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in ruled)
+    return "".join(f"| {line} |\n" for line in lines)
