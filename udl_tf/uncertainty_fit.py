@@ -114,14 +114,14 @@ def calibrate(
         a=a.tolist(),
         b=b.tolist(),
         levels=LEVELS.tolist(),
-        factors=cal.measured_factors(ratio(samples, a, b)).tolist(),
+        factors=cal.measured_factors(error_ratio(samples, a, b)).tolist(),
         data=data,
         images=len(samples),
     )
     if conformal is None:
         return found
     distinct = list({sample.key: sample for sample in samples}.values())
-    ratios = [ratio([sample], a, b) for sample in distinct]
+    ratios = [error_ratio([sample], a, b) for sample in distinct]
     alpha, delta = conformal
     factor = cal.conformal_factor(ratios, alpha, delta)
     record = Conformal(alpha=alpha, delta=delta, images=len(distinct), factor=factor)
@@ -140,7 +140,7 @@ def pool(samples: Sequence[Sample], name: str) -> np.ndarray:
     return np.concatenate([getattr(sample, name) for sample in samples])
 
 
-def ratio(samples: Sequence[Sample], a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def error_ratio(samples: Sequence[Sample], a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """|e|/theta' of all samples, (n, 3)."""
     return pool(samples, "error") / np.exp(a + b * pool(samples, "log_theta"))
 

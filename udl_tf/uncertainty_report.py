@@ -1,5 +1,6 @@
 """What a calibration is worth: numbers, a text to read and figures."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from udl_tf import calibration as cal
 from udl_tf.calibration import LEVELS, Calibration
 from udl_tf.files import complete_file, write_json, write_text
 from udl_tf.tables import markdown_table
-from udl_tf.uncertainty_fit import Sample, calibrate, folds, pool, ratio
+from udl_tf.uncertainty_fit import Sample, calibrate, error_ratio, folds, pool
 
 COVERAGE_LEVELS = (0.5, 0.8, 0.9, 0.95)
 
@@ -83,7 +84,8 @@ def _measured_coverage(fits: Sequence[tuple[Sequence[Sample], Calibration]]) -> 
     """Coverage of the intervals whose half widths are the calibration's own quantiles."""
     inside, total = np.zeros(len(LEVELS)), 0
     for part, fit in fits:
-        ratio, factors = ratio(part, np.array(fit.a), np.array(fit.b)), np.array(fit.factors)
+        ratio = error_ratio(part, np.array(fit.a), np.array(fit.b))
+        factors = np.array(fit.factors)
         for channel in range(3):
             inside += cal.coverage(ratio[:, channel], factors[:, channel]) * len(ratio)
         total += ratio.size
@@ -122,7 +124,7 @@ def write_report(
         model: its name, for the headline.
     """
     for result in results:
-        _draw(folder / f"{result['dataset']}.png", result)
+        _draw(folder / (re.sub(r"[^\w.-]+", "_", result["dataset"]) + ".png"), result)
     write_json(folder / "report.json", {"calibration": calibration.model_dump(), "sets": results})
     write_text(folder / "report.md", report_text(results, calibration, model))
 
@@ -200,10 +202,8 @@ def _draw(path: Path, result: dict[str, Any]) -> None:
         ranks.plot(removed, found["sparsification"], style, label=name)
     ranks.plot(removed, result["oracle"], "k-", label="oracle")
     ranks.axhline(1, color="k", linestyle=":", label="random order")
-    ranks.set(
-        xlabel="most uncertain values left out, %", ylabel="mean |HR − SR| of the rest, relative"
-    )
-    ranks.set_title("Sparsification")
+    ranks.set(xlabel="most uncertain values left out, %", ylabel="mean |HR − SR| of the rest")
+    ranks.set_title("Sparsification; 1 is the mean of all")
 
     found = [image["psnr"] for image in result["per_image"]]
     foretold = [image["expected_psnr"] for image in result["per_image"]]

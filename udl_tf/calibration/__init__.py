@@ -41,7 +41,18 @@ __all__ = [
     "ause",
     "conformal_factor",
     "coverage",
+    "ence",
+    "expected_psnr",
+    "fewest_images",
+    "fit_affine",
+    "fit_scale",
+    "hoeffding_bentkus",
+    "laplace_factor",
+    "laplace_nll",
+    "measured_factors",
+    "reliability",
+    "risk_bound",
+    "sparsification",
+    "spearman",
+    "uce",
 ]
-__all__ += ["ence", "expected_psnr", "fewest_images", "fit_affine", "fit_scale"]
-__all__ += ["hoeffding_bentkus", "laplace_factor", "laplace_nll", "measured_factors"]
-__all__ += ["reliability", "risk_bound", "sparsification", "spearman", "uce"]
