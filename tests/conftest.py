@@ -54,6 +54,47 @@ def noise_image(height: int, width: int, seed: int = 0) -> np.ndarray:
     return np.asarray(Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC))
 
 
+def transparent_model(scale: int):
+    """A SuperResolver whose EDSR repeats every pixel scale x scale times, with theta = 1.
+
+    Whatever else comes out of it was done to the picture before or after the network.
+    """
+    from udl_tf.models import build_model
+    from udl_tf.super_resolver import SuperResolver
+
+    network = build_model("edsr_s", scale, num_blocks=1, num_filters=4)
+    for layer in network.layers:
+        layer.set_weights([np.zeros_like(value) for value in layer.get_weights()])
+    for layer in network.layers:
+        if layer.name in ("head", "tail", "upsample0", "upsample1"):
+            kernel, bias = layer.get_weights()
+            for channel in range(kernel.shape[3]):  # all phases of a channel alike
+                if (source := channel % (3 if layer.name == "tail" else 4)) < kernel.shape[2]:
+                    kernel[1, 1, source, channel] = 1.0
+            layer.set_weights([kernel, bias])
+    return SuperResolver(scale, network, network)
+
+
+@pytest.fixture(scope="session")
+def transparent_run(tmp_path_factory):
+    """A bundle on disk of transparent_model(2)."""
+    from udl_tf import bundle
+    from udl_tf.config import ModelConfig
+
+    folder = tmp_path_factory.mktemp("transparent")
+    options = {"num_blocks": 1, "num_filters": 4}
+    file = "weights/both.weights.h5"
+    bundle.save_weights(transparent_model(2).mean, folder / file)
+    manifest = bundle.Manifest(
+        architecture=ModelConfig(name="edsr_s", scale=2, options=options),
+        mean=bundle.MeanFile(weights=file, uncertainty=True),
+        uncertainty=bundle.UncertaintyFile(weights=file, unit=1.0, power=1.0),
+        training={},
+    )
+    bundle.write_manifest(folder, manifest)
+    return folder
+
+
 @pytest.fixture
 def image_folder(tmp_path):
     """A folder of six 48x56 PNG images."""

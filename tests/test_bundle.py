@@ -10,6 +10,7 @@ from udl_tf.bundle import (
     UncertaintyFile,
     build_network,
     load,
+    read_manifest,
     save_weights,
     write_manifest,
 )
@@ -63,7 +64,8 @@ def test_a_bundle_without_uncertainty(bundle):
     [
         ({"format": "1"}, "format '1'"),
         ({"uncertainty": {"weights": "x", "unit": "a", "power": 1.0}}, "damaged at uncertainty"),
-        ({"format": 2}, "format 2; this version reads format 1: update"),
+        ({"format": 3}, "format 3; this version reads formats up to 2: update"),
+        ({"calibration": {"method": "magic"}}, "damaged at calibration"),
         ({"mean": {"weights": 3}}, "damaged at mean"),
         ({"architecture": {"name": "edsr_s", "scale": 7}}, "damaged at architecture.scale"),
         ({"architecture": {"name": "edsr_s", "scale": 2}}, "no weights of this edsr_s"),
@@ -85,8 +87,25 @@ def test_no_bundle_and_broken_files(bundle, tmp_path_factory):
     with pytest.raises(UserError, match="holds no trained model"):
         load(tmp_path_factory.mktemp("empty"))
     (folder / "weights/mean.weights.h5").write_bytes(b"no weights")
+    write_manifest(folder, read_manifest(folder))  # signs whatever file is there
     with pytest.raises(UserError, match=r"mean\.weights\.h5: no weights of this edsr_s"):
         load(folder)
     (folder / "model.json").write_text("{")
     with pytest.raises(UserError, match="not valid JSON"):
         load(folder)
+
+
+def test_weights_of_another_model_of_the_same_shape_are_refused(bundle):
+    folder, *_ = bundle
+    save_weights(build_network(MODEL, False), folder / "weights/mean.weights.h5")
+    with pytest.raises(UserError, match="checksums differ"):
+        load(folder)
+
+
+def test_a_bundle_of_format_1_is_read(bundle):
+    folder, *_ = bundle
+    content = json.loads((folder / "model.json").read_text())
+    del content["calibration"], content["mean"]["sha256"], content["uncertainty"]["sha256"]
+    (folder / "model.json").write_text(json.dumps({**content, "format": 1}))
+    assert load(folder).calibration is None
+    assert load(folder).predict(LR)[1].shape == (18, 24, 3)

@@ -2,12 +2,12 @@ import numpy as np
 import pytest
 from conftest import noise_image
 
-from udl_tf.bundle import SuperResolver
 from udl_tf.data.sources import folder_dataset
 from udl_tf.errors import UserError
 from udl_tf.evaluation import evaluate, results_table
 from udl_tf.image_io import write_image
 from udl_tf.resize import imresize
+from udl_tf.super_resolver import SuperResolver
 
 
 class Bicubic(SuperResolver):

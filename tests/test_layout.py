@@ -10,13 +10,17 @@ from conftest import ROOT
 PACKAGE = ROOT / "udl_tf"
 # A file imports only from files above it.
 ORDER = [
-    "errors", "files", "config", "config_file", "color", "resize", "image_io", "cli",
+    "errors", "files", "tables", "config", "config_file", "color", "resize", "image_io", "photo",
+    "cli",
     "data.sources", "data.store", "data.pipeline", "data",
-    "models.blocks", "models.uncertainty", "models.edsr", "models.dpdnn", "models",
-    "losses", "weighting", "metrics", "distribute", "bundle", "figures", "evaluation",
+    "models.blocks", "models.stages", "models.uncertainty", "models.edsr", "models.dpdnn", "models",
+    "losses", "weighting", "metrics", "distribute",
+    "calibration.laplace", "calibration.ranking", "calibration.conformal", "calibration.record",
+    "calibration", "self_ensemble", "tiling", "inference", "upscaled", "super_resolver", "bundle",
+    "figures", "trust_map", "evaluation", "uncertainty_fit", "uncertainty_report", "upscaling",
     "training.trainer", "training.checkpoint", "training.validation", "training.callbacks",
     "training.run_folder", "training.run", "training",
-    "data.__main__", "evaluate", "train",
+    "data.__main__", "calibrate", "evaluate", "train", "upscale",
 ]  # fmt: skip
 
 

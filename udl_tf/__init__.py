@@ -10,6 +10,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "BACKBONES": "udl_tf.models",
     "build_model": "udl_tf.models",
+    "calibration": "udl_tf",
     "load": "udl_tf.bundle",
     "load_config": "udl_tf.config_file",
     "image_io": "udl_tf",

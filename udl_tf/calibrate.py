@@ -1,9 +1,10 @@
 """Makes theta mean what it says, and reports how well it does.
 
-    python -m udl_tf.calibrate --model RUN --data FOLDER [--test FOLDER...]
+    python -m udl_tf.calibrate --model RUN [--data FOLDER...] [--test FOLDER...]
 
 Fits theta to the errors on --data, images that the network was not trained on, and keeps the fit in
-the model. The report says what it is worth, there and on --test.
+the model. The report says what it is worth, there and on --test. Without --data, the calibration
+that the model has is judged on --test.
 """
 
 from pathlib import Path
@@ -15,7 +16,7 @@ from udl_tf.errors import UserError
 def main(arguments: list[str] | None = None) -> None:
     parser = cli.make_parser("python -m udl_tf.calibrate", __doc__)
     parser.add_argument("--model", required=True, help="run folder")
-    parser.add_argument("--data", required=True, nargs="+", help="folders of held-out HR images")
+    parser.add_argument("--data", nargs="+", default=[], help="folders of held-out HR images")
     parser.add_argument("--test", nargs="+", default=[], help="folders to judge the result on")
     parser.add_argument("--output", help="folder for the report (default: MODEL/calibration)")
     parser.add_argument(
@@ -36,6 +37,10 @@ def main(arguments: list[str] | None = None) -> None:
     )
     options = parser.parse_args(arguments)
     conformal = _conformal(options.conformal)
+    if not (options.data or options.test):
+        raise UserError("nothing to do: give --data, folders to fit on, or --test, to judge on")
+    if conformal and not options.data:
+        raise UserError("--conformal finds a factor on --data: give that too")
 
     with cli.quiet_import():
         from tqdm import tqdm
@@ -47,24 +52,27 @@ def main(arguments: list[str] | None = None) -> None:
 
     folder = Path(options.model)
     model = load(folder)
+    if not options.data and model.calibration is None:
+        raise UserError(f"{folder}: not calibrated yet: give --data, a folder of held-out images")
     sets = folder_datasets([*options.data, *options.test], model.scale)
-    pictures = [picture for dataset in sets for picture in dataset.pictures]
-    samples = []
-    with tqdm(total=len(pictures), unit="image", disable=None) as bar:
-        for dataset in sets:
-            samples.append(measure(model, dataset.pictures, not options.no_baselines, bar.update))
-    fitted = [s for part in samples[: len(options.data)] for s in part]
-    names = " + ".join(f"{d.name} ({len(d.pictures)})" for d in sets[: len(options.data)])
-    calibration = calibrate(fitted, names, options.method, conformal)
-    results = [judge(names, fitted, calibration, seen=True)]
-    for dataset, part in list(zip(sets, samples, strict=True))[len(options.data) :]:
+    with tqdm(total=sum(len(d.pictures) for d in sets), unit="image", disable=None) as bar:
+        samples = [measure(model, d.pictures, not options.no_baselines, bar.update) for d in sets]
+    count, name, results = len(options.data), folder.resolve().name, []
+    calibration = model.calibration
+    if options.data:
+        fitted = [sample for part in samples[:count] for sample in part]
+        data = " + ".join(dataset.name for dataset in sets[:count])
+        text = f"{data} ({len(fitted)} images)"
+        calibration = calibrate(fitted, text, options.method, conformal)
+        results.append(judge(data, fitted, calibration, seen=True))
+        kept = read_manifest(folder).model_copy(update={"calibration": calibration})
+        write_manifest(folder, kept)
+    for dataset, part in list(zip(sets, samples, strict=True))[count:]:
         results.append(judge(dataset.name, part, calibration, seen=False))
     output = Path(options.output or folder / "calibration")
-    name = folder.resolve().name
     write_report(output, results, calibration, name)
-    write_manifest(folder, read_manifest(folder).model_copy(update={"calibration": calibration}))
-    print(report_text(results, calibration, name), end="")
-    print(f"\nkept in {folder}; report: {output}")
+    print(report_text(results, calibration, name))
+    print(f"report: {output}" + (f"; the fit is kept in {folder}" if options.data else ""))
 
 
 def _conformal(text: str | None) -> tuple[float, float] | None:

@@ -103,8 +103,8 @@ class ChainRunner:
         n, height, width, _ = lr.shape
         before = x.shape[1] // height
         pixels = budget / (_FLOAT * stage.floats * n)
-        fits = height * width <= pixels
-        side = max(height, width) if fits else _side(pixels, stage.radius)
+        whole = height * width <= pixels
+        side = max(height, width) if whole else _side(pixels, stage.radius)
         window = min(side + 2 * stage.radius, height) * min(side + 2 * stage.radius, width)
 
         def compute(tiles: Sequence[Tile]) -> np.ndarray:
@@ -115,13 +115,17 @@ class ChainRunner:
             return result.reshape(len(tiles), n, *result.shape[1:])
 
         batch = max(1, int(pixels / window))
-        pieces = run_tiles(compute, (height, width), side, stage.radius, stage.align, batch)
-        if fits:
-            return next(pieces)[1]
-        out = np.empty((n, height * stage.scale, width * stage.scale, stage.channels), np.float32)
-        for tile, values in pieces:
+        shape = (n, height * stage.scale, width * stage.scale, stage.channels)
+        out = None
+        for tile, values in run_tiles(
+            compute, (height, width), side, stage.radius, stage.align, batch
+        ):
+            if values.shape == shape:
+                return values
+            out = np.empty(shape, np.float32) if out is None else out
             rows, columns = scaled(tile, stage.scale)
             out[:, rows, columns] = values
+        assert out is not None
         return out
 
 

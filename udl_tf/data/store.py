@@ -124,6 +124,10 @@ class ImageStore:
                 self._keep(index, pair)
         return pair
 
+    def pairs(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """All (lr, hr), in order."""
+        return [self.pair(index) for index in range(len(self))]
+
     def load_all(self) -> None:
         """Decodes every picture once, so that a bad one is found before training.
 

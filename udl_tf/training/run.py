@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from udl_tf.bundle import (
@@ -18,6 +17,7 @@ from udl_tf.bundle import (
     build_network,
     load,
     load_weights,
+    read_manifest,
     save_weights,
     write_manifest,
 )
@@ -42,6 +42,8 @@ from udl_tf.training.checkpoint import (
 from udl_tf.training.run_folder import RunFolder, logging_to
 from udl_tf.training.trainer import Trainer, make_optimizer, make_pixel_weight
 from udl_tf.training.validation import Validation
+from udl_tf.uncertainty_fit import calibrate, measure
+from udl_tf.uncertainty_report import judge, write_report
 
 log = getLogger(__name__)
 
@@ -51,7 +53,7 @@ class Data:
     """What a run trains on, watches and is judged on; `summary` goes into metrics and bundle."""
 
     training: ImageStore
-    held_out: list[tuple[np.ndarray, np.ndarray]]
+    held_out: ImageStore
     test: list[Dataset]
     summary: dict[str, Any]
 
@@ -96,7 +98,22 @@ def train(config: Config, folder: Path | str) -> dict[str, Any]:
                 if interrupted:
                     raise Interrupted(_stopped(f"the end of {note['loss']}", run))
             _write_bundle(run, index, losses, data)
+        _calibrate(run, data)
         return _judge(run, notes, data)
+
+
+def _calibrate(run: RunFolder, data: Data) -> None:
+    """Fits the bundle's theta, if it has one, to the held-out images and writes the report."""
+    model, name = load(run.path), "held-out training images"
+    if model.uncertainty is None:
+        return
+    samples = measure(model, data.held_out.pictures, baselines=False)
+    calibration = calibrate(samples, f"{len(samples)} {name}")
+    manifest = read_manifest(run.path).model_copy(update={"calibration": calibration})
+    write_manifest(run.path, manifest)
+    results = [judge(name, samples, calibration, seen=True)]
+    write_report(run.path / "calibration", results, calibration, run.path.name)
+    log.info("calibration of theta: %s", run.path / "calibration" / "report.md")
 
 
 def _judge(run: RunFolder, notes: dict[str, Any], data: Data) -> dict[str, Any]:
@@ -158,7 +175,7 @@ def _load_data(config: Config) -> Data:
         text += "; these few come with the package, for rehearsals: data.root names real ones"
     summary = {"sets": names, "training": len(training), "held_out": len(held_out)}
     summary |= {"bundled": bundled, "text": text}
-    return Data(store, [watched.pair(i) for i in range(len(watched))], test, summary)
+    return Data(store, watched, test, summary)
 
 
 def _train_step(
@@ -198,7 +215,7 @@ def _train_step(
         data.training, config.data, config.training.seed, earlier + start.update
     )
     writer = tf.summary.create_file_writer(str(run.tensorboard / f"step{index + 1}-{step.loss}"))
-    validation = Validation(data.held_out, config.model.scale, network, before, writer)
+    validation = Validation(data.held_out.pairs(), config.model.scale, network, before, writer)
     began = time.monotonic()
     clock = callbacks.Clock(start.update, step.updates)
 

@@ -6,6 +6,7 @@ log.txt  tensorboard/       what happened
 weights/step1-esu.weights.h5 ...   the network at the end of each step
 model.json                  the bundle (udl_tf.bundle)
 checkpoint.npz              the state of the running step
+calibration/                what theta is worth: report.md, report.json, figures
 metrics.json  results.md  figures/    the result
 """
 
