@@ -1,10 +1,14 @@
 """Reading and writing image files, as 8-bit RGB. A bad file is a UserError of one line."""
 
 import struct
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 from udl_tf.errors import UserError
 from udl_tf.files import complete_file
@@ -12,11 +16,9 @@ from udl_tf.files import complete_file
 SUFFIXES = (".png", ".bmp", ".jpg", ".jpeg", ".tif", ".tiff", ".webp")
 
 SAVE_OPTIONS = {
-    ".webp": {"lossless": True},
+    ".webp": {"lossless": True, "exact": True},  # exact: colours under full transparency too
     ".jpg": {"quality": 95, "subsampling": 0},
     ".jpeg": {"quality": 95, "subsampling": 0},
-    ".tif": {"compression": "tiff_adobe_deflate"},
-    ".tiff": {"compression": "tiff_adobe_deflate"},
 }
 """By suffix: lossless where the format can, else hardly visible loss."""
 
@@ -51,17 +53,39 @@ def image_files(folder: Path | str) -> list[Path]:
     return files
 
 
+@contextmanager
+def opened(path: Path | str) -> Iterator[Image.Image]:
+    """Pillow's image, whose damage becomes one line wherever it shows.
+
+    Raises:
+        UserError: if the file is missing, not an image, damaged, or declares more than 179 million
+            pixels.
+    """
+    try:
+        # Pillow warns of damage that fails or does not matter, and of 90 million pixels and more.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path) as image:
+                yield image
+    except DAMAGE as error:
+        raise _unreadable(path, error) from error
+
+
+def is_deep(image: Image.Image) -> bool:
+    """Whether an opened, not yet decoded image has 16-bit channels, which Pillow cuts to 8."""
+    if isinstance(image, TiffImageFile):
+        return any(bits > 8 for bits in image.tag_v2.get(ExifTags.Base.BitsPerSample, (1,)))
+    return image.mode.startswith("I;16") or any(";16" in str(tile) for tile in image.tile)
+
+
 def image_size(path: Path | str) -> tuple[int, int]:
     """(height, width) from the file's header, without decoding the pixels.
 
     Raises:
         UserError: if the file is not an image.
     """
-    try:
-        with Image.open(path) as image:
-            return image.height, image.width
-    except DAMAGE as error:
-        raise unreadable(path, error) from error
+    with opened(path) as image:
+        return image.height, image.width
 
 
 def read_rgb(path: Path | str) -> np.ndarray:
@@ -70,16 +94,12 @@ def read_rgb(path: Path | str) -> np.ndarray:
     Raises:
         UserError: if the file is missing, not an image, truncated, or deeper than 8 bits.
     """
-    try:
-        with Image.open(path) as image:
-            if image.mode.startswith(("I", "F")) or any(";16" in str(t) for t in image.tile):
-                raise UserError(
-                    f"{path}: pixels deeper than 8 bits; expected 8-bit grey or RGB: convert it"
-                    " first"
-                )
-            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-    except DAMAGE as error:
-        raise unreadable(path, error) from error
+    with opened(path) as image:
+        if is_deep(image) or image.mode in ("I", "F"):
+            raise UserError(
+                f"{path}: pixels deeper than 8 bits; expected 8-bit grey or RGB: convert it first"
+            )
+        return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
 
 
 def write_image(path: Path | str, image: np.ndarray) -> None:
@@ -94,8 +114,7 @@ def to_uint8(image: np.ndarray) -> np.ndarray:
     return np.floor(np.clip(image, 0.0, 255.0) + 0.5).astype(np.uint8)
 
 
-def unreadable(path: Path | str, error: BaseException) -> UserError:
-    """The line for a file that could not be decoded because of `error`."""
+def _unreadable(path: Path | str, error: BaseException) -> UserError:
     if isinstance(error, FileNotFoundError):
         return UserError(f"{path}: no such file: check the path")
     if isinstance(error, UnidentifiedImageError):

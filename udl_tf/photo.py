@@ -16,7 +16,7 @@ from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 
 from udl_tf.errors import UserError
 from udl_tf.files import complete_file
-from udl_tf.image_io import DAMAGE, SAVE_OPTIONS, unreadable
+from udl_tf.image_io import SAVE_OPTIONS, is_deep, opened
 
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _GRAY = {"1", "L", "I;16", "I;16B", "I;16L", "I;16N"}
@@ -55,16 +55,15 @@ def read_photo(path: Path | str) -> Photo:
     """
     path = Path(path)
     try:
-        with Image.open(path) as image:
+        with opened(path) as image:
             return _decoded(path, image)
-    except UnidentifiedImageError as error:
+    except UserError as error:
+        if not isinstance(error.__cause__, UnidentifiedImageError):
+            raise
         with open(path, "rb") as file:
-            is_tiff = file.read(4) in _TIFF
-        if not is_tiff:  # Pillow knows fewer TIFFs than tifffile
-            raise unreadable(path, error) from error
-    except DAMAGE as error:
-        raise unreadable(path, error) from error
-    return Photo(_read_deep(path, "TIFF"))
+            if file.read(4) not in _TIFF:
+                raise
+    return Photo(_read_deep(path, "TIFF"))  # Pillow knows fewer TIFFs than tifffile
 
 
 def _decoded(path: Path, image: Image.Image) -> Photo:
@@ -72,8 +71,8 @@ def _decoded(path: Path, image: Image.Image) -> Photo:
     frames = getattr(image, "n_frames", 1)
     if frames > 1:
         notes.append(f"the first of {frames} frames or pages")
+    deep = is_deep(image)  # before getexif, which may decode
     exif, icc_profile = image.getexif(), image.info.get("icc_profile")
-    deep = image.mode.startswith("I;16") or any(";16" in str(tile) for tile in image.tile)
     if deep:
         pixels = _read_deep(path, image.format)
     elif image.mode in _GRAY | _COLOR:
@@ -103,7 +102,8 @@ def _read_deep(path: Path, kind: str | None) -> np.ndarray:
                 if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
                     pixels = np.iinfo(pixels.dtype).max - pixels
     except Exception as error:  # these libraries have no common kind of error
-        raise unreadable(path, error) from error
+        text = " ".join(str(error).split())
+        raise UserError(f"{path}: cannot be decoded ({text}): replace or remove it") from error
     channels = 1 if pixels.ndim == 2 else pixels.shape[-1]
     if pixels.dtype not in (np.uint8, np.uint16) or pixels.ndim > 3 or channels > 4:
         raise UserError(

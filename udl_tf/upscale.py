@@ -9,7 +9,6 @@ with exit code 1; the others are made.
 import re
 import sys
 import time
-import warnings
 from pathlib import Path
 
 from udl_tf import cli
@@ -58,8 +57,6 @@ def main(arguments: list[str] | None = None) -> None:
         if value is not None and not value > 0:
             raise UserError(f"--{name} {value}: expected a positive number")
 
-    # Pictures of 90 to 180 megapixels are no attack; what memory cannot hold is refused below.
-    warnings.filterwarnings("ignore", message="Image size .* exceeds limit")
     with cli.quiet_import():
         from udl_tf.bundle import load
         from udl_tf.upscaling import Options, plan_jobs, run_jobs
