@@ -29,7 +29,7 @@ def write_map(path: Path, values: np.ndarray, title: str) -> None:
             color = values.ndim == 3 and values.shape[2] == 3
             tifffile.imwrite(
                 temporary,
-                values,
+                values if color else values.reshape(values.shape[:2]),
                 photometric="rgb" if color else "minisblack",
                 description=f"{title}, grey levels of 0..255",
                 compression="adobe_deflate",

@@ -11,6 +11,8 @@ import sys
 import time
 from pathlib import Path
 
+from PIL import Image
+
 from udl_tf import cli
 from udl_tf.errors import UserError
 from udl_tf.image_io import SUFFIXES, image_size
@@ -27,7 +29,7 @@ def main(arguments: list[str] | None = None) -> None:
     size.add_argument(
         "--outscale", help="size of the result over the input's (default: the model's)"
     )
-    size.add_argument("--size", metavar="WxH", help="pixels of the result")
+    sizes.add_argument("--size", metavar="WxH", help="pixels of the result")
     parser.add_argument(
         "--uncertainty",
         default="none",
@@ -48,14 +50,24 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--memory", type=float, metavar="GB", help="to compute with (default: auto)"
     )
+    parser.add_argument(
+        "--max-megapixels",
+        type=float,
+        metavar="MP",
+        help="largest input: what declares more is refused, as a decompression bomb (default: 89)",
+    )
     parser.add_argument("--skip-existing", action="store_true", help="leave out what is there")
     options = parser.parse_args(arguments)
     if options.ensemble and options.uncertainty == "none":
         raise UserError("--ensemble splits the uncertainty: add --uncertainty npy, tiff or png")
-    for name in ("tile", "memory"):
+    for name in ("tile", "memory", "max_megapixels"):
         value = getattr(options, name)
         if value is not None and not value > 0:
-            raise UserError(f"--{name} {value}: expected a positive number")
+            raise UserError(f"--{name.replace('_', '-')} {value}: expected a positive number")
+    if options.max_megapixels is not None:
+        Image.MAX_IMAGE_PIXELS = int(1e6 * options.max_megapixels)
+
+    outscale, size = _outscale(options.outscale), _size(options.size)
 
     with cli.quiet_import():
         from udl_tf.bundle import load
@@ -63,8 +75,8 @@ def main(arguments: list[str] | None = None) -> None:
 
     chosen = Options(
         format=options.format,
-        outscale=_outscale(options.outscale),
-        size=_size(options.size),
+        outscale=outscale,
+        size=size,
         uncertainty=options.uncertainty,
         self_ensemble=options.self_ensemble,
         ensemble=options.ensemble,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import psutil
+from PIL import Image
 
 from udl_tf.errors import UserError
 from udl_tf.image_io import SUFFIXES, image_size
@@ -216,6 +217,12 @@ def _settle(behind: tuple[Job, Future] | None, summary: Summary) -> None:
 
 def _read(job: Job, scale: int, options: Options) -> Photo:
     height, width = image_size(job.source)
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit is not None and height * width > limit:
+        raise UserError(
+            f"{job.source}: declares {width}x{height} pixels; a guard against decompression bombs"
+            f" allows {limit / 1e6:.0f} megapixels: raise --max-megapixels if it is meant"
+        )
     # The picture with alpha, and beside it float32 maps of three channels.
     maps = (2 + len(options.maps)) if options.ensemble or options.self_ensemble else 1
     needed = height * width * scale**2 * (4 + (12 * maps if options.maps else 0))
