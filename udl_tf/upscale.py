@@ -25,10 +25,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--output", required=True, help="folder for the results")
     formats = ["same", *(suffix.removeprefix(".") for suffix in SUFFIXES)]
     parser.add_argument("--format", default="same", choices=formats, help="default: the input's")
-    size = parser.add_mutually_exclusive_group()
-    size.add_argument(
-        "--outscale", help="size of the result over the input's (default: the model's)"
-    )
+    sizes = parser.add_mutually_exclusive_group()
+    sizes.add_argument("--outscale", help="output over input size (default: the model's scale)")
     sizes.add_argument("--size", metavar="WxH", help="pixels of the result")
     parser.add_argument(
         "--uncertainty",
