@@ -37,14 +37,6 @@ def make_forward(network: keras.Model) -> Callable[..., dict[str, np.ndarray] | 
     return forward
 
 
-def free_budget() -> float:
-    """Bytes to compute with, unless told: an eighth of the free memory, 1 GB at most.
-
-    With more, tiles overlap little less.
-    """
-    return min(psutil.virtual_memory().available / 8, 1e9)
-
-
 class ChainRunner:
     """Computes the last map of a chain of stages.
 
@@ -64,6 +56,15 @@ class ChainRunner:
         pairs = itertools.pairwise(sizes)
         self._map_bytes = _FLOAT * (3 + max(before + after for before, after in pairs))
 
+    def default_budget(self) -> float:
+        """Bytes to compute with, unless told: a quarter of the free memory, but at most 1 GB.
+
+        More than 1 GB only where a stage reaches so far that most pixels would be computed more
+        than twice: its windows should be 7 radii wide.
+        """
+        widest = max(_FLOAT * stage.floats * (7 * stage.radius) ** 2 for stage in self.stages)
+        return min(max(1e9, 1.5 * widest), psutil.virtual_memory().available / 4)
+
     def run(
         self, lr: np.ndarray, tile: int | None = None, budget: float | None = None
     ) -> Iterator[tuple[tuple[slice, slice], np.ndarray]]:
@@ -71,40 +72,62 @@ class ChainRunner:
 
         Args:
             lr: float32 (h, w, 3).
-            tile: side of a tile's core, LR pixels; None: as large as the budget allows.
-            budget: bytes to compute with, of which the maps may fill a half and one stage the
-                other; None: free_budget().
+            tile: side of a tile's core, LR pixels; None: the one that computes fewest pixels.
+            budget: bytes to compute with; None: default_budget().
 
         Yields:
             (rows and columns of the result, float32 values there).
         """
         height, width = lr.shape[:2]
-        half = (budget or free_budget()) / 2
-        margin, align = self.radius, chain_align(self.stages)
-        if tile is None and height * width * self._map_bytes <= half:
-            tile = max(height, width)
-        side = tile or _side(half / self._map_bytes, margin)
+        side, rooms = self._plan(height * width, budget or self.default_budget())
+        side, margin = tile or side, self.radius
         window = min(side + 2 * margin, height) * min(side + 2 * margin, width)
-        batch = max(1, int(half / self._map_bytes / window))
+        batch = max(1, int(min(rooms) / window))
 
         def compute(tiles: Sequence[Tile]) -> np.ndarray:
             parts = np.stack([_window(lr, tile, 1) for tile in tiles])
             x = parts
-            for index in range(len(self.stages)):
-                x = self._run_stage(index, x, parts, half)
+            for index, room in enumerate(rooms):
+                x = self._run_stage(index, x, parts, room)
             return x
 
+        align = chain_align(self.stages)
         for part, values in run_tiles(compute, (height, width), side, margin, align, batch):
             yield scaled(part, self.stages[-1].scale), values
 
-    def _run_stage(self, index: int, x: np.ndarray, lr: np.ndarray, budget: float) -> np.ndarray:
+    def _plan(self, pixels: int, budget: float) -> tuple[int, list[float]]:
+        """How a picture of so many pixels is best cut.
+
+        Returns:
+            (side of the tiles' cores, for each stage the pixels that it may take at a time): the
+            maps between the stages and a stage's own work share the budget, and fewest pixels are
+            computed twice.
+        """
+        plans = []
+        for share in (1 / 6, 1 / 3, 1 / 2, 2 / 3):
+            maps = min(pixels, share * budget / self._map_bytes)
+            workspace = budget - maps * self._map_bytes
+            rooms = [workspace / (_FLOAT * stage.floats) for stage in self.stages]
+            for window in (maps, *(room for room in rooms if room < maps)):
+                whole = window == pixels
+                side = math.isqrt(pixels) + 1 if whole else _side(window, self.radius)
+                taken = pixels if whole else (side + 2 * self.radius) ** 2
+                cost = max(
+                    1.0 if taken <= room else _overlap(_side(room, stage.radius), stage.radius)
+                    for room, stage in zip(rooms, self.stages, strict=True)
+                )
+                cost *= 1.0 if whole else _overlap(side, self.radius)
+                plans.append((cost, pixels if whole else side, rooms))
+        _, side, rooms = min(plans, key=lambda plan: plan[0])
+        return side, rooms
+
+    def _run_stage(self, index: int, x: np.ndarray, lr: np.ndarray, room: float) -> np.ndarray:
         """The map that a stage makes of x, the map before; both for n windows at once."""
         stage, forward = self.stages[index], self._forward[index]
         n, height, width, _ = lr.shape
         before = x.shape[1] // height
-        pixels = budget / (_FLOAT * stage.floats * n)
-        whole = height * width <= pixels
-        side = max(height, width) if whole else _side(pixels, stage.radius)
+        whole = n * height * width <= room
+        side = max(height, width) if whole else _side(room / n, stage.radius)
         window = min(side + 2 * stage.radius, height) * min(side + 2 * stage.radius, width)
 
         def compute(tiles: Sequence[Tile]) -> np.ndarray:
@@ -114,7 +137,7 @@ class ChainRunner:
             result = forward(*maps)
             return result.reshape(len(tiles), n, *result.shape[1:])
 
-        batch = max(1, int(pixels / window))
+        batch = max(1, int(room / n / window))
         shape = (n, height * stage.scale, width * stage.scale, stage.channels)
         out = None
         for tile, values in run_tiles(
@@ -132,6 +155,11 @@ class ChainRunner:
 def _side(pixels: float, margin: int) -> int:
     """The core of a square window of so many pixels, but no core smaller than its margin."""
     return max(math.isqrt(int(pixels)) - 2 * margin, margin, 1)
+
+
+def _overlap(side: int, margin: int) -> float:
+    """Computed over kept pixels of a tile."""
+    return ((side + 2 * margin) / side) ** 2
 
 
 def _window(x: np.ndarray, tile: Tile, scale: int) -> np.ndarray:

@@ -65,8 +65,8 @@ class SuperResolver:
             uncertainty: whether to make theta too, if the model has it.
             self_ensemble: the mean over the eight flips and rotations, and their spread.
             tile: side of the tiles, LR pixels; None: as large as the memory allows.
-            memory_gb: to compute with, beside the result; None: an eighth of the free memory, 1 GB
-                at most.
+            memory_gb: to compute with, beside the result; None: 1 GB, or more where tiles would
+                overlap much, but a quarter of the free memory at most.
             progress: is told, tile after tile, what share of the work was done since the last time.
 
         Raises:
