@@ -112,6 +112,17 @@ def test_a_run_folder_holds_everything(finished):
     assert (run / "results.md").read_text().startswith("| PSNR-Y dB / SSIM-Y | test ×2 (2)")
 
 
+def test_a_run_ends_with_a_calibration_on_its_held_out_images(finished):
+    run, _ = finished
+    calibration = json.loads((run / "model.json").read_text())["calibration"]
+    assert calibration["data"] == f"{calibration['images']} held-out training images"
+    report = json.loads((run / "calibration/report.json").read_text())
+    assert report["calibration"] == calibration
+    (judged,) = report["sets"]
+    assert judged["nll"]["calibrated"] < judged["nll"]["as trained"]
+    assert (run / "calibration/held-out_training_images.png").stat().st_size > 10_000
+
+
 def test_tensorboard_holds_what_a_person_looks_for(finished):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -265,6 +276,8 @@ def test_single_step_runs_of_every_loss_and_precision(workplace, loss, options, 
     manifest = json.loads((workplace / loss / "model.json").read_text())
     if loss in ("l1", "mse"):
         assert manifest["uncertainty"] is None
+        assert manifest["calibration"] is None
+        assert not (workplace / loss / "calibration").exists()
     else:
         unit, power = options.get("unit", 1.0), options.get("power", 1.0)
         uncertainty = manifest["uncertainty"]

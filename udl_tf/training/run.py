@@ -165,6 +165,7 @@ def _load_data(config: Config) -> Data:
     for picture in [*held_out, *(p for dataset in test for p in dataset.pictures)]:
         check_size(picture, scale)
     watched = ImageStore(held_out, scale, config.data.memory_gb, cache)
+    watched.load_all()
     names = {dataset.name: len(dataset.pictures) for dataset in sets}
     bundled = any(dataset.bundled for dataset in sets)
     text = " + ".join(f"{name} ({count})" for name, count in names.items())
