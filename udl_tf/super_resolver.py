@@ -7,6 +7,7 @@ from functools import cached_property
 
 import keras
 import numpy as np
+from scipy.ndimage import maximum_filter, minimum_filter
 
 from udl_tf.calibration import Calibration
 from udl_tf.errors import UserError
@@ -64,7 +65,7 @@ class SuperResolver:
                 (h, w, 4) have alpha last, which is enlarged by bicubic interpolation.
             uncertainty: whether to make theta too, if the model has it.
             self_ensemble: the mean over the eight flips and rotations, and their spread.
-            tile: side of the tiles, LR pixels; None: as large as the memory allows.
+            tile: side of the tiles, LR pixels; None: what computes fewest pixels twice.
             memory_gb: to compute with, beside the result; None: 1 GB, or more where tiles would
                 overlap much, but a quarter of the free memory at most.
             progress: is told, tile after tile, what share of the work was done since the last time.
@@ -105,6 +106,7 @@ class SuperResolver:
             sr = run("sr", lr, to_image)
             if with_theta:
                 theta = run("log_scale", lr, to_theta)
+        _keep_plain(sr, colors)
         if alpha is not None:
             sr = np.concatenate([sr, imresize(alpha, self.scale)[..., None]], axis=-1)
         if image.ndim == 2:
@@ -194,6 +196,20 @@ def _split(image: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
     if channels in (1, 3):
         return image, None
     return image[..., :-1], image[..., -1]
+
+
+def _keep_plain(sr: np.ndarray, lr: np.ndarray) -> None:
+    """Gives back their colour, in place, to pixels that see nothing but one colour.
+
+    A trained network leaves it by up to three levels, in a pattern. Beyond BORDER pixels nothing
+    that is seen changes its output, so this leaves no seam.
+    """
+    size = (2 * BORDER + 1, 2 * BORDER + 1, 1)
+    plain = (maximum_filter(lr, size) == minimum_filter(lr, size)).all(axis=-1)
+    height, width, channels = lr.shape
+    scale = sr.shape[0] // height
+    blocks = sr.reshape(height, scale, width, scale, channels).transpose(0, 2, 1, 3, 4)
+    blocks[plain] = lr[plain][:, None, None]
 
 
 def _channel_mean(values: np.ndarray) -> np.ndarray:
