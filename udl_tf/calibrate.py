@@ -67,6 +67,7 @@ def main(arguments: list[str] | None = None) -> None:
         results.append(judge(data, fitted, calibration, seen=True))
         kept = read_manifest(folder).model_copy(update={"calibration": calibration})
         write_manifest(folder, kept)
+    assert calibration is not None
     for dataset, part in list(zip(sets, samples, strict=True))[count:]:
         results.append(judge(dataset.name, part, calibration, seen=False))
     output = Path(options.output or folder / "calibration")

@@ -75,7 +75,9 @@ def is_deep(image: Image.Image) -> bool:
     """Whether an opened, not yet decoded image has 16-bit channels, which Pillow cuts to 8."""
     if isinstance(image, TiffImageFile):
         return any(bits > 8 for bits in image.tag_v2.get(ExifTags.Base.BitsPerSample, (1,)))
-    return image.mode.startswith("I;16") or any(";16" in str(tile) for tile in image.tile)
+    return image.mode.startswith("I;16") or any(
+        ";16" in str(tile) for tile in getattr(image, "tile", ())
+    )
 
 
 def image_size(path: Path | str) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -15,7 +16,7 @@ from udl_tf.tiling import Tile, run_tiles, scaled
 _FLOAT = 4  # bytes
 
 
-def make_forward(network: keras.Model) -> Callable[..., dict[str, np.ndarray] | np.ndarray]:
+def make_forward(network: keras.Model) -> Callable[..., Any]:
     """A function from the network's inputs to its outputs, as NumPy arrays.
 
     Each input is (n, h, w, c), any n, h and w. Under TensorFlow it is one graph for all sizes; it
@@ -30,7 +31,7 @@ def make_forward(network: keras.Model) -> Callable[..., dict[str, np.ndarray] | 
         call = tf.function(call, input_signature=[tf.TensorSpec(s, tf.float32) for s in shapes])
         call = call.get_concrete_function()
 
-    def forward(*images: np.ndarray) -> dict[str, np.ndarray] | np.ndarray:
+    def forward(*images: np.ndarray) -> Any:
         outputs = call(*(keras.ops.convert_to_tensor(image, "float32") for image in images))
         return keras.tree.map_structure(keras.ops.convert_to_numpy, outputs)
 

@@ -204,7 +204,7 @@ def _save_8_bit(temporary: Path, photo: Photo, path: Path) -> None:
 
 
 def _png_16_bit(photo: Photo) -> bytes:
-    encoded = imagecodecs.png_encode(np.ascontiguousarray(photo.pixels), level=6)
+    encoded = bytes(imagecodecs.png_encode(np.ascontiguousarray(photo.pixels), level=6))
     chunks = b""
     if photo.icc_profile:
         chunks += _chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(photo.icc_profile))

@@ -106,7 +106,7 @@ class SuperResolver:
             sr = run("sr", lr, to_image)
             if with_theta:
                 theta = run("log_scale", lr, to_theta)
-        _keep_plain(sr, colors)
+        sr = _with_plain_areas(sr, colors)
         if alpha is not None:
             sr = np.concatenate([sr, imresize(alpha, self.scale)[..., None]], axis=-1)
         if image.ndim == 2:
@@ -198,8 +198,8 @@ def _split(image: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
     return image[..., :-1], image[..., -1]
 
 
-def _keep_plain(sr: np.ndarray, lr: np.ndarray) -> None:
-    """Gives back their colour, in place, to pixels that see nothing but one colour.
+def _with_plain_areas(sr: np.ndarray, lr: np.ndarray) -> np.ndarray:
+    """Gives pixels that see nothing but one colour that colour.
 
     A trained network leaves it by up to three levels, in a pattern. Beyond BORDER pixels nothing
     that is seen changes its output, so this leaves no seam.
@@ -208,8 +208,10 @@ def _keep_plain(sr: np.ndarray, lr: np.ndarray) -> None:
     plain = (maximum_filter(lr, size) == minimum_filter(lr, size)).all(axis=-1)
     height, width, channels = lr.shape
     scale = sr.shape[0] // height
+    sr = np.ascontiguousarray(sr)  # which is a picture of its own already, so changed in place
     blocks = sr.reshape(height, scale, width, scale, channels).transpose(0, 2, 1, 3, 4)
     blocks[plain] = lr[plain][:, None, None]
+    return sr
 
 
 def _channel_mean(values: np.ndarray) -> np.ndarray:

@@ -46,7 +46,7 @@ def measure(
     model: SuperResolver,
     pictures: Sequence[Picture],
     baselines: bool = True,
-    progress: Callable[[], None] = lambda: None,
+    progress: Callable[[], object] = lambda: None,
 ) -> list[Sample]:
     """Error and uncertainty of a model on pictures, by the way that `upscale` goes.
 
@@ -105,7 +105,7 @@ def calibrate(
     Raises:
         UserError: if there is no error at all, or for too few distinct images for `conformal`.
     """
-    if not all(pool(samples, "error").any(axis=0)):
+    if not np.all(pool(samples, "error").any(axis=0)):
         raise UserError(f"{data}: no error in a whole colour channel; expected ordinary pictures")
     method = _better(samples) if method == "auto" else method
     a, b = _fit(samples, method)

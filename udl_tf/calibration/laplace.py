@@ -68,7 +68,7 @@ def fit_affine(error: np.ndarray, log_theta: np.ndarray) -> tuple[float, float]:
     return float(p[0] - b * center), float(b)
 
 
-def laplace_factor(level: float | np.ndarray) -> float | np.ndarray:
+def laplace_factor(level: float | np.ndarray) -> np.ndarray:
     """Half the width, in theta, of the interval that holds a share `level` of a Laplace error."""
     return -np.log1p(-np.asarray(level))
 
