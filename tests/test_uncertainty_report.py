@@ -38,6 +38,21 @@ def test_a_true_theta_reaches_what_is_attainable(judged):
     assert (result["images"], result["pixels"]) == (15, 15 * 4000)
 
 
+def test_conformal_intervals_are_judged(tmp_path):
+    samples = laplace_samples(120, size=300)
+    calibration = calibrate(samples[:60], "noise", conformal=(0.1, 0.1))
+    own = judge("own", samples[:60], calibration, seen=True)
+    result = judge("unseen", samples[60:], calibration, seen=False)
+    # Equal images: f theta misses what a Laplace error has beyond f.
+    expected = np.exp(-calibration.conformal.factor)
+    assert result["conformal_misses"] == pytest.approx(expected, abs=0.005)
+    assert own["conformal_misses"] is None
+    write_report(tmp_path, [own, result], calibration, "mine")
+    text = (tmp_path / "report.md").read_text()
+    assert f"sr ± {calibration.conformal.factor:.3f} θ'. With probability 0.9 over" in text
+    assert f"Outside the conformal intervals: {100 * result['conformal_misses']:.1f} %" in text
+
+
 def test_images_of_the_fit_are_judged_by_fits_to_the_others():
     """Each image has its own scale, so that only its own fit would do."""
     samples = laplace_samples(5)

@@ -68,6 +68,7 @@ def judge(
             "laplace": cal.coverage(error / theta, cal.laplace_factor(LEVELS)).tolist(),
             "measured": _measured_coverage(fits).tolist(),
         },
+        "conformal_misses": None if seen else _conformal_misses(judged, thetas, calibration),
         "reliability": cal.reliability(error, theta).tolist(),
         "psnr": {
             "mean_absolute_difference": float(np.mean(np.abs(found - foretold))),
@@ -90,6 +91,17 @@ def _measured_coverage(fits: Sequence[tuple[Sequence[Sample], Calibration]]) -> 
             inside += cal.coverage(ratio[:, channel], factors[:, channel]) * len(ratio)
         total += ratio.size
     return inside / total
+
+
+def _conformal_misses(
+    judged: Sequence[Sample], thetas: Sequence[np.ndarray], calibration: Calibration
+) -> float | None:
+    """Mean over images of the share of values outside the conformal intervals."""
+    if calibration.conformal is None:
+        return None
+    factor = calibration.conformal.factor
+    pairs = zip(judged, thetas, strict=True)
+    return float(np.mean([np.mean(s.error > factor * theta) for s, theta in pairs]))
 
 
 def _psnr(error: np.ndarray) -> float:
@@ -169,11 +181,14 @@ def _section(result: dict[str, Any]) -> str:
     for label, found in result["ranking"].items():
         order.append([label, *(f"{found[key]:.3f}" for key in keys.values())])
     tables = "\n".join(markdown_table(rows) for rows in (inside, errors, order))
-    correlation = psnr["spearman"]
+    correlation, misses = psnr["spearman"], result["conformal_misses"]
+    conformal = ""
+    if misses is not None:
+        conformal = f"Outside the conformal intervals: {100 * misses:.1f} % on average.\n"
     ranked = "" if correlation is None else f", rank correlation {correlation:.2f}"
     return (
         f"\n## {result['dataset']}: {result['images']} images{how}\n\n{tables}\n"
-        f"PSNR (RGB) foretold by θ', without the HR image: off by"
+        f"{conformal}PSNR (RGB) foretold by θ', without the HR image: off by"
         f" {psnr['mean_absolute_difference']:.2f} dB on average{ranked}.\n"
     )
 
