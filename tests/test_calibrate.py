@@ -51,6 +51,10 @@ def test_the_fit_is_kept_with_the_model_and_judged(run, image_folder, tmp_path):
         (["--test", "."], "not calibrated yet: give --data"),
         (["--test", ".", "--conformal", "0.1,0.1"], "--conformal finds a factor on --data"),
         (["--data", ".", "--conformal", "a"], "--conformal a: expected ALPHA,DELTA"),
+        (
+            ["--data", "udl_tf/data/bundled/test", "--conformal", "2,0.1"],
+            "conformal 2,0.1: expected two numbers",
+        ),
         (["--data", "gone"], "gone: does not exist"),
     ],
 )

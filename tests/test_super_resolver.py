@@ -16,15 +16,15 @@ def repeated(image: np.ndarray, scale: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
-@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32", "float64"])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", ">u2", "float32", "float64", "float16"])
 @pytest.mark.parametrize("channels", [None, 1, 2, 3, 4])
 def test_every_kind_of_picture_keeps_its_values(scale, dtype, channels):
     """Through a network that repeats pixels: no swap, no truncation, no loss of depth."""
-    levels = 65536 if dtype == "uint16" else 256
+    levels = 65536 if np.dtype(dtype).itemsize == 2 and dtype != "float16" else 256
     shape = (7, 5) if channels is None else (7, 5, channels)
     image = np.random.default_rng(0).integers(0, levels, shape).astype(dtype)
     made = transparent_model(scale).upscale(image)
-    assert made.image.dtype == dtype
+    assert made.image.dtype == np.dtype(dtype).newbyteorder("=")
     colors = {2: 1, 4: 3}.get(channels)
     if colors is None:
         expected, found = repeated(image, scale), made.image
@@ -144,6 +144,8 @@ def test_intervals_are_in_the_unit_of_the_image_also_grey_and_with_alpha():
     [
         (np.zeros((4, 4, 5), np.uint8), r"shape \(4, 4, 5\)"),
         (np.zeros((0, 4, 3), np.uint8), r"shape \(0, 4, 3\)"),
+        (None, r"shape \(\)"),
+        ("photo.png", r"shape \(\)"),
         (np.zeros(4, np.uint8), r"shape \(4,\)"),
         (np.zeros((4, 4, 3), np.int64), "dtype int64"),
         (np.full((4, 4, 3), np.nan), "float image with values nan"),
@@ -166,5 +168,8 @@ def test_progress_adds_up_to_one():
 
 def test_the_receptive_field_is_stated():
     assert small_model("edsr_s", 4).receptive_field == 2 * (2 * 2 + 2 + 2) + 1
-    with pytest.raises(UserError, match="tile 0: expected 1"):
+    for memory in (0, -1, np.inf):
+        with pytest.raises(UserError, match="expected a positive number"):
+            small_model("edsr_s").upscale(noise_image(4, 4), memory_gb=memory)
+    with pytest.raises(UserError, match="tile 0: expected a whole number"):
         small_model("edsr_s").upscale(noise_image(4, 4), tile=0)

@@ -43,6 +43,9 @@ def test_skip_existing(upscale, tmp_path):
     assert "1 were there, 0 failed" in result.stdout
     assert (out / "a.png").stat().st_mtime_ns == before
     assert (out / "b.png").exists()
+    result = upscale(tmp_path / "a.png", tmp_path / "b.png", "--output", out, "--skip-existing")
+    assert result.returncode == 0, result.stderr
+    assert "0 of 2 pictures upscaled" in result.stdout
 
 
 def real_bomb() -> bytes:
@@ -100,6 +103,8 @@ def test_two_hundred_good_and_bad_files(upscale, tmp_path):
         (["--size", "100"], "--size 100: expected WIDTHxHEIGHT"),
         (["--tile", "0"], "--tile 0: expected a positive number"),
         (["--memory", "-1"], "--memory -1.0"),
+        (["--memory", "inf"], "--memory inf"),
+        (["--max-megapixels", "inf"], "--max-megapixels inf"),
         (["--max-megapixels", "0"], "--max-megapixels 0.0"),
         (["--ensemble"], "add --uncertainty"),
     ],
@@ -114,6 +119,8 @@ def test_bad_options_are_one_line(upscale, tmp_path, arguments, part):
 def test_missing_input_and_model_are_one_line(upscale, tmp_path):
     assert_one_line_error(upscale(tmp_path / "gone.png", "--output", tmp_path), "gone.png: no such")
     Image.fromarray(noise_image(6, 8)).save(tmp_path / "a.png")
+    result = upscale(tmp_path / "a.png", "--output", tmp_path / "a.png")
+    assert_one_line_error(result, "a.png")
     result = run_module(
         "udl_tf.upscale", tmp_path / "a.png", "--model", tmp_path, "--output", tmp_path / "out"
     )

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from conftest import noise_image, transparent_model
 from PIL import Image
 
@@ -46,6 +47,9 @@ def test_results_of_one_name(tmp_path):
     make(tmp_path / "in/a.jpg")
     jobs = plan_jobs([tmp_path / "in"], tmp_path / "out", Options(format="png"))
     assert names(jobs, tmp_path / "out") == ["a.jpg.png", "a.png.png"]
+    maps = plan_jobs([tmp_path / "in"], tmp_path / "out", Options(uncertainty="npy"))
+    assert names(maps, tmp_path / "out") == [
+        "a.jpg.jpg", "a.jpg_theta.npy", "a.png.png", "a.png_theta.npy"]  # fmt: skip
     other = make(tmp_path / "other/a.png")
     with pytest.raises(UserError, match=r"would both become .*a\.png"):
         plan_jobs([tmp_path / "in/a.png", other], tmp_path / "out", Options())
@@ -88,6 +92,20 @@ def test_sizes(tmp_path, options, size):
     assert np.asarray(Image.open(tmp_path / "out/a.png")).shape[:2] == size
     for name in ("theta", "spread", "total"):
         assert np.load(tmp_path / f"out/a_{name}.npy").shape == (*size, 3)
+
+
+def test_no_job_is_no_error():
+    assert run_jobs(transparent_model(2), [], Options()).done == 0
+
+
+def test_a_tiff_that_pillow_does_not_know_is_made_or_told_rightly(tmp_path):
+    pixels = noise_image(6, 8)
+    tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="rgb", compression="jpegxl")
+    tifffile.imwrite(tmp_path / "b.tif", pixels.astype(np.float32), photometric="rgb")
+    jobs = plan_jobs([tmp_path / "a.tif", tmp_path / "b.tif"], tmp_path / "out", Options())
+    summary = run_jobs(transparent_model(2), jobs, Options())
+    assert summary.done == 1
+    assert "b.tif: float32 pixels" in summary.failed[0]
 
 
 def test_a_bad_file_is_a_line_and_the_others_are_made(tmp_path):

@@ -18,7 +18,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--model", required=True, help="run folder")
     parser.add_argument("--data", nargs="+", default=[], help="folders of held-out HR images")
     parser.add_argument("--test", nargs="+", default=[], help="folders to judge the result on")
-    parser.add_argument("--output", help="folder for the report (default: MODEL/calibration)")
+    parser.add_argument(
+        "--output",
+        help="folder for the report (default: MODEL/calibration, without --data MODEL/judged)",
+    )
     parser.add_argument(
         "--method",
         default="auto",
@@ -46,6 +49,7 @@ def main(arguments: list[str] | None = None) -> None:
         from tqdm import tqdm
 
         from udl_tf.bundle import load, read_manifest, write_manifest
+        from udl_tf.calibration import risk_bound
         from udl_tf.data.sources import folder_datasets
         from udl_tf.uncertainty_fit import calibrate, measure
         from udl_tf.uncertainty_report import judge, report_text, write_report
@@ -55,6 +59,8 @@ def main(arguments: list[str] | None = None) -> None:
     if not options.data and model.calibration is None:
         raise UserError(f"{folder}: not calibrated yet: give --data, a folder of held-out images")
     sets = folder_datasets([*options.data, *options.test], model.scale)
+    if conformal:  # before the work; fewer of them may be distinct
+        risk_bound(sum(len(d.pictures) for d in sets[: len(options.data)]), *conformal)
     with tqdm(total=sum(len(d.pictures) for d in sets), unit="image", disable=None) as bar:
         samples = [measure(model, d.pictures, not options.no_baselines, bar.update) for d in sets]
     count, name, results = len(options.data), folder.resolve().name, []
@@ -70,7 +76,7 @@ def main(arguments: list[str] | None = None) -> None:
     assert calibration is not None
     for dataset, part in list(zip(sets, samples, strict=True))[count:]:
         results.append(judge(dataset.name, part, calibration, seen=False))
-    output = Path(options.output or folder / "calibration")
+    output = Path(options.output or folder / ("calibration" if options.data else "judged"))
     write_report(output, results, calibration, name)
     print(report_text(results, calibration, name))
     print(f"report: {output}" + (f"; the fit is kept in {folder}" if options.data else ""))

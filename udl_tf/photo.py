@@ -21,8 +21,9 @@ from udl_tf.image_io import SAVE_OPTIONS, is_deep, opened
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _GRAY = {"1", "L", "I;16", "I;16B", "I;16L", "I;16N"}
 _COLOR = {"RGB", "RGBX", "RGBA", "RGBa", "P", "PA", "LA", "La"}
-# Of a TIFF's own tags, those that say something of the picture and not of the file.
-_DESCRIPTIVE = {"ImageDescription", "Make", "Model", "DateTime", "Artist", "Copyright"}
+# Of a TIFF's own tags, those that say something of the picture and not of the file: writers use
+# ImageDescription for what holds of one file only, such as its shape.
+_DESCRIPTIVE = {"Make", "Model", "DateTime", "Artist", "Copyright"}
 _Base, _Ifd = ExifTags.Base, ExifTags.IFD
 
 
@@ -47,8 +48,8 @@ class Photo:
 def read_photo(path: Path | str) -> Photo:
     """Decodes a picture, turned upright by its EXIF orientation.
 
-    Palettes become RGB, CMYK and other colour spaces too, which a note tells; of an animation or
-    several pages the first is taken.
+    Palettes become RGB and bilevel pictures grey. CMYK and other colour spaces become RGB too, and
+    of an animation or several pages the first is taken: a note tells these.
 
     Raises:
         UserError: if the file is missing, no image, damaged, or of another depth than 8 or 16 bits.

@@ -74,9 +74,12 @@ class SuperResolver:
             UserError: for an array that is no such picture.
         """
         image = np.asarray(image)
+        image = image.astype(image.dtype.newbyteorder("="), copy=False)
         colors, alpha = _split(image)
-        if tile is not None and tile < 1:
-            raise UserError(f"tile {tile}: expected 1 LR pixel at least")
+        if tile is not None and not (isinstance(tile, int) and tile >= 1):
+            raise UserError(f"tile {tile}: expected a whole number, 1 LR pixel at least")
+        if memory_gb is not None and not 0 < memory_gb < math.inf:
+            raise UserError(f"memory_gb {memory_gb}: expected a positive number")
         lr = (colors / np.float32(gray_level(image.dtype))).astype(np.float32)
         lr = np.broadcast_to(lr, (*lr.shape[:2], 3))
         keep = np.asarray if colors.shape[2] == 3 else _channel_mean
@@ -183,7 +186,7 @@ def _split(image: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         UserError: if it is none.
     """
     expected = "expected uint8, uint16 or float of shape (h, w) or (h, w, 1 to 4)"
-    channels = 1 if image.ndim == 2 else image.shape[-1]
+    channels = image.shape[-1] if image.ndim == 3 else 1
     if image.ndim not in (2, 3) or channels not in (1, 2, 3, 4) or image.size == 0:
         raise UserError(f"an image of shape {image.shape}: {expected}")
     if image.dtype not in (np.uint8, np.uint16) and not np.issubdtype(image.dtype, np.floating):
@@ -205,7 +208,8 @@ def _with_plain_areas(sr: np.ndarray, lr: np.ndarray) -> np.ndarray:
     that is seen changes its output, so this leaves no seam.
     """
     size = (2 * BORDER + 1, 2 * BORDER + 1, 1)
-    plain = (maximum_filter(lr, size) == minimum_filter(lr, size)).all(axis=-1)
+    seen = lr.astype(np.float32) if lr.dtype == np.float16 else lr  # which SciPy does not filter
+    plain = (maximum_filter(seen, size) == minimum_filter(seen, size)).all(axis=-1)
     height, width, channels = lr.shape
     scale = sr.shape[0] // height
     sr = np.ascontiguousarray(sr)  # which is a picture of its own already, so changed in place

@@ -46,7 +46,7 @@ def _draw(values: np.ndarray, title: str) -> Image.Image:
     top = highest(values)
     size = int(np.clip(width / 40, 10, 60))
     font = ImageFont.load_default(size=size)
-    picture = Image.new("RGB", (max(width, 30 * size), height + 4 * size), "white")
+    picture = Image.new("RGB", (max(width, 30 * size), height + 9 * size // 2), "white")
     for row in range(0, height, _ROWS):
         strip = colorize(values[row : row + _ROWS], top)
         picture.paste(Image.fromarray(strip), (0, row))

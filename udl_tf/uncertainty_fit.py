@@ -99,7 +99,7 @@ def calibrate(
         samples: of held-out images.
         data: what they are, in words.
         method: "auto" takes the second only if it is better on images that a fit did not see, by
-            more than the standard error over these.
+            more than the standard error over these; never with fewer than five images.
         conformal: (alpha, delta) of the guarantee to find a factor for, or None.
 
     Raises:
@@ -155,6 +155,8 @@ def folds(samples: Sequence[Sample]) -> list[tuple[list[Sample], list[Sample]]]:
 
 
 def _better(samples: Sequence[Sample]) -> Literal["scale", "affine"]:
+    if len(samples) < _FOLDS:  # two numbers from so few images may run wild
+        return "scale"
     gains = []
     for fitted, judged in folds(samples):
         fits = [_fit(fitted, method) for method in ("scale", "affine")]
@@ -163,5 +165,5 @@ def _better(samples: Sequence[Sample]) -> Literal["scale", "affine"]:
                 cal.laplace_nll(sample.error, np.exp(a + b * sample.log_theta)) for a, b in fits
             )
             gains.append(scale - affine)
-    error = np.std(gains, ddof=1) / np.sqrt(len(gains)) if len(gains) > 1 else 0.0
+    error = np.std(gains, ddof=1) / np.sqrt(len(gains))
     return "affine" if np.mean(gains) > error else "scale"

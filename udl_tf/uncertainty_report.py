@@ -230,7 +230,7 @@ def _draw(path: Path, result: dict[str, Any]) -> None:
     )
 
     for axes in (bins, shares, ranks, psnrs):
-        axes.legend()
+        axes.legend(framealpha=0.6)
         axes.grid(alpha=0.3)
     with complete_file(path) as temporary:
         figure.savefig(temporary, dpi=80)

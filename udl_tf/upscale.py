@@ -6,6 +6,7 @@ Folders are searched through, and their structure is kept. A picture that fails 
 with exit code 1; the others are made.
 """
 
+import math
 import re
 import sys
 import time
@@ -27,7 +28,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--format", default="same", choices=formats, help="default: the input's")
     sizes = parser.add_mutually_exclusive_group()
     sizes.add_argument("--outscale", help="output over input size (default: the model's scale)")
-    sizes.add_argument("--size", metavar="WxH", help="pixels of the result")
+    sizes.add_argument("--size", metavar="WxH", help="pixels of the result; stretches if need be")
     parser.add_argument(
         "--uncertainty",
         default="none",
@@ -44,7 +45,9 @@ def main(arguments: list[str] | None = None) -> None:
         action="store_true",
         help="the same, and with --uncertainty also the members' spread, and both together",
     )
-    parser.add_argument("--tile", type=int, help="side of the tiles, input pixels (default: auto)")
+    parser.add_argument(
+        "--tile", type=int, help="side of the tiles, input pixels: small ones cost time"
+    )
     parser.add_argument(
         "--memory", type=float, metavar="GB", help="to compute with (default: auto)"
     )
@@ -60,7 +63,7 @@ def main(arguments: list[str] | None = None) -> None:
         raise UserError("--ensemble splits the uncertainty: add --uncertainty npy, tiff or png")
     for name in ("tile", "memory", "max_megapixels"):
         value = getattr(options, name)
-        if value is not None and not value > 0:
+        if value is not None and not 0 < value < math.inf:
             raise UserError(f"--{name.replace('_', '-')} {value}: expected a positive number")
     if options.max_megapixels is not None:
         Image.MAX_IMAGE_PIXELS = int(1e6 * options.max_megapixels)
@@ -90,6 +93,7 @@ def main(arguments: list[str] | None = None) -> None:
         )
     if chosen.maps and model.calibration is None:
         print("theta is as trained, not calibrated: run python -m udl_tf.calibrate on the model")
+    Path(options.output).mkdir(parents=True, exist_ok=True)
     waiting = jobs
     if options.skip_existing:
         waiting = [job for job in jobs if not all(target.exists() for target in job.targets)]
@@ -104,7 +108,7 @@ def main(arguments: list[str] | None = None) -> None:
     skipped = f", {len(jobs) - len(waiting)} were there" if options.skip_existing else ""
     print(
         f"{summary.done} of {len(jobs)} pictures upscaled in {seconds:.1f} s"
-        f" ({summary.pixels / 1e6 / seconds:.2f} megapixels/s){skipped},"
+        f" ({summary.pixels / 1e6 / seconds:.2g} megapixels/s){skipped},"
         f" {len(summary.failed)} failed: {options.output}"
     )
     if summary.failed:

@@ -1,14 +1,16 @@
 """Upscales many files: reads ahead, computes, writes behind; a bad file is a line, not an end."""
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 
 import psutil
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from udl_tf.errors import UserError
 from udl_tf.image_io import SUFFIXES, image_size
@@ -101,9 +103,11 @@ def plan_jobs(inputs: Sequence[Path | str], output: Path, options: Options) -> l
             raise UserError(f"{path}: no such file or folder: check the path")
     found = list(dict.fromkeys(found))
     names = [_result_name(place, options.format) for _, place in found]
+    # Maps are named by the stem alone.
+    keys = Counter(name.with_suffix("") if options.maps else name for name in names)
     jobs = []
     for (file, place), name in zip(found, names, strict=True):
-        if names.count(name) > 1:  # a.png and a.jpg: keep both suffixes
+        if keys[name.with_suffix("") if options.maps else name] > 1:  # a.png and a.jpg
             name = _result_name(place.with_name(f"{place.name}{place.suffix}"), options.format)
         result = output / name
         suffix = MAP_SUFFIXES.get(options.uncertainty, "")
@@ -187,7 +191,8 @@ def _read_ahead(
 ) -> Iterator[tuple[Job, Future]]:
     """Each job with its photo to come; the next one's is being read by then."""
     following = None
-    for job, after in zip(jobs, [*jobs[1:], None], strict=True):
+    for job, after in pairwise([*jobs, None]):
+        assert job is not None
         current = following or pool.submit(_read, job, scale, options)
         following = after and pool.submit(_read, after, scale, options)
         yield job, current
@@ -216,7 +221,12 @@ def _settle(behind: tuple[Job, Future] | None, summary: Summary) -> None:
 
 
 def _read(job: Job, scale: int, options: Options) -> Photo:
-    height, width = image_size(job.source)
+    try:
+        height, width = image_size(job.source)
+    except UserError as error:
+        if isinstance(error.__cause__, UnidentifiedImageError):
+            return read_photo(job.source)  # which knows more kinds, or tells more
+        raise
     limit = Image.MAX_IMAGE_PIXELS
     if limit is not None and height * width > limit:
         raise UserError(
