@@ -1,6 +1,6 @@
 """Pictures as their files hold them: grey, colour, alpha, 8 or 16 bits, colour profile and EXIF.
 
-What a format cannot keep, or this package converts, is told in notes; nothing changes silently.
+A change of colour space, frames left out, and what a format cannot keep are told in notes.
 """
 
 import io

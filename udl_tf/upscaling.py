@@ -104,10 +104,11 @@ def plan_jobs(inputs: Sequence[Path | str], output: Path, options: Options) -> l
     found = list(dict.fromkeys(found))
     names = [_result_name(place, options.format) for _, place in found]
     # Maps are named by the stem alone.
-    keys = Counter(name.with_suffix("") if options.maps else name for name in names)
+    keys = [name.with_suffix("") if options.maps else name for name in names]
+    counts = Counter(keys)
     jobs = []
-    for (file, place), name in zip(found, names, strict=True):
-        if keys[name.with_suffix("") if options.maps else name] > 1:  # a.png and a.jpg
+    for (file, place), name, key in zip(found, names, keys, strict=True):
+        if counts[key] > 1:  # a.png and a.jpg
             name = _result_name(place.with_name(f"{place.name}{place.suffix}"), options.format)
         result = output / name
         suffix = MAP_SUFFIXES.get(options.uncertainty, "")
