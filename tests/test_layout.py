@@ -10,16 +10,19 @@ from conftest import ROOT
 PACKAGE = ROOT / "udl_tf"
 # A file imports only from files above it.
 ORDER = [
-    "errors", "files", "tables", "config", "config_file", "color", "resize", "image_io", "photo",
-    "cli",
+    "errors", "files", "tables", "versions", "config", "config_file", "color", "resize", "image_io",
+    "photo", "cli",
     "data.sources", "data.store", "data.pipeline", "data",
     "models.blocks", "models.stages", "models.uncertainty", "models.edsr", "models.dpdnn", "models",
     "losses", "weighting", "metrics", "distribute",
     "calibration.laplace", "calibration.ranking", "calibration.conformal", "calibration.record",
-    "calibration", "self_ensemble", "tiling", "inference", "upscaled", "super_resolver", "bundle",
+    "calibration", "self_ensemble", "tiling", "inference", "upscaled", "upscaler", "super_resolver",
+    "bundle", "model_card", "runtimes", "loading",
     "figures", "trust_map", "evaluation", "uncertainty_fit", "uncertainty_report", "upscaling",
     "training.trainer", "training.checkpoint", "training.validation", "training.callbacks",
     "training.run_folder", "training.run", "training",
+    "export.graph_tiling", "export.graph", "export.served_input", "export.served", "export.parity",
+    "export.tflite", "export.onnx", "export.savedmodel", "export",
     "data.__main__", "calibrate", "evaluate", "train", "upscale",
 ]  # fmt: skip
 

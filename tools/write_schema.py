@@ -29,7 +29,7 @@ def main(arguments: list[str] | None = None) -> None:
     default = Path(__file__).parent.parent / "configs" / "schema.json"
     parser.add_argument("--output", type=Path, default=default, help=f"default: {default.name}")
     options = parser.parse_args(arguments)
-    with cli.quiet_import():
+    with cli.quiet():
         schema = make_schema()
     write_json(options.output, schema)
     print(f"written: {options.output}")

@@ -11,7 +11,7 @@ _HOMES = {
     "BACKBONES": "udl_tf.models",
     "build_model": "udl_tf.models",
     "calibration": "udl_tf",
-    "load": "udl_tf.bundle",
+    "load": "udl_tf.loading",
     "load_config": "udl_tf.config_file",
     "image_io": "udl_tf",
     "losses": "udl_tf",

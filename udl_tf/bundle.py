@@ -147,10 +147,11 @@ def load(folder: Path | str) -> SuperResolver:
     mean = _load_network(Path(folder), model, manifest.mean, manifest.mean.uncertainty)
     if uncertainty is None:
         return SuperResolver(model.scale, mean, None)
+    same = uncertainty.weights == manifest.mean.weights
     return SuperResolver(
         model.scale,
         mean,
-        _load_network(Path(folder), model, uncertainty, True),
+        mean if same else _load_network(Path(folder), model, uncertainty, True),
         uncertainty.unit,
         uncertainty.power,
         manifest.calibration,

@@ -45,7 +45,7 @@ def main(arguments: list[str] | None = None) -> None:
     if conformal and not options.data:
         raise UserError("--conformal finds a factor on --data: give that too")
 
-    with cli.quiet_import():
+    with cli.quiet():
         from tqdm import tqdm
 
         from udl_tf.bundle import load, read_manifest, write_manifest

@@ -1,11 +1,13 @@
 """What the commands share: how they begin and how they end."""
 
 import argparse
+import math
 import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from udl_tf.errors import Interrupted, UserError
 
@@ -19,9 +21,41 @@ def make_parser(prog: str, description: str | None) -> argparse.ArgumentParser:
     )
 
 
+def make_export_parser(prog: str, description: str | None, output: str) -> argparse.ArgumentParser:
+    """A parser with the options that all exports share."""
+    parser = make_parser(prog, description)
+    parser.add_argument("--model", required=True, help="run folder")
+    parser.add_argument("--output", required=True, type=Path, help=output)
+    parser.add_argument(
+        "--no-uncertainty",
+        dest="uncertainty",
+        action="store_false",
+        help="the picture only: about half the size and time",
+    )
+    parser.add_argument(
+        "--images",
+        type=Path,
+        help="folder of HR images for the checks, best like those to come (default: the bundled)",
+    )
+    parser.add_argument(
+        "--licence", default="not stated", help="of the weights, for the model card"
+    )
+    return parser
+
+
+def check_positive(options: argparse.Namespace, *names: str) -> None:
+    """Refuses options that are given and no positive, finite numbers."""
+    for name in names:
+        value = getattr(options, name)
+        if value is not None and not 0 < value < math.inf:
+            raise UserError(f"--{name.replace('_', '-')} {value}: expected a positive number")
+
+
 @contextmanager
-def quiet_import() -> Iterator[None]:
-    """Holds back what TensorFlow's native code prints while it is imported, unless that fails.
+def quiet() -> Iterator[None]:
+    """Holds back what native code prints, such as TensorFlow's while it is imported.
+
+    It is shown where the block fails with anything but a UserError.
 
     TF_CPP_MIN_LOG_LEVEL does not reach messages from before its log is set up (tensorflow#100442).
     """
@@ -32,6 +66,8 @@ def quiet_import() -> Iterator[None]:
         os.dup2(held.fileno(), 2)
         try:
             yield
+        except UserError:
+            raise
         except BaseException:
             held.seek(0)
             os.write(stderr, held.read())

@@ -1,7 +1,8 @@
 """The errors that commands end with in one line."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class UserError(Exception):
@@ -20,3 +21,14 @@ def nearest(word: str, known: Iterable[str]) -> str:
     known = sorted(known)
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     return f"nearest known: {close[0]}" if close else f"known: {', '.join(known)}"
+
+
+@contextmanager
+def needs_extra(extra: str) -> Iterator[None]:
+    """Around imports: makes a missing package one line that names the extra which brings it."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f'{error.name} is not installed: run pip install "udl_tf[{extra}]"'
+        ) from error

@@ -11,22 +11,27 @@ from udl_tf.files import write_json, write_text
 
 def main(arguments: list[str] | None = None) -> None:
     parser = cli.make_parser("python -m udl_tf.evaluate", __doc__)
-    parser.add_argument("--model", required=True, help="run folder")
+    parser.add_argument("--model", required=True, help="run folder, or exported file or folder")
     parser.add_argument("--data", required=True, nargs="+", help="folders of HR images or of pairs")
-    parser.add_argument("--output", help="folder for the results (default: MODEL/evaluation)")
+    parser.add_argument(
+        "--output", help="folder for the results (default: MODEL/evaluation, beside an export)"
+    )
     parser.add_argument("--figures", type=int, default=2, help="figures a data set (default: 2)")
     options = parser.parse_args(arguments)
 
-    with cli.quiet_import():
-        from udl_tf.bundle import load
+    with cli.quiet():
+        from udl_tf.bundle import MANIFEST
         from udl_tf.data.sources import folder_datasets
         from udl_tf.evaluation import evaluate, results_table
+        from udl_tf.loading import load
 
     model = load(options.model)
     datasets = folder_datasets(options.data, model.scale)
-    output = Path(options.output or Path(options.model) / "evaluation")
+    path = Path(options.model)
+    beside = path / "evaluation" if (path / MANIFEST).exists() else Path(f"{path}_evaluation")
+    output = Path(options.output or beside)
     results = evaluate(model, datasets, output / "figures", options.figures)
-    table = results_table(results, Path(options.model).resolve().name)
+    table = results_table(results, path.resolve().name)
     write_json(output / "results.json", {"results": results})
     write_text(output / "results.md", table)
     print(table, end="")

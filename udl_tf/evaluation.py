@@ -14,12 +14,12 @@ from udl_tf.figures import comparison_figure
 from udl_tf.image_io import image_size, to_uint8
 from udl_tf.metrics import SSIM_WINDOW, psnr_y, ssim_y
 from udl_tf.resize import imresize
-from udl_tf.super_resolver import SuperResolver
 from udl_tf.tables import markdown_table
+from udl_tf.upscaler import Upscaler
 
 
 def evaluate(
-    model: SuperResolver, datasets: Sequence[Dataset], figures: Path | None = None, count: int = 2
+    model: Upscaler, datasets: Sequence[Dataset], figures: Path | None = None, count: int = 2
 ) -> list[dict[str, Any]]:
     """PSNR-Y and SSIM-Y of a model and of bicubic interpolation.
 
@@ -66,7 +66,7 @@ def check_size(picture: Picture, scale: int) -> None:
         )
 
 
-def _judge(model: SuperResolver, picture: Picture, figure: Path | None) -> dict[str, Any]:
+def _judge(model: Upscaler, picture: Picture, figure: Path | None) -> dict[str, Any]:
     check_size(picture, model.scale)
     lr, hr = read_pair(picture, model.scale)
     raw, theta = model.predict(lr)

@@ -11,7 +11,7 @@ import psutil
 import tensorflow as tf
 
 from udl_tf.models.stages import Stage, chain_align, chain_radius
-from udl_tf.tiling import Tile, run_tiles, scaled
+from udl_tf.tiling import Tile, core_side, run_tiles, scaled
 
 _FLOAT = 4  # bytes
 
@@ -57,14 +57,19 @@ class ChainRunner:
         pairs = itertools.pairwise(sizes)
         self._map_bytes = _FLOAT * (3 + max(before + after for before, after in pairs))
 
-    def default_budget(self) -> float:
-        """Bytes to compute with, unless told: a quarter of the free memory, but at most 1 GB.
+    @property
+    def sensible_budget(self) -> float:
+        """Bytes to compute with where there is enough: 1 GB.
 
-        More than 1 GB only where a stage reaches so far that most pixels would be computed more
-        than twice: its windows should be 7 radii wide.
+        More only where a stage reaches so far that most pixels would be computed more than twice:
+        its windows should be 7 radii wide.
         """
         widest = max(_FLOAT * stage.floats * (7 * stage.radius) ** 2 for stage in self.stages)
-        return min(max(1e9, 1.5 * widest), psutil.virtual_memory().available / 4)
+        return max(1e9, 1.5 * widest)
+
+    def default_budget(self) -> float:
+        """The same, but a quarter of the free memory at most."""
+        return min(self.sensible_budget, psutil.virtual_memory().available / 4)
 
     def run(
         self, lr: np.ndarray, tile: int | None = None, budget: float | None = None
@@ -80,7 +85,7 @@ class ChainRunner:
             (rows and columns of the result, float32 values there).
         """
         height, width = lr.shape[:2]
-        side, rooms = self._plan(height * width, budget or self.default_budget())
+        side, rooms = self.plan(height * width, budget or self.default_budget())
         side, margin = tile or side, self.radius
         window = min(side + 2 * margin, height) * min(side + 2 * margin, width)
         batch = max(1, int(min(rooms) / window))
@@ -96,7 +101,7 @@ class ChainRunner:
         for part, values in run_tiles(compute, (height, width), side, margin, align, batch):
             yield scaled(part, self.stages[-1].scale), values
 
-    def _plan(self, pixels: int, budget: float) -> tuple[int, list[float]]:
+    def plan(self, pixels: int, budget: float) -> tuple[int, list[float]]:
         """How a picture of so many pixels is best cut.
 
         Returns:
@@ -111,10 +116,10 @@ class ChainRunner:
             rooms = [workspace / (_FLOAT * stage.floats) for stage in self.stages]
             for window in (maps, *(room for room in rooms if room < maps)):
                 whole = window == pixels
-                side = math.isqrt(pixels) + 1 if whole else _side(window, self.radius)
+                side = math.isqrt(pixels) + 1 if whole else core_side(window, self.radius)
                 taken = pixels if whole else (side + 2 * self.radius) ** 2
                 cost = max(
-                    1.0 if taken <= room else _overlap(_side(room, stage.radius), stage.radius)
+                    1.0 if taken <= room else _overlap(core_side(room, stage.radius), stage.radius)
                     for room, stage in zip(rooms, self.stages, strict=True)
                 )
                 cost *= 1.0 if whole else _overlap(side, self.radius)
@@ -128,7 +133,7 @@ class ChainRunner:
         n, height, width, _ = lr.shape
         before = x.shape[1] // height
         whole = n * height * width <= room
-        side = max(height, width) if whole else _side(room / n, stage.radius)
+        side = max(height, width) if whole else core_side(room / n, stage.radius)
         window = min(side + 2 * stage.radius, height) * min(side + 2 * stage.radius, width)
 
         def compute(tiles: Sequence[Tile]) -> np.ndarray:
@@ -151,11 +156,6 @@ class ChainRunner:
             out[:, rows, columns] = values
         assert out is not None
         return out
-
-
-def _side(pixels: float, margin: int) -> int:
-    """The core of a square window of so many pixels, but no core smaller than its margin."""
-    return max(math.isqrt(int(pixels)) - 2 * margin, margin, 1)
 
 
 def _overlap(side: int, margin: int) -> float:

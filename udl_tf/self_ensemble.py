@@ -4,6 +4,7 @@ Source: Timofte et al., "Seven ways to improve example-based single image super 
 CVPR 2016.
 """
 
+from collections import defaultdict
 from collections.abc import Callable
 
 import numpy as np
@@ -12,21 +13,24 @@ MEMBERS = 8
 
 
 def mean_and_spread(
-    lr: np.ndarray, run: Callable[[np.ndarray], np.ndarray]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of `run` over the members of a picture.
+    lr: np.ndarray, run: Callable[[np.ndarray], dict[str, np.ndarray]]
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Mean and standard deviation of maps over the members of a picture.
 
     Args:
         lr: (h, w, c).
-        run: what makes a map (scale h, scale w, c) of a picture (h, w, c).
+        run: what makes maps (scale h, scale w, c) of a picture (h, w, c), by name.
     """
-    mean = squares = np.zeros((), np.float32)
+    means: dict[str, np.ndarray] = defaultdict(lambda: np.zeros((), np.float32))
+    squares = means.copy()
     for member in range(MEMBERS):
-        result = _turned_back(run(np.ascontiguousarray(_turned(lr, member))), member)
-        difference = result - mean
-        mean = mean + difference / (member + 1)
-        squares = squares + difference * (result - mean)
-    return mean, np.sqrt(squares / MEMBERS)
+        maps = run(np.ascontiguousarray(_turned(lr, member)))
+        for name, value in maps.items():
+            result = _turned_back(value, member)
+            difference = result - means[name]
+            means[name] = means[name] + difference / (member + 1)
+            squares[name] = squares[name] + difference * (result - means[name])
+    return means, {name: np.sqrt(value / MEMBERS) for name, value in squares.items()}
 
 
 def _turned(image: np.ndarray, member: int) -> np.ndarray:

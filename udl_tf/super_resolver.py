@@ -1,31 +1,20 @@
-"""A trained model in memory: pictures in, larger pictures and their uncertainty out."""
+"""A trained model as Keras networks."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import keras
 import numpy as np
-from scipy.ndimage import maximum_filter, minimum_filter
 
 from udl_tf.calibration import Calibration
-from udl_tf.errors import UserError
 from udl_tf.inference import ChainRunner
-from udl_tf.resize import imresize
-from udl_tf.self_ensemble import MEMBERS, mean_and_spread
-from udl_tf.upscaled import Upscaled, gray_level
-
-# LR pixels by which a picture is mirrored outwards before the networks see it. They pad with zeros,
-# which is no picture's continuation: plain red came out 71 levels wrong at the border. Behind 8
-# mirrored pixels the border is as good as the middle.
-BORDER = 8
-
-Map = Callable[[np.ndarray], np.ndarray]
+from udl_tf.upscaler import Pass, Upscaler
 
 
 @dataclass(frozen=True)
-class SuperResolver:
+class SuperResolver(Upscaler):
     """A trained model: its mean network makes the picture, its uncertainty network theta.
 
     Attributes:
@@ -44,185 +33,33 @@ class SuperResolver:
     calibration: Calibration | None = None
 
     @property
-    def receptive_field(self) -> int:
-        """Side of the square of LR pixels on which an output pixel may depend."""
-        return 2 * max(runner.radius for runner in self._runners.values()) + 1
+    def has_uncertainty(self) -> bool:
+        return self.uncertainty is not None
 
-    def upscale(
-        self,
-        image: np.ndarray,
-        uncertainty: bool = True,
-        self_ensemble: bool = False,
-        tile: int | None = None,
-        memory_gb: float | None = None,
-        progress: Callable[[float], None] = lambda share: None,
-    ) -> Upscaled:
-        """Makes a picture `scale` times as high and wide.
+    def passes(self, uncertainty: bool) -> Sequence[Pass]:
+        passes = [Pass(self._mean_runner, {"sr": np.asarray})]
+        if uncertainty and self.has_uncertainty:
+            passes.append(Pass(self._theta_runner, {"theta": self._theta}))
+        return passes
 
-        Args:
-            image: uint8, uint16, or float with values 0..255. (h, w) or (h, w, 1) is grey: it runs
-                as RGB, and the channels of the result are averaged. (h, w, 3) is RGB. (h, w, 2) and
-                (h, w, 4) have alpha last, which is enlarged by bicubic interpolation.
-            uncertainty: whether to make theta too, if the model has it.
-            self_ensemble: the mean over the eight flips and rotations, and their spread.
-            tile: side of the tiles, LR pixels; None: what computes fewest pixels twice.
-            memory_gb: to compute with, beside the result; None: 1 GB, or more where tiles would
-                overlap much, but a quarter of the free memory at most.
-            progress: is told, tile after tile, what share of the work was done since the last time.
-
-        Raises:
-            UserError: for an array that is no such picture.
-        """
-        image = np.asarray(image)
-        image = image.astype(image.dtype.newbyteorder("="), copy=False)
-        colors, alpha = _split(image)
-        if tile is not None and not (isinstance(tile, int) and tile >= 1):
-            raise UserError(f"tile {tile}: expected a whole number, 1 LR pixel at least")
-        if memory_gb is not None and not 0 < memory_gb < math.inf:
-            raise UserError(f"memory_gb {memory_gb}: expected a positive number")
-        lr = (colors / np.float32(gray_level(image.dtype))).astype(np.float32)
-        lr = np.broadcast_to(lr, (*lr.shape[:2], 3))
-        keep = np.asarray if colors.shape[2] == 3 else _channel_mean
-        with_theta = uncertainty and self.uncertainty is not None
-        passes = (2 if with_theta else 1) * (MEMBERS if self_ensemble else 1)
-        budget = None if memory_gb is None else 1e9 * memory_gb
-
-        def run(output: str, lr: np.ndarray, finish: Map) -> np.ndarray:
-            def tell(share: float) -> None:
-                progress(share / passes)
-
-            return self._map(output, lr, finish, BORDER, tile, budget, tell)
-
-        def to_image(sr: np.ndarray) -> np.ndarray:
-            return _in_dtype(keep(sr), image.dtype)
-
-        def to_theta(log_scale: np.ndarray) -> np.ndarray:
-            return keep(self._theta(log_scale))
-
-        theta = spread = None
-        if self_ensemble:
-            sr, spread = mean_and_spread(lr, lambda member: run("sr", member, keep))
-            sr = _in_dtype(sr, image.dtype)
-            if with_theta:
-                theta, _ = mean_and_spread(lr, lambda member: run("log_scale", member, to_theta))
-        else:
-            sr = run("sr", lr, to_image)
-            if with_theta:
-                theta = run("log_scale", lr, to_theta)
-        sr = _with_plain_areas(sr, colors)
-        if alpha is not None:
-            sr = np.concatenate([sr, imresize(alpha, self.scale)[..., None]], axis=-1)
-        if image.ndim == 2:
-            sr, theta, spread = (None if m is None else m[..., 0] for m in (sr, theta, spread))
-        assert sr is not None
-        return Upscaled(sr, theta, spread, self.calibration)
-
-    def predict(self, lr: np.ndarray, border: int = 0) -> tuple[np.ndarray, np.ndarray | None]:
-        """What the networks say of a picture, neither clipped nor rounded.
-
-        Args:
-            lr: (h, w, 3) RGB, values 0..255, any dtype.
-            border: LR pixels by which the picture is mirrored outwards before. The field judges
-                networks without; `upscale` takes BORDER.
-
-        Returns:
-            (sr, theta): float32 (scale h, scale w, 3) in grey levels; theta None without
-            uncertainty.
-        """
-        lr = lr.astype(np.float32)
-        sr = self._map("sr", lr, np.asarray, border)
-        if self.uncertainty is None:
-            return sr, None
-        return sr, self._map("log_scale", lr, self._theta, border)
-
-    def _map(
-        self,
-        output: str,
-        lr: np.ndarray,
-        finish: Map,
-        border: int,
-        tile: int | None = None,
-        budget: float | None = None,
-        progress: Callable[[float], None] = lambda share: None,
-    ) -> np.ndarray:
-        """A network's output for a picture, each tile brought into its final form by `finish`."""
-        height, width = (side * self.scale for side in lr.shape[:2])
-        offset = border * self.scale
-        padded = np.pad(lr, ((border, border), (border, border), (0, 0)), "symmetric")
-        out: np.ndarray | None = None
-        for (rows, columns), values in self._runners[output].run(padded, tile, budget):
-            # In the picture's frame, without what belongs to the mirrored border.
-            top, bottom = max(rows.start - offset, 0), min(rows.stop - offset, height)
-            left, right = max(columns.start - offset, 0), min(columns.stop - offset, width)
-            if top < bottom and left < right:
-                first, column = top + offset - rows.start, left + offset - columns.start
-                inside = values[first : first + bottom - top, column : column + right - left]
-                final = finish(inside)
-                if out is None:
-                    out = np.empty((height, width, final.shape[2]), final.dtype)
-                out[top:bottom, left:right] = final
-            progress(values.shape[0] * values.shape[1] / padded[..., 0].size / self.scale**2)
-        assert out is not None
-        return out
+    @property
+    def log_theta_line(self) -> tuple[np.ndarray, np.ndarray]:
+        """(a, b): ln theta = a + b log_scale, calibrated; float32, one a channel."""
+        a, b = np.full(3, math.log(self.unit)), np.full(3, 1 / self.power)
+        if self.calibration is not None:
+            slope = np.array(self.calibration.b)
+            a, b = np.array(self.calibration.a) + slope * a, slope * b
+        return a.astype(np.float32), b.astype(np.float32)
 
     def _theta(self, log_scale: np.ndarray) -> np.ndarray:
-        log_theta = log_scale / self.power + math.log(self.unit)
-        if self.calibration is not None:
-            log_theta = self.calibration.apply(log_theta)
-        return np.exp(log_theta, dtype=np.float32)
+        a, b = self.log_theta_line
+        return np.exp(a + b * log_scale, dtype=np.float32)
 
     @cached_property
-    def _runners(self) -> dict[str, ChainRunner]:
-        runners = {"sr": ChainRunner(self.mean.stages("sr"))}
-        if self.uncertainty is not None:
-            runners["log_scale"] = ChainRunner(self.uncertainty.stages("log_scale"))
-        return runners
+    def _mean_runner(self) -> ChainRunner:
+        return ChainRunner(self.mean.stages("sr"))
 
-
-def _split(image: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-    """(colours (h, w, 1 or 3), alpha (h, w) or None) of a picture.
-
-    Raises:
-        UserError: if it is none.
-    """
-    expected = "expected uint8, uint16 or float of shape (h, w) or (h, w, 1 to 4)"
-    channels = image.shape[-1] if image.ndim == 3 else 1
-    if image.ndim not in (2, 3) or channels not in (1, 2, 3, 4) or image.size == 0:
-        raise UserError(f"an image of shape {image.shape}: {expected}")
-    if image.dtype not in (np.uint8, np.uint16) and not np.issubdtype(image.dtype, np.floating):
-        raise UserError(f"an image of dtype {image.dtype}: {expected}")
-    if np.issubdtype(image.dtype, np.floating):
-        low, high = image.min(), image.max()
-        if not (low >= 0 and high <= 255):  # so NaN too
-            raise UserError(f"a float image with values {low}..{high}: expected 0..255, no NaN")
-    image = image.reshape(*image.shape[:2], channels)
-    if channels in (1, 3):
-        return image, None
-    return image[..., :-1], image[..., -1]
-
-
-def _with_plain_areas(sr: np.ndarray, lr: np.ndarray) -> np.ndarray:
-    """Gives pixels that see nothing but one colour that colour.
-
-    A trained network leaves it by up to three levels, in a pattern. Beyond BORDER pixels nothing
-    that is seen changes its output, so this leaves no seam.
-    """
-    size = (2 * BORDER + 1, 2 * BORDER + 1, 1)
-    seen = lr.astype(np.float32) if lr.dtype == np.float16 else lr  # which SciPy does not filter
-    plain = (maximum_filter(seen, size) == minimum_filter(seen, size)).all(axis=-1)
-    height, width, channels = lr.shape
-    scale = sr.shape[0] // height
-    sr = np.ascontiguousarray(sr)  # which is a picture of its own already, so changed in place
-    blocks = sr.reshape(height, scale, width, scale, channels).transpose(0, 2, 1, 3, 4)
-    blocks[plain] = lr[plain][:, None, None]
-    return sr
-
-
-def _channel_mean(values: np.ndarray) -> np.ndarray:
-    return values.mean(axis=-1, keepdims=True)
-
-
-def _in_dtype(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """Values of 0..255 clipped, and for an integer dtype rounded, to the range of an image."""
-    values = np.clip(values, 0.0, 255.0) * np.float32(gray_level(dtype))
-    return (values + 0.5 if np.issubdtype(dtype, np.integer) else values).astype(dtype)
+    @cached_property
+    def _theta_runner(self) -> ChainRunner:
+        assert self.uncertainty is not None
+        return ChainRunner(self.uncertainty.stages("log_scale"))

@@ -5,6 +5,7 @@ the receptive radius, unless the picture ends there: so every border of a pictur
 and no other. All sizes are LR pixels.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, product
@@ -59,6 +60,11 @@ def plan_tiles(
         for part, length in zip(region, size, strict=True)
     )
     return list(product(rows, columns))
+
+
+def core_side(pixels: float, margin: int) -> int:
+    """The core of a square window of so many pixels, but no core smaller than its margin."""
+    return max(math.isqrt(int(pixels)) - 2 * margin, margin, 1)
 
 
 def run_tiles(

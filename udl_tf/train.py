@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> None:
         print(json.dumps(config.model_dump(), indent=1))
         return
 
-    with cli.quiet_import():
+    with cli.quiet():
         from udl_tf.training.run import train
 
     name = Path(options.config).stem + ("-quick" if options.quick else "")

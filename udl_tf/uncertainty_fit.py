@@ -13,7 +13,8 @@ from udl_tf.data.store import read_pair
 from udl_tf.errors import UserError
 from udl_tf.image_io import image_size
 from udl_tf.resize import imresize
-from udl_tf.super_resolver import BORDER, SuperResolver
+from udl_tf.super_resolver import SuperResolver
+from udl_tf.upscaler import BORDER
 
 _FOLDS = 5
 _MOST_PIXELS = 1_000_000  # of a set; beyond, they are drawn
@@ -60,7 +61,7 @@ def measure(
     Raises:
         UserError: for an unreadable image, or a model without uncertainty.
     """
-    if model.uncertainty is None:
+    if not model.has_uncertainty:
         raise UserError("the model has no uncertainty to calibrate: train with an 'esu' step")
     raw = replace(model, calibration=None)
     sizes = [image_size(picture.hr) for picture in pictures]

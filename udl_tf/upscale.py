@@ -6,7 +6,6 @@ Folders are searched through, and their structure is kept. A picture that fails 
 with exit code 1; the others are made.
 """
 
-import math
 import re
 import sys
 import time
@@ -22,7 +21,7 @@ from udl_tf.image_io import SUFFIXES, image_size
 def main(arguments: list[str] | None = None) -> None:
     parser = cli.make_parser("python -m udl_tf.upscale", __doc__)
     parser.add_argument("input", nargs="+", help="pictures, and folders of them")
-    parser.add_argument("--model", required=True, help="run folder")
+    parser.add_argument("--model", required=True, help="run folder, or exported file or folder")
     parser.add_argument("--output", required=True, help="folder for the results")
     formats = ["same", *(suffix.removeprefix(".") for suffix in SUFFIXES)]
     parser.add_argument("--format", default="same", choices=formats, help="default: the input's")
@@ -61,17 +60,14 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.ensemble and options.uncertainty == "none":
         raise UserError("--ensemble splits the uncertainty: add --uncertainty npy, tiff or png")
-    for name in ("tile", "memory", "max_megapixels"):
-        value = getattr(options, name)
-        if value is not None and not 0 < value < math.inf:
-            raise UserError(f"--{name.replace('_', '-')} {value}: expected a positive number")
+    cli.check_positive(options, "tile", "memory", "max_megapixels")
     if options.max_megapixels is not None:
         Image.MAX_IMAGE_PIXELS = int(1e6 * options.max_megapixels)
 
     outscale, size = _outscale(options.outscale), _size(options.size)
 
-    with cli.quiet_import():
-        from udl_tf.bundle import load
+    with cli.quiet():
+        from udl_tf.loading import load
         from udl_tf.upscaling import Options, plan_jobs, run_jobs
 
     chosen = Options(
@@ -86,7 +82,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     jobs = plan_jobs(options.input, Path(options.output), chosen)
     model = load(options.model)
-    if chosen.maps and model.uncertainty is None:
+    if chosen.maps and not model.has_uncertainty:
         raise UserError(
             f"{options.model}: this model has no uncertainty: leave --uncertainty out, or train"
             " with an 'esu' step"

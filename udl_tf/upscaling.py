@@ -15,9 +15,9 @@ from PIL import Image, UnidentifiedImageError
 from udl_tf.errors import UserError
 from udl_tf.image_io import SUFFIXES, image_size
 from udl_tf.photo import Photo, read_photo, write_photo
-from udl_tf.super_resolver import SuperResolver
 from udl_tf.trust_map import MAP_SUFFIXES, write_map
 from udl_tf.upscaled import Upscaled
+from udl_tf.upscaler import Upscaler
 
 _INPUT_SUFFIXES = (*SUFFIXES, ".gif")
 _TITLES = {
@@ -38,7 +38,7 @@ class Options:
         uncertainty: "none", or the format of the maps: "npy", "tiff" or "png".
         self_ensemble: mean over the eight flips and rotations.
         ensemble: the same, with maps of theta, of the members' spread and of both together.
-        tile, memory_gb: as for SuperResolver.upscale.
+        tile, memory_gb: as for Upscaler.upscale.
     """
 
     format: str = "same"
@@ -158,7 +158,7 @@ def _check_targets(jobs: Sequence[Job]) -> None:
 
 
 def run_jobs(
-    model: SuperResolver,
+    model: Upscaler,
     jobs: Sequence[Job],
     options: Options,
     progress: Callable[[Job, float], None] = lambda job, share: None,
@@ -247,7 +247,7 @@ def _read(job: Job, scale: int, options: Options) -> Photo:
 
 
 def _make(
-    model: SuperResolver, photo: Photo, options: Options, progress: Callable[[float], None]
+    model: Upscaler, photo: Photo, options: Options, progress: Callable[[float], None]
 ) -> Upscaled:
     made = model.upscale(
         photo.pixels,

@@ -67,8 +67,13 @@ def find_datasets(config: DataConfig, part: str, scale: int) -> list[Dataset]:
             f"data.{part} names {', '.join(names) or 'nothing'} and data.root is not set: set"
             f" data.root to the folder that holds them, or add {BUNDLED!r} to data.{part}"
         )
+    return [bundled_dataset(part)]
+
+
+def bundled_dataset(part: str) -> Dataset:
+    """The images that come with the package, for "train" or "test"."""
     files = image_files(_BUNDLED_FOLDER / part)
-    return [Dataset(BUNDLED, tuple(Picture(file) for file in files), bundled=True)]
+    return Dataset(BUNDLED, tuple(Picture(file) for file in files), bundled=True)
 
 
 def folder_datasets(folders: Sequence[Path | str], scale: int) -> list[Dataset]:

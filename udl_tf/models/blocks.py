@@ -57,6 +57,21 @@ class DepthToSpace(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("udl_tf")
+class NearestUp(DepthToSpace):
+    """(n, h, w, c) -> (n, scale h, scale w, c), each pixel repeated.
+
+    Keras' UpSampling2D loses the number of channels on its way into a TFLite file.
+    """
+
+    def call(self, x):
+        return super().call(ops.tile(x, (1, 1, 1, self.scale**2)))
+
+    def compute_output_shape(self, shape):
+        n, h, w, c = shape
+        return super().compute_output_shape((n, h, w, c * self.scale**2))
+
+
+@keras.saving.register_keras_serializable("udl_tf")
 class CropLike(keras.layers.Layer):
     """Crops the first image to the height and width of the second.
 
@@ -100,7 +115,7 @@ class BicubicDown(_Resample):
         offsets = np.arange(-reach, scale + reach)
         taps = cubic((offsets - center) / stretch)
         kernel = np.einsum("i,j,cd->ijcd", *[taps / taps.sum()] * 2, np.eye(3)).astype("float32")
-        return ops.conv(_pad_symmetric(x, reach), kernel, strides=scale, padding="valid")
+        return ops.conv(pad_symmetric(x, reach), kernel, strides=scale, padding="valid")
 
     def compute_output_shape(self, shape):
         n, h, w, c = shape
@@ -120,7 +135,7 @@ class BicubicUp(_Resample):
         taps = cubic(center[:, None] - np.arange(-2, 3))
         kernel = np.einsum("ai,bj,cd->ijcabd", taps, taps, np.eye(3)).astype("float32")
         kernel = kernel.reshape(5, 5, 3, scale * scale * 3)
-        phases = ops.conv(_pad_symmetric(x, 2), kernel, padding="valid")
+        phases = ops.conv(pad_symmetric(x, 2), kernel, padding="valid")
         return ops.depth_to_space(phases, scale)
 
     def compute_output_shape(self, shape):
@@ -128,7 +143,7 @@ class BicubicUp(_Resample):
         return (n, h and h * self.scale, w and w * self.scale, c)
 
 
-def _pad_symmetric(x, amount: int):
+def pad_symmetric(x, amount: int):
     """Mirrors `amount` border pixels outwards, the edge repeated, with ops every exporter knows."""
     if amount == 0:
         return x

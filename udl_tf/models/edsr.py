@@ -5,7 +5,7 @@ import math
 import keras
 import numpy as np
 
-from udl_tf.models.blocks import DepthToSpace, conv
+from udl_tf.models.blocks import DepthToSpace, NearestUp, conv
 from udl_tf.models.stages import Stage
 from udl_tf.models.uncertainty import LOG_SCALE_RADIUS, log_scale_head
 
@@ -63,7 +63,7 @@ class EDSR(keras.Model):
         outputs = {"sr": keras.layers.Rescaling(divide, shift, name="sr", dtype="float32")(x)}
         if uncertainty:
             # The order of layers is that of the released checkpoints: the s head comes last.
-            upsampled = keras.layers.UpSampling2D(scale, name="nearest")(features)
+            upsampled = NearestUp(scale, name="nearest")(features)
             outputs["log_scale"] = log_scale_head(upsampled, num_filters, log_scale_activation)
         super().__init__(lr, outputs, **kwargs)
         self.scale = scale

@@ -105,7 +105,7 @@ def train(config: Config, folder: Path | str) -> dict[str, Any]:
 def _calibrate(run: RunFolder, data: Data) -> None:
     """Fits the bundle's theta, if it has one, to the held-out images and writes the report."""
     model, name = load(run.path), "held-out training images"
-    if model.uncertainty is None:
+    if not model.has_uncertainty:
         return
     samples = measure(model, data.held_out.pictures, baselines=False)
     calibration = calibrate(samples, f"{len(samples)} {name}")

@@ -12,10 +12,8 @@ metrics.json  results.md  figures/    the result
 
 import json
 import logging
-import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +23,7 @@ from udl_tf.config import Config
 from udl_tf.config_file import parse_config
 from udl_tf.errors import UserError
 from udl_tf.files import write_json
+from udl_tf.versions import versions
 
 
 class RunFolder:
@@ -51,7 +50,8 @@ class RunFolder:
         """Makes the folder, unless it is there already."""
         if not self._file.exists():
             write_json(self._file, self.config.model_dump())
-            write_json(self.path / "versions.json", _versions())
+            backend = {"backend": keras.backend.backend()}
+            write_json(self.path / "versions.json", {**versions(), **backend})
         for name in ("weights", "figures"):
             (self.path / name).mkdir(exist_ok=True)
 
@@ -127,13 +127,3 @@ def _differences(old: Any, new: Any, key: str = ""):
             yield from _differences(old.get(name), new.get(name), f"{key}.{name}".lstrip("."))
     elif old != new:
         yield key, json.dumps(old), json.dumps(new)
-
-
-def _versions() -> dict[str, str]:
-    packages = ("udl_tf", "tensorflow", "keras", "numpy", "pillow")
-    return {
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "backend": keras.backend.backend(),
-        **{name: version(name) for name in packages},
-    }

@@ -1,0 +1,1 @@
+"""Exports of a trained model; each is checked beside the Keras networks before it appears."""

@@ -1,0 +1,86 @@
+"""ONNX files for onnxruntime and others, of any batch and size, in float32 or float16."""
+
+from pathlib import Path
+from typing import Any
+
+from udl_tf.errors import needs_extra
+from udl_tf.export.graph import PictureModule, load_for_export, make_card
+from udl_tf.export.parity import check, real_pairs
+from udl_tf.files import complete_file
+from udl_tf.model_card import CARD, ModelCard, Precision
+from udl_tf.runtimes import open_onnx
+from udl_tf.versions import versions
+
+
+def export_onnx(
+    run: Path | str,
+    output: Path | str,
+    precision: Precision = "float32",
+    opset: int = 18,
+    uncertainty: bool = True,
+    images: Path | None = None,
+    licence: str = "not stated",
+) -> ModelCard:
+    """Writes an .onnx file: `lr` float32 (n, h, w, 3) -> `sr`, and `theta` with uncertainty.
+
+    It appears complete, checked by onnx.checker and beside the Keras networks, or not at all.
+
+    Args:
+        run: run folder.
+        output: the file.
+        precision: "float32"; "float16": weights and arithmetic, inputs and outputs stay float32.
+        opset: 17 or 18.
+        uncertainty: whether to make theta too, if the model has it.
+        images: folder of HR images for the check; None: the bundled ones.
+        licence: of the weights, in words.
+
+    Raises:
+        UserError: if the result differs from the Keras networks by more than allowed, or packages
+            are missing.
+    """
+    with needs_extra("onnx"):
+        import onnx
+        import onnxruntime  # noqa: F401  # before the work begins
+        import tf2onnx
+
+    model = load_for_export(run)
+    card = make_card(
+        run,
+        model,
+        format="onnx",
+        precision=precision,
+        outputs=["sr", "theta"] if uncertainty and model.has_uncertainty else ["sr"],
+        licence=licence,
+        versions=versions("onnx", "tf2onnx", "onnxruntime"),
+    )
+    pairs = real_pairs(model.scale, images)
+    module = PictureModule(model, card)
+    graph, _ = tf2onnx.convert.from_function(
+        module.picture, input_signature=module.signature, opset=opset
+    )
+    if precision == "float16":
+        graph = _halved(graph)
+    with complete_file(output) as temporary:
+        _save(graph, card, temporary)
+        onnx.checker.check_model(str(temporary), full_check=True)
+        card = card.model_copy(update={"parity": check(model, open_onnx(temporary), pairs)})
+        _save(graph, card, temporary)
+    return card
+
+
+def _halved(graph: Any) -> Any:
+    """The same in float16, but for inputs and outputs."""
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+    from onnxruntime.transformers.onnx_model import OnnxModel
+
+    halved = OnnxModel(convert_float_to_float16(graph, keep_io_types=True))
+    halved.topological_sort()
+    return halved.model
+
+
+def _save(graph: Any, card: ModelCard, path: Path) -> None:
+    import onnx
+
+    del graph.metadata_props[:]
+    onnx.helper.set_model_props(graph, {CARD: card.text()})
+    onnx.save(graph, str(path))

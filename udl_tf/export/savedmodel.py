@@ -1,0 +1,121 @@
+"""SavedModels as TF Serving takes them: BASE/VERSION/, complete and checked or not at all."""
+
+import io
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+from udl_tf.errors import UserError, needs_extra
+from udl_tf.export.graph import load_for_export, make_card
+from udl_tf.export.parity import beyond_rounding, check, real_pairs
+from udl_tf.export.served import ServedModule
+from udl_tf.files import complete_folder, write_text
+from udl_tf.model_card import CARD, ModelCard
+from udl_tf.runtimes import open_savedmodel, version_numbers
+
+MAX_PIXELS = 2048**2
+_WARMUP_SIDE = 32  # LR pixels
+
+
+def export_savedmodel(
+    run: Path | str,
+    base: Path | str,
+    version: int | None = None,
+    uncertainty: bool = True,
+    self_ensemble: bool = False,
+    max_pixels: int = MAX_PIXELS,
+    image_dtype: str = "uint8",
+    theta_dtype: str = "float32",
+    memory_gb: float | None = None,
+    warmup: bool = True,
+    images: Path | None = None,
+    licence: str = "not stated",
+) -> tuple[Path, ModelCard]:
+    """Writes BASE/VERSION.
+
+    Args:
+        run: run folder.
+        base: the model's folder, whose name is the model's name to TF Serving.
+        version: None: one more than the highest that is there.
+        uncertainty: whether to make theta too, if the model has it.
+        self_ensemble: mean over the eight flips and rotations, eight times slower.
+        max_pixels: larger pictures (height times width) are refused.
+        image_dtype: "uint8" or "float32".
+        theta_dtype: "float32" or "float16", which goes by gRPC only.
+        memory_gb: for the server to compute with, beside the results; None: 1 GB, for DPDNN more.
+        warmup: whether to add warm-up requests, so that the first request is no slower.
+        images: folder of HR images for the check; None: the bundled ones.
+        licence: of the weights, in words.
+
+    Returns:
+        (its folder, its card).
+
+    Raises:
+        UserError: if the result differs from the Keras networks by more than allowed, the version
+            is there already, or packages are missing.
+    """
+    base = Path(base)
+    folder = base / str(version or max([0, *version_numbers(base)]) + 1)
+    if folder.exists():
+        raise UserError(f"{folder}: is there already: choose another --version, or remove it")
+    if warmup:
+        with needs_extra("serve"):
+            import tensorflow_serving.apis  # noqa: F401  # before the work begins
+    model = load_for_export(run)
+    card = make_card(
+        run,
+        model,
+        format="savedmodel",
+        precision="float32",
+        outputs=["sr", "theta"] if uncertainty and model.has_uncertainty else ["sr"],
+        smallest=1,
+        self_ensemble=self_ensemble,
+        max_pixels=max_pixels,
+        licence=licence,
+    )
+    differences = {"sr": beyond_rounding(np.ones_like)}
+    if theta_dtype == "float16":
+        differences["theta"] = beyond_rounding(lambda theta: np.spacing(theta.astype(np.float16)))
+    dtypes = tf.as_dtype(image_dtype), tf.as_dtype(theta_dtype)
+    with complete_folder(folder) as temporary:
+        with tempfile.TemporaryDirectory() as elsewhere:
+            card_file = Path(elsewhere) / CARD
+            write_text(card_file, card.text())
+            module = ServedModule(model, card, card_file, *dtypes, memory_gb)
+            tf.saved_model.save(module, str(temporary), signatures=module.endpoints)
+        made = open_savedmodel(temporary)
+        parity = check(model, made, real_pairs(model.scale, images), differences)
+        card = card.model_copy(update={"parity": parity})
+        write_text(temporary / "assets" / CARD, card.text())
+        if warmup:
+            _write_warmup(
+                temporary / "assets.extra" / "tf_serving_warmup_requests", base.name, dtypes[0]
+            )
+    return folder, card
+
+
+def _write_warmup(path: Path, name: str, image_dtype: tf.DType) -> None:
+    """One request to each signature that makes pictures, as TF Serving replays them at start."""
+    from tensorflow_serving.apis import prediction_log_pb2
+
+    image = np.zeros((1, _WARMUP_SIDE, _WARMUP_SIDE, 3), np.uint8)
+    encoded = io.BytesIO()
+    Image.fromarray(image[0]).save(encoded, "png")
+    image = tf.constant(image, image_dtype)
+    requests = {
+        "serving_default": {"image": image},
+        "sr_only": {"image": image},
+        "image_bytes": {"image_bytes": tf.constant([encoded.getvalue()])},
+    }
+    path.parent.mkdir(exist_ok=True)
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for signature, inputs in requests.items():
+            log = prediction_log_pb2.PredictionLog()
+            log.predict_log.request.model_spec.name = name
+            log.predict_log.request.model_spec.signature_name = signature
+            for key, value in inputs.items():
+                log.predict_log.request.inputs[key].CopyFrom(tf.make_tensor_proto(value))
+            writer.write(log.SerializeToString())

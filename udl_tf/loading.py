@@ -1,0 +1,26 @@
+"""Opens a trained model by its path, whatever it is stored as."""
+
+from pathlib import Path
+
+from udl_tf import bundle, runtimes
+from udl_tf.errors import UserError
+from udl_tf.upscaler import Upscaler
+
+_FILES = {".tflite": runtimes.open_tflite, ".onnx": runtimes.open_onnx}
+
+
+def load(path: Path | str) -> Upscaler:
+    """Opens a run folder, a served SavedModel's folder, or a .tflite or .onnx file of ours.
+
+    Raises:
+        UserError: if it is none of these, damaged, or a package that it needs is missing.
+    """
+    path = Path(path)
+    if path.is_file():
+        if path.suffix not in _FILES:
+            known = " ".join(_FILES)
+            raise UserError(f"{path}: expected a run folder or a file ending in {known}")
+        return _FILES[path.suffix](path)
+    if path.is_dir() and runtimes.is_savedmodel(path):
+        return runtimes.open_savedmodel(path)
+    return bundle.load(path)
