@@ -17,13 +17,15 @@ ORDER = [
     "losses", "weighting", "metrics", "distribute",
     "calibration.laplace", "calibration.ranking", "calibration.conformal", "calibration.record",
     "calibration", "self_ensemble", "tiling", "inference", "upscaled", "upscaler", "super_resolver",
-    "bundle", "model_card", "runtimes", "loading",
+    "bundle", "model_card", "runtimes",
     "figures", "trust_map", "evaluation", "uncertainty_fit", "uncertainty_report", "upscaling",
+    "serving.transport", "serving.client", "serving.stand_in", "serving.stand_in_grpc",
+    "serving.stand_in_rest", "serving", "loading",
     "training.trainer", "training.checkpoint", "training.validation", "training.callbacks",
     "training.run_folder", "training.run", "training",
     "export.graph_tiling", "export.graph", "export.served_input", "export.served", "export.parity",
     "export.tflite", "export.onnx", "export.savedmodel", "export",
-    "data.__main__", "calibrate", "evaluate", "train", "upscale",
+    "data.__main__", "serving.local", "calibrate", "evaluate", "train", "upscale",
 ]  # fmt: skip
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from udl_tf.errors import Interrupted, UserError
 
+MODEL_HELP = "run folder; or an exported file or folder, or grpc://HOST:8500/NAME of a server"
+
 
 def make_parser(prog: str, description: str | None) -> argparse.ArgumentParser:
     """A parser whose help shows a command's module docstring as it is written."""

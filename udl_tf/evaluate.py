@@ -11,7 +11,7 @@ from udl_tf.files import write_json, write_text
 
 def main(arguments: list[str] | None = None) -> None:
     parser = cli.make_parser("python -m udl_tf.evaluate", __doc__)
-    parser.add_argument("--model", required=True, help="run folder, or exported file or folder")
+    parser.add_argument("--model", required=True, help=cli.MODEL_HELP)
     parser.add_argument("--data", required=True, nargs="+", help="folders of HR images or of pairs")
     parser.add_argument(
         "--output", help="folder for the results (default: MODEL/evaluation, beside an export)"

@@ -10,11 +10,19 @@ _FILES = {".tflite": runtimes.open_tflite, ".onnx": runtimes.open_onnx}
 
 
 def load(path: Path | str) -> Upscaler:
-    """Opens a run folder, a served SavedModel's folder, or a .tflite or .onnx file of ours.
+    """Opens a run folder, a SavedModel's folder, a .tflite or .onnx file, all of ours, or a server.
+
+    Args:
+        path: of the folder or file; or the address of a model that TF Serving serves, such as
+            grpc://localhost:8500/NAME (udl_tf.serving.Client).
 
     Raises:
         UserError: if it is none of these, damaged, or a package that it needs is missing.
     """
+    if "://" in str(path):
+        from udl_tf.serving import Client
+
+        return Client(str(path))
     path = Path(path)
     if path.is_file():
         if path.suffix not in _FILES:

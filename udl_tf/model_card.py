@@ -1,6 +1,6 @@
 """What an exported model says of itself, as JSON inside the export.
 
-A TFLite file carries it as `model_card.json` in a ZIP archive behind the model, which `unzip` finds,
+A TFLite file carries it as `model_card.json` in a ZIP archive behind the model (`unzip` finds it),
 an ONNX file in its metadata, a SavedModel in `assets/`, from where a signature answers it.
 """
 
@@ -17,6 +17,9 @@ from udl_tf.errors import UserError
 
 CARD = "model_card.json"
 
+THETA_STEPS = 256.0
+"""Where theta comes as a 16-bit PNG, its values are theta times this."""
+
 Precision = Literal["float32", "float16", "int8"]
 
 
@@ -28,6 +31,7 @@ class ModelCard(Section):
         format, precision: of the export.
         scale: HR over LR size.
         range: of lr and sr, RGB.
+        image_dtype, theta_dtype: of the tensors; uint8 theta has a scale of its own.
         outputs: "sr", in grey levels 0..255, and "theta", the Laplace scale of its error,
             calibrated if `calibration` is there.
         architecture, parameters: the networks, and how many numbers they hold.
@@ -52,6 +56,8 @@ class ModelCard(Section):
     precision: Precision
     scale: int
     range: list[int] = Field(default=[0, 255])
+    image_dtype: Literal["uint8", "float32"] = "float32"
+    theta_dtype: Literal["uint8", "float16", "float32"] = "float32"
     outputs: list[Literal["sr", "theta"]]
     architecture: ModelConfig
     parameters: int

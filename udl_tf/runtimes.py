@@ -102,6 +102,10 @@ class ExportedModel(Upscaler):
     def has_uncertainty(self) -> bool:
         return "theta" in self.card.outputs
 
+    @property
+    def eight_bit(self) -> bool:
+        return self.card.format == "savedmodel" or self.card.image_dtype == "uint8"
+
     def passes(self, uncertainty: bool) -> Sequence[Pass]:
         names = [name for name in self.card.outputs if uncertainty or name == "sr"]
         runner = WindowRunner(self.card, self.forward, names)
@@ -206,8 +210,7 @@ def open_savedmodel(folder: Path) -> ExportedModel:
 
     def forward(lr: np.ndarray, outputs: Sequence[str]) -> dict[str, np.ndarray]:
         serve = loaded.signatures["serving_default" if "theta" in outputs else "sr_only"]
-        dtype = serve.structured_input_signature[1]["image"].dtype
-        image = tf.constant(lr if dtype == tf.float32 else np.round(lr).astype(np.uint8))
+        image = tf.constant(lr if card.image_dtype == "float32" else np.round(lr).astype(np.uint8))
         made = serve(image=image)
         return {name: made[name].numpy().astype(np.float32) for name in outputs}
 

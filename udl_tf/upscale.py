@@ -21,7 +21,7 @@ from udl_tf.image_io import SUFFIXES, image_size
 def main(arguments: list[str] | None = None) -> None:
     parser = cli.make_parser("python -m udl_tf.upscale", __doc__)
     parser.add_argument("input", nargs="+", help="pictures, and folders of them")
-    parser.add_argument("--model", required=True, help="run folder, or exported file or folder")
+    parser.add_argument("--model", required=True, help=cli.MODEL_HELP)
     parser.add_argument("--output", required=True, help="folder for the results")
     formats = ["same", *(suffix.removeprefix(".") for suffix in SUFFIXES)]
     parser.add_argument("--format", default="same", choices=formats, help="default: the input's")

@@ -77,6 +77,11 @@ class Upscaler(ABC):
     border: int = BORDER
 
     @property
+    def eight_bit(self) -> bool:
+        """Whether it knows pictures of 8 bits only: those of 16 bits come out in steps of 257."""
+        return False
+
+    @property
     @abstractmethod
     def has_uncertainty(self) -> bool:
         """Whether there is a theta."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import psutil
 from PIL import Image, UnidentifiedImageError
 
@@ -178,6 +179,9 @@ def run_jobs(
             made = None
             with _noting_failure(job, summary):
                 photo = reading.result()
+                if model.eight_bit and photo.pixels.dtype == np.uint16:
+                    note = "16-bit pixels computed in 8 bits, which is all that this model knows"
+                    photo = replace(photo, notes=(*photo.notes, note))
                 made = _make(model, photo, options, lambda share, job=job: progress(job, share))
             _settle(behind, summary)
             behind = None

@@ -70,12 +70,27 @@ def export_onnx(
 
 def _halved(graph: Any) -> Any:
     """The same in float16, but for inputs and outputs."""
-    from onnxruntime.transformers.float16 import convert_float_to_float16
+    from onnxruntime.transformers import float16
     from onnxruntime.transformers.onnx_model import OnnxModel
 
-    halved = OnnxModel(convert_float_to_float16(graph, keep_io_types=True))
+    single = [*float16.DEFAULT_OP_BLOCK_LIST, "Cast"]
+    halved = OnnxModel(
+        float16.convert_float_to_float16(graph, keep_io_types=True, op_block_list=single)
+    )
+    # tf2onnx computes the ends of slices as floats up to 1e9, which overflow on their way from one
+    # float32 node through float16 to the next.
+    to_half = {node.output[0]: node.input[0] for node in halved.nodes() if _casts_to_half(node)}
+    for node in halved.nodes():
+        if node.op_type == "Cast":
+            node.input[0] = to_half.get(node.input[0], node.input[0])
     halved.topological_sort()
     return halved.model
+
+
+def _casts_to_half(node: Any) -> bool:
+    import onnx
+
+    return node.op_type == "Cast" and node.attribute[0].i == onnx.TensorProto.FLOAT16
 
 
 def _save(graph: Any, card: ModelCard, path: Path) -> None:

@@ -74,6 +74,8 @@ def export_savedmodel(
         smallest=1,
         self_ensemble=self_ensemble,
         max_pixels=max_pixels,
+        image_dtype=image_dtype,
+        theta_dtype=theta_dtype,
         licence=licence,
     )
     differences = {"sr": beyond_rounding(np.ones_like)}
@@ -109,6 +111,7 @@ def _write_warmup(path: Path, name: str, image_dtype: tf.DType) -> None:
         "serving_default": {"image": image},
         "sr_only": {"image": image},
         "image_bytes": {"image_bytes": tf.constant([encoded.getvalue()])},
+        "image_bytes_sr_only": {"image_bytes": tf.constant([encoded.getvalue()])},
     }
     path.parent.mkdir(exist_ok=True)
     with tf.io.TFRecordWriter(str(path)) as writer:

@@ -15,14 +15,11 @@ from udl_tf.export.graph import theta_of
 from udl_tf.export.graph_tiling import run_tiled
 from udl_tf.export.served_input import checked, decoded, mirrored
 from udl_tf.inference import ChainRunner
-from udl_tf.model_card import ModelCard
+from udl_tf.model_card import THETA_STEPS, ModelCard
 from udl_tf.models.stages import Stage, chain_align, chain_radius
 from udl_tf.self_ensemble import MEMBERS
 from udl_tf.super_resolver import SuperResolver
 from udl_tf.upscaler import BORDER
-
-THETA_STEPS = 256.0
-"""theta_image_bytes holds theta times this, as 16-bit RGB."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +117,11 @@ class ServedModule(tf.Module):
         functions = {
             "serving_default": (lambda image: self._upscale(image, outputs), image),
             "sr_only": (lambda image: self._upscale(image, ("sr",)), image),
-            "image_bytes": (lambda image_bytes: self._upscale_bytes(image_bytes), data),
+            "image_bytes": (lambda image_bytes: self._upscale_bytes(image_bytes, outputs), data),
+            "image_bytes_sr_only": (
+                lambda image_bytes: self._upscale_bytes(image_bytes, ("sr",)),
+                data,
+            ),
             "model_card": (lambda query: self._answer(query), query),
         }
         self.endpoints = {
@@ -150,9 +151,8 @@ class ServedModule(tf.Module):
         edge = BORDER * self._card.scale
         return self._chains[name].run(mirrored(lr), finish, dtype)[:, edge:-edge, edge:-edge]
 
-    def _upscale_bytes(self, image_bytes):
+    def _upscale_bytes(self, image_bytes, outputs: Sequence[str]):
         """Encoded pictures of any sizes -> PNGs, and of theta 16-bit PNGs in steps of 1/256."""
-        outputs = tuple(self._card.outputs)
 
         def one(data):
             image = decoded(data, self._max_pixels)

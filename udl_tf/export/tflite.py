@@ -58,6 +58,7 @@ def export_tflite(
         outputs=["sr", "theta"] if uncertainty and model.has_uncertainty else ["sr"],
         tile=tile,
         licence=licence,
+        **({"image_dtype": "uint8", "theta_dtype": "uint8"} if precision == "int8" else {}),
         **({"border": 0, "smallest": tile} if tile else {}),
         **facts,
     )

@@ -1,0 +1,71 @@
+"""Upscales through a model that TensorFlow Serving serves."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from udl_tf.errors import UserError
+from udl_tf.model_card import parse_card
+from udl_tf.runtimes import ExportedModel
+from udl_tf.serving.transport import Address, GrpcTransport, RestTransport
+
+
+class Client(ExportedModel):
+    """A served model; `upscale` takes and gives what a local model's does.
+
+    Larger pictures than one request may hold are sent in tiles, with the result of the whole. By
+    REST theta comes in steps of 1/256 grey level.
+
+    Args:
+        url: grpc://HOST:8500/NAME or http://HOST:8501/NAME; /VERSION after it for one that is not
+            the latest.
+        timeout: seconds for one request.
+        retries: how often a request is sent again, each time after a longer pause, when the server
+            is not there or has no time.
+        max_pixels: of the pictures in a request, LR pixels; the server's own limit holds too.
+
+    Raises:
+        UserError: if the server is down, the model or version is not there or none of ours; from
+            `upscale` also when the server refuses or is too slow.
+
+    Example:
+        >>> client = Client("grpc://localhost:8500/edsr_s_x4")
+        >>> made = client.upscale(image)
+        >>> made.image, made.theta
+    """
+
+    def __init__(
+        self, url: str, timeout: float = 120.0, retries: int = 4, max_pixels: int = 512**2
+    ):
+        address = Address.parse(url)
+        kind = GrpcTransport if address.scheme == "grpc" else RestTransport
+        transport = kind(address, timeout, retries)
+        card = parse_card(transport.card(), url)
+        limit = min(max_pixels, card.max_pixels or max_pixels)
+
+        def forward(lr: np.ndarray, outputs: Sequence[str]) -> dict[str, np.ndarray]:
+            made = transport.upscale(lr, "theta" in outputs, card.image_dtype)
+            return {name: made[name].astype(np.float32) for name in outputs}
+
+        super().__init__(card.model_copy(update={"max_pixels": limit}), forward)
+
+    def upscale_file(
+        self, source: Path | str, output: Path | str, uncertainty: str = "none"
+    ) -> None:
+        """Upscales a picture file, as `python -m udl_tf.upscale` does.
+
+        Args:
+            source: PNG, TIFF, JPEG, WebP, BMP or GIF.
+            output: folder for the result, which keeps the file's name.
+            uncertainty: "none", or the format of theta's map: "npy", "tiff" or "png".
+
+        Raises:
+            UserError: if the file cannot be read, or the request fails.
+        """
+        from udl_tf.upscaling import Options, plan_jobs, run_jobs
+
+        options = Options(uncertainty=uncertainty)
+        summary = run_jobs(self, plan_jobs([source], Path(output), options), options)
+        if summary.failed:
+            raise UserError(summary.failed[0])

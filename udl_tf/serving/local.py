@@ -1,0 +1,50 @@
+"""Serves exported models on this machine, as a stand-in for TensorFlow Serving.
+
+    python -m udl_tf.serving.local DIR [DIR...]
+
+DIR is what tools/export_savedmodel.py wrote, with versions in it; its name is the model's name. It
+answers TF Serving's requests (gRPC: Predict, GetModelMetadata, GetModelStatus; REST: predict,
+metadata, status) until Ctrl-C. For users to come use the real server: deploy/.
+"""
+
+import threading
+from pathlib import Path
+
+from udl_tf import cli
+from udl_tf.errors import UserError, needs_extra
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = cli.make_parser("python -m udl_tf.serving.local", __doc__)
+    parser.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="a model's folder")
+    parser.add_argument("--host", default="127.0.0.1", help="default: this machine only")
+    parser.add_argument("--grpc-port", type=int, default=8500, help="default: 8500; 0: a free one")
+    parser.add_argument("--rest-port", type=int, default=8501, help="default: 8501; 0: a free one")
+    options = parser.parse_args(arguments)
+
+    with cli.quiet(), needs_extra("serve"):
+        from udl_tf.serving.stand_in import StandIn
+        from udl_tf.serving.stand_in_grpc import start_grpc
+        from udl_tf.serving.stand_in_rest import start_rest
+
+    folders = {folder.resolve().name: folder for folder in options.folders}
+    if len(folders) < len(options.folders):
+        raise UserError("two folders have one name, which is the model's: rename one")
+    models = StandIn(folders)
+    rest = start_rest(models, options.host, options.rest_port)
+    try:
+        server, port = start_grpc(models, f"{options.host}:{options.grpc_port}")
+    except RuntimeError as error:
+        raise UserError(f"port {options.grpc_port}: {error}: choose another --grpc-port") from None
+    for name in folders:
+        print(f"grpc://{options.host}:{port}/{name}")
+        print(f"http://{options.host}:{rest.server_port}/{name}", flush=True)
+    try:
+        threading.Event().wait()
+    finally:
+        rest.shutdown()
+        server.stop(grace=1).wait()
+
+
+if __name__ == "__main__":
+    cli.run(main)
