@@ -95,6 +95,52 @@ def transparent_run(tmp_path_factory):
     return folder
 
 
+def make_run(folder: Path, name: str, scale: int, calibrated: bool = True, **options) -> Path:
+    """A bundle on disk of two different, untrained networks, with a theta of some grey levels."""
+    from udl_tf import bundle
+    from udl_tf.calibration import LEVELS, Calibration, laplace_factor
+    from udl_tf.config import ModelConfig
+    from udl_tf.models import build_model
+
+    files = {}
+    for part in ("mean", "uncertainty"):
+        network = build_model(name, scale, **(options or SMALL_NETWORKS[name]))
+        head = network.get_layer("log_scale_conv2")  # whose s of an untrained EDSR are in the tens
+        head.set_weights([0.1 * value for value in head.get_weights()])
+        files[part] = f"weights/{part}.weights.h5"
+        bundle.save_weights(network, folder / files[part])
+    factors = laplace_factor(LEVELS)[:, None].repeat(3, axis=1).tolist()
+    calibration = Calibration(
+        method="affine", a=[0.1, 0.0, -0.1], b=[1.0, 0.9, 1.1], levels=LEVELS.tolist(),
+        factors=factors, data="nothing", images=0,
+    )  # fmt: skip
+    manifest = bundle.Manifest(
+        architecture=ModelConfig(name=name, scale=scale, options=options or SMALL_NETWORKS[name]),
+        mean=bundle.MeanFile(weights=files["mean"], uncertainty=True),
+        uncertainty=bundle.UncertaintyFile(weights=files["uncertainty"], unit=1.5, power=1.0),
+        calibration=calibration if calibrated else None,
+        training={},
+    )
+    bundle.write_manifest(folder, manifest)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_run(tmp_path_factory):
+    """A bundle on disk of small EDSR networks x2."""
+    return make_run(tmp_path_factory.mktemp("runs") / "small_x2", "edsr_s", 2)
+
+
+@pytest.fixture(scope="session")
+def served(small_run, tmp_path_factory):
+    """The folder of a served model, exported from small_run, with version 1 in it."""
+    from udl_tf.export.savedmodel import export_savedmodel
+
+    folder = tmp_path_factory.mktemp("models") / "small_x2"
+    export_savedmodel(small_run, folder, max_pixels=200 * 200)
+    return folder
+
+
 @pytest.fixture
 def image_folder(tmp_path):
     """A folder of six 48x56 PNG images."""

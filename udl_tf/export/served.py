@@ -110,6 +110,12 @@ class ServedModule(tf.Module):
         used = [stage.network for chain in self._chains.values() for stage in chain.stages]
         self.tracked = [v.value for network in used for v in network.variables]
 
+        lr = tf.TensorSpec((None, None, None, 3), tf.float32, name="lr")
+        self._maps = {  # traced once for all endpoints
+            name: tf.function(partial(self._map, name), input_signature=[lr], autograph=False)
+            for name in self._chains
+        }
+
         image = tf.TensorSpec((None, None, None, 3), image_dtype, name="image")
         data = tf.TensorSpec((None,), tf.string, name="image_bytes")
         query = tf.TensorSpec((None,), tf.string, name="query")
@@ -138,17 +144,19 @@ class ServedModule(tf.Module):
         lr, scale = checked(image, self._max_pixels), self._card.scale
         maps = {}
         for name in outputs:
-            form = self._forms[name]
             if self._card.self_ensemble:
-                run = partial(self._map, name, finish=form.gray_levels, dtype=tf.float32)
-                maps[name] = form.final(_mean_of_members(lr, run, scale))
+                mean = _mean_of_members(lr, self._maps[name], scale)
+                maps[name] = self._forms[name].final(mean)
             else:
-                maps[name] = self._map(name, lr, form, form.dtype)
+                maps[name] = self._maps[name](lr)
         maps["sr"] = _with_plain_areas(maps["sr"], lr, scale)
         return maps
 
-    def _map(self, name: str, lr, finish: Callable[[Any], Any], dtype: tf.DType):
-        edge = BORDER * self._card.scale
+    def _map(self, name: str, lr):
+        """A map of float32 (n, h, w, 3): as served, or for self-ensemble in grey levels."""
+        form, edge = self._forms[name], BORDER * self._card.scale
+        finish = form.gray_levels if self._card.self_ensemble else form
+        dtype = tf.float32 if self._card.self_ensemble else form.dtype
         return self._chains[name].run(mirrored(lr), finish, dtype)[:, edge:-edge, edge:-edge]
 
     def _upscale_bytes(self, image_bytes, outputs: Sequence[str]):

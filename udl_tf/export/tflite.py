@@ -3,8 +3,10 @@
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -69,13 +71,29 @@ def export_tflite(
             f" {least} at least; or choose a smaller margin, which makes seams that are measured"
         )
     pairs = real_pairs(model.scale, images)
-    converted = _convert(PictureModule(model, card), card, pairs)
+    with _elu_in_parts(model.uncertainty if precision == "int8" else None):
+        converted = _convert(PictureModule(model, card), card, pairs)
     with complete_file(output) as temporary:
         write_with_card(temporary, converted, card)
         parity = check(model, open_tflite(temporary), pairs)
         card = card.model_copy(update={"parity": parity})
         write_with_card(temporary, converted, card)
     return card
+
+
+@contextmanager
+def _elu_in_parts(network: keras.Model | None) -> Iterator[None]:
+    """While a network is converted: ELU by operators that have an integer form, which it lacks."""
+    elu = keras.activations.elu
+    layers = [x for x in network.layers if getattr(x, "activation", None) is elu] if network else []
+    for layer in layers:
+        # x - relu(x) is min(x, 0), which the converter would give the range of x.
+        layer.activation = lambda x: tf.nn.relu(x) + (tf.exp(x - tf.nn.relu(x)) - 1.0)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.activation = elu
 
 
 def _convert(module: PictureModule, card: ModelCard, pairs: Sequence) -> bytes:
