@@ -133,7 +133,8 @@ class Upscaler(ABC):
         keep = np.asarray if colors.shape[2] == 3 else _channel_mean
         finish: dict[str, Map] = {"sr": keep, "theta": keep}
         if not self_ensemble:
-            finish["sr"] = lambda sr: _in_dtype(keep(sr), image.dtype)
+            # Clipped before a grey mean, as by an exported model, which gives no values beyond.
+            finish["sr"] = lambda sr: _in_dtype(keep(np.clip(sr, 0.0, 255.0)), image.dtype)
         passes = self.passes(uncertainty)
         runs = len(passes) * (MEMBERS if self_ensemble else 1)
         budget = None if memory_gb is None else 1e9 * memory_gb

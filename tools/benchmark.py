@@ -1,0 +1,88 @@
+"""Measures this package on this machine; each table says with what, and when.
+
+    python tools/benchmark.py exports --model RUN [RUN...] --data FOLDER
+    python tools/benchmark.py load --model RUN
+
+Nothing else should run meanwhile.
+"""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from udl_tf import cli
+from udl_tf.errors import needs_extra
+from udl_tf.files import write_json, write_text
+from udl_tf.tables import markdown_table
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = cli.make_parser("python tools/benchmark.py", __doc__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    exports = commands.add_parser(
+        "exports", help="size, difference, PSNR-Y and time of each format"
+    )
+    exports.add_argument("--model", required=True, nargs="+", type=Path, help="run folders")
+    exports.add_argument("--data", required=True, type=Path, help="folder of HR images, as Set5")
+    exports.add_argument("--repeats", type=int, default=5, help="of each timing (default: 5)")
+    load = commands.add_parser("load", help="many requests at a time to a served model")
+    load.add_argument("--model", required=True, type=Path, help="run folder")
+    load.add_argument("--requests", type=int, default=500, help="by each way (default: 500)")
+    load.add_argument("--at-a-time", type=int, default=16, help="default: 16")
+    for command in (exports, load):
+        command.add_argument(
+            "--output", type=Path, default=Path("benchmarks"), help="default: ./benchmarks"
+        )
+    options = parser.parse_args(arguments)
+    cli.check_positive(
+        options, *{"exports": ["repeats"], "load": ["requests", "at_a_time"]}[options.command]
+    )
+    {"exports": _exports, "load": _load}[options.command](options)
+
+
+def _exports(options: Any) -> None:
+    with cli.quiet(), needs_extra("onnx"):
+        from udl_tf.benchmark.exports import exports_table, run_exports
+        from udl_tf.bundle import read_manifest
+        from udl_tf.data.sources import folder_dataset
+
+    results, text = {}, ""
+    for run in options.model:
+        scale = read_manifest(run).architecture.scale
+        dataset = folder_dataset(options.data, scale)
+        with tempfile.TemporaryDirectory() as folder:
+            rows = run_exports(run, Path(folder), dataset, options.repeats)
+        results[run.name] = rows
+        text += f"{run.name}\n\n{markdown_table(exports_table(rows, dataset.name, scale))}\n"
+    _write(options, results, text, "onnx", "onnxruntime", "ai-edge-litert")
+
+
+def _load(options: Any) -> None:
+    with cli.quiet(), needs_extra("serve"):
+        from udl_tf.benchmark.load import run_load
+        from udl_tf.export.savedmodel import export_savedmodel
+        from udl_tf.loading import load
+
+    with tempfile.TemporaryDirectory() as folder:
+        base = Path(folder) / options.model.resolve().name
+        export_savedmodel(options.model, base)
+        results = run_load(base, load(options.model), options.requests, options.at_a_time)
+    heads = list(results[0])
+    rows = [[r[h] if isinstance(r[h], str) else f"{r[h]:.4g}" for h in heads] for r in results]
+    text = markdown_table([[head.replace("_", " ") for head in heads], *rows])
+    _write(options, {options.model.name: results}, text, "tensorflow-serving-api", "grpcio")
+
+
+def _write(options: Any, results: Any, text: str, *packages: str) -> None:
+    from udl_tf.benchmark.machine import machine
+
+    facts = machine(*packages)
+    output = options.output / options.command
+    write_json(output.with_suffix(".json"), {"machine": facts, "results": results})
+    line = f"{facts['processor']}, {facts['cores']} cores, {facts['date']}\n"
+    write_text(output.with_suffix(".md"), f"{text}\n{line}")
+    print(f"{text}\n{line}written: {output}.md, {output}.json")
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,1 @@
+"""Measurements that anyone can run again; tools/benchmark.py is their command."""

@@ -1,0 +1,142 @@
+"""What the formats of an export cost and give, beside one another and the network in Keras."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from udl_tf.benchmark.machine import median_and_spread
+from udl_tf.bundle import load as load_run
+from udl_tf.data.sources import Dataset
+from udl_tf.data.store import read_pair
+from udl_tf.errors import UserError
+from udl_tf.export.onnx import export_onnx
+from udl_tf.export.savedmodel import export_savedmodel
+from udl_tf.export.tflite import export_tflite
+from udl_tf.loading import load
+from udl_tf.metrics import psnr_y
+from udl_tf.model_card import ModelCard
+from udl_tf.upscaler import Upscaler
+
+SIDE = 128  # LR pixels of the picture that is timed
+
+
+@dataclass(frozen=True)
+class Format:
+    """A kind of export: its name, its file or folder's name, and what writes it."""
+
+    name: str
+    place: str
+    write: Callable[..., Any]
+
+
+FORMATS = (
+    Format(
+        "SavedModel",
+        "savedmodel",
+        lambda run, path, **o: export_savedmodel(run, path, warmup=False, **o)[1],
+    ),
+    Format("TFLite float32", "float32.tflite", export_tflite),
+    Format("TFLite float16", "float16.tflite", lambda *a, **o: export_tflite(*a, "float16", **o)),
+    Format("TFLite int8", "int8.tflite", lambda *a, **o: export_tflite(*a, "int8", **o)),
+    Format("ONNX float32", "float32.onnx", export_onnx),
+    Format("ONNX float16", "float16.onnx", lambda *a, **o: export_onnx(*a, "float16", **o)),
+)
+
+
+def run_exports(
+    run: Path, folder: Path, dataset: Dataset, repeats: int = 5
+) -> list[dict[str, Any]]:
+    """Exports a trained model with theta in every format, and measures each.
+
+    Args:
+        run: run folder.
+        folder: for the exports.
+        dataset: whose PSNR-Y is measured, on pictures as `upscale` makes them.
+        repeats: of the timed picture, the formats in turn.
+
+    Returns:
+        For Keras and each format: size in MB of the file; its own check beside Keras; PSNR-Y, dB;
+        the seconds of all repeats for a picture of 128x128 LR pixels, alone and with theta. An
+        export that its own check refused has "refused", its words, instead.
+    """
+    keras = load_run(run)
+    weights = {run / "weights" / p.name for p in (run / "weights").glob("*.h5")}
+    rows: list[dict[str, Any]] = [
+        {"format": "Keras float32", "mb": sum(p.stat().st_size for p in weights) / 1e6}
+    ]
+    models: list[Upscaler | None] = [keras]
+    for entry in FORMATS:
+        try:
+            card = entry.write(run, folder / entry.place, licence="not stated")
+        except UserError as error:
+            rows.append({"format": entry.name, "refused": str(error)})
+            models.append(None)
+            continue
+        rows.append({"format": entry.name, "mb": _size(folder / entry.place), **_checked(card)})
+        models.append(load(folder / entry.place))
+    pairs = [read_pair(picture, keras.scale) for picture in dataset.pictures]
+    picture = pairs[0][0]
+    picture = np.pad(picture, ((0, SIDE), (0, SIDE), (0, 0)), "symmetric")[:SIDE, :SIDE]
+    present = [(row, model) for row, model in zip(rows, models, strict=True) if model is not None]
+    for row, model in present:
+        made = [model.upscale(lr, uncertainty=False).image for lr, _ in pairs]
+        values = [psnr_y(sr, hr, keras.scale) for sr, (_, hr) in zip(made, pairs, strict=True)]
+        row |= {"psnr_y": float(np.mean(values)), "seconds": [], "seconds_with_theta": []}
+        model.upscale(picture)  # once before the clock
+    for _ in range(repeats):
+        for row, model in present:
+            for key, theta in (("seconds", False), ("seconds_with_theta", True)):
+                start = time.perf_counter()
+                model.upscale(picture, uncertainty=theta)
+                row[key].append(time.perf_counter() - start)
+    return rows
+
+
+def _size(path: Path) -> float:
+    files = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]
+    return sum(file.stat().st_size for file in files) / 1e6
+
+
+def _checked(card: ModelCard) -> dict[str, Any]:
+    return {"precision": card.precision, **card.parity}
+
+
+def exports_table(rows: list[dict[str, Any]], dataset: str, scale: int) -> list[list[str]]:
+    """The rows as cells of a Markdown table, the heads first."""
+    size = f"{SIDE}² → {scale * SIDE}²"
+    heads = [
+        "format",
+        "MB",
+        "difference from Keras: sr, θ",
+        f"PSNR-Y {dataset}",
+        f"s, {size}",
+        "with θ",
+    ]
+    cells = [heads]
+    for row in rows:
+        if "refused" in row:
+            cells.append([row["format"], "", row["refused"], "", "", ""])
+            continue
+        cells.append(
+            [
+                row["format"],
+                f"{row['mb']:.1f}",
+                _difference(row),
+                f"{row['psnr_y']:.3f}",
+                median_and_spread(row["seconds"]),
+                median_and_spread(row["seconds_with_theta"]),
+            ]
+        )
+    return cells
+
+
+def _difference(row: dict[str, Any]) -> str:
+    if "bound" not in row:
+        return ""
+    if row["precision"] == "int8":
+        return f"{row['psnr_loss']:.2f} dB, {row['theta_median_relative']:.1%}"
+    return f"{row['sr']:.1g}, {row['theta']:.1g}"
