@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,20 +31,20 @@ class Format:
 
     name: str
     place: str
-    write: Callable[..., Any]
+    write: Callable[[Path, Path], ModelCard]
+
+
+def _savedmodel(run: Path, folder: Path) -> ModelCard:
+    return export_savedmodel(run, folder, warmup=False)[1]
 
 
 FORMATS = (
-    Format(
-        "SavedModel",
-        "savedmodel",
-        lambda run, path, **o: export_savedmodel(run, path, warmup=False, **o)[1],
-    ),
+    Format("SavedModel", "savedmodel", _savedmodel),
     Format("TFLite float32", "float32.tflite", export_tflite),
-    Format("TFLite float16", "float16.tflite", lambda *a, **o: export_tflite(*a, "float16", **o)),
-    Format("TFLite int8", "int8.tflite", lambda *a, **o: export_tflite(*a, "int8", **o)),
+    Format("TFLite float16", "float16.tflite", partial(export_tflite, precision="float16")),
+    Format("TFLite int8", "int8.tflite", partial(export_tflite, precision="int8")),
     Format("ONNX float32", "float32.onnx", export_onnx),
-    Format("ONNX float16", "float16.onnx", lambda *a, **o: export_onnx(*a, "float16", **o)),
+    Format("ONNX float16", "float16.onnx", partial(export_onnx, precision="float16")),
 )
 
 
@@ -71,7 +72,7 @@ def run_exports(
     models: list[Upscaler | None] = [keras]
     for entry in FORMATS:
         try:
-            card = entry.write(run, folder / entry.place, licence="not stated")
+            card = entry.write(run, folder / entry.place)
         except UserError as error:
             rows.append({"format": entry.name, "refused": str(error)})
             models.append(None)

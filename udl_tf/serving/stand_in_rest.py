@@ -5,6 +5,7 @@ GET /v1/models/NAME[/versions/V], GET .../metadata, POST ...:predict with "insta
 """
 
 import base64
+import contextlib
 import json
 import re
 import threading
@@ -64,11 +65,12 @@ class _Handler(BaseHTTPRequestHandler):
             status = _STATUS.get(refused.code, HTTPStatus.INTERNAL_SERVER_ERROR)
             content = {"error": str(refused)}
         data = json.dumps(content).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
+        with contextlib.suppress(ConnectionError):  # who asked may have lost patience
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
 
     def _get(self, path, body: bytes) -> Any:
         name, version, what = path[1], path[2] and int(path[2]), path[3]
