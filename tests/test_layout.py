@@ -24,9 +24,9 @@ ORDER = [
     "training.trainer", "training.checkpoint", "training.validation", "training.callbacks",
     "training.run_folder", "training.run", "training",
     "export.graph_tiling", "export.graph", "export.served_input", "export.served", "export.parity",
-    "export.tflite", "export.onnx", "export.savedmodel", "export", "benchmark.machine", "benchmark.load",
-    "benchmark.exports", "benchmark",
-    "data.__main__", "serving.local", "calibrate", "evaluate", "train", "upscale",
+    "export.tflite", "export.onnx", "export.savedmodel", "export",
+    "benchmark.machine", "benchmark.load", "benchmark.exports", "benchmark", "data.__main__",
+    "serving.local", "calibrate", "evaluate", "train", "upscale",
 ]  # fmt: skip
 
 

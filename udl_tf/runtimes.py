@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import psutil
 
+from udl_tf import cli
 from udl_tf.errors import UserError, needs_extra
 from udl_tf.model_card import CARD, ModelCard, no_card, parse_card, read_appended_card
 from udl_tf.tiling import Tile, core_side, run_tiles, scaled
@@ -122,12 +123,13 @@ def open_tflite(path: Path) -> ExportedModel:
         from ai_edge_litert.interpreter import Interpreter
 
     card = read_appended_card(path)
-    try:
-        interpreter = Interpreter(model_path=str(path), num_threads=os.cpu_count())
-        (image,) = interpreter.get_input_details()
-        details = interpreter.get_signature_runner().get_output_details()
-    except (ValueError, RuntimeError) as error:
-        raise _unreadable(path, error) from None
+    with cli.quiet():
+        try:
+            interpreter = Interpreter(model_path=str(path), num_threads=os.cpu_count())
+            (image,) = interpreter.get_input_details()
+            details = interpreter.get_signature_runner().get_output_details()
+        except (ValueError, RuntimeError) as error:
+            raise _unreadable(path, error) from None
 
     def forward(lr: np.ndarray, outputs: Sequence[str]) -> dict[str, np.ndarray]:
         parts = [_run(window[None], outputs) for window in lr] if card.tile else [_run(lr, outputs)]
@@ -171,8 +173,6 @@ def open_onnx(path: Path) -> ExportedModel:
     with needs_extra("onnx"):
         import onnxruntime
 
-    only = onnxruntime.RunOptions()
-    only.only_execute_path_to_fetches = True
     try:
         session = onnxruntime.InferenceSession(str(path))
     except Exception as error:  # its errors have no common class but this
@@ -182,7 +182,7 @@ def open_onnx(path: Path) -> ExportedModel:
         raise no_card(path, "export_onnx")
 
     def forward(lr: np.ndarray, outputs: Sequence[str]) -> dict[str, np.ndarray]:
-        values = session.run(list(outputs), {"lr": lr}, only)
+        values = session.run(list(outputs), {"lr": lr})
         return dict(zip(outputs, values, strict=True))
 
     return ExportedModel(parse_card(text, path), forward)

@@ -17,6 +17,7 @@ import requests
 from udl_tf.errors import UserError, needs_extra
 from udl_tf.model_card import THETA_STEPS
 
+_CONNECTIONS = 64  # kept open
 _AWAY = "cannot be reached"
 _FIRST_WAIT = 0.2  # seconds before the first retry; doubled before each other
 
@@ -177,6 +178,8 @@ class RestTransport(Transport):
     def __init__(self, address: Address, timeout: float, retries: int):
         super().__init__(address, timeout, retries)
         self._session = requests.Session()
+        adapter = requests.adapters.HTTPAdapter(pool_maxsize=_CONNECTIONS)
+        self._session.mount(f"{address.scheme}://", adapter)
 
     def card(self) -> bytes:
         return self._predict("model_card", [{"query": ""}])[0].encode()
