@@ -27,19 +27,24 @@ SIDE = 128  # LR pixels of the picture that is timed
 
 @dataclass(frozen=True)
 class Format:
-    """A kind of export: its name, its file or folder's name, and what writes it."""
+    """A kind of export: its name, its file or folder's name, and what writes it.
+
+    `apart`: whether a file with theta always computes it, so that for the picture alone one exports
+    without.
+    """
 
     name: str
     place: str
-    write: Callable[[Path, Path], ModelCard]
+    write: Callable[..., ModelCard]
+    apart: bool = True
 
 
-def _savedmodel(run: Path, folder: Path) -> ModelCard:
+def _savedmodel(run: Path | str, folder: Path | str) -> ModelCard:
     return export_savedmodel(run, folder, warmup=False)[1]
 
 
 FORMATS = (
-    Format("SavedModel", "savedmodel", _savedmodel),
+    Format("SavedModel", "savedmodel", _savedmodel, apart=False),
     Format("TFLite float32", "float32.tflite", export_tflite),
     Format("TFLite float16", "float16.tflite", partial(export_tflite, precision="float16")),
     Format("TFLite int8", "int8.tflite", partial(export_tflite, precision="int8")),
@@ -60,16 +65,13 @@ def run_exports(
         repeats: of the timed picture, the formats in turn.
 
     Returns:
-        For Keras and each format: size in MB of the file; its own check beside Keras; PSNR-Y, dB;
+        For Keras and each format: size in MB with theta; its own check beside Keras; PSNR-Y, dB;
         the seconds of all repeats for a picture of 128x128 LR pixels, alone and with theta. An
         export that its own check refused has "refused", its words, instead.
     """
     keras = load_run(run)
-    weights = {run / "weights" / p.name for p in (run / "weights").glob("*.h5")}
-    rows: list[dict[str, Any]] = [
-        {"format": "Keras float32", "mb": sum(p.stat().st_size for p in weights) / 1e6}
-    ]
-    models: list[Upscaler | None] = [keras]
+    rows: list[dict[str, Any]] = [{"format": "Keras float32", "mb": _size(run / "weights")}]
+    models: list[tuple[Upscaler, Upscaler] | None] = [(keras, keras)]  # without, with theta
     for entry in FORMATS:
         try:
             card = entry.write(run, folder / entry.place)
@@ -78,19 +80,26 @@ def run_exports(
             models.append(None)
             continue
         rows.append({"format": entry.name, "mb": _size(folder / entry.place), **_checked(card)})
-        models.append(load(folder / entry.place))
+        both = alone = load(folder / entry.place)
+        if entry.apart:
+            entry.write(run, folder / f"alone.{entry.place}", uncertainty=False)
+            alone = load(folder / f"alone.{entry.place}")
+        models.append((alone, both))
     pairs = [read_pair(picture, keras.scale) for picture in dataset.pictures]
     picture = pairs[0][0]
     picture = np.pad(picture, ((0, SIDE), (0, SIDE), (0, 0)), "symmetric")[:SIDE, :SIDE]
-    present = [(row, model) for row, model in zip(rows, models, strict=True) if model is not None]
-    for row, model in present:
-        made = [model.upscale(lr, uncertainty=False).image for lr, _ in pairs]
+    present = [(row, pair) for row, pair in zip(rows, models, strict=True) if pair is not None]
+    for row, (alone, both) in present:
+        made = [alone.upscale(lr, uncertainty=False).image for lr, _ in pairs]
         values = [psnr_y(sr, hr, keras.scale) for sr, (_, hr) in zip(made, pairs, strict=True)]
         row |= {"psnr_y": float(np.mean(values)), "seconds": [], "seconds_with_theta": []}
-        model.upscale(picture)  # once before the clock
+        both.upscale(picture)  # once before the clock
     for _ in range(repeats):
-        for row, model in present:
-            for key, theta in (("seconds", False), ("seconds_with_theta", True)):
+        for row, (alone, both) in present:
+            for key, model, theta in (
+                ("seconds", alone, False),
+                ("seconds_with_theta", both, True),
+            ):
                 start = time.perf_counter()
                 model.upscale(picture, uncertainty=theta)
                 row[key].append(time.perf_counter() - start)

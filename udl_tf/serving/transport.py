@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import imagecodecs
 import numpy as np
 import requests
+from requests.adapters import HTTPAdapter
 
 from udl_tf.errors import UserError, needs_extra
 from udl_tf.model_card import THETA_STEPS
@@ -178,8 +179,7 @@ class RestTransport(Transport):
     def __init__(self, address: Address, timeout: float, retries: int):
         super().__init__(address, timeout, retries)
         self._session = requests.Session()
-        adapter = requests.adapters.HTTPAdapter(pool_maxsize=_CONNECTIONS)
-        self._session.mount(f"{address.scheme}://", adapter)
+        self._session.mount(f"{address.scheme}://", HTTPAdapter(pool_maxsize=_CONNECTIONS))
 
     def card(self) -> bytes:
         return self._predict("model_card", [{"query": ""}])[0].encode()

@@ -1,0 +1,79 @@
+"""The export tools and the benchmarks, run as a person runs them."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT, assert_one_line_error
+
+from udl_tf.loading import load
+
+
+def run_tool(name, *arguments):
+    command = [sys.executable, ROOT / "tools" / name, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+
+
+@pytest.mark.parametrize(
+    ("tool", "name", "options"),
+    [
+        ("export_tflite.py", "model.tflite", ("--type", "float16", "--no-uncertainty")),
+        ("export_onnx.py", "model.onnx", ("--opset", "17")),
+        ("export_savedmodel.py", "model", ("--version", "4", "--max-pixels", "999")),
+    ],
+)
+def test_an_export_tells_its_difference_and_place(tool, name, options, small_run, tmp_path):
+    path = tmp_path / name
+    result = run_tool(tool, "--model", small_run, "--output", path, "--licence", "CC0", *options)
+    assert result.returncode == 0, result.stderr
+    told, written = result.stdout.splitlines()
+    assert told.startswith("largest difference, grey levels: sr ")
+    assert written.startswith(f"written: {path}")
+    assert result.stderr == ""
+    assert load(path).card.licence == "CC0"
+
+
+@pytest.mark.parametrize(
+    ("tool", "options", "message"),
+    [
+        ("export_onnx.py", ("--model", "nowhere"), "nowhere: holds no trained model"),
+        (
+            "export_tflite.py",
+            ("--model", "nowhere", "--tile", "0"),
+            "--tile 0: expected a positive",
+        ),
+        ("export_savedmodel.py", ("--model", "nowhere", "--version", "-1"), "--version -1"),
+    ],
+)
+def test_what_a_person_can_do_wrong_is_one_line(tool, options, message, tmp_path):
+    result = run_tool(tool, "--output", tmp_path / "model", *options)
+    assert_one_line_error(result, message)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_table_of_exports(small_run, image_folder, tmp_path):
+    out = ("--output", tmp_path / "out")
+    result = run_tool(
+        "benchmark.py", "exports", "--model", small_run, "--data", image_folder,
+        "--repeats", 1, *out,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    content = json.loads((tmp_path / "out/exports.json").read_text())
+    rows = content["results"]["small_x2"]
+    names = ["Keras float32", "SavedModel", "TFLite float32", "TFLite float16", "TFLite int8"]
+    assert [row["format"] for row in rows] == [*names, "ONNX float32", "ONNX float16"]
+    for row in rows:
+        assert len(row["seconds_with_theta"]) == 1
+        close = 0.5 if "int8" in row["format"] else 0.01
+        assert row["psnr_y"] == pytest.approx(rows[0]["psnr_y"], abs=close)
+    assert content["machine"]["cores"] >= 1
+    assert (tmp_path / "out/exports.md").read_text().count("\n| ") == 8  # heads, rule, rows
+
+
+def test_the_table_of_load(small_run, tmp_path):
+    out = ("--output", tmp_path / "out")
+    result = run_tool("benchmark.py", "load", "--model", small_run, "--requests", 20, *out)
+    assert result.returncode == 0, result.stderr
+    rows = json.loads((tmp_path / "out/load.json").read_text())["results"]["small_x2"]
+    assert [row["answered"] for row in rows] == [20, 20]
