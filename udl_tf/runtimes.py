@@ -73,7 +73,8 @@ class WindowRunner:
         """The largest core whose window fits the budget, but none smaller than the margin."""
         if self.card.max_pixels is None:
             budget = budget or min(2e9, psutil.virtual_memory().available / 4)
-            room = budget / (4 * self.card.floats)
+            size = 1 if self.card.precision == "int8" else 4  # bytes of a value
+            room = budget / (size * self.card.floats)
         else:
             room = self.card.max_pixels  # which it computes in tiles of its own
         if height * width <= room:

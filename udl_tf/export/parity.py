@@ -12,8 +12,9 @@ from udl_tf.errors import UserError
 from udl_tf.image_io import to_uint8
 from udl_tf.metrics import psnr_y
 from udl_tf.model_card import ModelCard
-from udl_tf.runtimes import ExportedModel
+from udl_tf.runtimes import ExportedModel, core_of_tile
 from udl_tf.super_resolver import SuperResolver
+from udl_tf.upscaler import BORDER
 
 BOUNDS = {"float32": 1e-3, "float16": 1.0}
 """Largest difference of image and theta, grey levels."""
@@ -145,13 +146,17 @@ def _psnr_loss(model, made, pairs) -> dict[str, Any]:
 
 
 def _seam(model, made, pairs) -> float:
-    """Difference of the image between tiles and the whole, on a piece of the largest picture."""
+    """Difference of the image between tiles and the whole, on a strip of the largest picture.
+
+    The strip is as wide as two tiles, so a seam crosses it.
+    """
     card = made.card
-    side = 2 * (card.tile or card.margin) + 40
+    tile = None if card.tile else card.margin + 20
+    width = 2 * (tile or core_of_tile(card.tile, card.margin, card.align))
     lr = max((lr for lr, _ in pairs), key=np.size)
-    lr = piece(lr, (min(side, lr.shape[0]), min(side, lr.shape[1]))).astype(np.float32)
-    whole, _ = model.predict(lr, border=8)
-    tiled = made.upscale(lr, uncertainty=False, tile=None if card.tile else card.margin).image
+    lr = piece(lr, (card.tile or 32, max(width, 32))).astype(np.float32)
+    whole, _ = model.predict(lr, BORDER)
+    tiled = made.upscale(lr, uncertainty=False, tile=tile).image
     return largest_difference(tiled, np.clip(whole, 0, 255))
 
 

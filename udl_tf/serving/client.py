@@ -23,7 +23,8 @@ class Client(ExportedModel):
         timeout: seconds for one request.
         retries: how often a request is sent again, each time after a longer pause, when the server
             is not there or has no time.
-        max_pixels: of the pictures in a request, LR pixels; the server's own limit holds too.
+        max_pixels: of the pictures in a request, LR pixels; more for networks that reach so far
+            that tiles would hardly hold more than their overlap. The server's own limit holds too.
 
     Raises:
         UserError: if the server is down, the model or version is not there or none of ours; from
@@ -42,7 +43,9 @@ class Client(ExportedModel):
         kind = GrpcTransport if address.scheme == "grpc" else RestTransport
         transport = kind(address, timeout, retries)
         card = parse_card(transport.card(), url)
-        limit = min(max_pixels, card.max_pixels or max_pixels)
+        assert card.max_pixels is not None  # of a served model
+        # Tiles four radii wide are kept to a quarter.
+        limit = min(max(max_pixels, (4 * card.radius) ** 2), card.max_pixels)
 
         def forward(lr: np.ndarray, outputs: Sequence[str]) -> dict[str, np.ndarray]:
             made = transport.upscale(lr, "theta" in outputs, card.image_dtype)
