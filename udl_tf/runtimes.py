@@ -127,6 +127,7 @@ def open_tflite(path: Path) -> ExportedModel:
     with cli.quiet():
         try:
             interpreter = Interpreter(model_path=str(path), num_threads=os.cpu_count())
+            interpreter.allocate_tensors()
             (image,) = interpreter.get_input_details()
             details = interpreter.get_signature_runner().get_output_details()
         except (ValueError, RuntimeError) as error:

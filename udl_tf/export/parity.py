@@ -29,7 +29,8 @@ def sizes(card: ModelCard) -> list[tuple[int, int]]:
     """Of the pictures that are compared: (height, width), LR pixels."""
     if card.tile:
         return [(card.tile, card.tile)] * 4
-    return [(card.smallest, card.smallest), (17, 23), (32, 32), (61, 96)]
+    usual = [(card.smallest, card.smallest), (17, 23), (32, 32), (61, 96)]
+    return [(h, w) for h, w in usual if card.max_pixels is None or h * w <= card.max_pixels]
 
 
 def real_pairs(scale: int, images: Path | None) -> list[tuple[np.ndarray, np.ndarray]]:
