@@ -20,7 +20,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = cli.make_parser("python tools/benchmark.py", __doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     exports = commands.add_parser(
-        "exports", help="size, difference, PSNR-Y and time of each format"
+        "exports", help="size, difference, PSNR-Y, time of formats; keeps them"
     )
     exports.add_argument("--model", required=True, nargs="+", type=Path, help="run folders")
     exports.add_argument("--data", required=True, type=Path, help="folder of HR images, as Set5")
@@ -50,8 +50,8 @@ def _exports(options: Any) -> None:
     for run in options.model:
         scale = read_manifest(run).architecture.scale
         dataset = folder_dataset(options.data, scale)
-        with tempfile.TemporaryDirectory() as folder:
-            rows = run_exports(run, Path(folder), dataset, options.repeats)
+        folder = options.output / "exports" / run.resolve().name
+        rows = run_exports(run, folder, dataset, options.repeats)
         results[run.name] = rows
         text += f"{run.name}\n\n{markdown_table(exports_table(rows, dataset.name, scale))}\n"
     _write(options, results, text, "onnx", "onnxruntime", "ai-edge-litert")

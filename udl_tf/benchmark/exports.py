@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from udl_tf.benchmark.machine import median_and_spread
+from udl_tf.bundle import MANIFEST
 from udl_tf.bundle import load as load_run
 from udl_tf.data.sources import Dataset
 from udl_tf.data.store import read_pair
@@ -17,9 +18,11 @@ from udl_tf.errors import UserError
 from udl_tf.export.onnx import export_onnx
 from udl_tf.export.savedmodel import export_savedmodel
 from udl_tf.export.tflite import export_tflite
+from udl_tf.files import write_text
 from udl_tf.loading import load
 from udl_tf.metrics import psnr_y
 from udl_tf.model_card import ModelCard
+from udl_tf.runtimes import ExportedModel
 from udl_tf.upscaler import Upscaler
 
 SIDE = 128  # LR pixels of the picture that is timed
@@ -60,7 +63,7 @@ def run_exports(
 
     Args:
         run: run folder.
-        folder: for the exports.
+        folder: for the exports; those that are there, newer than the run, are taken as they are.
         dataset: whose PSNR-Y is measured, on pictures as `upscale` makes them.
         repeats: of the timed picture, the formats in turn.
 
@@ -73,17 +76,20 @@ def run_exports(
     rows: list[dict[str, Any]] = [{"format": "Keras float32", "mb": _size(run / "weights")}]
     models: list[tuple[Upscaler, Upscaler] | None] = [(keras, keras)]  # without, with theta
     for entry in FORMATS:
+        refused = folder / f"{entry.place}.refused"
         try:
-            card = entry.write(run, folder / entry.place)
+            both = alone = _exported(run, folder / entry.place, entry.write, refused)
         except UserError as error:
+            write_text(refused, f"{error}\n")
             rows.append({"format": entry.name, "refused": str(error)})
             models.append(None)
             continue
-        rows.append({"format": entry.name, "mb": _size(folder / entry.place), **_checked(card)})
-        both = alone = load(folder / entry.place)
+        rows.append(
+            {"format": entry.name, "mb": _size(folder / entry.place), **_checked(both.card)}
+        )
         if entry.apart:
-            entry.write(run, folder / f"alone.{entry.place}", uncertainty=False)
-            alone = load(folder / f"alone.{entry.place}")
+            write = partial(entry.write, uncertainty=False)
+            alone = _exported(run, folder / f"alone.{entry.place}", write, refused)
         models.append((alone, both))
     pairs = [read_pair(picture, keras.scale) for picture in dataset.pictures]
     picture = pairs[0][0]
@@ -104,6 +110,20 @@ def run_exports(
                 model.upscale(picture, uncertainty=theta)
                 row[key].append(time.perf_counter() - start)
     return rows
+
+
+def _exported(
+    run: Path, path: Path, write: Callable[..., ModelCard], refused: Path
+) -> ExportedModel:
+    """The export at a path; made unless it, or the note of its refusal, is newer than the run."""
+    trained = (run / MANIFEST).stat().st_mtime
+    if refused.exists() and refused.stat().st_mtime > trained:
+        raise UserError(refused.read_text(encoding="utf-8").strip())
+    if not path.exists() or path.stat().st_mtime < trained:
+        write(run, path)
+    exported = load(path)
+    assert isinstance(exported, ExportedModel)
+    return exported
 
 
 def _size(path: Path) -> float:
