@@ -39,14 +39,15 @@ def load_for_export(folder: Path | str) -> SuperResolver:
     return load(folder)
 
 
-def make_card(folder: Path | str, model: SuperResolver, **facts: Any) -> ModelCard:
-    """The card of an export of a run folder, with the `facts` of this export."""
+def make_card(
+    folder: Path | str, model: SuperResolver, uncertainty: bool, **facts: Any
+) -> ModelCard:
+    """The card of an export of a run folder, with theta if the model has it, and these facts."""
     folder = Path(folder)
     manifest = read_manifest(folder)
     networks = {"sr": mean_part(model.mean)}
     chains = [model.mean.stages("sr")]
-    if "theta" in facts["outputs"]:
-        assert model.uncertainty is not None
+    if uncertainty and model.uncertainty is not None:
         networks["log_scale"] = uncertainty_part(model.uncertainty)
         chains.append(model.uncertainty.stages("log_scale"))
     variables = {id(v): v for network in networks.values() for v in network.variables}
@@ -55,6 +56,7 @@ def make_card(folder: Path | str, model: SuperResolver, **facts: Any) -> ModelCa
     usual = {
         "name": folder.resolve().name,
         "scale": model.scale,
+        "outputs": ["sr", "theta"] if len(chains) == 2 else ["sr"],
         "architecture": manifest.architecture,
         "parameters": sum(int(np.prod(v.shape)) for v in variables.values()),
         "border": BORDER,

@@ -47,9 +47,9 @@ def export_onnx(
     card = make_card(
         run,
         model,
+        uncertainty,
         format="onnx",
         precision=precision,
-        outputs=["sr", "theta"] if uncertainty and model.has_uncertainty else ["sr"],
         licence=licence,
         versions=versions("onnx", "tf2onnx", "onnxruntime"),
     )

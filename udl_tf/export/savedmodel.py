@@ -68,9 +68,9 @@ def export_savedmodel(
     card = make_card(
         run,
         model,
+        uncertainty,
         format="savedmodel",
         precision="float32",
-        outputs=["sr", "theta"] if uncertainty and model.has_uncertainty else ["sr"],
         smallest=1,
         self_ensemble=self_ensemble,
         max_pixels=max_pixels,

@@ -55,9 +55,9 @@ def export_tflite(
     card = make_card(
         run,
         model,
+        uncertainty,
         format="tflite",
         precision=precision,
-        outputs=["sr", "theta"] if uncertainty and model.has_uncertainty else ["sr"],
         tile=tile,
         licence=licence,
         **({"image_dtype": "uint8", "theta_dtype": "uint8"} if precision == "int8" else {}),
