@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 
 from udl_tf.benchmark.machine import median_and_spread
-from udl_tf.bundle import MANIFEST
-from udl_tf.bundle import load as load_run
+from udl_tf.bundle import MANIFEST, read_manifest
 from udl_tf.data.sources import Dataset
 from udl_tf.data.store import read_pair
-from udl_tf.errors import UserError
 from udl_tf.export.onnx import export_onnx
+from udl_tf.export.parity import TooFar
 from udl_tf.export.savedmodel import export_savedmodel
 from udl_tf.export.tflite import export_tflite
 from udl_tf.files import write_text
@@ -23,7 +22,6 @@ from udl_tf.loading import load
 from udl_tf.metrics import psnr_y
 from udl_tf.model_card import ModelCard
 from udl_tf.runtimes import ExportedModel
-from udl_tf.upscaler import Upscaler
 
 SIDE = 128  # LR pixels of the picture that is timed
 
@@ -72,58 +70,61 @@ def run_exports(
         the seconds of all repeats for a picture of 128x128 LR pixels, alone and with theta. An
         export that its own check refused has "refused", its words, instead.
     """
-    keras = load_run(run)
+    scale = read_manifest(run).architecture.scale
     rows: list[dict[str, Any]] = [{"format": "Keras float32", "mb": _size(run / "weights")}]
-    models: list[tuple[Upscaler, Upscaler] | None] = [(keras, keras)]  # without, with theta
+    places = {"Keras float32": (run, run)}  # without, with theta
     for entry in FORMATS:
         refused = folder / f"{entry.place}.refused"
         try:
-            both = alone = _exported(run, folder / entry.place, entry.write, refused)
-        except UserError as error:
+            card = _exported(run, folder / entry.place, entry.write, refused)
+        except TooFar as error:
             write_text(refused, f"{error}\n")
             rows.append({"format": entry.name, "refused": str(error)})
-            models.append(None)
             continue
-        rows.append(
-            {"format": entry.name, "mb": _size(folder / entry.place), **_checked(both.card)}
-        )
+        rows.append({"format": entry.name, "mb": _size(folder / entry.place), **_checked(card)})
+        alone = both = folder / entry.place
         if entry.apart:
-            write = partial(entry.write, uncertainty=False)
-            alone = _exported(run, folder / f"alone.{entry.place}", write, refused)
-        models.append((alone, both))
-    pairs = [read_pair(picture, keras.scale) for picture in dataset.pictures]
+            alone = folder / f"alone.{entry.place}"
+            _exported(run, alone, partial(entry.write, uncertainty=False), refused)
+        places[entry.name] = (alone, both)
+    pairs = [read_pair(picture, scale) for picture in dataset.pictures]
     picture = pairs[0][0]
     picture = np.pad(picture, ((0, SIDE), (0, SIDE), (0, 0)), "symmetric")[:SIDE, :SIDE]
-    present = [(row, pair) for row, pair in zip(rows, models, strict=True) if pair is not None]
-    for row, (alone, both) in present:
-        made = [alone.upscale(lr, uncertainty=False).image for lr, _ in pairs]
-        values = [psnr_y(sr, hr, keras.scale) for sr, (_, hr) in zip(made, pairs, strict=True)]
+    present = [(row, places[row["format"]]) for row in rows if row["format"] in places]
+    for row, (alone, _) in present:
+        model = load(alone)
+        made = [model.upscale(lr, uncertainty=False).image for lr, _ in pairs]
+        values = [psnr_y(sr, hr, scale) for sr, (_, hr) in zip(made, pairs, strict=True)]
         row |= {"psnr_y": float(np.mean(values)), "seconds": [], "seconds_with_theta": []}
-        both.upscale(picture)  # once before the clock
     for _ in range(repeats):
         for row, (alone, both) in present:
-            for key, model, theta in (
-                ("seconds", alone, False),
-                ("seconds_with_theta", both, True),
-            ):
-                start = time.perf_counter()
-                model.upscale(picture, uncertainty=theta)
-                row[key].append(time.perf_counter() - start)
+            row["seconds"].append(_timed(alone, picture, theta=False))
+            row["seconds_with_theta"].append(_timed(both, picture, theta=True))
     return rows
 
 
-def _exported(
-    run: Path, path: Path, write: Callable[..., ModelCard], refused: Path
-) -> ExportedModel:
-    """The export at a path; made unless it, or the note of its refusal, is newer than the run."""
+def _timed(place: Path, picture: np.ndarray, theta: bool) -> float:
+    """Seconds for the picture, which has been upscaled once before by the model just opened.
+
+    One model is open at a time: together, they need too much memory.
+    """
+    model = load(place)
+    model.upscale(picture, uncertainty=theta)
+    start = time.perf_counter()
+    model.upscale(picture, uncertainty=theta)
+    return time.perf_counter() - start
+
+
+def _exported(run: Path, path: Path, write: Callable[..., ModelCard], refused: Path) -> ModelCard:
+    """The card of an export; made unless it, or the note of its refusal, is newer than the run."""
     trained = (run / MANIFEST).stat().st_mtime
     if refused.exists() and refused.stat().st_mtime > trained:
-        raise UserError(refused.read_text(encoding="utf-8").strip())
+        raise TooFar(refused.read_text(encoding="utf-8").strip())
     if not path.exists() or path.stat().st_mtime < trained:
         write(run, path)
     exported = load(path)
     assert isinstance(exported, ExportedModel)
-    return exported
+    return exported.card
 
 
 def _size(path: Path) -> float:

@@ -53,6 +53,8 @@ def make_card(
     variables = {id(v): v for network in networks.values() for v in network.variables}
     radius = max(chain_radius(chain) for chain in chains)
     served = facts["format"] == "savedmodel"  # which itself computes in exact tiles
+    # TFLite keeps every tensor whose shape it finds on the way until it has made the picture.
+    alive = sum if facts["format"] == "tflite" else max
     usual = {
         "name": folder.resolve().name,
         "scale": model.scale,
@@ -64,7 +66,7 @@ def make_card(
         "radius": radius,
         "margin": radius if radius <= _LONGEST_MARGIN or served else _SHORT_MARGIN,
         "align": max(chain_align(chain) for chain in chains),
-        "floats": max(stage.floats for chain in chains for stage in chain),
+        "floats": alive(stage.floats for chain in chains for stage in chain),
         "metrics": _metrics(folder),
         "calibration": model.calibration,
         "training": manifest.training,

@@ -14,7 +14,6 @@ from udl_tf.metrics import psnr_y
 from udl_tf.model_card import ModelCard
 from udl_tf.runtimes import ExportedModel, core_of_tile
 from udl_tf.super_resolver import SuperResolver
-from udl_tf.upscaler import BORDER
 
 BOUNDS = {"float32": 1e-3, "float16": 1.0}
 """Largest difference of image and theta, grey levels."""
@@ -22,6 +21,12 @@ INT8_BOUND = 0.3
 """Largest loss of PSNR-Y, dB."""
 Difference = Callable[[np.ndarray, np.ndarray], float]
 """(the export's map, Keras' map) -> grey levels."""
+
+
+class TooFar(UserError):
+    """An export differs from the networks by more than its bound."""
+
+
 _LARGEST_THETA = 255.0  # beyond, no picture's error goes: larger values count as this
 
 
@@ -61,14 +66,14 @@ def check(
         the receptive radius `seam`, the largest difference that this makes, grey levels.
 
     Raises:
-        UserError: if a bound is exceeded.
+        TooFar: if a bound is exceeded.
     """
     card = made.card
     report: dict[str, Any] = {}
     if card.precision == "int8":
         report |= _psnr_loss(model, made, pairs)
         if not report["psnr_loss"] <= INT8_BOUND:
-            raise UserError(
+            raise TooFar(
                 f"int8 loses {report['psnr_loss']:.2f} dB of PSNR-Y on {report['patches']} real"
                 f" patches; at most {INT8_BOUND} dB is allowed: export float16, or give --images"
                 " like those it will see"
@@ -78,7 +83,7 @@ def check(
         worst = max(report[name] for name in card.outputs)
         if not worst <= report["bound"]:
             found = ", ".join(f"{name} {report[name]:.2g}" for name in card.outputs)
-            raise UserError(
+            raise TooFar(
                 f"the export differs from the Keras networks by {found} grey levels; at most"
                 f" {report['bound']:g} is allowed for {card.precision}"
             )
@@ -149,16 +154,17 @@ def _psnr_loss(model, made, pairs) -> dict[str, Any]:
 def _seam(model, made, pairs) -> float:
     """Difference of the image between tiles and the whole, on a strip of the largest picture.
 
-    The strip is as wide as two tiles, so a seam crosses it.
+    The strip is as wide as two tiles, so a seam crosses it. The whole is the export's own, but for
+    fixed tiles, which have none: there it is that of Keras.
     """
     card = made.card
     tile = None if card.tile else card.margin + 20
     width = 2 * (tile or core_of_tile(card.tile, card.margin, card.align))
     lr = max((lr for lr, _ in pairs), key=np.size)
     lr = piece(lr, (card.tile or 32, max(width, 32))).astype(np.float32)
-    whole, _ = model.predict(lr, BORDER)
+    whole = (model if card.tile else made).upscale(lr, uncertainty=False).image
     tiled = made.upscale(lr, uncertainty=False, tile=tile).image
-    return largest_difference(tiled, np.clip(whole, 0, 255))
+    return largest_difference(tiled, whole)
 
 
 def piece(image: np.ndarray, size: tuple[int, int], scale: int = 1) -> np.ndarray:

@@ -30,18 +30,18 @@ def _fits(height, width, max_pixels: int):
     return tf.debugging.Assert(pixels <= max_pixels, [message, height, width])
 
 
+_HEAD = 32  # bytes of a file that tell its kind and, in a PNG, its size
+
+
 def decoded(data, max_pixels: int):
     """The picture of a PNG, JPEG or WebP file, uint8 RGB without alpha, or InvalidArgument."""
-    long_enough = tf.debugging.Assert(
-        tf.strings.length(data) >= 32, ["not an image: expected a PNG, JPEG or WebP file"]
-    )
-    with tf.control_dependencies([long_enough]):
-        data = tf.identity(data)
-    png = tf.equal(tf.strings.substr(data, 0, 8), b"\x89PNG\r\n\x1a\n")
-    jpeg = tf.equal(tf.strings.substr(data, 0, 3), b"\xff\xd8\xff")
-    webp = tf.equal(tf.strings.substr(data, 8, 4), b"WEBP")
+    heads = tf.strings.join([data, b"\0" * _HEAD])  # of a stump, too
+    png = tf.equal(tf.strings.substr(heads, 0, 8), b"\x89PNG\r\n\x1a\n")
+    jpeg = tf.equal(tf.strings.substr(heads, 0, 3), b"\xff\xd8\xff")
+    webp = tf.equal(tf.strings.substr(heads, 8, 4), b"WEBP")
+    long_enough = tf.strings.length(data) >= _HEAD
     known = tf.debugging.Assert(
-        png | jpeg | webp, ["not an image: expected a PNG, JPEG or WebP file"]
+        long_enough & (png | jpeg | webp), ["not an image: expected a PNG, JPEG or WebP file"]
     )
     with tf.control_dependencies([known]):
         data = tf.identity(data)

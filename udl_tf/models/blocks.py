@@ -72,15 +72,42 @@ class NearestUp(DepthToSpace):
 
 
 @keras.saving.register_keras_serializable("udl_tf")
-class CropLike(keras.layers.Layer):
-    """Crops the first image to the height and width of the second.
+class Conv2DTranspose(keras.layers.Conv2DTranspose):
+    """The transpose of a 3x3 convolution with stride 2 around pixels 0, 2, 4, ...: twice the size.
 
-    One row at the top and one column at the left go first, the rest at the bottom and right.
+    It is computed as a 2x2 convolution that makes the four pixels of each place at once, which is
+    quicker than a transposed one and leaves no shape to be computed in an exported graph. Weight
+    files name it after Keras' layer, whose weights it has.
     """
+
+    def __init__(self, filters: int, **kwargs):
+        super().__init__(filters, 3, 2, "valid", use_bias=False, **kwargs)
+
+    def call(self, x):
+        kernel = ops.cast(self.kernel, x.dtype)  # (row, column, out, in)
+        for axis in (0, 1):
+            first, middle, last = ops.split(kernel, 3, axis=axis)
+            # Even pixels see their own place alone, odd ones their own and the next.
+            even = ops.concatenate([middle, ops.zeros_like(middle)], axis=axis)
+            odd = ops.concatenate([last, first], axis=axis)
+            kernel = ops.stack([even, odd], axis=-3)  # before (out, in): the pixels of a place
+        kernel = ops.transpose(kernel, (0, 1, 5, 2, 3, 4))
+        kernel = ops.reshape(kernel, (2, 2, kernel.shape[2], 4 * self.filters))
+        x = ops.pad(x, ((0, 0), (0, 1), (0, 1), (0, 0)))
+        return ops.depth_to_space(ops.conv(x, kernel, padding="valid"), 2)
+
+    def compute_output_shape(self, shape):
+        n, h, w, _ = shape
+        return (n, h and 2 * h, w and 2 * w, self.filters)
+
+
+@keras.saving.register_keras_serializable("udl_tf")
+class CropLike(keras.layers.Layer):
+    """Crops the first image at the bottom and right to the height and width of the second."""
 
     def call(self, x, like):
         shape = ops.shape(like)
-        return x[:, 1 : shape[1] + 1, 1 : shape[2] + 1]
+        return x[:, : shape[1], : shape[2]]
 
     def compute_output_shape(self, x_shape, like_shape):
         return (x_shape[0], like_shape[1], like_shape[2], x_shape[3])

@@ -4,7 +4,7 @@ import math
 
 import keras
 
-from udl_tf.models.blocks import BicubicDown, BicubicUp, CropLike, conv
+from udl_tf.models.blocks import BicubicDown, BicubicUp, Conv2DTranspose, CropLike, conv
 from udl_tf.models.stages import Stage
 from udl_tf.models.uncertainty import LOG_SCALE_RADIUS, log_scale_head
 
@@ -136,7 +136,7 @@ def _u_net(filters: int) -> keras.Model:
         x = _halved(x, filters, f"encoder{level}")
     x = conv(filters, filters, "bottom", activation="relu")(x)
     for level in reversed(range(4)):
-        x = _transposed(filters, f"decoder{level}_up")(x)
+        x = _doubled(filters, f"decoder{level}_up")(x)
         x = CropLike(name=f"decoder{level}_crop")(x, skips[level])
         x = keras.layers.Concatenate(name=f"decoder{level}_concat")([x, skips[level]])
         name = f"decoder{level}_merge"
@@ -158,10 +158,8 @@ def _halved(x, filters: int, name: str):
     return layer(x)
 
 
-def _transposed(filters: int, name: str) -> keras.layers.Layer:
-    """The transpose of _halved's convolution, once CropLike has taken off the padding."""
+def _doubled(filters: int, name: str) -> keras.layers.Layer:
+    """The transpose of _halved's convolution."""
     bound = (filters * 9) ** -0.5
     initializer = keras.initializers.RandomUniform(-bound, bound)
-    return keras.layers.Conv2DTranspose(
-        filters, 3, 2, "valid", use_bias=False, kernel_initializer=initializer, name=name
-    )
+    return Conv2DTranspose(filters, kernel_initializer=initializer, name=name)

@@ -1,6 +1,8 @@
 """The stand-in's gRPC side, on the service classes that tensorflow-serving-api generates."""
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import grpc
@@ -18,6 +20,15 @@ from udl_tf.serving.stand_in import Refused, StandIn
 _THREADS = 16
 
 
+@contextmanager
+def _refusals_told(context: grpc.ServicerContext) -> Iterator[None]:
+    """Ends the call with the status of what is refused inside."""
+    try:
+        yield
+    except Refused as refused:
+        context.abort(grpc.StatusCode[refused.code], str(refused))
+
+
 class _Prediction(prediction_service_pb2_grpc.PredictionServiceServicer):
     def __init__(self, models: StandIn):
         self.models = models
@@ -25,13 +36,11 @@ class _Prediction(prediction_service_pb2_grpc.PredictionServiceServicer):
     def Predict(self, request, context):
         spec = request.model_spec
         answer = predict_pb2.PredictResponse()
-        try:
+        with _refusals_told(context):
             version, _ = self.models.find(spec.name, _version(spec))
             signature = spec.signature_name or "serving_default"
             inputs = {key: _tensor(key, proto) for key, proto in request.inputs.items()}
             made = self.models.predict(spec.name, version, signature, inputs)
-        except Refused as refused:
-            context.abort(grpc.StatusCode[refused.code], str(refused))
         wanted = set(request.output_filter) or set(made)
         for key in wanted & set(made):
             answer.outputs[key].CopyFrom(tf.make_tensor_proto(made[key]))
@@ -41,12 +50,10 @@ class _Prediction(prediction_service_pb2_grpc.PredictionServiceServicer):
 
     def GetModelMetadata(self, request, context):
         answer = get_model_metadata_pb2.GetModelMetadataResponse()
-        try:
+        with _refusals_told(context):
             version, model = self.models.find(request.model_spec.name, _version(request.model_spec))
-        except Refused as refused:
-            context.abort(grpc.StatusCode[refused.code], str(refused))
-        if set(request.metadata_field) - {"signature_def"}:
-            context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the only metadata is signature_def")
+            if set(request.metadata_field) - {"signature_def"}:
+                raise Refused("INVALID_ARGUMENT", "the only metadata is signature_def")
         signatures = get_model_metadata_pb2.SignatureDefMap()
         for name, signature in model.signatures.items():
             signatures.signature_def[name].CopyFrom(signature)
@@ -62,10 +69,8 @@ class _Status(model_service_pb2_grpc.ModelServiceServicer):
 
     def GetModelStatus(self, request, context):
         answer = get_model_status_pb2.GetModelStatusResponse()
-        try:
+        with _refusals_told(context):
             version, _ = self.models.find(request.model_spec.name, _version(request.model_spec))
-        except Refused as refused:
-            context.abort(grpc.StatusCode[refused.code], str(refused))
         available = get_model_status_pb2.ModelVersionStatus.AVAILABLE
         answer.model_version_status.add(version=version, state=available)
         return answer
