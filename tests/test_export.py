@@ -18,6 +18,7 @@ from udl_tf.export.savedmodel import export_savedmodel
 from udl_tf.export.tflite import export_tflite
 from udl_tf.loading import load
 from udl_tf.model_card import CARD
+from udl_tf.runtimes import WindowRunner
 from udl_tf.upscaler import BORDER
 
 CASES = [(name, scale) for name in SMALL_NETWORKS for scale in (2, 3, 4)]
@@ -193,6 +194,25 @@ def test_a_short_margin_makes_seams_that_are_told(small_run, tmp_path):
     assert card.margin == 1
     assert 0 < card.parity["seam"] < 255
     assert "seams of tiles" in card.summary()
+
+
+def test_a_picture_within_the_smallest_window_is_computed_whole(small_run, tmp_path):
+    path = tmp_path / "model.tflite"
+    card = export_tflite(small_run, path)
+    asked = []
+
+    def forward(images, outputs):
+        asked.append(images.shape[1:3])
+        return {
+            name: np.zeros((len(images), *(2 * np.array(images.shape[1:3])), 3)) for name in outputs
+        }
+
+    runner = WindowRunner(card, forward, ["sr"])
+    small, large = (noise_image(side, side) for side in (3 * card.margin, 4 * card.margin))
+    list(runner.run(small, budget=1))
+    assert asked == [small.shape[:2]]
+    list(runner.run(large, budget=1))
+    assert len(asked) > 2
 
 
 def test_networks_that_are_one_are_exported_once(transparent_run, tmp_path):

@@ -77,7 +77,8 @@ class WindowRunner:
             room = budget / (size * self.card.floats)
         else:
             room = self.card.max_pixels  # which it computes in tiles of its own
-        if height * width <= room:
+        smallest = (3 * self.card.margin) ** 2  # window: a picture within is cheapest whole
+        if height * width <= max(room, smallest):
             return max(height, width)
         return core_side(room, self.card.margin)
 
