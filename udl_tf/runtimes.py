@@ -109,7 +109,7 @@ class ExportedModel(Upscaler):
     def eight_bit(self) -> bool:
         return self.card.format == "savedmodel" or self.card.image_dtype == "uint8"
 
-    def passes(self, uncertainty: bool) -> Sequence[Pass]:
+    def passes(self, uncertainty: bool, bordered: bool = False) -> Sequence[Pass]:
         names = [name for name in self.card.outputs if uncertainty or name == "sr"]
         runner = WindowRunner(self.card, self.forward, names)
         return [Pass(runner, dict.fromkeys(names, np.asarray))]

@@ -2,15 +2,17 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 
 import keras
 import numpy as np
 
 from udl_tf.calibration import Calibration
 from udl_tf.inference import ChainRunner
+from udl_tf.models.stages import Stage
 from udl_tf.upscaler import Pass, Upscaler
+
+Chain = Sequence[Stage]
 
 
 @dataclass(frozen=True)
@@ -31,16 +33,36 @@ class SuperResolver(Upscaler):
     unit: float = 1.0
     power: float = 1.0
     calibration: Calibration | None = None
+    _passes: dict[tuple[bool, bool], list[Pass]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @property
     def has_uncertainty(self) -> bool:
         return self.uncertainty is not None
 
-    def passes(self, uncertainty: bool) -> Sequence[Pass]:
-        passes = [Pass(self._mean_runner, {"sr": np.asarray})]
-        if uncertainty and self.has_uncertainty:
-            passes.append(Pass(self._theta_runner, {"theta": self._theta}))
-        return passes
+    def chains(self, uncertainty: bool, bordered: bool) -> list[tuple[tuple[str, ...], Chain]]:
+        """What must run: outputs of a network, and its chain of stages to them.
+
+        Args:
+            uncertainty, bordered: as for `passes`.
+        """
+        wanted = [(self.mean, ("sr",))]
+        if uncertainty and self.uncertainty is self.mean:
+            wanted = [(self.mean, ("sr", "log_scale"))]
+        elif uncertainty and self.uncertainty is not None:
+            wanted.append((self.uncertainty, ("log_scale",)))
+        return [(names, network.stages(*names, bordered=bordered)) for network, names in wanted]
+
+    def passes(self, uncertainty: bool, bordered: bool = False) -> Sequence[Pass]:
+        key = (uncertainty, bordered)
+        if key not in self._passes:
+            maps = {"sr": ("sr", np.asarray), "log_scale": ("theta", self._theta)}
+            self._passes[key] = [
+                Pass(ChainRunner(chain), dict(maps[name] for name in names))
+                for names, chain in self.chains(uncertainty, bordered)
+            ]
+        return self._passes[key]
 
     @property
     def log_theta_line(self) -> tuple[np.ndarray, np.ndarray]:
@@ -54,12 +76,3 @@ class SuperResolver(Upscaler):
     def _theta(self, log_scale: np.ndarray) -> np.ndarray:
         a, b = self.log_theta_line
         return np.exp(a + b * log_scale, dtype=np.float32)
-
-    @cached_property
-    def _mean_runner(self) -> ChainRunner:
-        return ChainRunner(self.mean.stages("sr"))
-
-    @cached_property
-    def _theta_runner(self) -> ChainRunner:
-        assert self.uncertainty is not None
-        return ChainRunner(self.uncertainty.stages("log_scale"))

@@ -87,8 +87,13 @@ class Upscaler(ABC):
         """Whether there is a theta."""
 
     @abstractmethod
-    def passes(self, uncertainty: bool) -> Sequence[Pass]:
-        """What must run for the picture, and for theta if asked."""
+    def passes(self, uncertainty: bool, bordered: bool = False) -> Sequence[Pass]:
+        """What must run for the picture, and for theta if asked.
+
+        Args:
+            uncertainty: whether for theta too.
+            bordered: whether what comes of the outermost BORDER pixels will be cut off.
+        """
 
     @property
     def receptive_field(self) -> int:
@@ -135,7 +140,7 @@ class Upscaler(ABC):
         if not self_ensemble:
             # Clipped before a grey mean, as by an exported model, which gives no values beyond.
             finish["sr"] = lambda sr: _in_dtype(keep(np.clip(sr, 0.0, 255.0)), image.dtype)
-        passes = self.passes(uncertainty)
+        passes = self.passes(uncertainty, bordered=self.border >= BORDER)
         runs = len(passes) * (MEMBERS if self_ensemble else 1)
         budget = None if memory_gb is None else 1e9 * memory_gb
 
@@ -180,7 +185,7 @@ class Upscaler(ABC):
         lr = lr.astype(np.float32)
         finish = {"sr": np.asarray, "theta": np.asarray}
         maps: dict[str, np.ndarray] = {}
-        for step in self.passes(self.has_uncertainty):
+        for step in self.passes(self.has_uncertainty, bordered=border >= BORDER):
             maps |= self._run(step, lr, finish, border)
         return maps["sr"], maps.get("theta")
 

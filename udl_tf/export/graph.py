@@ -1,7 +1,7 @@
 """What every export computes, as TensorFlow functions; and its model card."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,8 @@ import tensorflow as tf
 from udl_tf.bundle import load, read_manifest
 from udl_tf.errors import UserError
 from udl_tf.model_card import ModelCard
-from udl_tf.models import mean_part, uncertainty_part
 from udl_tf.models.blocks import pad_symmetric
-from udl_tf.models.stages import chain_align, chain_radius
+from udl_tf.models.stages import Stage, chain_align, chain_radius, run_chain
 from udl_tf.super_resolver import SuperResolver
 from udl_tf.upscaler import BORDER
 from udl_tf.versions import versions
@@ -45,12 +44,9 @@ def make_card(
     """The card of an export of a run folder, with theta if the model has it, and these facts."""
     folder = Path(folder)
     manifest = read_manifest(folder)
-    networks = {"sr": mean_part(model.mean)}
-    chains = [model.mean.stages("sr")]
-    if uncertainty and model.uncertainty is not None:
-        networks["log_scale"] = uncertainty_part(model.uncertainty)
-        chains.append(model.uncertainty.stages("log_scale"))
-    variables = {id(v): v for network in networks.values() for v in network.variables}
+    outputs, chains = zip(*model.chains(uncertainty, bordered=True), strict=True)
+    networks = (chain for _, chain in model.chains(uncertainty, bordered=False))
+    variables = {id(v): v for v in weights_of(networks)}
     radius = max(chain_radius(chain) for chain in chains)
     served = facts["format"] == "savedmodel"  # which itself computes in exact tiles
     # TFLite keeps every tensor whose shape it finds on the way until it has made the picture.
@@ -58,7 +54,7 @@ def make_card(
     usual = {
         "name": folder.resolve().name,
         "scale": model.scale,
-        "outputs": ["sr", "theta"] if len(chains) == 2 else ["sr"],
+        "outputs": ["sr", "theta"] if "log_scale" in sum(outputs, ()) else ["sr"],
         "architecture": manifest.architecture,
         "parameters": sum(int(np.prod(v.shape)) for v in variables.values()),
         "border": BORDER,
@@ -94,20 +90,17 @@ class PictureModule(tf.Module):
 
     def __init__(self, model: SuperResolver, card: ModelCard):
         super().__init__()
-        networks = [mean_part(model.mean)]
-        if "theta" in card.outputs:
-            assert model.uncertainty is not None
-            both = model.uncertainty is model.mean
-            networks = [model.mean] if both else [*networks, uncertainty_part(model.uncertainty)]
-        self.tracked = [v.value for network in networks for v in network.variables]
+        chains = model.chains("theta" in card.outputs, bordered=True)
+        self.tracked = weights_of(chain for _, chain in chains)
         shape = (1, card.tile, card.tile, 3) if card.tile else (None, None, None, 3)
         self.signature = [tf.TensorSpec(shape, tf.float32, name="lr")]
 
         def picture(lr):
             x = pad_symmetric(lr, card.border)
             made = {}
-            for network in networks:
-                made |= network(x, training=False)
+            for names, chain in chains:
+                maps = tf.split(run_chain(chain, x), len(names), axis=-1)
+                made |= dict(zip(names, maps, strict=True))
             maps = {"sr": tf.clip_by_value(made["sr"], 0.0, 255.0)}
             if "theta" in card.outputs:
                 maps["theta"] = theta_of(model, made["log_scale"])
@@ -117,6 +110,11 @@ class PictureModule(tf.Module):
         self.picture: Callable[..., Any] = tf.function(
             picture, input_signature=self.signature, autograph=False
         )
+
+
+def weights_of(chains: Iterable[Sequence[Stage]]) -> list[tf.Variable]:
+    """The variables that a module of these chains must hold."""
+    return [v.value for chain in chains for stage in chain for v in stage.network.variables]
 
 
 def theta_of(model: SuperResolver, log_scale):

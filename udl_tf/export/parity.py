@@ -115,10 +115,17 @@ def _differences(model, made, pairs, differences) -> dict[str, Any]:
         expected = _keras(model, card, lr)
         result = made.forward(lr[None], card.outputs)
         for name in card.outputs:
-            value = np.minimum(result[name][0], _LARGEST_THETA)
-            found = differences.get(name, largest_difference)(value, expected[name])
+            value = np.minimum(_kept(card, result[name][0]), _LARGEST_THETA)
+            reference = _kept(card, expected[name])
+            found = differences.get(name, largest_difference)(value, reference)
             worst[name] = max(worst[name], found)
     return {"sizes": sizes(card), **worst, "bound": BOUNDS[card.precision]}
+
+
+def _kept(card: ModelCard, tile: np.ndarray) -> np.ndarray:
+    """What is kept of a map of a fixed tile; a map of another export as it is."""
+    edge = card.margin * card.scale if card.tile else 0
+    return tile[edge : tile.shape[0] - edge, edge : tile.shape[1] - edge]
 
 
 def _keras(model: SuperResolver, card: ModelCard, lr: np.ndarray) -> dict[str, np.ndarray]:
@@ -140,12 +147,13 @@ def _psnr_loss(model, made, pairs) -> dict[str, Any]:
         lr_piece, hr_piece = piece(lr, size), piece(hr, size, card.scale)
         expected = _keras(model, card, lr_piece.astype(np.float32))
         result = made.forward(lr_piece[None].astype(np.float32), card.outputs)
-        values = [psnr_y(to_uint8(sr), hr_piece, card.scale) for sr in
+        values = [psnr_y(to_uint8(_kept(card, sr)), _kept(card, hr_piece), card.scale) for sr in
                   (expected["sr"], result["sr"][0])]  # fmt: skip
         if np.isfinite(values).all():
             losses.append(values[0] - values[1])
         if "theta" in card.outputs:
-            ratios.append(np.median(np.abs(result["theta"][0] / expected["theta"] - 1)))
+            ratio = result["theta"][0] / expected["theta"]
+            ratios.append(np.median(np.abs(_kept(card, ratio) - 1)))
     theta = {"theta_median_relative": float(np.mean(ratios))} if ratios else {}
     loss = float(np.mean(losses)) if losses else np.inf
     return {"patches": len(losses), "psnr_loss": loss, **theta, "bound": INT8_BOUND}

@@ -11,7 +11,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from udl_tf.export.graph import theta_of
+from udl_tf.export.graph import theta_of, weights_of
 from udl_tf.export.graph_tiling import run_tiled
 from udl_tf.export.served_input import checked, decoded, mirrored
 from udl_tf.inference import ChainRunner
@@ -31,9 +31,9 @@ class _Chain:
     rooms: Sequence[float]
 
     @classmethod
-    def of(cls, network, output: str, max_pixels: int, memory_gb: float | None) -> "_Chain":
-        """The chain to an output, "sr" or "log_scale", planned for the largest picture."""
-        runner = ChainRunner(network.stages(output))
+    def of(cls, stages: Sequence[Stage], max_pixels: int, memory_gb: float | None) -> "_Chain":
+        """Planned for the largest picture."""
+        runner = ChainRunner(stages)
         side, rooms = runner.plan(
             max_pixels, 1e9 * memory_gb if memory_gb else runner.sensible_budget
         )
@@ -99,16 +99,18 @@ class ServedModule(tf.Module):
         assert card.max_pixels is not None
         self._card, self._max_pixels = card, card.max_pixels
         self._card_file = tf.saved_model.Asset(str(card_file))
-        self._chains = {"sr": _Chain.of(model.mean, "sr", card.max_pixels, memory_gb)}
+        chains = {"sr": model.mean.stages("sr", bordered=True)}
         self._forms = {"sr": _Form(tf.identity, _to_uint8, tf.uint8)}
         if "theta" in card.outputs:
-            chain = _Chain.of(model.uncertainty, "log_scale", card.max_pixels, memory_gb)
-            self._chains["theta"] = chain
+            assert model.uncertainty is not None
+            chains["theta"] = model.uncertainty.stages("log_scale", bordered=True)
             self._forms["theta"] = _Form(
                 partial(theta_of, model), partial(tf.cast, dtype=theta_dtype), theta_dtype
             )
-        used = [stage.network for chain in self._chains.values() for stage in chain.stages]
-        self.tracked = [v.value for network in used for v in network.variables]
+        self._chains = {
+            name: _Chain.of(chain, card.max_pixels, memory_gb) for name, chain in chains.items()
+        }
+        self.tracked = weights_of(chains.values())
 
         lr = tf.TensorSpec((None, None, None, 3), tf.float32, name="lr")
         self._maps = {  # traced once for all endpoints

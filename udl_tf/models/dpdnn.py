@@ -5,7 +5,7 @@ import math
 import keras
 
 from udl_tf.models.blocks import BicubicDown, BicubicUp, Conv2DTranspose, CropLike, conv
-from udl_tf.models.stages import Stage
+from udl_tf.models.stages import Stage, side_by_side
 from udl_tf.models.uncertainty import LOG_SCALE_RADIUS, log_scale_head
 
 # HR pixels on each side that a pixel of U may depend on. Level l counts 2^l for each 3x3
@@ -79,14 +79,15 @@ class DPDNN(keras.Model):
             "log_scale_activation": log_scale_activation,
         }
 
-    def stages(self, output: str) -> list[Stage]:
-        """The chain lr -> x1 -> x2 -> ... -> `output`, "sr" or "log_scale"."""
+    def stages(self, *outputs: str, bordered: bool = False) -> list[Stage]:
+        """The chain lr -> x1 -> x2 -> ... -> `outputs`; see udl_tf.models.stages."""
         scale, last = self.scale, self.settings["num_stages"] - 1
         maps = [self.get_layer(f"descent{stage}").output for stage in range(last)]
         chain = []
-        for index, x in enumerate([*maps, self.output[output]]):
+        made = side_by_side([self.output[output] for output in outputs])
+        for index, x in enumerate([*maps, made]):
             inputs = [maps[index - 1], self.input] if index else self.input
-            after_features = LOG_SCALE_RADIUS if index == last and output == "log_scale" else 1
+            after_features = LOG_SCALE_RADIUS if index == last and "log_scale" in outputs else 1
             radius = math.ceil((_FEATURES_RADIUS + after_features) / scale)
             stage = Stage(
                 keras.Model(inputs, x, name=f"{self.name}_stage{index}"),

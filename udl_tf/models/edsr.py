@@ -5,9 +5,12 @@ import math
 import keras
 import numpy as np
 
-from udl_tf.models.blocks import DepthToSpace, NearestUp, conv
-from udl_tf.models.stages import Stage
+from udl_tf.models.blocks import DepthToSpace, conv
+from udl_tf.models.folding import as_convolution
+from udl_tf.models.stages import Stage, side_by_side
 from udl_tf.models.uncertainty import LOG_SCALE_RADIUS, log_scale_head
+
+_UPSAMPLER_RADIUS = 2  # LR pixels: with the tail, of convolutions at LR, twice and HR size
 
 
 @keras.saving.register_keras_serializable("udl_tf")
@@ -63,8 +66,9 @@ class EDSR(keras.Model):
         outputs = {"sr": keras.layers.Rescaling(divide, shift, name="sr", dtype="float32")(x)}
         if uncertainty:
             # The order of layers is that of the released checkpoints: the s head comes last.
-            upsampled = NearestUp(scale, name="nearest")(features)
-            outputs["log_scale"] = log_scale_head(upsampled, num_filters, log_scale_activation)
+            outputs["log_scale"] = log_scale_head(
+                features, num_filters, log_scale_activation, scale
+            )
         super().__init__(lr, outputs, **kwargs)
         self.scale = scale
         self.settings = {
@@ -78,17 +82,24 @@ class EDSR(keras.Model):
             "divide": divide,
         }
 
-    def stages(self, output: str) -> list[Stage]:
-        """The chain lr -> features at LR size -> `output`, "sr" or "log_scale"."""
+    def stages(self, *outputs: str, bordered: bool = False) -> list[Stage]:
+        """The chain lr -> features at LR size -> `outputs`; see udl_tf.models.stages."""
         scale, filters = self.scale, self.settings["num_filters"]
         features = self.get_layer("long_skip").output
         trunk = keras.Model(self.input, features, name=f"{self.name}_trunk")
-        head = keras.Model(features, self.output[output], name=f"{self.name}_{output}")
-        # Of the upsampler's and the tail's convolutions at most 1 + 1/2 + 1/4 pixels.
-        radius = 2 if output == "sr" else math.ceil(LOG_SCALE_RADIUS / scale)
+        made = [self.output[output] for output in outputs]
+        floats = 4 * filters * scale**2
+        if bordered and "sr" in outputs:
+            upsampler = keras.Model(features, self.output["sr"], name=f"{self.name}_upsampler")
+            made[outputs.index("sr")] = as_convolution(upsampler, _UPSAMPLER_RADIUS)(features)
+            if len(outputs) == 1:
+                floats = filters + 6 * scale**2
+        radii = {"sr": _UPSAMPLER_RADIUS, "log_scale": math.ceil(LOG_SCALE_RADIUS / scale)}
+        radius = max(radii[output] for output in outputs)
+        head = keras.Model(features, side_by_side(made), name=f"{self.name}_head")
         return [
             Stage(trunk, 1, radius=2 * self.settings["num_blocks"] + 2, floats=6 * filters),
-            Stage(head, scale, radius, floats=4 * filters * scale**2),
+            Stage(head, scale, radius, floats),
         ]
 
     def get_config(self):

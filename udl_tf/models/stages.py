@@ -3,6 +3,11 @@
 A picture can be computed stage by stage, each stage in tiles that overlap by its own radius, with
 only the maps between the stages kept whole. For a deep chain, such as DPDNN's unrolled steps, that
 is many times cheaper than tiles that overlap by the radius of all stages together.
+
+Every backbone has a method `stages(*outputs, bordered=False)`, which makes the chain to `outputs`,
+"sr" or "log_scale" or both, three channels each in this order. With `bordered`, what comes of the
+outermost pixels (udl_tf.upscaler.BORDER) will be cut off: it need not be exact if that is quicker,
+and the weights may be those of the moment at which the chain is made.
 """
 
 from collections.abc import Sequence
@@ -34,6 +39,21 @@ class Stage:
     def channels(self) -> int:
         """Channels of the next map."""
         return self.network.outputs[0].shape[-1]
+
+
+def side_by_side(maps: Sequence[keras.KerasTensor]) -> keras.KerasTensor:
+    """The maps' channels in one map."""
+    if len(maps) == 1:
+        return maps[0]
+    return keras.layers.Concatenate(dtype="float32")(maps)
+
+
+def run_chain(stages: Sequence[Stage], lr):
+    """The chain's last map of an LR batch, everything at once: what an exported graph computes."""
+    x = lr
+    for stage in stages:
+        x = stage.network([x, lr] if len(stage.network.inputs) == 2 else x, training=False)
+    return x
 
 
 def chain_radius(stages: Sequence[Stage]) -> int:

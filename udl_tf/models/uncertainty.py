@@ -2,28 +2,32 @@
 
 import keras
 
-from udl_tf.models.blocks import conv
+from udl_tf.models.blocks import conv, nearest_up_conv
 
 LOG_SCALE = "log_scale"
 LOG_SCALE_RADIUS = 3  # HR pixels: of the head's three convolutions
 
 
-def log_scale_head(features, filters: int, activation: str = "elu"):
-    """Three convolutions from HR-size features to s, one value a pixel and channel.
+def log_scale_head(features, filters: int, activation: str = "elu", scale: int = 1):
+    """Three convolutions from features to s, one value a pixel and channel.
 
     Args:
-        features: (n, h, w, filters) at HR size.
+        features: (n, h, w, filters).
         filters: channels of the features and of the head.
         activation: of the last convolution; "elu" as released, so s > -1; "linear" for GRAM.
+        scale: HR over the features' size, to which they are brought by nearest neighbours.
 
     Returns:
-        s, float32 (n, h, w, 3).
+        s, float32 (n, scale h, scale w, 3).
 
     Source: the authors' released EDSR (var_conv).
     """
-    for index in range(2):
-        name = f"log_scale_conv{index}"
-        features = conv(filters, filters, name, activation="elu")(features)
+    options = {"name": "log_scale_conv0", "activation": "elu"}
+    if scale == 1:
+        first = conv(filters, filters, **options)
+    else:
+        first = nearest_up_conv(filters, filters, scale, **options)
+    features = conv(filters, filters, "log_scale_conv1", activation="elu")(first(features))
     head = conv(3, filters, "log_scale_conv2", activation=activation, dtype="float32")
     return keras.layers.Identity(name=LOG_SCALE, dtype="float32")(head(features))
 
