@@ -31,6 +31,27 @@ def test_a_chain_is_the_network(name, scale):
 
 
 @pytest.mark.parametrize(("name", "scale"), CASES)
+def test_behind_a_border_a_chain_is_the_network_too(name, scale):
+    """Within 1e-3 of 255 levels: EDSR's upsampler is one convolution then; alone and beside s."""
+    network = build_model(name, scale, **SMALL_NETWORKS[name])
+    lr = picture(33, 38)
+    whole, edge = network(lr[None]), 8 * scale
+    expected = np.concatenate([whole[output][0] for output in OUTPUTS], axis=-1)
+    inner = np.s_[edge:-edge, edge:-edge]
+    for outputs, channels in ((OUTPUTS[:1], 3), (OUTPUTS, 6)):
+        runner = ChainRunner(network.stages(*outputs, bordered=True))
+        out = np.full((33 * scale, 38 * scale, channels), np.nan, np.float32)
+        for part, values in runner.run(lr):
+            out[part] = values
+        difference = np.abs(out - expected[..., :channels])[inner]
+        assert difference.max() <= 1e-3
+        assert np.ptp(expected[inner]) > 1
+    if name.startswith("edsr"):
+        heads = [network.stages("sr", bordered=b)[-1].network for b in (False, True)]
+        assert len(heads[1].layers) < len(heads[0].layers)
+
+
+@pytest.mark.parametrize(("name", "scale"), CASES)
 def test_stages_state_how_far_they_reach(name, scale):
     """Changing one pixel changes a stage's result nowhere beyond its radius."""
     network = build_model(name, scale, **SMALL_NETWORKS[name])

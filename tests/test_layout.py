@@ -12,22 +12,23 @@ PACKAGE = ROOT / "udl_tf"
 ORDER = [
     "errors", "files", "tables", "versions", "config", "config_file", "color", "resize", "image_io",
     "photo", "cli",
-    "data.sources", "data.store", "data.pipeline", "data",
+    "data.records", "data.pack", "data.sources", "data.store", "data.pipeline", "data",
     "models.blocks", "models.folding", "models.stages", "models.uncertainty", "models.edsr",
     "models.dpdnn", "models",
-    "losses", "weighting", "metrics", "distribute",
+    "losses", "weighting", "metrics", "distribute", "hardware",
     "calibration.laplace", "calibration.ranking", "calibration.conformal", "calibration.record",
     "calibration", "self_ensemble", "tiling", "inference", "upscaled", "upscaler", "super_resolver",
     "bundle", "model_card", "runtimes",
     "figures", "trust_map", "evaluation", "uncertainty_fit", "uncertainty_report", "upscaling",
     "serving.transport", "serving.client", "serving.stand_in", "serving.stand_in_grpc",
     "serving.stand_in_rest", "serving", "loading",
-    "training.trainer", "training.checkpoint", "training.validation", "training.callbacks",
-    "training.run_folder", "training.run", "training",
+    "training.trainer", "training.uncertainty_cache", "training.checkpoint",
+    "training.validation", "training.callbacks", "training.run_folder", "training.run_data",
+    "training.run", "training",
     "export.graph_tiling", "export.graph", "export.served_input", "export.served", "export.parity",
     "export.tflite", "export.onnx", "export.savedmodel", "export",
     "benchmark.machine", "benchmark.load", "benchmark.exports", "benchmark", "data.__main__",
-    "serving.local", "calibrate", "evaluate", "train", "upscale",
+    "serving.local", "calibrate", "doctor", "evaluate", "train", "upscale",
 ]  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from conftest import SMALL_NETWORKS, noise_image
 from udl_tf.distribute import precision
 from udl_tf.errors import UserError
 from udl_tf.models import BACKBONES, build_model, copy_weights, mean_part, uncertainty_part
-from udl_tf.models.blocks import BicubicDown, BicubicUp
+from udl_tf.models.blocks import BicubicDown, BicubicUp, NearestUpConv2D
 from udl_tf.resize import imresize
 
 
@@ -112,6 +112,21 @@ def test_parameter_counts(reference):
     expected = counts["dpdnn"]["any_scale"] + counts["dpdnn"]["stage_scalars"]
     for scale in (2, 3, 4):
         assert trainable(build_model("dpdnn", scale, uncertainty=False)) == expected
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize("shape", [(1, 5, 7, 6), (2, 1, 1, 6), (1, 8, 2, 6)])
+def test_a_convolution_of_repeated_pixels(scale, shape):
+    layer = NearestUpConv2D(5, scale, activation="elu", bias_initializer="normal")
+    x = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    made = layer(x)
+    plain = keras.layers.Conv2D(5, 3, padding="same", activation="elu")
+    plain.build(shape)
+    plain.set_weights(layer.get_weights())
+    expected = plain(x.repeat(scale, axis=1).repeat(scale, axis=2))
+    assert np.allclose(made, expected, atol=1e-5)
+    assert layer.compute_output_shape(shape) == made.shape
+    assert NearestUpConv2D.from_config(layer.get_config()).scale == scale
 
 
 def test_elu_keeps_s_above_minus_one_and_linear_does_not():

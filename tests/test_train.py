@@ -23,7 +23,7 @@ TINY = {
         {"loss": "esu", "updates": 150},
         {"loss": "udl", "updates": 150, "weighting": {"floor": 1.0}},
     ],
-    "training": {"interval": 20, "log_every": 1},
+    "training": {"precision": "float32", "interval": 20, "log_every": 1},
     "evaluation": {"figures": 1},
 }
 

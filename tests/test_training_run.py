@@ -33,7 +33,7 @@ def config(tmp_path):
         },
         "optimizer": {"learning_rate": 1e-2, "ema": 0.9},
         "steps": [{"loss": "l1", "updates": 6}, {"loss": "l1", "updates": 4}],
-        "training": {"interval": 3},
+        "training": {"precision": "float32", "interval": 3},
         "evaluation": {"figures": 0},
     }
 
@@ -97,8 +97,8 @@ def test_a_picture_that_vanishes_while_training_is_named(config, tmp_path, monke
     config["data"]["memory_gb"] = 1e-9  # nothing stays in memory
     create = run_module.RunFolder.create
 
-    def create_and_lose(self):
-        create(self)
+    def create_and_lose(self, precision):
+        create(self, precision)
         for file in (tmp_path / "images").iterdir():
             file.unlink()
 

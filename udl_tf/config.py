@@ -132,7 +132,20 @@ class StepConfig(Section):
 class TrainingConfig(Section):
     """Precision, seed and rhythm."""
 
-    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
+    precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = Field(
+        default="auto", description="auto: bfloat16 where this machine trains faster in it"
+    )
+    cache_uncertainty: bool = Field(
+        default=False,
+        description="make s of whole images once before a step weighted by uncertainty, instead of"
+        " running the frozen network on every patch",
+    )
+    steps_per_execution: int | None = Field(
+        default=None,
+        ge=1,
+        description="most updates in one call of the device, where they divide the intervals;"
+        " null: 1 on processors, 10 on GPUs",
+    )
     seed: int = Field(
         default=0, ge=0, lt=2**31, description="of weights, patches and the held-out images"
     )

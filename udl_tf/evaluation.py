@@ -11,7 +11,7 @@ from udl_tf.data.sources import Dataset, Picture
 from udl_tf.data.store import read_pair
 from udl_tf.errors import UserError
 from udl_tf.figures import comparison_figure
-from udl_tf.image_io import image_size, to_uint8
+from udl_tf.image_io import to_uint8
 from udl_tf.metrics import SSIM_WINDOW, psnr_y, ssim_y
 from udl_tf.resize import imresize
 from udl_tf.tables import markdown_table
@@ -57,7 +57,7 @@ def check_size(picture: Picture, scale: int) -> None:
     Raises:
         UserError: if it is no image, or too small to be judged.
     """
-    height, width = image_size(picture.hr)
+    height, width = picture.size
     smallest = SSIM_WINDOW + 2 * scale
     if min(height - height % scale, width - width % scale) < smallest:
         raise UserError(

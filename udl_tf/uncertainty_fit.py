@@ -11,7 +11,6 @@ from udl_tf.calibration import LEVELS, Calibration, Conformal
 from udl_tf.data.sources import Picture
 from udl_tf.data.store import read_pair
 from udl_tf.errors import UserError
-from udl_tf.image_io import image_size
 from udl_tf.resize import imresize
 from udl_tf.super_resolver import SuperResolver
 from udl_tf.upscaler import BORDER
@@ -64,7 +63,7 @@ def measure(
     if not model.has_uncertainty:
         raise UserError("the model has no uncertainty to calibrate: train with an 'esu' step")
     raw = replace(model, calibration=None)
-    sizes = [image_size(picture.hr) for picture in pictures]
+    sizes = [picture.size for picture in pictures]
     share = min(1.0, _MOST_PIXELS / sum(height * width for height, width in sizes))
     samples = []
     for index, picture in enumerate(pictures):

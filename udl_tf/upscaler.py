@@ -152,7 +152,7 @@ class Upscaler(ABC):
         for step in passes:
 
             def run(lr: np.ndarray, step=step) -> dict[str, np.ndarray]:
-                return self._run(step, lr, finish, self.border, tile, budget, tell)
+                return self.run_pass(step, lr, finish, self.border, tile, budget, tell)
 
             if self_ensemble:
                 mean, spread = mean_and_spread(lr, run)
@@ -186,10 +186,10 @@ class Upscaler(ABC):
         finish = {"sr": np.asarray, "theta": np.asarray}
         maps: dict[str, np.ndarray] = {}
         for step in self.passes(self.has_uncertainty, bordered=border >= BORDER):
-            maps |= self._run(step, lr, finish, border)
+            maps |= self.run_pass(step, lr, finish, border)
         return maps["sr"], maps.get("theta")
 
-    def _run(
+    def run_pass(
         self,
         step: Pass,
         lr: np.ndarray,
@@ -199,7 +199,16 @@ class Upscaler(ABC):
         budget: float | None = None,
         progress: Callable[[float], None] = lambda share: None,
     ) -> dict[str, np.ndarray]:
-        """The maps of a pass over a picture, each part brought into its final form by `finish`."""
+        """The maps of a pass over a picture, each part brought into its final form by `finish`.
+
+        Args:
+            step: the pass.
+            lr: float32 (h, w, 3).
+            finish: by name of a map.
+            border: LR pixels by which the picture is mirrored outwards before.
+            tile, progress: as for `upscale`.
+            budget: bytes to compute with.
+        """
         height, width = (side * self.scale for side in lr.shape[:2])
         offset = border * self.scale
         padded = np.pad(lr, ((border, border), (border, border), (0, 0)), "symmetric")

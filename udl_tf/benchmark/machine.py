@@ -14,7 +14,7 @@ from udl_tf.versions import versions
 def machine(*packages: str) -> dict[str, Any]:
     """Facts of the machine, the versions and the day."""
     return {
-        "processor": _processor(),
+        "processor": processor(),
         "cores": os.cpu_count(),
         "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
         "date": datetime.date.today().isoformat(),
@@ -22,7 +22,8 @@ def machine(*packages: str) -> dict[str, Any]:
     }
 
 
-def _processor() -> str:
+def processor() -> str:
+    """The processor's name."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -1,15 +1,20 @@
 """Looks through a folder of images before anything is trained on it.
 
 python -m udl_tf.data check FOLDER [--scale 4] [--hr-patch-size 192]
+python -m udl_tf.data pack FOLDER [FOLDER ...] --output PACK [--scale 4]
 """
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
+from tqdm import tqdm
+
 from udl_tf import cli
-from udl_tf.data.sources import Dataset, folder_dataset
+from udl_tf.data.pack import write_pack
+from udl_tf.data.sources import Dataset, folder_dataset, folder_datasets
 from udl_tf.data.store import read_pair
 from udl_tf.errors import UserError
 from udl_tf.image_io import image_files
@@ -20,6 +25,8 @@ def problems(dataset: Dataset, scale: int, hr_patch_size: int) -> Iterator[str]:
     seen: dict[str, list[str]] = defaultdict(list)
     for picture in dataset.pictures:
         try:
+            if picture.pack:
+                picture.pack.check(picture.index)
             _, hr = read_pair(picture, scale)
         except UserError as error:
             yield str(error)
@@ -46,13 +53,36 @@ def main(arguments: list[str] | None = None) -> None:
     check.add_argument("folder", type=Path, help="folder of HR images, of pairs, or DIV2K")
     check.add_argument("--scale", type=int, default=4, choices=(2, 3, 4), help="default: 4")
     check.add_argument("--hr-patch-size", type=int, default=192, help="default: 192")
+    pack = commands.add_parser("pack", help="decode a training set into one file, for speed")
+    pack.add_argument("folders", nargs="+", type=Path, help="folders as above")
+    pack.add_argument("--output", type=Path, required=True, help="folder of the pack")
+    pack.add_argument("--scale", type=int, default=4, choices=(2, 3, 4), help="default: 4")
     options = parser.parse_args(arguments)
-    dataset = folder_dataset(options.folder, options.scale)
+    if options.command == "pack":
+        _pack(options.folders, options.output, options.scale)
+    else:
+        _check(options.folder, options.scale, options.hr_patch_size)
+
+
+def _pack(folders: Sequence[Path], output: Path, scale: int) -> None:
+    pictures = [
+        (f"{dataset.name}/{picture.hr.name}", partial(read_pair, picture, scale))
+        for dataset in folder_datasets(folders, scale)
+        for picture in dataset.pictures
+    ]
+    with tqdm(total=len(pictures), unit="image", disable=None) as bar:
+        write_pack(output, scale, pictures, bar.update)
+    size = sum(file.stat().st_size for file in output.iterdir()) / 1e9
+    print(f"written: {output} ({len(pictures)} images, {size:.2f} GB), all as their checksums say")
+
+
+def _check(folder: Path, scale: int, hr_patch_size: int) -> None:
+    dataset = folder_dataset(folder, scale)
     count = 0
-    for problem in problems(dataset, options.scale, options.hr_patch_size):
+    for problem in problems(dataset, scale, hr_patch_size):
         print(problem)
         count += 1
-    summary = f"{options.folder}: {len(dataset.pictures)} images, {count} problems"
+    summary = f"{folder}: {len(dataset.pictures)} images, {count} problems"
     if count:
         raise UserError(f"{summary}: mend or remove the files listed above")
     print(summary)

@@ -1,15 +1,21 @@
 """Training batches as a pure function of (seed, update): resuming is starting the counter there."""
 
+import time
+from collections.abc import Callable
+
 import numpy as np
 import tensorflow as tf
 
 from udl_tf.config import DataConfig
 from udl_tf.data.store import ImageStore
 
+HRMap = Callable[[int], tuple[np.ndarray, float, float]]
+"""Number of a picture -> (uint8 map of the HR image's shape, a, b) of the values a + b map."""
+
 
 def draw_batch(
-    store: ImageStore, config: DataConfig, seed: int, update: int
-) -> tuple[np.ndarray, np.ndarray]:
+    store: ImageStore, config: DataConfig, seed: int, update: int, hr_map: HRMap | None = None
+) -> tuple[np.ndarray, ...]:
     """The batch of one update: random pictures, aligned random crops, flips and transposes.
 
     Args:
@@ -17,9 +23,11 @@ def draw_batch(
         config: patch size, batch size and whether to augment.
         seed: of the run.
         update: number of the update, counted over all steps of the run.
+        hr_map: a further map of each picture, of which the same patches are cut.
 
     Returns:
-        (lr, hr): uint8, (batch, p/scale, p/scale, 3) and (batch, p, p, 3) for patch size p.
+        (lr, hr): uint8, (batch, p/scale, p/scale, 3) and (batch, p, p, 3) for patch size p; and
+        where there is a map its values there, float32.
     """
     # Philox is counter-based: equal (seed, update) give equal draws, whatever was drawn before.
     random = np.random.Generator(np.random.Philox(key=[seed, update]))
@@ -27,15 +35,21 @@ def draw_batch(
     shape = (config.batch_size, lr_size, lr_size, 3)
     lr_batch = np.empty(shape, np.uint8)
     hr_batch = np.empty((shape[0], config.hr_patch_size, config.hr_patch_size, 3), np.uint8)
+    map_batch = np.empty(hr_batch.shape, np.float32)
+    s = store.scale
     for i in range(config.batch_size):
-        lr, hr = store.pair(int(random.integers(len(store))))
+        index = int(random.integers(len(store)))
+        lr, hr = store.pair(index)
         top = int(random.integers(lr.shape[0] - lr_size + 1))
         left = int(random.integers(lr.shape[1] - lr_size + 1))
         symmetry = random.random(3) < 0.5 if config.augment else (False, False, False)
         lr_batch[i] = _patch(lr, top, left, lr_size, symmetry)
-        s = store.scale
-        hr_batch[i] = _patch(hr, top * s, left * s, lr_size * s, symmetry)
-    return lr_batch, hr_batch
+        hr_place = top * s, left * s, lr_size * s, symmetry
+        hr_batch[i] = _patch(hr, *hr_place)
+        if hr_map is not None:
+            values, a, b = hr_map(index)
+            map_batch[i] = a + b * _patch(values, *hr_place).astype(np.float32)
+    return (lr_batch, hr_batch) if hr_map is None else (lr_batch, hr_batch, map_batch)
 
 
 def _patch(image, top: int, left: int, size: int, symmetry) -> np.ndarray:
@@ -48,23 +62,63 @@ def _patch(image, top: int, left: int, size: int, symmetry) -> np.ndarray:
     return patch.transpose(1, 0, 2) if transpose else patch
 
 
-def training_batches(
-    store: ImageStore, config: DataConfig, seed: int, first_update: int
-) -> tf.data.Dataset:
-    """An endless tf.data.Dataset of float32 (lr, hr) batches in 0..255 from `first_update` on.
+class Waiting:
+    """How long the training waited for its batches.
 
-    Under a tf.distribute strategy each batch is split over the replicas.
+    Attributes:
+        seconds: so far.
+    """
+
+    def __init__(self):
+        self.seconds = self._began = 0.0
+
+    def timed(self, batches: tf.data.Dataset) -> tf.data.Dataset:
+        """The same batches: how long it takes to get each is added to `seconds`."""
+
+        def begin(_):
+            self._began = time.perf_counter()
+            return np.int64(0)
+
+        def end(_):
+            self.seconds += time.perf_counter() - self._began
+            return np.int64(0)
+
+        def clock(function):
+            counter = tf.data.Dataset.counter()
+            return counter.map(lambda i: tf.numpy_function(function, [i], tf.int64))
+
+        # A zip asks its parts one after another, and here nothing may ask it ahead of time.
+        timed = tf.data.Dataset.zip(clock(begin), batches, clock(end)).map(lambda _, x, __: x)
+        options = tf.data.Options()
+        options.experimental_optimization.inject_prefetch = False
+        return timed.with_options(options)
+
+
+def training_batches(
+    store: ImageStore,
+    config: DataConfig,
+    seed: int,
+    first_update: int,
+    hr_map: HRMap | None = None,
+) -> tf.data.Dataset:
+    """An endless tf.data.Dataset of float32 batches from `first_update` on: lr, hr in 0..255.
+
+    With `hr_map` a third part, its patches. Under a tf.distribute strategy each batch is split
+    over the replicas.
     """
     n, p = config.batch_size, config.hr_patch_size
     q = p // store.scale
+    parts = [(q, tf.uint8), (p, tf.uint8), (p, tf.float32)][: 2 if hr_map is None else 3]
 
     def draw(update):
-        return draw_batch(store, config, seed, int(update))
+        return draw_batch(store, config, seed, int(update), hr_map)
 
     def batch(update):
-        lr, hr = tf.numpy_function(draw, [update], [tf.uint8, tf.uint8], stateful=False)
-        lr, hr = tf.ensure_shape(lr, (n, q, q, 3)), tf.ensure_shape(hr, (n, p, p, 3))
-        return tf.cast(lr, tf.float32), tf.cast(hr, tf.float32)
+        drawn = tf.numpy_function(draw, [update], [dtype for _, dtype in parts], stateful=False)
+        return tuple(
+            tf.cast(tf.ensure_shape(x, (n, side, side, 3)), tf.float32)
+            for x, (side, _) in zip(drawn, parts, strict=True)
+        )
 
     counter = tf.data.Dataset.counter(start=first_update)
     return counter.map(batch, num_parallel_calls=2, deterministic=True).prefetch(2)

@@ -4,6 +4,7 @@ A dataset is a folder in one of three layouts:
 - HR images directly in it: LR images are made from them by MATLAB's bicubic imresize, once;
 - paired: HR/ beside LR_bicubic/X{scale}/ or LR/X{scale}/ or LR/, names equal or NAMEx{scale};
 - DIV2K as published: DIV2K_train_HR/ beside DIV2K_train_LR_bicubic/X{scale}/.
+Or it is a pack of such (udl_tf.data.pack).
 """
 
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from udl_tf.config import DataConfig
+from udl_tf.data.pack import Pack, is_pack
 from udl_tf.errors import UserError
 from udl_tf.image_io import image_files, image_size
 
@@ -26,10 +28,17 @@ _LAYOUTS = (  # HR folder, LR folders
 
 @dataclass(frozen=True)
 class Picture:
-    """An HR file and, in a paired dataset, its LR file."""
+    """An HR file and, in a paired dataset, its LR file; or a pair in a pack, named by `hr`."""
 
     hr: Path
     lr: Path | None = None
+    pack: Pack | None = None
+    index: int = 0
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the HR image."""
+        return self.pack.size(self.index) if self.pack else image_size(self.hr)
 
 
 @dataclass(frozen=True)
@@ -103,6 +112,10 @@ def folder_dataset(folder: Path | str, scale: int) -> Dataset:
         UserError: if the folder is missing or empty.
     """
     folder = Path(folder)
+    if is_pack(folder):
+        pack = Pack(folder, scale)
+        named = enumerate(pack.names)
+        return Dataset(folder.name, tuple(Picture(folder / n, None, pack, i) for i, n in named))
     for hr_name, lr_names in _LAYOUTS:
         if (folder / hr_name).is_dir():
             hr_files = image_files(folder / hr_name)
@@ -155,7 +168,7 @@ def large_enough(pictures: Sequence[Picture], config: DataConfig) -> list[Pictur
     side = config.hr_patch_size
     large = []
     for picture in pictures:
-        height, width = image_size(picture.hr)
+        height, width = picture.size
         if min(height, width) >= side:
             large.append(picture)
         elif config.small_images == "error":

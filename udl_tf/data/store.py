@@ -30,6 +30,8 @@ def read_pair(
     Raises:
         UserError: for an unreadable file, a pair whose sizes don't fit, or a tiny image.
     """
+    if picture.pack:
+        return picture.pack.pair(picture.index)
     hr = mod_crop(read_rgb(picture.hr), scale)
     if min(hr.shape[:2]) < 2 * scale:
         height, width = image_size(picture.hr)
@@ -118,6 +120,8 @@ class ImageStore:
         except UserError as error:
             self.error = error
             raise
+        if self.pictures[index].pack:
+            return pair  # which the system keeps
         with self._lock:
             self.decoded += 1
             if index not in self._kept:

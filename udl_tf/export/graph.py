@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from udl_tf.bundle import load, read_manifest
@@ -56,7 +55,7 @@ def make_card(
         "scale": model.scale,
         "outputs": ["sr", "theta"] if "log_scale" in sum(outputs, ()) else ["sr"],
         "architecture": manifest.architecture,
-        "parameters": sum(int(np.prod(v.shape)) for v in variables.values()),
+        "parameters": sum(v.shape.num_elements() or 0 for v in variables.values()),
         "border": BORDER,
         "smallest": BORDER,
         "radius": radius,

@@ -22,12 +22,12 @@ def log_scale_head(features, filters: int, activation: str = "elu", scale: int =
 
     Source: the authors' released EDSR (var_conv).
     """
-    options = {"name": "log_scale_conv0", "activation": "elu"}
+    names = "log_scale_conv0", "log_scale_conv1"
     if scale == 1:
-        first = conv(filters, filters, **options)
+        first = conv(filters, filters, names[0], activation="elu")
     else:
-        first = nearest_up_conv(filters, filters, scale, **options)
-    features = conv(filters, filters, "log_scale_conv1", activation="elu")(first(features))
+        first = nearest_up_conv(filters, filters, scale, names[0], activation="elu")
+    features = conv(filters, filters, names[1], activation="elu")(first(features))
     head = conv(3, filters, "log_scale_conv2", activation=activation, dtype="float32")
     return keras.layers.Identity(name=LOG_SCALE, dtype="float32")(head(features))
 

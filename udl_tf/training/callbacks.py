@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from udl_tf.data.pipeline import Waiting
 from udl_tf.errors import UserError
 from udl_tf.training.validation import Validation
 
@@ -37,11 +38,11 @@ class Clock(keras.callbacks.Callback):
 
     def __init__(self, update: int, total: int):
         super().__init__()
-        self.update = update
+        self.update = self._before = update
         self.total = total
 
     def on_train_batch_end(self, batch, logs=None):
-        self.update += 1
+        self.update = self._before + batch + 1  # where Keras does several at once: the last's
 
     def due(self, interval: int) -> bool:
         """Whether this update is an `interval`-th one or the last."""
@@ -88,29 +89,36 @@ class ProgressLog(keras.callbacks.Callback):
         name: such as "step 1/2 esu".
         batch_size: patches an update.
         every: updates between log lines.
+        waiting: for data.
         writer: TensorBoard's tf.summary writer.
     """
 
-    def __init__(self, clock: Clock, name: str, batch_size: int, every: int, writer):
+    def __init__(
+        self, clock: Clock, name: str, batch_size: int, every: int, waiting: Waiting, writer
+    ):
         super().__init__()
         self.clock = clock
         self.name = name
         self.batch_size = batch_size
         self.every = every
+        self.waiting = waiting
         self.writer = writer
 
     def on_train_begin(self, logs=None):
-        self._since = (time.monotonic(), self.clock.update)
+        self._since = (time.monotonic(), self.clock.update, self.waiting.seconds)
         self._rate = 0.0
+        self._waited = 0.0
         self._drawn = 0.0
 
     def on_train_batch_end(self, batch, logs=None):
         clock = self.clock
         now = time.monotonic()
         if clock.due(self.every):
-            start, first = self._since
-            self._rate = (clock.update - first) / max(now - start, 1e-9)
-            self._since = (now, clock.update)
+            start, first, waited = self._since
+            seconds = max(now - start, 1e-9)
+            self._rate = (clock.update - first) / seconds
+            self._waited = (self.waiting.seconds - waited) / seconds
+            self._since = (now, clock.update, self.waiting.seconds)
             loss = _loss(logs)
             self._draw("")
             log.info("%s", self._line(loss))
@@ -126,6 +134,7 @@ class ProgressLog(keras.callbacks.Callback):
             tf.summary.scalar("train/loss", loss)
             tf.summary.scalar("train/learning_rate", learning_rate)
             tf.summary.scalar("train/patches_per_second", self._rate * self.batch_size)
+            tf.summary.scalar("train/share_of_time_waiting_for_data", self._waited)
 
     def _line(self, loss: float) -> str:
         clock = self.clock
@@ -136,6 +145,7 @@ class ProgressLog(keras.callbacks.Callback):
             left = time.gmtime((clock.total - clock.update) / self._rate)
             hours = 24 * (left.tm_yday - 1) + left.tm_hour
             line += f"  {self._rate * self.batch_size:.1f} patches/s"
+            line += f" ({self._waited:.0%} waiting for data)"
             line += f"  {hours}:{left.tm_min:02}:{left.tm_sec:02} left"
         return line
 

@@ -2,7 +2,6 @@
 
 import time
 from contextlib import nullcontext
-from dataclasses import dataclass
 from logging import getLogger
 from pathlib import Path
 from typing import Any
@@ -22,13 +21,13 @@ from udl_tf.bundle import (
     write_manifest,
 )
 from udl_tf.config import Config, StepConfig
-from udl_tf.data.pipeline import training_batches
-from udl_tf.data.sources import Dataset, find_datasets, large_enough, split_validation
-from udl_tf.data.store import ImageStore, cache_folder
+from udl_tf.data.pipeline import Waiting, training_batches
+from udl_tf.data.store import cache_folder
 from udl_tf.distribute import device_names, make_strategy, precision
 from udl_tf.errors import Interrupted, UserError, nearest
-from udl_tf.evaluation import check_size, evaluate, results_table
+from udl_tf.evaluation import evaluate, results_table
 from udl_tf.files import write_json, write_text
+from udl_tf.hardware import measure_rates, updates_per_call, use_cores
 from udl_tf.losses import LOSSES
 from udl_tf.models import copy_weights
 from udl_tf.training import callbacks
@@ -39,23 +38,15 @@ from udl_tf.training.checkpoint import (
     restore_checkpoint,
     save_checkpoint,
 )
+from udl_tf.training.run_data import RunData, load_data
 from udl_tf.training.run_folder import RunFolder, logging_to
 from udl_tf.training.trainer import Trainer, make_optimizer, make_pixel_weight
+from udl_tf.training.uncertainty_cache import cached_log_scale
 from udl_tf.training.validation import Validation
 from udl_tf.uncertainty_fit import calibrate, measure
 from udl_tf.uncertainty_report import judge, write_report
 
 log = getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Data:
-    """What a run trains on, watches and is judged on; `summary` goes into metrics and bundle."""
-
-    training: ImageStore
-    held_out: ImageStore
-    test: list[Dataset]
-    summary: dict[str, Any]
 
 
 def train(config: Config, folder: Path | str) -> dict[str, Any]:
@@ -70,6 +61,7 @@ def train(config: Config, folder: Path | str) -> dict[str, Any]:
             is not finite.
         Interrupted: when stopped by Ctrl-C, with everything saved.
     """
+    use_cores()
     losses = [_make_loss(step, index) for index, step in enumerate(config.steps)]
     _check_weighting(config, losses)
     strategy = make_strategy(config.distribution)
@@ -81,17 +73,18 @@ def train(config: Config, folder: Path | str) -> dict[str, Any]:
         )
     build_network(config.model, losses[0].needs_log_scale)  # a wrong option ends the run here
     run = RunFolder(folder, config)
-    data = _load_data(config)
-    run.create()
+    data = load_data(config)
+    policy, reason = _precision(config, run)
+    run.create(policy)
     with logging_to(run.path / "log.txt"):
         log.info("run folder: %s", run.path)
-        log.info("device: %s, %s", device_names(strategy), config.training.precision)
+        log.info("device: %s, %s%s", device_names(strategy), policy, reason)
         log.info("data: %s", data.summary["text"])
         notes = {"data": data.summary, "steps": run.read_notes().get("steps", [])}
         for index in range(len(config.steps)):
             if not run.finished(index):
                 with strategy.scope() if strategy else nullcontext():
-                    note, interrupted = _train_step(run, index, losses, data)
+                    note, interrupted = _train_step(run, index, losses, data, policy)
                 notes["steps"] = [*notes["steps"][:index], note]
                 write_json(run.metrics, notes)
                 delete_checkpoint(run.path)
@@ -102,7 +95,7 @@ def train(config: Config, folder: Path | str) -> dict[str, Any]:
         return _judge(run, notes, data)
 
 
-def _calibrate(run: RunFolder, data: Data) -> None:
+def _calibrate(run: RunFolder, data: RunData) -> None:
     """Fits the bundle's theta, if it has one, to the held-out images and writes the report."""
     model, name = load(run.path), "held-out training images"
     if not model.has_uncertainty:
@@ -116,7 +109,7 @@ def _calibrate(run: RunFolder, data: Data) -> None:
     log.info("calibration of theta: %s", run.path / "calibration" / "report.md")
 
 
-def _judge(run: RunFolder, notes: dict[str, Any], data: Data) -> dict[str, Any]:
+def _judge(run: RunFolder, notes: dict[str, Any], data: RunData) -> dict[str, Any]:
     """Evaluates what was trained: metrics, table and figures. Returns the whole metrics."""
     figures = run.config.evaluation.figures
     notes["results"] = evaluate(load(run.path), data.test, run.figures, figures)
@@ -152,35 +145,19 @@ def _check_weighting(config: Config, losses: list) -> None:
             )
 
 
-def _load_data(config: Config) -> Data:
-    scale, seed = config.model.scale, config.training.seed
-    sets = find_datasets(config.data, "train", scale)
-    test = find_datasets(config.data, "test", scale)
-    pictures = [picture for dataset in sets for picture in dataset.pictures]
-    large = large_enough(pictures, config.data)
-    training, held_out = split_validation(large, config.data.validation_images, seed)
-    cache = cache_folder(config.data)
-    store = ImageStore(training, scale, config.data.memory_gb, cache)
-    store.load_all()
-    for picture in [*held_out, *(p for dataset in test for p in dataset.pictures)]:
-        check_size(picture, scale)
-    watched = ImageStore(held_out, scale, config.data.memory_gb, cache)
-    watched.load_all()
-    names = {dataset.name: len(dataset.pictures) for dataset in sets}
-    bundled = any(dataset.bundled for dataset in sets)
-    text = " + ".join(f"{name} ({count})" for name, count in names.items())
-    text += f": {len(training)} images, {len(held_out)} more held out for validation"
-    if len(large) < len(pictures):
-        text += f", {len(pictures) - len(large)} smaller than a patch skipped"
-    if bundled:
-        text += "; these few come with the package, for rehearsals: data.root names real ones"
-    summary = {"sets": names, "training": len(training), "held_out": len(held_out)}
-    summary |= {"bundled": bundled, "text": text}
-    return Data(store, watched, test, summary)
+def _precision(config: Config, run: RunFolder) -> tuple[str, str]:
+    """(the policy to train in, why, for the log). A run goes on in the one that it began in."""
+    policy = config.training.precision
+    if policy != "auto":
+        return policy, ""
+    if run.precision is not None:
+        return run.precision, " (auto, as before)"
+    rates = measure_rates()
+    return rates.precision, f" (auto: convolutions train at {rates})"
 
 
 def _train_step(
-    run: RunFolder, index: int, losses: list, data: Data
+    run: RunFolder, index: int, losses: list, data: RunData, policy: str
 ) -> tuple[dict[str, Any], bool]:
     """Trains one step from where it stands and keeps its weights.
 
@@ -190,31 +167,42 @@ def _train_step(
     config, step = run.config, run.config.steps[index]
     name = f"step {index + 1}/{len(config.steps)} {step.loss}"
     keras.utils.set_random_seed(config.training.seed + index)
-    with precision(config.training.precision):
+    saved = read_progress(run.path)
+    resumed = saved is not None and saved.step == index
+    start = saved if saved is not None and resumed else Progress(index, update=0)
+    with precision(policy):
         network = build_network(config.model, losses[index].needs_log_scale)
         before = _network_of(run, index - 1, losses) if index else None
         if before is not None:
             copy_weights(before, network)
         weighting = step.weighting
-        weight = make_pixel_weight(weighting, before, config.model.scale) if weighting else None
+        cached, weight = False, None
+        if weighting is not None:
+            cached = config.training.cache_uncertainty and weighting.source == "uncertainty"
+            weight = make_pixel_weight(weighting, before, config.model.scale, cached)
         trainer = Trainer(network, losses[index], weight)
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        rhythm = config.training
         trainer.compile(
-            make_optimizer(config.optimizer, step.updates, step.learning_rate, replicas)
+            make_optimizer(config.optimizer, step.updates, step.learning_rate, replicas),
+            steps_per_execution=updates_per_call(
+                rhythm.steps_per_execution,
+                *(rhythm.interval, rhythm.log_every, step.updates, start.update),
+            ),
         )
 
-    start = read_progress(run.path)
-    if start is not None and start.step == index:
+    if resumed:
         restore_checkpoint(run.path, trainer)
         log.info("%s goes on after update %d of %d", name, start.update, step.updates)
     else:
-        start = Progress(index, update=0)
         log.info("%s: %d updates of %d patches", name, step.updates, config.data.batch_size)
 
     earlier = sum(s.updates for s in config.steps[:index])
+    hr_map = cached_log_scale(before, data.training, cache_folder(config.data)) if cached else None
     batches = training_batches(
-        data.training, config.data, config.training.seed, earlier + start.update
+        data.training, config.data, config.training.seed, earlier + start.update, hr_map
     )
+    waiting = Waiting()
     writer = tf.summary.create_file_writer(str(run.tensorboard / f"step{index + 1}-{step.loss}"))
     validation = Validation(data.held_out.pairs(), config.model.scale, network, before, writer)
     began = time.monotonic()
@@ -231,7 +219,7 @@ def _train_step(
         clock,
         callbacks.StopOnDivergence(clock, name, config.training.interval),
         callbacks.ProgressLog(
-            clock, name, config.data.batch_size, config.training.log_every, writer
+            clock, name, config.data.batch_size, config.training.log_every, waiting, writer
         ),
         callbacks.Validate(
             clock, config.training.interval, validation, ema=config.optimizer.ema is not None
@@ -241,6 +229,7 @@ def _train_step(
     try:
         left = step.updates - start.update
         if left:
+            batches = waiting.timed(batches)
             trainer.fit(batches, steps_per_epoch=left, shuffle=False, verbose=0, callbacks=watchers)
         else:
             # Killed after the last update: what fit does at its end, for the moving average.
@@ -276,7 +265,7 @@ def _network_of(run: RunFolder, index: int, losses: list) -> keras.Model:
     return network
 
 
-def _write_bundle(run: RunFolder, index: int, losses: list, data: Data) -> None:
+def _write_bundle(run: RunFolder, index: int, losses: list, data: RunData) -> None:
     """Writes model.json after step `index`: its mean, and the last uncertainty trained so far."""
     uncertainty = None
     for i in range(index + 1):

@@ -1,7 +1,7 @@
 """A run folder: everything a run leaves, and what it needs to go on.
 
 config.json                 the resolved config; a folder belongs to one config
-versions.json               Python and packages
+versions.json               Python and packages, backend and precision
 log.txt  tensorboard/       what happened
 weights/step1-esu.weights.h5 ...   the network at the end of each step
 model.json                  the bundle (udl_tf.bundle)
@@ -41,19 +41,29 @@ class RunFolder:
         self.path = Path(path)
         self.config = config
         self._file = self.path / "config.json"
+        self._versions = self.path / "versions.json"
         self._check()
         self.tensorboard = self.path / "tensorboard"
         self.figures = self.path / "figures"
         self.metrics = self.path / "metrics.json"
 
-    def create(self) -> None:
-        """Makes the folder, unless it is there already."""
+    def create(self, precision: str) -> None:
+        """Makes the folder, unless it is there already, and notes the precision of the run."""
         if not self._file.exists():
             write_json(self._file, self.config.model_dump())
-            backend = {"backend": keras.backend.backend()}
-            write_json(self.path / "versions.json", {**versions(), **backend})
+        if self.precision is None:
+            facts = {"backend": keras.backend.backend(), "precision": precision}
+            write_json(self._versions, {**versions(), **facts})
         for name in ("weights", "figures"):
             (self.path / name).mkdir(exist_ok=True)
+
+    @property
+    def precision(self) -> str | None:
+        """The Keras policy that the run began in; None for a new run."""
+        try:
+            return json.loads(self._versions.read_text(encoding="utf-8"))["precision"]
+        except (OSError, ValueError, KeyError):
+            return None
 
     def weights(self, step: int) -> Path:
         """Where the network of a step is kept once the step has ended."""

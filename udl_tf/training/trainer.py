@@ -10,14 +10,14 @@ from udl_tf.models import mean_part, uncertainty_part
 
 
 class Trainer(keras.Model):
-    """Trains a network on batches (lr, hr) with `fit`, on every Keras backend.
+    """Trains a network on batches (lr, hr, ...) with `fit`, on every Keras backend.
 
     Args:
         network: lr -> {"sr", "log_scale"}.
         loss: one of udl_tf.losses; it gets the whole prediction, and w as sample_weight.
-        pixel_weight: function (lr, hr) -> w for the UDL step, or None. It is a function and no
-            attribute that Keras tracks, so that the frozen network inside is neither trained nor,
-            under JAX, taken away while `fit` runs.
+        pixel_weight: function (lr, hr, ...) -> w for the UDL step, or None; it gets all that a
+            batch holds. It is a function and no attribute that Keras tracks, so that the frozen
+            network inside is neither trained nor, under JAX, taken away while `fit` runs.
     """
 
     def __init__(
@@ -39,20 +39,26 @@ class Trainer(keras.Model):
         return self.sr_loss(y, y_pred, sample_weight)
 
     def train_step(self, *args):
-        *state, (lr, hr) = args  # TensorFlow passes the data, JAX the state before it
-        w = self.pixel_weight(lr, hr) if self.pixel_weight else None
+        *state, batch = args  # TensorFlow passes the data, JAX the state before it
+        w = self.pixel_weight(*batch) if self.pixel_weight else None
+        lr, hr, *_ = batch
         return super().train_step(*state, (lr, hr, w))
 
 
-def make_pixel_weight(config: WeightingConfig, frozen: keras.Model, scale: int) -> Callable:
-    """The function (lr, hr) -> w of a UDL step.
+def make_pixel_weight(
+    config: WeightingConfig, frozen: keras.Model, scale: int, cached: bool = False
+) -> Callable:
+    """The function (lr, hr) -> w of a UDL step, or with `cached` (lr, hr, s) -> w.
 
     Args:
         config: the source of the weights, floor and normalisation.
         frozen: the network of the step before; only the part that the source needs is run.
         scale: HR over LR size.
+        cached: whether batches bring s along, so that the frozen network need not run.
     """
     options = {"floor": config.floor, "normalize": config.normalize}
+    if cached:
+        return lambda lr, hr, s: weighting.uncertainty_weight(s, **options)
     if config.source == "uncertainty":
         part = uncertainty_part(frozen)
         part.trainable = False
