@@ -112,10 +112,17 @@ def test_an_int8_network_that_loses_too_much_is_not_written(small_run, tmp_path,
 
 def test_an_export_beyond_the_bound_leaves_nothing(small_run, tmp_path, monkeypatch):
     monkeypatch.setitem(parity.BOUNDS, "float32", 1e-9)
-    for export in (export_tflite, export_onnx, export_savedmodel):
+    exports = {"a.tflite": export_tflite, "a.onnx": export_onnx, "a": export_savedmodel}
+    for name, export in exports.items():
         with pytest.raises(UserError, match=r"differs from the Keras networks by sr .*, theta"):
-            export(small_run, tmp_path / "model.tflite")
+            export(small_run, tmp_path / name)
         assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
+
+
+def test_a_name_by_which_an_export_would_not_be_known(small_run, tmp_path):
+    for export, suffix in ((export_tflite, ".tflite"), (export_onnx, ".onnx")):
+        with pytest.raises(UserError, match=rf"model\.bin: expected a name that ends in \{suffix}"):
+            export(small_run, tmp_path / "model.bin")
 
 
 def test_a_difference_that_is_no_number_is_beyond_every_bound():

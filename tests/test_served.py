@@ -212,4 +212,5 @@ def test_exported_models_in_the_commands(served, tmp_path):
     assert result.returncode == 0, result.stderr
     assert (served.parent / "small_x2_evaluation/results.md").is_file()
     arguments = ("--model", served, "--data", tmp_path / "in")
-    assert_one_line_error(run_module("udl_tf.calibrate", *arguments), "holds no trained model")
+    message = "expected a run folder, of which exports are made"
+    assert_one_line_error(run_module("udl_tf.calibrate", *arguments), message)

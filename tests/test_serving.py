@@ -23,6 +23,7 @@ from test_served import encoded
 from udl_tf import bundle
 from udl_tf.benchmark.load import run_load
 from udl_tf.errors import UserError
+from udl_tf.export.savedmodel import export_savedmodel
 from udl_tf.loading import load
 from udl_tf.serving import Client
 from udl_tf.serving.stand_in import StandIn
@@ -278,6 +279,37 @@ def test_five_hundred_requests_sixteen_at_a_time(served, small_run):
         assert result["memory_end_mb"] < 1.1 * result["memory_early_mb"] + 50
 
 
-def test_the_local_server_tells_what_it_lacks(tmp_path):
-    result = run_module("udl_tf.serving.local", tmp_path, "--grpc-port", "0", "--rest-port", "0")
-    assert_one_line_error(result, f"{tmp_path}: holds no version of a model")
+def test_the_local_server_tells_what_it_lacks(tmp_path, served, addresses):
+    taken = {way: address.rpartition(":")[2] for way, address in addresses.items()}
+    for folder, grpc_port, rest_port, message in (
+        (tmp_path, 0, 0, f"{tmp_path}: holds no version of a model"),
+        (tmp_path / "x", 0, 0, "x: no such folder"),
+        (served / "1", 0, 0, f"with versions in it: give {served}"),
+        (served, 0, 99999, "--rest-port 99999: expected 0..65535"),
+        (served, taken["grpc"], 0, f":{taken['grpc']}: cannot be used: choose another --grpc-port"),
+        (served, 0, taken["http"], f":{taken['http']}: Address already in use: choose another"),
+    ):
+        ports = ("--grpc-port", str(grpc_port), "--rest-port", str(rest_port))
+        assert_one_line_error(run_module("udl_tf.serving.local", folder, *ports), message)
+
+
+def test_a_servers_limit_below_three_margins(small_run, tmp_path):
+    """Tiles may then keep less than they overlap by; where they would keep nothing, it is told."""
+    trained, image = bundle.load(small_run), noise_image(40, 33)
+    margin = trained.receptive_field // 2
+    for limit, message in (((2 * margin + 3) ** 2, None), ((2 * margin) ** 2, "--max-pixels 1024")):
+        export_savedmodel(small_run, tmp_path / str(limit), max_pixels=limit, warmup=False)
+        models = StandIn({"small": tmp_path / str(limit)})
+        server, port = start_grpc(models, "127.0.0.1:0")
+        client = Client(f"grpc://127.0.0.1:{port}/small")
+        if message is None:
+            assert np.array_equal(client.upscale(image).image, trained.upscale(image).image)
+        else:
+            with pytest.raises(UserError, match=message):
+                client.upscale(image)
+        server.stop(None).wait()
+
+
+def test_a_wrong_format_of_maps_is_refused_at_once(url, tmp_path):
+    with pytest.raises(UserError, match="uncertainty 'foo': expected one of none, npy, tiff, png"):
+        Client(url).upscale_file("photo.jpg", tmp_path, uncertainty="foo")

@@ -37,7 +37,11 @@ def test_an_export_tells_its_difference_and_place(tool, name, options, small_run
 @pytest.mark.parametrize(
     ("tool", "options", "message"),
     [
-        ("export_onnx.py", ("--model", "nowhere"), "nowhere: holds no trained model"),
+        (
+            "export_onnx.py",
+            ("--model", "nowhere", "--output", "a.onnx"),
+            "nowhere: no such file or folder",
+        ),
         (
             "export_tflite.py",
             ("--model", "nowhere", "--tile", "0"),

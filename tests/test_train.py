@@ -311,6 +311,6 @@ def test_evaluate_gives_the_numbers_of_the_run(workplace, finished):
     assert len(row["per_image"]) == 2
     assert (output / "results.md").read_text() in result.stdout
     assert len(list((output / "figures").iterdir())) == 2
-    for model, part in ((workplace, "holds no trained model"), (workplace / "x", "no trained")):
+    for model, part in ((workplace, "holds no trained model"), (workplace / "x", "no such file")):
         bad = run_module("udl_tf.evaluate", "--model", model, "--data", workplace / "test")
         assert_one_line_error(bad, part)

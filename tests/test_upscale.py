@@ -120,7 +120,7 @@ def test_missing_input_and_model_are_one_line(upscale, tmp_path):
     assert_one_line_error(upscale(tmp_path / "gone.png", "--output", tmp_path), "gone.png: no such")
     Image.fromarray(noise_image(6, 8)).save(tmp_path / "a.png")
     result = upscale(tmp_path / "a.png", "--output", tmp_path / "a.png")
-    assert_one_line_error(result, "a.png")
+    assert_one_line_error(result, "a.png: is a file; expected a folder")
     result = run_module(
         "udl_tf.upscale", tmp_path / "a.png", "--model", tmp_path, "--output", tmp_path / "out"
     )

@@ -112,6 +112,10 @@ def read_manifest(folder: Path | str) -> Manifest:
     try:
         content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except OSError:
+        if not folder.exists():
+            raise UserError(f"{folder}: no such file or folder: check the path") from None
+        if not folder.is_dir() or any(folder.rglob("saved_model.pb")):
+            raise UserError(f"{folder}: expected a run folder, of which exports are made") from None
         raise UserError(
             f"{folder}: holds no trained model ({MANIFEST} is missing); expected a run folder in"
             " which at least one step has ended"

@@ -70,17 +70,29 @@ class WindowRunner:
             yield scaled(part, card.scale), values
 
     def _side(self, height: int, width: int, budget: float | None) -> int:
-        """The largest core whose window fits the budget, but none smaller than the margin."""
-        if self.card.max_pixels is None:
-            budget = budget or min(2e9, psutil.virtual_memory().available / 4)
-            size = 1 if self.card.precision == "int8" else 4  # bytes of a value
-            room = budget / (size * self.card.floats)
-        else:
-            room = self.card.max_pixels  # which it computes in tiles of its own
-        smallest = (3 * self.card.margin) ** 2  # window: a picture within is cheapest whole
-        if height * width <= max(room, smallest):
-            return max(height, width)
-        return core_side(room, self.card.margin)
+        """The largest core whose window fits the budget, but none smaller than the margin.
+
+        A served model has no budget, since it computes in tiles of its own, but a hard limit.
+        """
+        margin, limit = self.card.margin, self.card.max_pixels
+        if limit is not None:
+            if height * width <= limit:
+                return max(height, width)
+            side = core_of_tile(math.isqrt(limit), margin, self.card.align)
+            if side >= 1:
+                return side
+            raise UserError(
+                f"a picture of {width}x{height} pixels: the server takes {limit} at a time, and"
+                f" tiles of {self.card.name} overlap by {margin}: export it again with"
+                f" --max-pixels {(4 * margin) ** 2} at least"
+            )
+        budget = budget or min(2e9, psutil.virtual_memory().available / 4)
+        size = 1 if self.card.precision == "int8" else 4  # bytes of a value
+        room = budget / (size * self.card.floats)
+        smallest = (3 * margin) ** 2  # window: a picture within is cheapest whole
+        return (
+            max(height, width) if height * width <= max(room, smallest) else core_side(room, margin)
+        )
 
 
 def core_of_tile(tile: int, margin: int, align: int) -> int:

@@ -84,11 +84,13 @@ def main(arguments: list[str] | None = None) -> None:
     model = load(options.model)
     if chosen.maps and not model.has_uncertainty:
         raise UserError(
-            f"{options.model}: this model has no uncertainty: leave --uncertainty out, or train"
-            " with an 'esu' step"
+            f"{options.model}: this model has no uncertainty: leave --uncertainty out, or take one"
+            " that was trained with an 'esu' step and exported with its uncertainty"
         )
     if chosen.maps and model.calibration is None:
         print("theta is as trained, not calibrated: run python -m udl_tf.calibrate on the model")
+    if Path(options.output).is_file():
+        raise UserError(f"--output {options.output}: is a file; expected a folder")
     Path(options.output).mkdir(parents=True, exist_ok=True)
     waiting = jobs
     if options.skip_existing:

@@ -28,6 +28,9 @@ _TITLES = {
 }
 
 
+UNCERTAINTY_FORMATS = ("none", "npy", "tiff", "png")
+
+
 @dataclass(frozen=True)
 class Options:
     """What to make of each picture.
@@ -50,6 +53,11 @@ class Options:
     ensemble: bool = False
     tile: int | None = None
     memory_gb: float | None = None
+
+    def __post_init__(self):
+        if self.uncertainty not in UNCERTAINTY_FORMATS:
+            known = ", ".join(UNCERTAINTY_FORMATS)
+            raise UserError(f"uncertainty {self.uncertainty!r}: expected one of {known}")
 
     @property
     def maps(self) -> tuple[str, ...]:

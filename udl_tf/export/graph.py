@@ -23,6 +23,16 @@ _LONGEST_MARGIN = 96
 _SHORT_MARGIN = 48
 
 
+def check_suffix(output: Path | str, suffix: str) -> None:
+    """Refuses a name by which the export would not be known again.
+
+    Raises:
+        UserError: for another ending.
+    """
+    if Path(output).suffix != suffix:
+        raise UserError(f"{output}: expected a name that ends in {suffix}")
+
+
 def load_for_export(folder: Path | str) -> SuperResolver:
     """Loads a run folder in float32.
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from udl_tf.errors import needs_extra
-from udl_tf.export.graph import PictureModule, load_for_export, make_card
+from udl_tf.export.graph import PictureModule, check_suffix, load_for_export, make_card
 from udl_tf.export.parity import check, real_pairs
 from udl_tf.files import complete_file
 from udl_tf.model_card import CARD, ModelCard, Precision
@@ -38,6 +38,7 @@ def export_onnx(
         UserError: if the result differs from the Keras networks by more than allowed, or packages
             are missing.
     """
+    check_suffix(output, ".onnx")
     with needs_extra("onnx"):
         import onnx
         import onnxruntime  # noqa: F401  # before the work begins
@@ -60,6 +61,11 @@ def export_onnx(
     )
     if precision == "float16":
         graph = _halved(graph)
+    for tensor in (*graph.graph.input, *graph.graph.output):
+        times = "" if tensor in graph.graph.input else f"{card.scale} "
+        sizes = ("batch", f"{times}height", f"{times}width")
+        for size, name in zip(tensor.type.tensor_type.shape.dim, sizes, strict=False):
+            size.dim_param = name
     with complete_file(output) as temporary:
         _save(graph, card, temporary)
         onnx.checker.check_model(str(temporary), full_check=True)

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from udl_tf import cli
 from udl_tf.errors import UserError
-from udl_tf.export.graph import PictureModule, load_for_export, make_card
+from udl_tf.export.graph import PictureModule, check_suffix, load_for_export, make_card
 from udl_tf.export.parity import check, piece, real_pairs
 from udl_tf.files import complete_file
 from udl_tf.model_card import ModelCard, Precision, write_with_card
@@ -50,6 +50,7 @@ def export_tflite(
         UserError: if the result differs from the Keras networks by more than allowed, or the tile
             is too small for its margin.
     """
+    check_suffix(output, ".tflite")
     model = load_for_export(run)
     facts = {} if margin is None else {"margin": margin}
     card = make_card(

@@ -21,6 +21,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--grpc-port", type=int, default=8500, help="default: 8500; 0: a free one")
     parser.add_argument("--rest-port", type=int, default=8501, help="default: 8501; 0: a free one")
     options = parser.parse_args(arguments)
+    for name in ("grpc_port", "rest_port"):
+        if not 0 <= getattr(options, name) <= 65535:
+            option = name.replace("_", "-")
+            raise UserError(f"--{option} {getattr(options, name)}: expected 0..65535")
 
     with cli.quiet(), needs_extra("serve"):
         from udl_tf.serving.stand_in import StandIn
@@ -31,11 +35,21 @@ def main(arguments: list[str] | None = None) -> None:
     if len(folders) < len(options.folders):
         raise UserError("two folders have one name, which is the model's: rename one")
     models = StandIn(folders)
-    rest = start_rest(models, options.host, options.rest_port)
     try:
-        server, port = start_grpc(models, f"{options.host}:{options.grpc_port}")
-    except RuntimeError as error:
-        raise UserError(f"port {options.grpc_port}: {error}: choose another --grpc-port") from None
+        rest = start_rest(models, options.host, options.rest_port)
+    except OSError as error:
+        place = f"{options.host}:{options.rest_port}"
+        raise UserError(
+            f"{place}: {error.strerror}: choose another --rest-port or --host"
+        ) from None
+    place = f"{options.host}:{options.grpc_port}"
+    with cli.quiet():
+        try:
+            server, port = start_grpc(models, place)
+        except RuntimeError:
+            raise UserError(
+                f"{place}: cannot be used: choose another --grpc-port or --host"
+            ) from None
     for name in folders:
         print(f"grpc://{options.host}:{port}/{name}")
         print(f"http://{options.host}:{rest.server_port}/{name}", flush=True)

@@ -112,8 +112,12 @@ def _check(key: str, value: tf.Tensor, expected: Any) -> None:
 def _load_latest(folder: Path) -> tuple[int, _Model]:
     numbers = version_numbers(folder)
     if not numbers:
+        if not folder.is_dir():
+            raise UserError(f"{folder}: no such folder: check the path")
+        hint = f": give {folder.parent}" if (folder / "saved_model.pb").exists() else ""
         raise UserError(
-            f"{folder}: holds no version of a model; expected what tools/export_savedmodel.py made"
+            f"{folder}: holds no version of a model; expected a folder that"
+            f" tools/export_savedmodel.py made, with versions in it{hint}"
         )
     version = max(numbers)
     path = folder / str(version)

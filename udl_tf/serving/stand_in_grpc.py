@@ -93,7 +93,11 @@ def start_grpc(models: StandIn, address: str) -> tuple[grpc.Server, int]:
     Returns:
         (server, port).
     """
-    options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+    options = [
+        ("grpc.max_receive_message_length", -1),
+        ("grpc.max_send_message_length", -1),
+        ("grpc.so_reuseport", 0),  # else two servers share a port, and a request goes to either
+    ]
     server = grpc.server(ThreadPoolExecutor(_THREADS), options=options)
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(_Prediction(models), server)
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(_Status(models), server)

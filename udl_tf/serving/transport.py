@@ -50,7 +50,8 @@ class Address:
         version = names[1] if len(names) == 2 else None
         if (
             parts.scheme not in ("grpc", "http", "https")
-            or not parts.netloc
+            or not parts.hostname
+            or (parts.scheme == "grpc" and parts.port is None)
             or len(names) not in (1, 2)
             or not (version is None or version.isdigit())
         ):
@@ -97,8 +98,8 @@ class Transport(ABC):
             except Busy as busy:
                 if attempt == self.retries:
                     raise UserError(
-                        f"{self.address}: {busy}, also after {self.retries} retries: check that"
-                        " the server runs there and has time"
+                        f"{self.address}: {busy}, also after {self.retries} retries: check the"
+                        " address, and that the server runs and is not too busy"
                     ) from None
                 time.sleep(_FIRST_WAIT * 2**attempt * random.uniform(1, 1.5))
 
