@@ -63,7 +63,7 @@ class EDSR(keras.Model):
         features = keras.layers.Add(name="long_skip")([features, head])
         x = _upsampler(features, scale, num_filters)
         x = conv(3, num_filters, "tail", dtype="float32")(x)
-        outputs = {"sr": keras.layers.Rescaling(divide, shift, name="sr", dtype="float32")(x)}
+        outputs = {"sr": _denormalize({"shift": shift, "divide": divide})(x)}
         if uncertainty:
             # The order of layers is that of the released checkpoints: the s head comes last.
             outputs["log_scale"] = log_scale_head(
@@ -90,8 +90,11 @@ class EDSR(keras.Model):
         made = [self.output[output] for output in outputs]
         floats = 4 * filters * scale**2
         if bordered and "sr" in outputs:
-            upsampler = keras.Model(features, self.output["sr"], name=f"{self.name}_upsampler")
-            made[outputs.index("sr")] = as_convolution(upsampler, _UPSAMPLER_RADIUS)(features)
+            tail = self.get_layer("tail").output
+            upsampler = keras.Model(features, tail, name=f"{self.name}_upsampler")
+            x = as_convolution(upsampler, _UPSAMPLER_RADIUS)(features)
+            # Within the convolution, the shift would cost digits of all that is added to it.
+            made[outputs.index("sr")] = _denormalize(self.settings)(x)
             if len(outputs) == 1:
                 floats = filters + 6 * scale**2
         radii = {"sr": _UPSAMPLER_RADIUS, "log_scale": math.ceil(LOG_SCALE_RADIUS / scale)}
@@ -116,6 +119,11 @@ def _normalize(shift, divide) -> keras.layers.Layer:
     return keras.layers.Rescaling(
         factor.tolist(), offset.tolist(), name="normalize", dtype="float32"
     )
+
+
+def _denormalize(settings) -> keras.layers.Layer:
+    divide, shift = settings["divide"], settings["shift"]
+    return keras.layers.Rescaling(divide, shift, name="sr", dtype="float32")
 
 
 def _residual_block(x, filters: int, res_scale: float, name: str):
