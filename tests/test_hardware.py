@@ -1,8 +1,10 @@
+import re
+
 import numpy as np
 import pytest
 from conftest import noise_image, run_module
 
-from udl_tf import hardware
+from udl_tf import bundle, fast, hardware
 from udl_tf.config import Config
 from udl_tf.hardware import Rates, measure_rates, updates_per_call, usable_cores
 from udl_tf.image_io import write_image
@@ -73,3 +75,20 @@ def test_the_doctor_tells_what_will_be_used():
     assert result.returncode == 0, result.stderr
     for part in ("tensorflow", "GFLOP/s", "precision", "cores used", "trains on    CPU:0"):
         assert part in result.stdout
+
+
+@pytest.mark.parametrize("rates", [Rates(1e9, 2e9), Rates(2e9, 2e9)])
+def test_fast_is_bfloat16_where_that_is_faster_and_tells_its_cost(small_run, rates, monkeypatch):
+    monkeypatch.setattr(fast, "measure_rates", lambda: rates)
+    told = []
+    model, exact = fast.load_fast(small_run, told.append), bundle.load(small_run)
+    image = noise_image(20, 24)
+    a, b = model.upscale(image), exact.upscale(image)
+    (line,) = told
+    if rates.precision == "float32":
+        assert "stays in float32, which is as fast here" in line
+        assert np.array_equal(a.theta, b.theta)
+    else:
+        assert re.search(r"bfloat16, which costs -?\d\.\d{4} dB on the bundled images", line)
+        assert 0 < np.abs(a.theta - b.theta).max() < 0.1 * b.theta.max()
+        assert np.abs(a.image.astype(int) - b.image).max() <= 4

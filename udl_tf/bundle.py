@@ -136,11 +136,12 @@ def read_manifest(folder: Path | str) -> Manifest:
         raise UserError(f"{folder / MANIFEST}: damaged at {key}: {first['msg']}") from None
 
 
-def load(folder: Path | str) -> SuperResolver:
-    """Loads a trained model in float32.
+def load(folder: Path | str, policy: str = "float32") -> SuperResolver:
+    """Loads a trained model.
 
     Args:
         folder: a run folder.
+        policy: Keras policy to compute in.
 
     Raises:
         UserError: if there is no trained model, it is of a newer format, or its weights are damaged
@@ -148,14 +149,14 @@ def load(folder: Path | str) -> SuperResolver:
     """
     manifest = read_manifest(folder)
     model, uncertainty = manifest.architecture, manifest.uncertainty
-    mean = _load_network(Path(folder), model, manifest.mean, manifest.mean.uncertainty)
+    mean = _load_network(Path(folder), model, manifest.mean, manifest.mean.uncertainty, policy)
     if uncertainty is None:
         return SuperResolver(model.scale, mean, None)
     same = uncertainty.weights == manifest.mean.weights
     return SuperResolver(
         model.scale,
         mean,
-        mean if same else _load_network(Path(folder), model, uncertainty, True),
+        mean if same else _load_network(Path(folder), model, uncertainty, True, policy),
         uncertainty.unit,
         uncertainty.power,
         manifest.calibration,
@@ -163,7 +164,7 @@ def load(folder: Path | str) -> SuperResolver:
 
 
 def _load_network(
-    folder: Path, model: ModelConfig, file: MeanFile | UncertaintyFile, with_s: bool
+    folder: Path, model: ModelConfig, file: MeanFile | UncertaintyFile, with_s: bool, policy: str
 ) -> keras.Model:
     path = folder / file.weights
     if file.sha256 is not None and path.exists() and _sha256(path) != file.sha256:
@@ -171,7 +172,7 @@ def _load_network(
             f"{path}: not the weights that {folder / MANIFEST} was written for (their checksums"
             " differ): damaged or another model's, bring back the right file"
         )
-    with precision("float32"):
+    with precision(policy):
         network = build_network(model, with_s)
     load_weights(network, path)
     return network

@@ -12,6 +12,7 @@ from pathlib import Path
 from udl_tf.errors import Interrupted, UserError
 
 MODEL_HELP = "run folder; or an exported file or folder, or grpc://HOST:8500/NAME of a server"
+FAST_HELP = "compute in bfloat16 where that is faster here; prints what it costs (run folders only)"
 
 
 def make_parser(prog: str, description: str | None) -> argparse.ArgumentParser:

@@ -17,15 +17,17 @@ def main(arguments: list[str] | None = None) -> None:
         "--output", help="folder for the results (default: MODEL/evaluation, beside an export)"
     )
     parser.add_argument("--figures", type=int, default=2, help="figures a data set (default: 2)")
+    parser.add_argument("--fast", action="store_true", help=cli.FAST_HELP)
     options = parser.parse_args(arguments)
 
     with cli.quiet():
         from udl_tf.bundle import MANIFEST
         from udl_tf.data.sources import folder_datasets
         from udl_tf.evaluation import evaluate, results_table
+        from udl_tf.fast import load_fast
         from udl_tf.loading import load
 
-    model = load(options.model)
+    model = load_fast(options.model, print) if options.fast else load(options.model)
     datasets = folder_datasets(options.data, model.scale)
     path = Path(options.model)
     beside = path / "evaluation" if (path / MANIFEST).exists() else Path(f"{path}_evaluation")

@@ -56,6 +56,7 @@ def main(arguments: list[str] | None = None) -> None:
         metavar="MP",
         help="largest input: what declares more is refused, as a decompression bomb (default: 89)",
     )
+    parser.add_argument("--fast", action="store_true", help=cli.FAST_HELP)
     parser.add_argument("--skip-existing", action="store_true", help="leave out what is there")
     options = parser.parse_args(arguments)
     if options.ensemble and options.uncertainty == "none":
@@ -67,6 +68,7 @@ def main(arguments: list[str] | None = None) -> None:
     outscale, size = _outscale(options.outscale), _size(options.size)
 
     with cli.quiet():
+        from udl_tf.fast import load_fast
         from udl_tf.loading import load
         from udl_tf.upscaling import Options, plan_jobs, run_jobs
 
@@ -81,7 +83,7 @@ def main(arguments: list[str] | None = None) -> None:
         memory_gb=options.memory,
     )
     jobs = plan_jobs(options.input, Path(options.output), chosen)
-    model = load(options.model)
+    model = load_fast(options.model, print) if options.fast else load(options.model)
     if chosen.maps and not model.has_uncertainty:
         raise UserError(
             f"{options.model}: this model has no uncertainty: leave --uncertainty out, or take one"
