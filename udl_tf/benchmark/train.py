@@ -1,0 +1,125 @@
+"""How fast an update of each step is, beside the same in PyTorch and the machine's own limit."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from udl_tf.benchmark.turns import in_turns
+from udl_tf.config import OptimizerConfig, WeightingConfig
+from udl_tf.distribute import precision
+from udl_tf.hardware import measure_rates
+from udl_tf.losses import LOSSES
+from udl_tf.models import build_model
+from udl_tf.training.trainer import Trainer, make_optimizer, make_pixel_weight
+
+RELEASED = "released code, PyTorch float32"
+STEPS = {
+    "L1": ("l1", False),
+    "ESU": ("esu", False),
+    "UDL": ("udl", False),
+    "UDL, uncertainty cached": ("udl", True),
+}
+
+
+def run_train(scale: int, batch: int, side: int, repeats: int) -> dict[str, Any]:
+    """Times updates of EDSR-S on one random batch.
+
+    Args:
+        scale: HR over LR size.
+        batch: patches.
+        side: of an LR patch.
+        repeats: updates that are timed of each, in turns.
+
+    Returns:
+        The rows by name: "seconds" of all repeats, "flop" of an update where it is counted; or
+        "missing", which package is not here. And "limit": FLOP a second in a train step of plain
+        convolutions, by precision.
+    """
+    random = np.random.default_rng(0)
+    lr = random.uniform(0, 255, (batch, side, side, 3)).astype(np.float32)
+    hr = random.uniform(0, 255, (batch, side * scale, side * scale, 3)).astype(np.float32)
+    rates = measure_rates()
+    flop: dict[str, float] = {}
+    contestants: dict[str, Callable[[], Callable[[], Any]]] = {
+        RELEASED: partial(_released, lr, hr, scale, False, False),
+        "released code, channels last": partial(_released, lr, hr, scale, True, False),
+        "released code, channels last, bfloat16": partial(_released, lr, hr, scale, True, True),
+    }
+    for policy in ("float32", "mixed_bfloat16"):
+        for name, (loss, cached) in STEPS.items():
+            full = f"{name}, {policy.removeprefix('mixed_')}"
+            contestants[full] = partial(_update, full, loss, cached, policy, lr, hr, scale, flop)
+    times = in_turns(contestants, repeats)
+    rows = {
+        name: {"missing": seconds} if isinstance(seconds, str) else {"seconds": seconds}
+        for name, seconds in times.items()
+    }
+    for name, count in flop.items():
+        rows[name]["flop"] = count
+    return {"rows": rows, "limit": vars(rates), "batch": batch}
+
+
+def train_table(results: dict[str, Any]) -> list[list[str]]:
+    """The rows as cells of a Markdown table, the heads first."""
+    heads = ["update", "patches/s", "range", "times released", "TFLOP", "share of the limit"]
+    cells = [heads]
+    batch, rows = results["batch"], results["rows"]
+    released = np.median(rows[RELEASED].get("seconds", np.nan))
+    for name, row in rows.items():
+        if "missing" in row:
+            cells.append([name, row["missing"], "", "", "", ""])
+            continue
+        seconds = np.median(row["seconds"])
+        slow, quick = batch / max(row["seconds"]), batch / min(row["seconds"])
+        cells.append([name, f"{batch / seconds:.2f}", f"{slow:.2f}–{quick:.2f}"])
+        cells[-1].append("" if np.isnan(released) else f"{released / seconds:.2f}")
+        if "flop" in row:
+            limit = results["limit"]["bfloat16" if name.endswith("bfloat16") else "float32"]
+            cells[-1] += [f"{row['flop'] / 1e12:.3f}", f"{row['flop'] / seconds / limit:.0%}"]
+        else:
+            cells[-1] += ["", ""]
+    return cells
+
+
+def _released(lr, hr, scale: int, channels_last: bool, bfloat16: bool) -> Callable[[], float]:
+    from udl_tf.benchmark.peers import torch_step2
+
+    return torch_step2(lr, hr, scale, channels_last, bfloat16)
+
+
+def _update(name, loss: str, cached: bool, policy: str, lr, hr, scale: int, flop):
+    """A function that makes one update; notes in `flop` how many operations it takes."""
+    with precision(policy):
+        network = build_model("edsr_s", scale, uncertainty=LOSSES[loss].needs_log_scale)
+        weight = None
+        if loss == "udl":
+            frozen = build_model("edsr_s", scale)
+            weight = make_pixel_weight(WeightingConfig(), frozen, scale, cached)
+        trainer = Trainer(network, LOSSES[loss](), weight)
+        trainer.compile(make_optimizer(OptimizerConfig(), 1000))
+    batch = (lr, hr, hr / 255) if cached else (lr, hr)
+    data = tf.data.Dataset.from_tensors(batch).repeat()
+    trainer.make_train_function()
+    iterator = iter(data)
+
+    def update() -> float:
+        return float(trainer.train_function(iterator)["loss"])
+
+    update()  # which makes the optimizer's variables
+    graph = (
+        tf.function(trainer.train_step)
+        .get_concrete_function(tuple(tf.TensorSpec(part.shape, tf.float32) for part in batch))
+        .graph
+    )
+    flop[name] = _flop(graph)
+    return update
+
+
+def _flop(graph: tf.Graph) -> float:
+    """Floating-point operations of a graph of known shapes, as TensorFlow counts them."""
+    profiler = tf.compat.v1.profiler
+    options = profiler.ProfileOptionBuilder(profiler.ProfileOptionBuilder.float_operation())
+    return profiler.profile(graph, options=options.with_empty_output().build()).total_float_ops
