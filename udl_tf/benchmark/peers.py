@@ -4,12 +4,14 @@ It does what the code that the authors released does, both networks complete, in
 own; weights are fresh, for speed alone.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 
+from udl_tf.config import DataConfig
+from udl_tf.data.store import ImageStore
 from udl_tf.errors import needs_extra
 
 with needs_extra("bench"):
@@ -118,3 +120,41 @@ def openvino_picture(
     options = {"INFERENCE_PRECISION_HINT": kind, "PERFORMANCE_HINT": "LATENCY"}
     compiled = openvino.Core().compile_model(model, "CPU", options)
     return lambda: compiled(y)
+
+
+class _Patches(torch.utils.data.Dataset):
+    """What PyTorch projects do: decode both files, crop, flip, make tensors."""
+
+    def __init__(self, store: ImageStore, config: DataConfig, length: int):
+        self.store, self.config, self.length = store, config, length
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, number: int) -> tuple[torch.Tensor, ...]:
+        random = np.random.default_rng(number)
+        lr, hr = self.store.pair(int(random.integers(len(self.store))))
+        scale = self.store.scale
+        side = self.config.hr_patch_size // scale
+        top, left = (int(random.integers(length - side + 1)) for length in lr.shape[:2])
+        made = []
+        turns = int(random.integers(4))
+        for image, factor in ((lr, 1), (hr, scale)):
+            rows, columns = (slice(p * factor, (p + side) * factor) for p in (top, left))
+            patch = np.ascontiguousarray(np.rot90(image[rows, columns], turns).transpose(2, 0, 1))
+            made.append(torch.from_numpy(patch).float())
+        return tuple(made)
+
+
+def torch_batches(store: ImageStore, config: DataConfig, workers: int) -> Iterator[Any]:
+    """Batches of a DataLoader with so many worker processes; `store` should keep nothing."""
+    patches = _Patches(store, config, 10**9)
+    loader = torch.utils.data.DataLoader(
+        patches,
+        config.batch_size,
+        sampler=range(10**9),
+        num_workers=workers,
+        persistent_workers=True,
+        multiprocessing_context="fork",
+    )
+    return iter(loader)
