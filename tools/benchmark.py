@@ -1,9 +1,13 @@
 """Measures this package on this machine; each table says with what, and when.
 
+    python tools/benchmark.py train
+    python tools/benchmark.py pipeline --data FOLDER [FOLDER...]
+    python tools/benchmark.py upscale --model RUN [--sizes 1 4 16 64]
     python tools/benchmark.py exports --model RUN [RUN...] --data FOLDER
     python tools/benchmark.py load --model RUN
 
-Nothing else should run meanwhile.
+Nothing else should run meanwhile. Contestants run in turns; what they are compared with comes with
+pip install "udl_tf[bench]", and is left out where it is missing.
 """
 
 import tempfile
@@ -19,6 +23,19 @@ from udl_tf.tables import markdown_table
 def main(arguments: list[str] | None = None) -> None:
     parser = cli.make_parser("python tools/benchmark.py", __doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    train = commands.add_parser("train", help="updates of EDSR-S x4 beside PyTorch")
+    train.add_argument("--batch-size", type=int, default=8, help="default: 8")
+    train.add_argument("--lr-patch-size", type=int, default=48, help="default: 48")
+    train.add_argument("--repeats", type=int, default=7, help="updates (default: 7)")
+    pipeline = commands.add_parser("pipeline", help="training patches beside a DataLoader")
+    pipeline.add_argument("--data", required=True, nargs="+", type=Path, help="training folders")
+    pipeline.add_argument("--repeats", type=int, default=3, help="of 5 s each (default: 3)")
+    upscale = commands.add_parser("upscale", help="a picture beside PyTorch and OpenVINO")
+    upscale.add_argument("--model", required=True, type=Path, help="run folder of an edsr_s")
+    upscale.add_argument("--repeats", type=int, default=7, help="default: 7")
+    upscale.add_argument(
+        "--sizes", nargs="*", type=float, default=[], metavar="MP", help="also grows to these"
+    )
     exports = commands.add_parser(
         "exports", help="size, difference, PSNR-Y, time of formats; keeps them"
     )
@@ -29,15 +46,44 @@ def main(arguments: list[str] | None = None) -> None:
     load.add_argument("--model", required=True, type=Path, help="run folder")
     load.add_argument("--requests", type=int, default=500, help="by each way (default: 500)")
     load.add_argument("--at-a-time", type=int, default=16, help="default: 16")
-    for command in (exports, load):
+    for command in (train, pipeline, upscale, exports, load):
         command.add_argument(
             "--output", type=Path, default=Path("benchmarks"), help="default: ./benchmarks"
         )
     options = parser.parse_args(arguments)
-    cli.check_positive(
-        options, *{"exports": ["repeats"], "load": ["requests", "at_a_time"]}[options.command]
-    )
-    {"exports": _exports, "load": _load}[options.command](options)
+    counts = ("repeats", "batch_size", "lr_patch_size", "requests", "at_a_time")
+    cli.check_positive(options, *(name for name in counts if hasattr(options, name)))
+    measures = {"train": _train, "pipeline": _pipeline, "upscale": _upscale}
+    {**measures, "exports": _exports, "load": _load}[options.command](options)
+
+
+def _train(options: Any) -> None:
+    with cli.quiet():
+        from udl_tf.benchmark.train import run_train, train_table
+
+    results = run_train(4, options.batch_size, options.lr_patch_size, options.repeats)
+    _write(options, results, markdown_table(train_table(results)))
+
+
+def _pipeline(options: Any) -> None:
+    with cli.quiet():
+        from udl_tf.benchmark.pipeline import pipeline_table, run_pipeline
+
+    with tempfile.TemporaryDirectory() as folder:
+        rates = run_pipeline(options.data, 4, Path(folder), options.repeats)
+    _write(options, rates, markdown_table(pipeline_table(rates)))
+
+
+def _upscale(options: Any) -> None:
+    with cli.quiet():
+        from udl_tf.benchmark.upscale import run_sizes, run_upscale, sizes_table, upscale_table
+
+    results = run_upscale(options.model, options.repeats)
+    text = markdown_table(upscale_table(results))
+    if options.sizes:
+        results["sizes"] = run_sizes(options.model, options.sizes)
+        text += "\n" + markdown_table(sizes_table(results["sizes"]))
+    _write(options, results, text)
 
 
 def _exports(options: Any) -> None:

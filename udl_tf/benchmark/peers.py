@@ -62,12 +62,16 @@ class TorchEDSR(nn.Module):
         return sr, self.var(F.interpolate(x, scale_factor=self.scale, mode="nearest"))
 
 
+def _in_form(network: nn.Module, form: torch.memory_format) -> nn.Module:
+    return network.to(memory_format=form)  # pyright: ignore[reportCallIssue]
+
+
 def torch_step2(
     lr: np.ndarray, hr: np.ndarray, scale: int, channels_last: bool, bfloat16: bool
 ) -> Callable[[], float]:
     """One update of step 2 on a batch, NHWC in 0..255; returns the loss, so that it is done."""
     form = torch.channels_last if channels_last else torch.contiguous_format
-    frozen, student = (TorchEDSR(scale, True).to(memory_format=form) for _ in range(2))
+    frozen, student = (_in_form(TorchEDSR(scale, True), form) for _ in range(2))
     optimizer = torch.optim.Adam(student.parameters(), 1e-4)
     y, x = (
         torch.from_numpy(a).permute(0, 3, 1, 2).contiguous(memory_format=form) for a in (lr, hr)
@@ -94,7 +98,7 @@ def torch_picture(
 ) -> Callable[[], Any]:
     """The network on a picture (h, w, 3) in 0..255."""
     form = torch.channels_last if channels_last else torch.contiguous_format
-    network = TorchEDSR(scale, uncertainty).eval().to(memory_format=form)
+    network = _in_form(TorchEDSR(scale, uncertainty).eval(), form)
     y = torch.from_numpy(lr[None]).permute(0, 3, 1, 2).contiguous(memory_format=form)
 
     def run() -> Any:

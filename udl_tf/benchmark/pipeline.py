@@ -1,47 +1,53 @@
 """How many training patches a second the input pipeline makes, beside a PyTorch DataLoader."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from udl_tf.config import DataConfig
+from udl_tf.data.pack import write_pack
 from udl_tf.data.pipeline import training_batches
-from udl_tf.data.sources import Dataset, large_enough
-from udl_tf.data.store import ImageStore
+from udl_tf.data.sources import folder_dataset, folder_datasets, large_enough
+from udl_tf.data.store import ImageStore, read_pair
 from udl_tf.errors import UserError
 from udl_tf.hardware import usable_cores
 
 
 def run_pipeline(
-    images: Dataset, pack: Dataset, scale: int, cache: Path, repeats: int, seconds: float = 5.0
+    folders: Sequence[Path], scale: int, scratch: Path, repeats: int, seconds: float = 5.0
 ) -> dict[str, list[float] | str]:
     """Patches a second of each way to feed EDSR-S with LR patches of 48 pixels, 16 an update.
 
     Args:
-        images: the training images as files.
-        pack: the same, packed.
+        folders: of training images; those smaller than a patch are left out.
         scale: HR over LR size.
-        cache: folder for LR images.
+        scratch: folder for a pack of them, and for LR images.
         repeats: of each way, in turns.
         seconds: that each repeat lasts.
     """
-    config = DataConfig(hr_patch_size=48 * scale, batch_size=16)
+    config = DataConfig(hr_patch_size=48 * scale, batch_size=16, small_images="skip")
+    pictures = [p for dataset in folder_datasets(folders, scale) for p in dataset.pictures]
+    images, cache = large_enough(pictures, config), scratch / "lr"
+    named = [(str(number), partial(read_pair, p, scale)) for number, p in enumerate(images)]
+    write_pack(scratch / "pack", scale, named)
+    pack = folder_dataset(scratch / "pack", scale).pictures
     ways: dict[str, Iterator[Any] | str] = {}
-    for name, dataset, memory in (
+    for name, source, memory in (
         ("pack", pack, 10.0),
         ("images, all decoded in memory", images, 10.0),
         ("images, decoded each time", images, 1e-9),
     ):
-        store = ImageStore(large_enough(dataset.pictures, config), scale, memory, cache)
+        store = ImageStore(source, scale, memory, cache)
         store.load_all()
         ways[name] = iter(training_batches(store, config, 0, 0))
     try:
         from udl_tf.benchmark.peers import torch_batches
 
-        store = ImageStore(large_enough(images.pictures, config), scale, 1e-9, cache)
+        store = ImageStore(images, scale, 1e-9, cache)
         store.load_all()  # so that the LR images are there
         ways["PyTorch DataLoader, image files"] = torch_batches(store, config, usable_cores())
     except UserError as error:

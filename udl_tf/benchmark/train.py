@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -53,7 +54,7 @@ def run_train(scale: int, batch: int, side: int, repeats: int) -> dict[str, Any]
             full = f"{name}, {policy.removeprefix('mixed_')}"
             contestants[full] = partial(_update, full, loss, cached, policy, lr, hr, scale, flop)
     times = in_turns(contestants, repeats)
-    rows = {
+    rows: dict[str, dict[str, Any]] = {
         name: {"missing": seconds} if isinstance(seconds, str) else {"seconds": seconds}
         for name, seconds in times.items()
     }
@@ -116,6 +117,15 @@ def _update(name, loss: str, cached: bool, policy: str, lr, hr, scale: int, flop
     )
     flop[name] = _flop(graph)
     return update
+
+
+def flop_of(network: keras.Model, side: int) -> float:
+    """Floating-point operations of a network for a square picture of so many LR pixels a side."""
+    specs = [
+        tf.TensorSpec((1, side, side, image.shape[-1]), tf.float32) for image in network.inputs
+    ]
+    call = tf.function(lambda *x: network(x[0] if len(x) == 1 else list(x), training=False))
+    return _flop(call.get_concrete_function(*specs).graph)
 
 
 def _flop(graph: tf.Graph) -> float:

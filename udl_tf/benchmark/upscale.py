@@ -1,0 +1,156 @@
+"""How fast a picture becomes larger, beside other runtimes, and how that grows with its size."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from udl_tf import bundle
+from udl_tf.benchmark.train import flop_of
+from udl_tf.benchmark.turns import in_turns
+from udl_tf.hardware import measure_rates
+from udl_tf.inference import ChainRunner
+from udl_tf.super_resolver import SuperResolver
+
+SIDE = 128  # LR pixels
+
+Contestants = dict[str, Callable[[], Callable[[], Any]]]
+
+
+def run_upscale(run: Path, repeats: int) -> dict[str, Any]:
+    """Times an EDSR-S run's networks on a picture of 128x128 LR pixels.
+
+    Returns:
+        By name the seconds of all repeats for the image alone and, under "with_theta", for both; or
+        which package is not here; and "limit", FLOP a second of a train step of convolutions.
+    """
+    exact, fast = bundle.load(run), bundle.load(run, "mixed_bfloat16")
+    random = np.random.default_rng(0)
+    picture = random.integers(0, 256, (SIDE, SIDE, 3)).astype(np.uint8)
+    lr = picture.astype(np.float32)
+    rows: dict[str, dict[str, Any]] = {}
+    for theta in (False, True):
+        contestants: Contestants = {}
+        for name, options in (
+            ("PyTorch float32", (False, False)),
+            ("PyTorch channels last", (True, False)),
+            ("PyTorch channels last, bfloat16", (True, True)),
+        ):
+            contestants[name] = partial(_torch, lr, exact.scale, theta, *options)
+        for name, bfloat16 in (("OpenVINO float32", False), ("OpenVINO bfloat16", True)):
+            contestants[name] = partial(_openvino, lr, exact.scale, theta, bfloat16)
+        for kind, model in (("float32", exact), ("bfloat16", fast)):
+            contestants[f"networks, {kind}"] = partial(_networks, model, lr, theta)
+            contestants[f"upscale, {kind}"] = partial(_upscale, model, picture, theta)
+        for name, seconds in in_turns(contestants, repeats).items():
+            rows.setdefault(name, {})["with_theta" if theta else "alone"] = seconds
+    for theta, key in ((False, "alone_flop"), (True, "with_theta_flop")):
+        chains = [chain for _, chain in exact.chains(theta, bordered=True)]
+        count = sum(flop_of(stage.network, SIDE) for chain in chains for stage in chain)
+        for kind in ("float32", "bfloat16"):
+            rows[f"networks, {kind}"][key] = count
+    return {"rows": rows, "limit": vars(measure_rates())}
+
+
+def upscale_table(results: dict[str, Any]) -> list[list[str]]:
+    """The rows as cells of a Markdown table, the heads first."""
+    cells = [["", "s, image", "range", "s, with θ", "range", "share of the limit: image, with θ"]]
+    for name, row in results["rows"].items():
+        if isinstance(row["alone"], str):
+            cells.append([name, row["alone"], "", "", "", ""])
+            continue
+        line, shares = [name], []
+        for key in ("alone", "with_theta"):
+            seconds = np.median(row[key])
+            line += [f"{seconds:.3f}", f"{min(row[key]):.3f}–{max(row[key]):.3f}"]
+            if f"{key}_flop" in row:
+                limit = results["limit"][name.rpartition(" ")[2]]
+                shares.append(f"{row[f'{key}_flop'] / seconds / limit:.0%}")
+        cells.append([*line, ", ".join(shares)])
+    return cells
+
+
+def run_sizes(run: Path, megapixels: list[float]) -> list[dict[str, float]]:
+    """Time and peak memory of `python -m udl_tf.upscale` with theta, by size of the output."""
+    results = []
+    scale = bundle.read_manifest(run).architecture.scale
+    for size in megapixels:
+        side = round((1e6 * size) ** 0.5 / scale)
+        code = _ONE_PICTURE.format(run=str(run), side=side)
+        made = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        found = re.search(r"seconds (\S+) kilobytes (\d+) before (\d+)", made.stdout)
+        if found is None:
+            raise RuntimeError(made.stderr)
+        seconds, peak, before = map(float, found.groups())
+        pixels = (side * scale) ** 2 / 1e6
+        results.append(
+            {
+                "megapixels": pixels,
+                "seconds": seconds,
+                "peak_mb": peak / 1e3,
+                "at_rest_mb": before / 1e3,
+            }
+        )
+    return results
+
+
+def sizes_table(results: list[dict[str, float]]) -> list[list[str]]:
+    """The rows as cells of a Markdown table, the heads first."""
+    cells = [["output, Mpx", "s, with θ", "s a Mpx", "peak memory, MB", "of it before, MB"]]
+    for row in results:
+        cells.append(
+            [
+                f"{row['megapixels']:.1f}",
+                f"{row['seconds']:.1f}",
+                f"{row['seconds'] / row['megapixels']:.2f}",
+                f"{row['peak_mb']:,.0f}",
+                f"{row['at_rest_mb']:,.0f}",
+            ]
+        )
+    return cells
+
+
+_ONE_PICTURE = """
+import re, time
+import numpy as np
+from udl_tf import bundle
+
+def memory(name):
+    return re.search(name + r":\\s+(\\d+)", open("/proc/self/status").read())[1]
+
+model = bundle.load({run!r})
+lr = np.random.default_rng(0).integers(0, 256, ({side}, {side}, 3)).astype(np.uint8)
+model.upscale(lr[:48, :48])
+before = memory("VmRSS")
+start = time.perf_counter()
+model.upscale(lr)
+print("seconds", time.perf_counter() - start, "kilobytes", memory("VmHWM"), "before", before)
+"""
+
+
+def _torch(lr, scale: int, theta: bool, channels_last: bool, bfloat16: bool) -> Callable[[], Any]:
+    from udl_tf.benchmark.peers import torch_picture
+
+    return torch_picture(lr, scale, theta, channels_last, bfloat16)
+
+
+def _openvino(lr, scale: int, theta: bool, bfloat16: bool) -> Callable[[], Any]:
+    from udl_tf.benchmark.peers import openvino_picture
+
+    return openvino_picture(lr, scale, theta, bfloat16)
+
+
+def _networks(model: SuperResolver, lr: np.ndarray, theta: bool) -> Callable[[], Any]:
+    """The networks alone on the picture as it is, which is what the others do."""
+    runners = [ChainRunner(chain) for _, chain in model.chains(theta, bordered=True)]
+    return lambda: [list(runner.run(lr)) for runner in runners]
+
+
+def _upscale(model: SuperResolver, picture: np.ndarray, theta: bool) -> Callable[[], Any]:
+    """All that `upscale` does: mirrored borders, plain areas, rounding."""
+    return lambda: model.upscale(picture, uncertainty=theta)
