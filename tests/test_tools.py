@@ -5,8 +5,10 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT, assert_one_line_error
+from conftest import ROOT, assert_one_line_error, make_run, noise_image
+from PIL import Image
 
+from udl_tf.benchmark.pipeline import pipeline_table, run_pipeline
 from udl_tf.loading import load
 
 
@@ -81,3 +83,38 @@ def test_the_table_of_load(small_run, tmp_path):
     assert result.returncode == 0, result.stderr
     rows = json.loads((tmp_path / "out/load.json").read_text())["results"]["small_x2"]
     assert [row["answered"] for row in rows] == [20, 20]
+
+
+def test_the_table_of_the_pipeline(image_folder, tmp_path):
+    for index in range(2):
+        Image.fromarray(noise_image(200, 208, index)).save(image_folder / f"large{index}.png")
+    rates = run_pipeline([image_folder], 4, tmp_path, repeats=1, seconds=0.2)
+    table = pipeline_table(rates)
+    assert [row[0] for row in table[1:]] == list(rates)
+    for name in ("pack", "images, all decoded in memory", "images, decoded each time"):
+        assert rates[name][0] > 1
+
+
+def test_the_table_of_training(tmp_path):
+    options = ("--batch-size", 1, "--lr-patch-size", 8, "--repeats", 1)
+    result = run_tool("benchmark.py", "train", *options, "--output", tmp_path)
+    assert result.returncode == 0, result.stderr
+    rows = json.loads((tmp_path / "train.json").read_text())["results"]["rows"]
+    plain, weighted, cached = (rows[f"{name}, float32"]["flop"] for name in
+                               ("L1", "UDL", "UDL, uncertainty cached"))  # fmt: skip
+    # A trunk and a head more, forwards only; nothing more than L1 but the weights.
+    assert 1.2 * plain < weighted < 1.5 * plain
+    assert cached == pytest.approx(plain, rel=0.01)
+
+
+def test_the_table_of_upscaling(tmp_path):
+    run = make_run(tmp_path / "run", "edsr_s", 4)
+    result = run_tool(
+        "benchmark.py", "upscale", "--model", run, "--repeats", 1, "--sizes", 0.01,
+        "--output", tmp_path,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    results = json.loads((tmp_path / "upscale.json").read_text())["results"]
+    row = results["rows"]["networks, float32"]
+    assert 1 < row["with_theta_flop"] / row["alone_flop"] < 4
+    assert results["sizes"][0]["peak_mb"] > 100

@@ -39,6 +39,7 @@ def run_train(scale: int, batch: int, side: int, repeats: int) -> dict[str, Any]
         "missing", which package is not here. And "limit": FLOP a second in a train step of plain
         convolutions, by precision.
     """
+    tf.get_logger().setLevel("ERROR")  # it warns of many graphs, and of its old counter
     random = np.random.default_rng(0)
     lr = random.uniform(0, 255, (batch, side, side, 3)).astype(np.float32)
     hr = random.uniform(0, 255, (batch, side * scale, side * scale, 3)).astype(np.float32)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from udl_tf import bundle
 from udl_tf.benchmark.train import flop_of
@@ -29,6 +30,7 @@ def run_upscale(run: Path, repeats: int) -> dict[str, Any]:
         By name the seconds of all repeats for the image alone and, under "with_theta", for both; or
         which package is not here; and "limit", FLOP a second of a train step of convolutions.
     """
+    tf.get_logger().setLevel("ERROR")  # it warns of its old counter
     exact, fast = bundle.load(run), bundle.load(run, "mixed_bfloat16")
     random = np.random.default_rng(0)
     picture = random.integers(0, 256, (SIDE, SIDE, 3)).astype(np.uint8)
