@@ -9,6 +9,7 @@ from conftest import ROOT, assert_one_line_error, make_run, noise_image
 from PIL import Image
 
 from udl_tf.benchmark.pipeline import pipeline_table, run_pipeline
+from udl_tf.benchmark.train import run_train, train_table
 from udl_tf.loading import load
 
 
@@ -95,16 +96,15 @@ def test_the_table_of_the_pipeline(image_folder, tmp_path):
         assert rates[name][0] > 1
 
 
-def test_the_table_of_training(tmp_path):
-    options = ("--batch-size", 1, "--lr-patch-size", 8, "--repeats", 1)
-    result = run_tool("benchmark.py", "train", *options, "--output", tmp_path)
-    assert result.returncode == 0, result.stderr
-    rows = json.loads((tmp_path / "train.json").read_text())["results"]["rows"]
-    plain, weighted, cached = (rows[f"{name}, float32"]["flop"] for name in
-                               ("L1", "UDL", "UDL, uncertainty cached"))  # fmt: skip
+def test_the_table_of_training():
+    results = run_train(4, batch=1, side=8, repeats=1, policies=["float32"])
+    names = ("L1", "UDL", "UDL, uncertainty cached")
+    plain, weighted, cached = (results["rows"][f"{name}, float32"]["flop"] for name in names)
     # A trunk and a head more, forwards only; nothing more than L1 but the weights.
     assert 1.2 * plain < weighted < 1.5 * plain
     assert cached == pytest.approx(plain, rel=0.01)
+    table = train_table(results)
+    assert [row[0] for row in table[1:]] == list(results["rows"])
 
 
 def test_the_table_of_upscaling(tmp_path):

@@ -1,6 +1,6 @@
 """How fast an update of each step is, beside the same in PyTorch and the machine's own limit."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -25,7 +25,13 @@ STEPS = {
 }
 
 
-def run_train(scale: int, batch: int, side: int, repeats: int) -> dict[str, Any]:
+def run_train(
+    scale: int,
+    batch: int,
+    side: int,
+    repeats: int,
+    policies: Sequence[str] = ("float32", "mixed_bfloat16"),
+) -> dict[str, Any]:
     """Times updates of EDSR-S on one random batch.
 
     Args:
@@ -33,6 +39,7 @@ def run_train(scale: int, batch: int, side: int, repeats: int) -> dict[str, Any]
         batch: patches.
         side: of an LR patch.
         repeats: updates that are timed of each, in turns.
+        policies: of Keras, in which they are timed.
 
     Returns:
         The rows by name: "seconds" of all repeats, "flop" of an update where it is counted; or
@@ -50,7 +57,7 @@ def run_train(scale: int, batch: int, side: int, repeats: int) -> dict[str, Any]
         "released code, channels last": partial(_released, lr, hr, scale, True, False),
         "released code, channels last, bfloat16": partial(_released, lr, hr, scale, True, True),
     }
-    for policy in ("float32", "mixed_bfloat16"):
+    for policy in policies:
         for name, (loss, cached) in STEPS.items():
             full = f"{name}, {policy.removeprefix('mixed_')}"
             contestants[full] = partial(_update, full, loss, cached, policy, lr, hr, scale, flop)
