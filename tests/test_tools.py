@@ -8,6 +8,7 @@ import pytest
 from conftest import ROOT, assert_one_line_error, make_run, noise_image
 from PIL import Image
 
+from udl_tf.benchmark.growth import batches_table, run_batches
 from udl_tf.benchmark.pipeline import pipeline_table, run_pipeline
 from udl_tf.benchmark.train import run_train, train_table
 from udl_tf.loading import load
@@ -105,6 +106,13 @@ def test_the_table_of_training():
     assert cached == pytest.approx(plain, rel=0.01)
     table = train_table(results)
     assert [row[0] for row in table[1:]] == list(results["rows"])
+
+
+def test_the_table_of_batches():
+    rows = run_batches(4, side=8, batches=[1, 2], replicas=[1, 2])
+    assert [(row["replicas"], row["batch"]) for row in rows] == [(1, 1), (1, 2), (2, 2)]
+    assert all(row["seconds"] > 0 and row["peak_mb"] > row["rest_mb"] > 100 for row in rows)
+    assert len(batches_table(rows)) == 4
 
 
 def test_the_table_of_upscaling(tmp_path):

@@ -1,6 +1,6 @@
 """Measures this package on this machine; each table says with what, and when.
 
-    python tools/benchmark.py train
+    python tools/benchmark.py train [--batches 1 2 4 8 16 32 --replicas 1 2]
     python tools/benchmark.py pipeline --data FOLDER [FOLDER...]
     python tools/benchmark.py upscale --model RUN [--sizes 1 4 16 64]
     python tools/benchmark.py exports --model RUN [RUN...] --data FOLDER
@@ -27,6 +27,12 @@ def main(arguments: list[str] | None = None) -> None:
     train.add_argument("--batch-size", type=int, default=8, help="default: 8")
     train.add_argument("--lr-patch-size", type=int, default=48, help="default: 48")
     train.add_argument("--repeats", type=int, default=7, help="updates (default: 7)")
+    train.add_argument(
+        "--batches", nargs="*", type=int, default=[], metavar="N", help="also by patches an update"
+    )
+    train.add_argument(
+        "--replicas", nargs="+", type=int, default=[1], metavar="N", help="of these (default: 1)"
+    )
     pipeline = commands.add_parser("pipeline", help="training patches beside a DataLoader")
     pipeline.add_argument("--data", required=True, nargs="+", type=Path, help="training folders")
     pipeline.add_argument("--repeats", type=int, default=3, help="of 5 s each (default: 3)")
@@ -59,10 +65,17 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _train(options: Any) -> None:
     with cli.quiet():
+        from udl_tf.benchmark.growth import batches_table, run_batches
         from udl_tf.benchmark.train import run_train, train_table
 
-    results = run_train(4, options.batch_size, options.lr_patch_size, options.repeats)
-    _write(options, results, markdown_table(train_table(results)))
+    side = options.lr_patch_size
+    results = run_train(4, options.batch_size, side, options.repeats)
+    text = markdown_table(train_table(results))
+    if options.batches:
+        rows = run_batches(4, side, options.batches, options.replicas)
+        results["batches"] = rows
+        text += "\n" + markdown_table(batches_table(rows))
+    _write(options, results, text)
 
 
 def _pipeline(options: Any) -> None:
@@ -76,7 +89,8 @@ def _pipeline(options: Any) -> None:
 
 def _upscale(options: Any) -> None:
     with cli.quiet():
-        from udl_tf.benchmark.upscale import run_sizes, run_upscale, sizes_table, upscale_table
+        from udl_tf.benchmark.growth import run_sizes, sizes_table
+        from udl_tf.benchmark.upscale import run_upscale, upscale_table
 
     results = run_upscale(options.model, options.repeats)
     text = markdown_table(upscale_table(results))

@@ -47,9 +47,7 @@ def run_train(
         convolutions, by precision.
     """
     tf.get_logger().setLevel("ERROR")  # it warns of many graphs, and of its old counter
-    random = np.random.default_rng(0)
-    lr = random.uniform(0, 255, (batch, side, side, 3)).astype(np.float32)
-    hr = random.uniform(0, 255, (batch, side * scale, side * scale, 3)).astype(np.float32)
+    lr, hr = random_patches(scale, side, batch)
     rates = measure_rates()
     flop: dict[str, float] = {}
     contestants: dict[str, Callable[[], Callable[[], Any]]] = {
@@ -93,6 +91,29 @@ def train_table(results: dict[str, Any]) -> list[list[str]]:
     return cells
 
 
+def random_patches(scale: int, side: int, batch: int) -> tuple[np.ndarray, np.ndarray]:
+    """A batch of LR patches, side x side pixels, and of their HR patches."""
+    random = np.random.default_rng(0)
+    shapes = [(batch, size, size, 3) for size in (side, side * scale)]
+    lr, hr = (random.uniform(0, 255, shape).astype(np.float32) for shape in shapes)
+    return lr, hr
+
+
+def make_trainer(
+    scale: int, loss: str, policy: str, cached: bool = False, replicas: int = 1
+) -> Trainer:
+    """EDSR-S ready to be trained, with a frozen network beside it where the loss is udl."""
+    with precision(policy):
+        network = build_model("edsr_s", scale, uncertainty=LOSSES[loss].needs_log_scale)
+        weight = None
+        if loss == "udl":
+            frozen = build_model("edsr_s", scale)
+            weight = make_pixel_weight(WeightingConfig(), frozen, scale, cached)
+        trainer = Trainer(network, LOSSES[loss](), weight)
+        trainer.compile(make_optimizer(OptimizerConfig(), 1000, replicas=replicas))
+    return trainer
+
+
 def _released(lr, hr, scale: int, channels_last: bool, bfloat16: bool) -> Callable[[], float]:
     from udl_tf.benchmark.peers import torch_step2
 
@@ -101,14 +122,7 @@ def _released(lr, hr, scale: int, channels_last: bool, bfloat16: bool) -> Callab
 
 def _update(name, loss: str, cached: bool, policy: str, lr, hr, scale: int, flop):
     """A function that makes one update; notes in `flop` how many operations it takes."""
-    with precision(policy):
-        network = build_model("edsr_s", scale, uncertainty=LOSSES[loss].needs_log_scale)
-        weight = None
-        if loss == "udl":
-            frozen = build_model("edsr_s", scale)
-            weight = make_pixel_weight(WeightingConfig(), frozen, scale, cached)
-        trainer = Trainer(network, LOSSES[loss](), weight)
-        trainer.compile(make_optimizer(OptimizerConfig(), 1000))
+    trainer = make_trainer(scale, loss, policy, cached)
     batch = (lr, hr, hr / 255) if cached else (lr, hr)
     data = tf.data.Dataset.from_tensors(batch).repeat()
     trainer.make_train_function()

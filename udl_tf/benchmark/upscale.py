@@ -1,8 +1,5 @@
-"""How fast a picture becomes larger, beside other runtimes, and how that grows with its size."""
+"""How fast a picture becomes larger, beside other runtimes."""
 
-import re
-import subprocess
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -75,64 +72,6 @@ def upscale_table(results: dict[str, Any]) -> list[list[str]]:
                 shares.append(f"{row[f'{key}_flop'] / seconds / limit:.0%}")
         cells.append([*line, ", ".join(shares)])
     return cells
-
-
-def run_sizes(run: Path, megapixels: list[float]) -> list[dict[str, float]]:
-    """Time and peak memory of `python -m udl_tf.upscale` with theta, by size of the output."""
-    results = []
-    scale = bundle.read_manifest(run).architecture.scale
-    for size in megapixels:
-        side = round((1e6 * size) ** 0.5 / scale)
-        code = _ONE_PICTURE.format(run=str(run), side=side)
-        made = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-        found = re.search(r"seconds (\S+) kilobytes (\d+) before (\d+)", made.stdout)
-        if found is None:
-            raise RuntimeError(made.stderr)
-        seconds, peak, before = map(float, found.groups())
-        pixels = (side * scale) ** 2 / 1e6
-        results.append(
-            {
-                "megapixels": pixels,
-                "seconds": seconds,
-                "peak_mb": peak / 1e3,
-                "at_rest_mb": before / 1e3,
-            }
-        )
-    return results
-
-
-def sizes_table(results: list[dict[str, float]]) -> list[list[str]]:
-    """The rows as cells of a Markdown table, the heads first."""
-    cells = [["output, Mpx", "s, with θ", "s a Mpx", "peak memory, MB", "of it before, MB"]]
-    for row in results:
-        cells.append(
-            [
-                f"{row['megapixels']:.1f}",
-                f"{row['seconds']:.1f}",
-                f"{row['seconds'] / row['megapixels']:.2f}",
-                f"{row['peak_mb']:,.0f}",
-                f"{row['at_rest_mb']:,.0f}",
-            ]
-        )
-    return cells
-
-
-_ONE_PICTURE = """
-import re, time
-import numpy as np
-from udl_tf import bundle
-
-def memory(name):
-    return re.search(name + r":\\s+(\\d+)", open("/proc/self/status").read())[1]
-
-model = bundle.load({run!r})
-lr = np.random.default_rng(0).integers(0, 256, ({side}, {side}, 3)).astype(np.uint8)
-model.upscale(lr[:48, :48])
-before = memory("VmRSS")
-start = time.perf_counter()
-model.upscale(lr)
-print("seconds", time.perf_counter() - start, "kilobytes", memory("VmHWM"), "before", before)
-"""
 
 
 def _torch(lr, scale: int, theta: bool, channels_last: bool, bfloat16: bool) -> Callable[[], Any]:
