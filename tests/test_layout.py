@@ -28,7 +28,8 @@ ORDER = [
     "export.graph_tiling", "export.graph", "export.served_input", "export.served", "export.parity",
     "export.tflite", "export.onnx", "export.savedmodel", "export",
     "benchmark.machine", "benchmark.turns", "benchmark.peers", "benchmark.train",
-    "benchmark.growth", "benchmark.pipeline", "benchmark.upscale", "benchmark.load", "benchmark.exports", "benchmark",
+    "benchmark.growth", "benchmark.pipeline", "benchmark.upscale", "benchmark.load",
+    "benchmark.exports", "benchmark",
     "data.__main__", "serving.local", "calibrate", "doctor", "evaluate", "train", "upscale",
 ]  # fmt: skip
 
