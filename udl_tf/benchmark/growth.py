@@ -13,6 +13,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -23,6 +24,8 @@ from udl_tf.distribute import make_strategy
 from udl_tf.hardware import measure_rates
 
 Rows = list[dict[str, float]]
+
+_UPDATES = 9  # timed by their median, but for the first two
 
 
 def run_sizes(run: Path, megapixels: Sequence[float]) -> Rows:
@@ -96,13 +99,13 @@ def updates(scale: int, side: int, policy: str, batch: int, replicas: int) -> di
         trainer = make_trainer(scale, "udl", policy, replicas=replicas)
     data = tf.data.Dataset.from_tensors(random_patches(scale, side, batch)).repeat()
     rest = _megabytes("VmRSS")
-    trainer.fit(data, steps_per_epoch=2, verbose=0)  # which traces, and plans memory
-    times = []
-    for _ in range(3):
-        start = time.perf_counter()
-        trainer.fit(data, steps_per_epoch=3, verbose=0)
-        times.append((time.perf_counter() - start) / 3)
-    return {"seconds": float(np.median(times)), "rest_mb": rest, "peak_mb": _megabytes("VmHWM")}
+    times: list[float] = []
+    clock = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda update, logs: times.append(time.perf_counter())
+    )
+    trainer.fit(data, steps_per_epoch=_UPDATES, verbose=0, callbacks=[clock])
+    seconds = np.diff(times)[1:]  # the first ones trace, and plan memory
+    return {"seconds": float(np.median(seconds)), "rest_mb": rest, "peak_mb": _megabytes("VmHWM")}
 
 
 def _alone(function: str, *arguments: Any) -> dict[str, float]:
