@@ -64,7 +64,7 @@ def test_a_bundle_without_uncertainty(bundle):
     [
         ({"format": "1"}, "format '1'"),
         ({"uncertainty": {"weights": "x", "unit": "a", "power": 1.0}}, "damaged at uncertainty"),
-        ({"format": 3}, "format 3; this version reads formats up to 2: update"),
+        ({"format": 4}, "format 4; this version reads formats up to 3: update"),
         ({"calibration": {"method": "magic"}}, "damaged at calibration"),
         ({"mean": {"weights": 3}}, "damaged at mean"),
         ({"architecture": {"name": "edsr_s", "scale": 7}}, "damaged at architecture.scale"),

@@ -11,7 +11,7 @@ PACKAGE = ROOT / "udl_tf"
 # A file imports only from files above it.
 ORDER = [
     "errors", "files", "tables", "versions", "config", "config_file", "color", "resize", "image_io",
-    "photo", "cli",
+    "photo", "presets", "cli",
     "data.records", "data.pack", "data.sources", "data.store", "data.pipeline", "data",
     "models.blocks", "models.folding", "models.stages", "models.uncertainty", "models.edsr",
     "models.dpdnn", "models",
@@ -23,14 +23,15 @@ ORDER = [
     "serving.transport", "serving.client", "serving.stand_in", "serving.stand_in_grpc",
     "serving.stand_in_rest", "serving", "loading", "fast",
     "training.trainer", "training.uncertainty_cache", "training.checkpoint",
-    "training.validation", "training.callbacks", "training.run_folder", "training.run_data",
-    "training.run", "training",
+    "training.validation", "training.callbacks", "training.run_folder", "training.origin",
+    "training.run_data", "training.run", "training",
     "export.graph_tiling", "export.graph", "export.served_input", "export.served", "export.parity",
-    "export.tflite", "export.onnx", "export.savedmodel", "export",
+    "export.tflite", "export.onnx", "export.savedmodel", "export.preset", "export",
     "benchmark.machine", "benchmark.turns", "benchmark.peers", "benchmark.train",
     "benchmark.growth", "benchmark.pipeline", "benchmark.upscale", "benchmark.load",
     "benchmark.exports", "benchmark",
-    "data.__main__", "serving.local", "calibrate", "doctor", "evaluate", "train", "upscale",
+    "data.__main__", "presets.__main__", "serving.local", "calibrate", "doctor", "evaluate",
+    "train", "upscale",
 ]  # fmt: skip
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from conftest import noise_image
 
+from udl_tf.bundle import load
 from udl_tf.config import Config
 from udl_tf.errors import Interrupted, UserError
 from udl_tf.image_io import write_image
@@ -132,3 +133,33 @@ def test_a_flat_picture_leaves_valid_json(config, tmp_path):
     text = (tmp_path / "run/metrics.json").read_text()
     assert "Infinity" not in text
     assert json.loads(text)["results"][0]["bicubic_psnr_y"] is None
+
+
+def test_a_run_starts_from_a_model_of_another_scale(config, tmp_path):
+    config["steps"] = [{"loss": "esu", "updates": 3}]
+    train(Config.model_validate(config), tmp_path / "x2")
+    origin = load(tmp_path / "x2").uncertainty
+    config["model"]["scale"], config["data"]["hr_patch_size"] = 3, 24
+    config["training"]["start_from"] = str(tmp_path / "x2")
+    config["optimizer"]["learning_rate"] = 1e-12
+    parsed = Config.model_validate(config)
+    train(parsed, tmp_path / "x3")
+    made = load(tmp_path / "x3").uncertainty
+    for layer in origin.layers:
+        taken = made.get_layer(layer.name).get_weights()
+        for old, new in zip(layer.get_weights(), taken, strict=True):
+            assert (layer.name == "upsample0") == (old.shape != new.shape), layer.name
+            assert old.shape != new.shape or np.allclose(old, new, atol=1e-6), layer.name
+    assert "layers that begin anew: upsample0" in (tmp_path / "x3/log.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    ("change", "part"),
+    [({"start_from": "gone"}, "gone: no such"), ({"start_from": "edsr_s_x4"}, "is of 'edsr_s'")],
+)
+def test_a_start_that_does_not_fit_is_one_line(config, tmp_path, change, part):
+    config["model"] = {"name": "dpdnn", "scale": 2}
+    config["training"].update(change)
+    with pytest.raises(UserError, match=part):
+        train(Config.model_validate(config), tmp_path / "run")
+    assert not (tmp_path / "run").exists()

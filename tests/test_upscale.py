@@ -82,7 +82,9 @@ def test_two_hundred_good_and_bad_files(upscale, tmp_path):
             bad.append(path)
     bad.append(folder / "bomb.png")  # which Pillow itself would decode
     bad[-1].write_bytes(real_bomb())
-    result = upscale(folder, "--output", tmp_path / "out", peak_memory=True)
+    result = upscale(
+        folder, "--output", tmp_path / "out", "--uncertainty", "none", peak_memory=True
+    )
     assert result.returncode == 1, result.stderr[-2000:]
     assert "Traceback" not in result.stderr
     lines = [line for line in result.stderr.splitlines() if line.startswith("failed: ")]
@@ -106,7 +108,7 @@ def test_two_hundred_good_and_bad_files(upscale, tmp_path):
         (["--memory", "inf"], "--memory inf"),
         (["--max-megapixels", "inf"], "--max-megapixels inf"),
         (["--max-megapixels", "0"], "--max-megapixels 0.0"),
-        (["--ensemble"], "add --uncertainty"),
+        (["--ensemble", "--uncertainty", "none"], "take --uncertainty"),
     ],
 )
 def test_bad_options_are_one_line(upscale, tmp_path, arguments, part):

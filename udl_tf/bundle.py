@@ -1,18 +1,20 @@
 """What a trained model is on disk: a folder with `model.json` and the weight files that this names.
 
-    {"format": 2,
+    {"format": 3,
      "architecture": {"name": "edsr_s", "scale": 4, "options": {...}},   arguments of build_model
      "range": [0, 255],                                                  of lr and sr, RGB
      "mean": {"weights": "weights/step2-udl.weights.h5", "uncertainty": false, "sha256": "..."},
      "uncertainty": {"weights": "weights/step1-esu.weights.h5", "unit": 1.0, "power": 1.0,
                      "sha256": "..."} or null,
      "calibration": {"method": "scale", "a": [...], "b": [...], ...} or null,
-     "training": {...}}                                                  what the steps were
+     "training": {...},                                                  what the steps were
+     "licence": "...", "limits": "..."}                                  of use, in words
 
 `mean` makes the picture: "uncertainty" tells whether its file has an s head. `uncertainty` makes
 theta = unit * exp(log_scale / power), in grey levels, which `calibration`
-(udl_tf.calibration.Calibration) corrects. "sha256" is the weight file's. A run folder is such a
-folder. Format 1 had neither calibration nor sha256; it is read too.
+(udl_tf.calibration.Calibration) corrects. "sha256" is the weight file's. Run folders and presets
+are such folders. Format 1 had neither calibration nor sha256, format 2 no licence and limits; both
+are read too.
 """
 
 import hashlib
@@ -24,6 +26,7 @@ from typing import Any
 import keras
 from pydantic import Field, ValidationError
 
+from udl_tf import presets
 from udl_tf.calibration.record import Calibration
 from udl_tf.config import ModelConfig, Section
 from udl_tf.distribute import precision
@@ -32,7 +35,7 @@ from udl_tf.files import complete_file, write_json
 from udl_tf.models import build_model
 from udl_tf.super_resolver import SuperResolver
 
-FORMAT = 2
+FORMAT = 3
 MANIFEST = "model.json"
 
 
@@ -63,6 +66,8 @@ class Manifest(Section):
     uncertainty: UncertaintyFile | None
     calibration: Calibration | None = None
     training: dict[str, Any]
+    licence: str = "not stated"
+    limits: str = "not stated"
 
 
 def build_network(model: ModelConfig, uncertainty: bool) -> keras.Model:
@@ -113,7 +118,10 @@ def read_manifest(folder: Path | str) -> Manifest:
         content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except OSError:
         if not folder.exists():
-            raise UserError(f"{folder}: no such file or folder: check the path") from None
+            raise UserError(
+                f"{folder}: no such file or folder, and no preset: check the path, or take one of"
+                f" {', '.join(presets.names())}"
+            ) from None
         if not folder.is_dir() or any(folder.rglob("saved_model.pb")):
             raise UserError(f"{folder}: expected a run folder, of which exports are made") from None
         raise UserError(
@@ -122,7 +130,7 @@ def read_manifest(folder: Path | str) -> Manifest:
         ) from None
     except ValueError as error:
         raise UserError(f"{folder / MANIFEST}: not valid JSON ({error})") from None
-    if not isinstance(content, dict) or content.get("format") not in (1, FORMAT):
+    if not isinstance(content, dict) or content.get("format") not in (1, 2, FORMAT):
         found = content.get("format") if isinstance(content, dict) else content
         raise UserError(
             f"{folder / MANIFEST}: format {found!r}; this version reads formats up to {FORMAT}:"

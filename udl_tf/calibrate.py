@@ -9,13 +9,13 @@ that the model has is judged on --test.
 
 from pathlib import Path
 
-from udl_tf import cli
+from udl_tf import cli, presets
 from udl_tf.errors import UserError
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = cli.make_parser("python -m udl_tf.calibrate", __doc__)
-    parser.add_argument("--model", required=True, help="run folder")
+    parser.add_argument("--model", required=True, type=presets.find, help=cli.BUNDLE_HELP)
     parser.add_argument("--data", nargs="+", default=[], help="folders of held-out HR images")
     parser.add_argument("--test", nargs="+", default=[], help="folders to judge the result on")
     parser.add_argument(
@@ -54,7 +54,12 @@ def main(arguments: list[str] | None = None) -> None:
         from udl_tf.uncertainty_fit import calibrate, measure
         from udl_tf.uncertainty_report import judge, report_text, write_report
 
-    folder = Path(options.model)
+    folder = options.model
+    if presets.contains(folder) and (options.data or not options.output):
+        raise UserError(
+            f"{folder.name}: a preset stays as it is: give --test and --output, to judge it, or"
+            f" calibrate a copy of {folder}"
+        )
     model = load(folder)
     if not options.data and model.calibration is None:
         raise UserError(f"{folder}: not calibrated yet: give --data, a folder of held-out images")

@@ -9,10 +9,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from udl_tf import presets
 from udl_tf.errors import Interrupted, UserError
 
-MODEL_HELP = "run folder; or an exported file or folder, or grpc://HOST:8500/NAME of a server"
-FAST_HELP = "compute in bfloat16 where that is faster here; prints what it costs (run folders only)"
+MODEL_HELP = (
+    "a preset, such as edsr_s_x4 (python -m udl_tf.presets lists them), or a run folder; or an"
+    " exported file or folder, or grpc://HOST:8500/NAME of a server"
+)
+BUNDLE_HELP = "a preset, such as edsr_s_x4, or a run folder"
+FAST_HELP = "compute in bfloat16 where that is faster here; prints what it costs (no exports)"
 
 
 def make_parser(prog: str, description: str | None) -> argparse.ArgumentParser:
@@ -27,7 +32,7 @@ def make_parser(prog: str, description: str | None) -> argparse.ArgumentParser:
 def make_export_parser(prog: str, description: str | None, output: str) -> argparse.ArgumentParser:
     """A parser with the options that all exports share."""
     parser = make_parser(prog, description)
-    parser.add_argument("--model", required=True, help="run folder")
+    parser.add_argument("--model", required=True, type=presets.find, help=BUNDLE_HELP)
     parser.add_argument("--output", required=True, type=Path, help=output)
     parser.add_argument(
         "--no-uncertainty",
@@ -41,7 +46,7 @@ def make_export_parser(prog: str, description: str | None, output: str) -> argpa
         help="folder of HR images for the checks, best like those to come (default: the bundled)",
     )
     parser.add_argument(
-        "--licence", default="not stated", help="of the weights, for the model card"
+        "--licence", help="of the weights, for the model card (default: what the model states)"
     )
     return parser
 

@@ -140,6 +140,11 @@ class TrainingConfig(Section):
         description="make s of whole images once before a step weighted by uncertainty, instead of"
         " running the frozen network on every patch",
     )
+    start_from: str | None = Field(
+        default=None,
+        description="a trained model (run folder or preset), perhaps of another scale: the first"
+        " step starts from its weights, layer by layer where names and shapes agree",
+    )
     steps_per_execution: int | None = Field(
         default=None,
         ge=1,

@@ -1,11 +1,11 @@
 """PSNR-Y and SSIM-Y of a trained model by the field's protocol, beside bicubic interpolation.
 
-python -m udl_tf.evaluate --model RUN --data FOLDER [FOLDER...]
+python -m udl_tf.evaluate --model edsr_s_x4 --data FOLDER [FOLDER...]
 """
 
 from pathlib import Path
 
-from udl_tf import cli
+from udl_tf import cli, presets
 from udl_tf.files import write_json, write_text
 
 
@@ -14,14 +14,15 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--model", required=True, help=cli.MODEL_HELP)
     parser.add_argument("--data", required=True, nargs="+", help="folders of HR images or of pairs")
     parser.add_argument(
-        "--output", help="folder for the results (default: MODEL/evaluation, beside an export)"
+        "--output",
+        help="folder for the results (default: MODEL/evaluation; of a preset, evaluation/MODEL;"
+        " MODEL_evaluation beside an export)",
     )
     parser.add_argument("--figures", type=int, default=2, help="figures a data set (default: 2)")
     parser.add_argument("--fast", action="store_true", help=cli.FAST_HELP)
     options = parser.parse_args(arguments)
 
     with cli.quiet():
-        from udl_tf.bundle import MANIFEST
         from udl_tf.data.sources import folder_datasets
         from udl_tf.evaluation import evaluate, results_table
         from udl_tf.fast import load_fast
@@ -29,15 +30,22 @@ def main(arguments: list[str] | None = None) -> None:
 
     model = load_fast(options.model, print) if options.fast else load(options.model)
     datasets = folder_datasets(options.data, model.scale)
-    path = Path(options.model)
-    beside = path / "evaluation" if (path / MANIFEST).exists() else Path(f"{path}_evaluation")
-    output = Path(options.output or beside)
+    path = presets.find(options.model)
+    output = Path(options.output or _usual_output(path))
     results = evaluate(model, datasets, output / "figures", options.figures)
     table = results_table(results, path.resolve().name)
     write_json(output / "results.json", {"results": results})
     write_text(output / "results.md", table)
     print(table, end="")
     print(f"written: {output}")
+
+
+def _usual_output(model: Path) -> Path:
+    from udl_tf.bundle import MANIFEST
+
+    if presets.contains(model):
+        return Path("evaluation") / model.name
+    return model / "evaluation" if (model / MANIFEST).exists() else Path(f"{model}_evaluation")
 
 
 if __name__ == "__main__":

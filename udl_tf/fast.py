@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from udl_tf import bundle
+from udl_tf import bundle, presets
 from udl_tf.data.sources import bundled_dataset
 from udl_tf.data.store import read_pair
 from udl_tf.hardware import measure_rates
@@ -19,13 +19,14 @@ def load_fast(folder: Path | str, tell: Callable[[str], None]) -> SuperResolver:
     """Loads a run folder to compute in bfloat16, if this machine is clearly faster in it.
 
     Args:
-        folder: a run folder.
+        folder: a run folder or a preset's name.
         tell: gets a line with the precision, why, and what it costs: the mean PSNR-Y that pieces
             of the images that come with the package lose.
 
     Raises:
         UserError: as udl_tf.bundle.load.
     """
+    folder = presets.find(folder)
     exact, rates = bundle.load(folder), measure_rates()
     if rates.precision == "float32":
         tell(f"fast: stays in float32, which is as fast here ({rates})")

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from udl_tf import bundle, runtimes
+from udl_tf import bundle, presets, runtimes
 from udl_tf.errors import UserError
 from udl_tf.upscaler import Upscaler
 
@@ -10,10 +10,11 @@ _FILES = {".tflite": runtimes.open_tflite, ".onnx": runtimes.open_onnx}
 
 
 def load(path: Path | str) -> Upscaler:
-    """Opens a run folder, a SavedModel's folder, a .tflite or .onnx file, all of ours, or a server.
+    """Opens a preset, a run folder, a SavedModel's folder, a .tflite or .onnx file, or a server.
 
     Args:
-        path: of the folder or file; or the address of a model that TF Serving serves, such as
+        path: a preset's name, such as edsr_s_x4 (udl_tf.presets); or of the folder or file; or the
+            address of a model that TF Serving serves, such as
             grpc://localhost:8500/NAME (udl_tf.serving.Client).
 
     Raises:
@@ -23,11 +24,11 @@ def load(path: Path | str) -> Upscaler:
         from udl_tf.serving import Client
 
         return Client(str(path))
-    path = Path(path)
+    path = presets.find(path)
     if path.is_file():
         if path.suffix not in _FILES:
             known = " ".join(_FILES)
-            raise UserError(f"{path}: expected a run folder or a file ending in {known}")
+            raise UserError(f"{path}: expected a preset, a run folder or a file ending in {known}")
         return _FILES[path.suffix](path)
     if path.is_dir() and runtimes.is_savedmodel(path):
         return runtimes.open_savedmodel(path)

@@ -46,7 +46,7 @@ class ModelCard(Section):
         self_ensemble: whether sr and theta are means over the eight flips and rotations.
         max_pixels: of a served picture; None: no limit.
         metrics: PSNR-Y and SSIM-Y of the trained networks in float32.
-        calibration, training, licence: as of the bundle.
+        calibration, training, licence, limits: as of the bundle.
         versions: what it was exported with.
         parity: how far it is from the networks in Keras.
     """
@@ -74,6 +74,7 @@ class ModelCard(Section):
     calibration: Calibration | None = None
     training: dict[str, Any] = Field(default={})
     licence: str = "not stated"
+    limits: str = "not stated"
     versions: dict[str, str]
     parity: dict[str, Any] = Field(default={})
 

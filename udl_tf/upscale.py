@@ -1,9 +1,10 @@
 """Upscales pictures, and says for each pixel how far to believe it.
 
-    python -m udl_tf.upscale photo.png --model RUN --output DIR --uncertainty png
+    python -m udl_tf.upscale photo.png
 
-Folders are searched through, and their structure is kept. A picture that fails is told at the end,
-with exit code 1; the others are made.
+makes upscaled/photo.png, four times as large, and a picture of theta beside it. Folders are
+searched through, and their structure is kept. A picture that fails is told at the end, with exit
+code 1; the others are made.
 """
 
 import re
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from udl_tf import cli
+from udl_tf import cli, presets
 from udl_tf.errors import UserError
 from udl_tf.image_io import SUFFIXES, image_size
 
@@ -21,8 +22,12 @@ from udl_tf.image_io import SUFFIXES, image_size
 def main(arguments: list[str] | None = None) -> None:
     parser = cli.make_parser("python -m udl_tf.upscale", __doc__)
     parser.add_argument("input", nargs="+", help="pictures, and folders of them")
-    parser.add_argument("--model", required=True, help=cli.MODEL_HELP)
-    parser.add_argument("--output", required=True, help="folder for the results")
+    parser.add_argument(
+        "--model", help=f"{cli.MODEL_HELP} (default: the edsr_s preset that --outscale asks for)"
+    )
+    parser.add_argument(
+        "--output", default="upscaled", help="folder for the results (default: upscaled)"
+    )
     formats = ["same", *(suffix.removeprefix(".") for suffix in SUFFIXES)]
     parser.add_argument("--format", default="same", choices=formats, help="default: the input's")
     sizes = parser.add_mutually_exclusive_group()
@@ -30,9 +35,9 @@ def main(arguments: list[str] | None = None) -> None:
     sizes.add_argument("--size", metavar="WxH", help="pixels of the result; stretches if need be")
     parser.add_argument(
         "--uncertainty",
-        default="none",
         choices=["none", "npy", "tiff", "png"],
-        help="also write theta: float32 grey levels (npy, tiff), or a colour picture (png)",
+        help="write theta as float32 grey levels (npy, tiff), as a colour picture (png), or not,"
+        " which is twice as fast (default: png, if the model has it)",
     )
     parser.add_argument(
         "--self-ensemble",
@@ -60,7 +65,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--skip-existing", action="store_true", help="leave out what is there")
     options = parser.parse_args(arguments)
     if options.ensemble and options.uncertainty == "none":
-        raise UserError("--ensemble splits the uncertainty: add --uncertainty npy, tiff or png")
+        raise UserError("--ensemble splits the uncertainty: take --uncertainty npy, tiff or png")
     cli.check_positive(options, "tile", "memory", "max_megapixels")
     if options.max_megapixels is not None:
         Image.MAX_IMAGE_PIXELS = int(1e6 * options.max_megapixels)
@@ -72,21 +77,23 @@ def main(arguments: list[str] | None = None) -> None:
         from udl_tf.loading import load
         from udl_tf.upscaling import Options, plan_jobs, run_jobs
 
+    name = options.model or presets.usual(outscale)
+    model = load_fast(name, print) if options.fast else load(name)
+    usual = "png" if model.has_uncertainty or options.ensemble else "none"
     chosen = Options(
         format=options.format,
         outscale=outscale,
         size=size,
-        uncertainty=options.uncertainty,
+        uncertainty=options.uncertainty or usual,
         self_ensemble=options.self_ensemble,
         ensemble=options.ensemble,
         tile=options.tile,
         memory_gb=options.memory,
     )
     jobs = plan_jobs(options.input, Path(options.output), chosen)
-    model = load_fast(options.model, print) if options.fast else load(options.model)
     if chosen.maps and not model.has_uncertainty:
         raise UserError(
-            f"{options.model}: this model has no uncertainty: leave --uncertainty out, or take one"
+            f"{name}: this model has no uncertainty: leave --uncertainty out, or take one"
             " that was trained with an 'esu' step and exported with its uncertainty"
         )
     if chosen.maps and model.calibration is None:

@@ -48,9 +48,16 @@ def load_for_export(folder: Path | str) -> SuperResolver:
 
 
 def make_card(
-    folder: Path | str, model: SuperResolver, uncertainty: bool, **facts: Any
+    folder: Path | str,
+    model: SuperResolver,
+    uncertainty: bool,
+    licence: str | None = None,
+    **facts: Any,
 ) -> ModelCard:
-    """The card of an export of a run folder, with theta if the model has it, and these facts."""
+    """The card of an export of a bundle, with theta if the model has it, and these facts.
+
+    The licence is the bundle's if None.
+    """
     folder = Path(folder)
     manifest = read_manifest(folder)
     outputs, chains = zip(*model.chains(uncertainty, bordered=True), strict=True)
@@ -75,6 +82,8 @@ def make_card(
         "metrics": _metrics(folder),
         "calibration": model.calibration,
         "training": manifest.training,
+        "licence": licence or manifest.licence,
+        "limits": manifest.limits,
         "versions": versions(),
     }
     return ModelCard(**{**usual, **facts})

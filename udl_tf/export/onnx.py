@@ -19,7 +19,7 @@ def export_onnx(
     opset: int = 18,
     uncertainty: bool = True,
     images: Path | None = None,
-    licence: str = "not stated",
+    licence: str | None = None,
 ) -> ModelCard:
     """Writes an .onnx file: `lr` float32 (n, h, w, 3) -> `sr`, and `theta` with uncertainty.
 
@@ -32,7 +32,7 @@ def export_onnx(
         opset: 17 or 18.
         uncertainty: whether to make theta too, if the model has it.
         images: folder of HR images for the check; None: the bundled ones.
-        licence: of the weights, in words.
+        licence: of the weights, in words; None: what the bundle states.
 
     Raises:
         UserError: if the result differs from the Keras networks by more than allowed, or packages

@@ -32,7 +32,7 @@ def export_savedmodel(
     memory_gb: float | None = None,
     warmup: bool = True,
     images: Path | None = None,
-    licence: str = "not stated",
+    licence: str | None = None,
 ) -> tuple[Path, ModelCard]:
     """Writes BASE/VERSION.
 
@@ -48,7 +48,7 @@ def export_savedmodel(
         memory_gb: for the server to compute with, beside the results; None: 1 GB, for DPDNN more.
         warmup: whether to add warm-up requests, so that the first request is no slower.
         images: folder of HR images for the check; None: the bundled ones.
-        licence: of the weights, in words.
+        licence: of the weights, in words; None: what the bundle states.
 
     Returns:
         (its folder, its card).

@@ -29,7 +29,7 @@ def export_tflite(
     margin: int | None = None,
     uncertainty: bool = True,
     images: Path | None = None,
-    licence: str = "not stated",
+    licence: str | None = None,
 ) -> ModelCard:
     """Writes a .tflite file, complete and checked or not at all.
 
@@ -44,7 +44,7 @@ def export_tflite(
             card says.
         uncertainty: whether to make theta too, if the model has it.
         images: folder of HR images for the checks and int8's ranges; None: the bundled ones.
-        licence: of the weights, in words.
+        licence: of the weights, in words; None: what the bundle states.
 
     Raises:
         UserError: if the result differs from the Keras networks by more than allowed, or the tile

@@ -49,12 +49,21 @@ def uncertainty_part(network: keras.Model) -> keras.Model:
     return keras.Model(network.input, output, name=f"{network.name}_uncertainty")
 
 
-def copy_weights(source: keras.Model, target: keras.Model) -> None:
+def copy_weights(source: keras.Model, target: keras.Model) -> list[str]:
     """Copies into each layer of `target` the weights of the layer of that name in `source`.
 
-    A layer that source lacks (the s head, when source has none) keeps its own weights.
+    A layer keeps its own weights if source lacks it (the s head, when source has none), or has it
+    with other shapes (the upsampler of another scale).
+
+    Returns:
+        The names of the layers that keep theirs.
     """
-    names = {layer.name for layer in source.layers}
+    given = {layer.name: layer.get_weights() for layer in source.layers}
+    kept = []
     for layer in target.layers:
-        if layer.name in names:
-            layer.set_weights(source.get_layer(layer.name).get_weights())
+        weights = given.get(layer.name, [])
+        if [w.shape for w in weights] == [tuple(w.shape) for w in layer.weights]:
+            layer.set_weights(weights)
+        else:
+            kept.append(layer.name)
+    return kept

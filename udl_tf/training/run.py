@@ -30,6 +30,7 @@ from udl_tf.files import write_json, write_text
 from udl_tf.hardware import measure_rates, updates_per_call, use_cores
 from udl_tf.losses import LOSSES
 from udl_tf.models import copy_weights
+from udl_tf.super_resolver import SuperResolver
 from udl_tf.training import callbacks
 from udl_tf.training.checkpoint import (
     Progress,
@@ -38,6 +39,7 @@ from udl_tf.training.checkpoint import (
     restore_checkpoint,
     save_checkpoint,
 )
+from udl_tf.training.origin import find_origin, take_over
 from udl_tf.training.run_data import RunData, load_data
 from udl_tf.training.run_folder import RunFolder, logging_to
 from udl_tf.training.trainer import Trainer, make_optimizer, make_pixel_weight
@@ -73,6 +75,7 @@ def train(config: Config, folder: Path | str) -> dict[str, Any]:
         )
     build_network(config.model, losses[0].needs_log_scale)  # a wrong option ends the run here
     run = RunFolder(folder, config)
+    origin = find_origin(config, run)
     data = load_data(config)
     policy, reason = _precision(config, run)
     run.create(policy)
@@ -84,7 +87,7 @@ def train(config: Config, folder: Path | str) -> dict[str, Any]:
         for index in range(len(config.steps)):
             if not run.finished(index):
                 with strategy.scope() if strategy else nullcontext():
-                    note, interrupted = _train_step(run, index, losses, data, policy)
+                    note, interrupted = _train_step(run, index, losses, data, policy, origin)
                 notes["steps"] = [*notes["steps"][:index], note]
                 write_json(run.metrics, notes)
                 delete_checkpoint(run.path)
@@ -157,16 +160,21 @@ def _precision(config: Config, run: RunFolder) -> tuple[str, str]:
 
 
 def _train_step(
-    run: RunFolder, index: int, losses: list, data: RunData, policy: str
+    run: RunFolder,
+    index: int,
+    losses: list,
+    data: RunData,
+    policy: str,
+    origin: SuperResolver | None,
 ) -> tuple[dict[str, Any], bool]:
     """Trains one step from where it stands and keeps its weights.
 
     Returns:
         (its note for metrics.json, whether a person asked to stop during the last update).
     """
-    config, step = run.config, run.config.steps[index]
+    config, step, rhythm = run.config, run.config.steps[index], run.config.training
     name = f"step {index + 1}/{len(config.steps)} {step.loss}"
-    keras.utils.set_random_seed(config.training.seed + index)
+    keras.utils.set_random_seed(rhythm.seed + index)
     saved = read_progress(run.path)
     resumed = saved is not None and saved.step == index
     start = saved if saved is not None and resumed else Progress(index, update=0)
@@ -175,14 +183,16 @@ def _train_step(
         before = _network_of(run, index - 1, losses) if index else None
         if before is not None:
             copy_weights(before, network)
+        elif origin is not None:
+            unlike = ", ".join(take_over(origin, network)) or "none"
+            log.info("starts from %s; layers that begin anew: %s", rhythm.start_from, unlike)
         weighting = step.weighting
         cached, weight = False, None
         if weighting is not None:
-            cached = config.training.cache_uncertainty and weighting.source == "uncertainty"
+            cached = rhythm.cache_uncertainty and weighting.source == "uncertainty"
             weight = make_pixel_weight(weighting, before, config.model.scale, cached)
         trainer = Trainer(network, losses[index], weight)
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
-        rhythm = config.training
         trainer.compile(
             make_optimizer(config.optimizer, step.updates, step.learning_rate, replicas),
             steps_per_execution=updates_per_call(
@@ -200,7 +210,7 @@ def _train_step(
     earlier = sum(s.updates for s in config.steps[:index])
     hr_map = cached_log_scale(before, data.training, cache_folder(config.data)) if cached else None
     batches = training_batches(
-        data.training, config.data, config.training.seed, earlier + start.update, hr_map
+        data.training, config.data, rhythm.seed, earlier + start.update, hr_map
     )
     waiting = Waiting()
     writer = tf.summary.create_file_writer(str(run.tensorboard / f"step{index + 1}-{step.loss}"))
@@ -213,16 +223,16 @@ def _train_step(
         return Progress(index, clock.update, seconds, start.validation + validation.history)
 
     saver = callbacks.Checkpoints(
-        clock, config.training.interval, lambda: save_checkpoint(run.path, progress(), trainer)
+        clock, rhythm.interval, lambda: save_checkpoint(run.path, progress(), trainer)
     )
     watchers = [
         clock,
-        callbacks.StopOnDivergence(clock, name, config.training.interval),
+        callbacks.StopOnDivergence(clock, name, rhythm.interval),
         callbacks.ProgressLog(
-            clock, name, config.data.batch_size, config.training.log_every, waiting, writer
+            clock, name, config.data.batch_size, rhythm.log_every, waiting, writer
         ),
         callbacks.Validate(
-            clock, config.training.interval, validation, ema=config.optimizer.ema is not None
+            clock, rhythm.interval, validation, ema=config.optimizer.ema is not None
         ),
         saver,
     ]
