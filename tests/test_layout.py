@@ -21,7 +21,7 @@ ORDER = [
     "bundle", "model_card", "runtimes",
     "figures", "trust_map", "evaluation", "uncertainty_fit", "uncertainty_report", "upscaling",
     "serving.transport", "serving.client", "serving.stand_in", "serving.stand_in_grpc",
-    "serving.stand_in_rest", "serving", "loading", "fast",
+    "serving.stand_in_rest", "serving", "loading", "fast", "torch_weights",
     "training.trainer", "training.uncertainty_cache", "training.checkpoint",
     "training.validation", "training.callbacks", "training.run_folder", "training.origin",
     "training.run_data", "training.run", "training",
