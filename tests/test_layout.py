@@ -29,7 +29,7 @@ ORDER = [
     "export.tflite", "export.onnx", "export.savedmodel", "export.preset", "export",
     "benchmark.machine", "benchmark.turns", "benchmark.peers", "benchmark.train",
     "benchmark.growth", "benchmark.pipeline", "benchmark.upscale", "benchmark.load",
-    "benchmark.exports", "benchmark",
+    "benchmark.exports", "benchmark.reproduce", "benchmark",
     "data.__main__", "presets.__main__", "serving.local", "calibrate", "doctor", "evaluate",
     "train", "upscale",
 ]  # fmt: skip

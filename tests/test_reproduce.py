@@ -1,0 +1,72 @@
+"""Tables of several runs, here of tiny ones."""
+
+import pytest
+from conftest import noise_image
+
+from udl_tf.benchmark import reproduce
+from udl_tf.benchmark.reproduce import BASELINE, TABLES, reproduction_table, run_table, variants
+from udl_tf.config import Config
+from udl_tf.errors import UserError
+from udl_tf.image_io import write_image
+
+
+def base(folder, **changes):
+    for index in range(6):
+        write_image(folder / f"images/{index}.png", noise_image(32, 36, index))
+    images = [str(folder / "images")]
+    return Config.model_validate(
+        {
+            "model": {"scale": 2, "options": {"num_blocks": 1, "num_filters": 4}},
+            "data": {
+                "hr_patch_size": 16,
+                "batch_size": 2,
+                "train": images,
+                "test": images,
+                "cache_dir": str(folder / "cache"),
+            },
+            "steps": [
+                {"loss": "esu", "updates": 4},
+                {"loss": "udl", "updates": 6, "weighting": {}},
+            ],
+            "training": {"precision": "float32", "interval": 4},
+            "evaluation": {"figures": 0},
+            **changes,
+        }
+    )
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_every_variant_has_the_same_budget_and_is_a_valid_config(table, tmp_path):
+    config = base(tmp_path)
+    for name, variant in variants(table, config).items():
+        assert sum(step.updates for step in variant.steps) == 10, name
+        assert Config.model_validate(variant.model_dump()) == variant
+        assert (variant.data, variant.optimizer) == (config.data, config.optimizer)
+    with pytest.raises(UserError, match="expected 2"):
+        variants(table, base(tmp_path, steps=[{"loss": "l1", "updates": 3}]))
+
+
+def test_a_table_is_made_once_and_shares_first_steps(tmp_path, monkeypatch):
+    names = (BASELINE, "ESU → L1", "ESU → UDL, floor 1")
+    rows = {name: TABLES["losses"][name] for name in names}
+    monkeypatch.setitem(reproduce.TABLES, "losses", rows)
+    told, config = [], base(tmp_path)
+    results = run_table("losses", config, [3], tmp_path / "runs", told.append)
+    assert list(results) == list(names)
+    assert len(told) == 3
+    logs = {path.parent.name: path.read_text() for path in (tmp_path / "runs").glob("*/log.txt")}
+    assert "step 1/2 esu: 4 updates" in logs["esu-l1-seed3"]
+    shared = logs["esu-udl-uncertainty-floor1-seed3"]
+    assert "step 1/2" not in shared
+    assert "step 2/2 udl: 6 updates" in shared
+    monkeypatch.setattr(reproduce.subprocess, "run", lambda *_: pytest.fail("trained again"))
+    assert run_table("losses", config, [3], tmp_path / "runs", told.append) == results
+
+
+def test_gains_are_taken_seed_by_seed():
+    results = {BASELINE: [{"Set5": 30.0}, {"Set5": 31.0}], "UDL": [{"Set5": 30.1}, {"Set5": 31.1}]}
+    cells = reproduction_table(results)
+    assert cells[0] == ["PSNR-Y, dB", "Set5", "Set5, gain"]
+    assert cells[1] == [BASELINE, "30.500 ± 0.707", ""]
+    assert cells[2] == ["UDL", "30.600 ± 0.707", "+0.100 ± 0.000"]
+    assert cells[3][1:] == ["31.61", ""]

@@ -1,0 +1,190 @@
+"""The paper's tables at one equal budget: every variant of a run, by several seeds.
+
+All variants of a table have the config's network, data, optimizer and sum of updates. Where two
+variants begin with the same step, it is trained once for each seed.
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from udl_tf.config import Config, StepConfig
+from udl_tf.errors import UserError
+from udl_tf.files import complete_folder, write_json
+
+Steps = list[dict[str, Any]]
+Results = dict[str, list[dict[str, float]]]
+
+BASELINE = "L1 → L1"
+
+POSTER = {"EDSR-S ×4, as the poster names it Original (L1)": {"Set5": 31.61}}
+"""What of the poster's numbers could be checked; it comes from other data and updates than ours."""
+
+_SAME = ("model", "data", "optimizer", "training")  # of two runs whose first steps may be the same
+
+
+def _one(loss: str, **options: Any) -> Callable[[int, int], Steps]:
+    return lambda first, second: [{"loss": loss, "updates": first + second, **options}]
+
+
+def _two(loss: str, then: str, **weighting: Any) -> Callable[[int, int], Steps]:
+    extra = {"weighting": weighting} if weighting else {}
+    return lambda first, second: [
+        {"loss": loss, "updates": first},
+        {"loss": then, "updates": second, **extra},
+    ]
+
+
+TABLES: dict[str, dict[str, Callable[[int, int], Steps]]] = {
+    "losses": {
+        "L1": _one("l1"),
+        "MSE": _one("mse"),
+        "EU": _one("eu"),
+        "ESU": _one("esu"),
+        "GRAM": _one("gram"),
+        BASELINE: _two("l1", "l1"),
+        "ESU → L1": _two("esu", "l1"),
+        "ESU → UDL, floor 0": _two("esu", "udl", source="uncertainty", floor=0.0),
+        "ESU → UDL, floor 1": _two("esu", "udl", source="uncertainty", floor=1.0),
+    },
+    "weightings": {
+        BASELINE: _two("l1", "l1"),
+        "uncertainty": _two("esu", "udl", source="uncertainty", floor=1.0),
+        "error map": _two("esu", "udl", source="error_map", floor=1.0),
+        "HR gradient": _two("esu", "udl", source="hr_gradient", floor=1.0),
+        "LR gradient": _two("esu", "udl", source="lr_gradient", floor=1.0),
+    },
+}
+
+
+def variants(table: str, base: Config) -> dict[str, Config]:
+    """The configs of a table's rows.
+
+    Args:
+        table: a name in TABLES.
+        base: network, data, optimizer; its two steps tell the updates of the first and second.
+
+    Raises:
+        UserError: if it has not two steps.
+    """
+    if len(base.steps) != 2:
+        raise UserError(f"the config has {len(base.steps)} steps; expected 2, whose updates count")
+    first, second = (step.updates for step in base.steps)
+    made = {}
+    for name, steps in TABLES[table].items():
+        model = base.model
+        if steps(1, 1)[0]["loss"] == "gram":  # whose s is not bounded below
+            options = {**model.options, "log_scale_activation": "linear"}
+            model = model.model_copy(update={"options": options})
+        parsed = [StepConfig.model_validate(step) for step in steps(first, second)]
+        made[name] = base.model_copy(update={"model": model, "steps": parsed})
+    return made
+
+
+def run_table(
+    table: str, base: Config, seeds: Sequence[int], folder: Path, tell: Callable[[str], None]
+) -> Results:
+    """Trains what is not there yet, each run in a process of its own.
+
+    Args:
+        table, base: as for `variants`.
+        seeds: of the runs.
+        folder: of all runs; the runs of another table with the same config are used again.
+        tell: gets a line about each run.
+
+    Returns:
+        By row and seed: {data set: PSNR-Y}.
+
+    Raises:
+        UserError: if a run fails.
+    """
+    results: Results = {}
+    for seed in seeds:
+        for name, config in variants(table, base).items():
+            training = config.training.model_copy(update={"seed": seed})
+            run = folder / f"{_slug(config)}-seed{seed}"
+            psnr = _trained(run, config.model_copy(update={"training": training}), folder)
+            results.setdefault(name, []).append(psnr)
+            found = ", ".join(f"{dataset} {value:.3f}" for dataset, value in psnr.items())
+            tell(f"seed {seed}, {name}: {found}")
+    return results
+
+
+def reproduction_table(results: Results) -> list[list[str]]:
+    """The rows as cells of a Markdown table: mean ± spread of PSNR-Y, and its gain over BASELINE.
+
+    The spread is the standard deviation over seeds. Gains are taken seed by seed.
+    """
+    sets = list(next(iter(results.values()))[0])
+    cells = [["PSNR-Y, dB", *(f"{name}{part}" for name in sets for part in ("", ", gain"))]]
+    for name, runs in results.items():
+        row = [name]
+        for dataset in sets:
+            values = np.array([run[dataset] for run in runs])
+            gain = values - np.array([run[dataset] for run in results[BASELINE]])
+            row += [_spread(values, ""), "" if name == BASELINE else _spread(gain, "+")]
+        cells.append(row)
+    for name, values in POSTER.items():
+        cells.append([name])
+        for dataset in sets:
+            cells[-1] += [f"{values[dataset]:.2f}" if dataset in values else "", ""]
+    return cells
+
+
+def _spread(values: np.ndarray, sign: str) -> str:
+    spread = f" ± {values.std(ddof=1):.3f}" if len(values) > 1 else ""
+    return f"{values.mean():{sign}.3f}{spread}"
+
+
+def _trained(run: Path, config: Config, folder: Path) -> dict[str, float]:
+    metrics = run / "metrics.json"
+    results = _read(metrics).get("results")
+    if results is None:
+        _take_first_step(run, config, folder)
+        file = run.with_suffix(".json")
+        write_json(file, config.model_dump())
+        command = [sys.executable, "-m", "udl_tf.train", "--config", file, "--run-dir", run]
+        made = subprocess.run(command)
+        if made.returncode:
+            raise UserError(f"{run}: training ended with exit code {made.returncode}: see above")
+        results = _read(metrics)["results"]
+    return {result["dataset"]: result["psnr_y"] for result in results}
+
+
+def _take_first_step(run: Path, config: Config, folder: Path) -> None:
+    """Copies the first step of another run that trained the same, if this run is new."""
+    if run.exists() or len(config.steps) < 2:
+        return
+    wanted = config.model_dump()
+    for file in sorted(folder.glob("*/config.json")):
+        theirs = _read(file)
+        alike = all(theirs[key] == wanted[key] for key in _SAME)
+        weights = sorted((file.parent / "weights").glob("step1-*.weights.h5"))
+        notes = _read(file.parent / "metrics.json").get("steps")
+        if alike and theirs["steps"][0] == wanted["steps"][0] and weights and notes:
+            with complete_folder(run) as made:
+                (made / "weights").mkdir()
+                shutil.copy2(weights[0], made / "weights")
+                write_json(made / "metrics.json", {"steps": notes[:1]})
+                write_json(made / "config.json", wanted)
+            return
+
+
+def _slug(config: Config) -> str:
+    parts = []
+    for step in config.steps:
+        weighting = step.weighting
+        parts.append(step.loss)
+        if weighting is not None:
+            parts.append(f"{weighting.source}-floor{weighting.floor:g}")
+    return "-".join(parts)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
