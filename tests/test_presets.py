@@ -67,7 +67,10 @@ def test_a_name_means_the_preset_and_a_path_the_folder(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("outscale", "scale"), [(None, 4), (1.5, 2), (2, 2), (2.5, 3), (8, 4)])
-def test_the_usual_preset_is_that_of_the_size_asked_for(outscale, scale):
+def test_the_usual_preset_is_that_of_the_size_asked_for(outscale, scale, monkeypatch):
+    monkeypatch.setattr(
+        presets, "names", lambda: ["edsr_s_x2", "edsr_s_x3", "edsr_s_x4", "light_x2"]
+    )
     assert presets.usual(outscale) == f"edsr_s_x{scale}"
 
 

@@ -24,8 +24,9 @@ def find(model: Path | str) -> Path:
 
 def usual(outscale: float | None) -> str:
     """The preset to take where none is named: of the least scale that makes so large a picture."""
-    scales = [scale for scale in (2, 3) if outscale is not None and outscale <= scale]
-    return f"edsr_s_x{(scales or [4])[0]}"
+    scales = sorted(int(name[-1]) for name in names() if name.startswith("edsr_s_x"))
+    enough = [scale for scale in scales if outscale is not None and outscale <= scale]
+    return f"edsr_s_x{(enough or scales[-1:])[0]}"
 
 
 def contains(folder: Path | str) -> bool:
