@@ -3,7 +3,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from udl_tf.losses import LOSSES, ESULoss, EULoss, GRAMLoss, L1Loss, MSELoss, UDLLoss
+from udl_tf.losses import (
+    LOSSES,
+    BetaNLLLoss,
+    ESULoss,
+    EULoss,
+    GRAMLoss,
+    L1Loss,
+    MSELoss,
+    UDLLoss,
+)
 
 # Two pixels of one channel: errors 3 and -1, s = ln 2 and 0. Expected values are worked by hand.
 HR = np.array([13.0, 9.0], "float32").reshape(1, 1, 2, 1)
@@ -20,6 +29,8 @@ PREDICTION = {
         (MSELoss(), (9 + 1) / 2),
         (EULoss(), ((3 / 2 + np.log(2)) + (1 + 0)) / 2),
         (ESULoss(), ((3 / 2 + 2 * np.log(2)) + (1 + 0)) / 2),
+        # theta^2 = 4 and 1
+        (BetaNLLLoss(beta=2.0), (4 * (3 / 2 + 2 * np.log(2)) + (1 + 0)) / 2),
         # sigmoid(ln 2) = 2/3, sigmoid(0) = 1/2; e in units of 1.
         (GRAMLoss(unit=1.0), (2 / 3 * (9 / 2 + np.log(2)) + 1 / 2 * (1 + 0)) / 2),
         (GRAMLoss(unit=1.0, power=1.0), (2 / 3 * (3 / 2 + np.log(2)) + 1 / 2 * (1 + 0)) / 2),
@@ -75,6 +86,15 @@ def test_gram_sends_no_gradient_through_its_attention():
     attention = np.array([2 / 3, 1 / 2])
     expected = attention * (-np.exp(-PREDICTION["log_scale"].ravel()) * [9, 1] + 1) / 2
     assert np.allclose(np.ravel(gradient), expected, rtol=1e-5)
+
+
+def test_beta_nll_with_beta_1_gives_the_picture_the_gradient_of_l1():
+    sr, s = tf.Variable(PREDICTION["sr"]), tf.Variable(PREDICTION["log_scale"])
+    with tf.GradientTape() as tape:
+        loss = BetaNLLLoss()(HR, {"sr": sr, "log_scale": s})
+    sr_gradient, s_gradient = tape.gradient(loss, [sr, s])
+    assert np.allclose(np.ravel(sr_gradient), [-1 / 2, 1 / 2])
+    assert np.allclose(np.ravel(s_gradient), [2 * (2 - 3 / 2) / 2, (2 - 1) / 2])
 
 
 def test_losses_are_float32_under_mixed_precision_and_divide_by_replicas():

@@ -55,8 +55,8 @@ def test_a_table_is_made_once_and_shares_first_steps(tmp_path, monkeypatch):
     assert list(results) == list(names)
     assert len(told) == 3
     logs = {path.parent.name: path.read_text() for path in (tmp_path / "runs").glob("*/log.txt")}
-    assert "step 1/2 esu: 4 updates" in logs["esu-l1-seed3"]
-    shared = logs["esu-udl-uncertainty-floor1-seed3"]
+    assert "step 1/2 esu: 4 updates" in logs["esu4-l16-seed3"]
+    shared = logs["esu4-udl6-uncertainty-floor1-seed3"]
     assert "step 1/2" not in shared
     assert "step 2/2 udl: 6 updates" in shared
     monkeypatch.setattr(reproduce.subprocess, "run", lambda *_: pytest.fail("trained again"))

@@ -43,6 +43,21 @@ def test_uncertainty_weight_is_s_minus_its_minimum():
     assert np.allclose(w, S - S.min(axis=(1, 2), keepdims=True))
 
 
+@pytest.mark.parametrize("source", SOURCES)
+def test_a_quantile_stands_in_for_the_minimum(source):
+    w = np.asarray(SOURCES[source](floor=1.0, quantile=0.25))
+    assert w.min() == 1.0
+    least = np.isclose(w, 1.0).mean(axis=(1, 2))
+    assert (least >= 0.24).all()
+    assert w.max() > 1.5
+
+
+def test_the_quantile_is_taken_of_each_image_and_channel():
+    w = np.asarray(uncertainty_weight(S, floor=0.0, quantile=0.25))
+    lowest = np.quantile(S, 0.25, axis=(1, 2), keepdims=True)
+    assert np.allclose(w, np.maximum(S - lowest, 0), atol=1e-5)
+
+
 def test_error_map_is_on_the_scale_of_s():
     # r = 2 e gives s* = ln(r / 2) = 1; r = 0 stops at ELU's floor of -1.
     sr = HR.copy()

@@ -15,7 +15,7 @@ from udl_tf.tables import markdown_table
 
 def main(arguments: list[str] | None = None) -> None:
     parser = cli.make_parser("python tools/reproduce.py", __doc__)
-    parser.add_argument("table", choices=["losses", "weightings"])
+    parser.add_argument("table", choices=["losses", "weightings", "variants"])
     parser.add_argument(
         "--config", required=True, help="of two steps: network, data, and the updates of each"
     )

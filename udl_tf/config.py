@@ -111,6 +111,9 @@ class WeightingConfig(Section):
         default=1.0, ge=0, description="w's minimum: 0 = poster, 1 = released code"
     )
     normalize: bool = Field(default=False, description="divide w by its mean over each image")
+    quantile: float = Field(
+        default=0.0, ge=0, lt=1, description="of s, in place of its minimum; 0: the minimum"
+    )
 
 
 class StepConfig(Section):

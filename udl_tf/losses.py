@@ -6,6 +6,7 @@
     ESU   exp(-s) |x - f| + 2 s
     UDL   w |x - f|
     GRAM  sg(sigmoid(z)) (exp(-z) |e|^p + z),  e = (x - f) / unit
+    beta-NLL  sg(theta^beta) (exp(-s) |x - f| + 2 s)
 
 x is `hr`, f `prediction["sr"]`, s = ln theta `prediction["log_scale"]`: float32 (n, h, w, c), grey
 levels 0..255. sg stops the gradient. Each loss is the mean over all of them, divided by the number
@@ -13,7 +14,8 @@ of replicas as Keras losses are; `sample_weight` (n, h, w, c) multiplies it pixe
 
 Source: Ning et al., Uncertainty-Driven Loss for Single Image Super-Resolution, NeurIPS 2021. GRAM:
 Lee and Chung, GRAM: Gradient Rescaling Attention Model for Data Uncertainty Estimation in Single
-Image Super Resolution, 2019.
+Image Super Resolution, 2019. beta-NLL: Seitzer et al., On the Pitfalls of Heteroscedastic
+Uncertainty Estimation with Probabilistic Neural Networks, ICLR 2022, here on ESU.
 """
 
 import keras
@@ -68,6 +70,28 @@ class ESULoss(_SRLoss):
         return ops.exp(-s) * ops.abs(hr - prediction["sr"]) + 2.0 * s
 
 
+class BetaNLLLoss(ESULoss):
+    """sg(theta^beta) (exp(-s) |x - f| + 2 s): ESU whose pixels count by their uncertainty.
+
+    s settles where ESU's does. The picture gets the gradient of ESU with beta 0, of plain L1 with
+    beta 1, and beyond, uncertain pixels count more, as with UDL but in a single step.
+
+    Args:
+        beta: 0 to 2; values above 1.5 let few pixels count for all.
+    """
+
+    def __init__(self, beta: float = 1.0, name: str | None = None):
+        super().__init__(name=name)
+        self.beta = beta
+
+    def call(self, hr, prediction):
+        importance = ops.exp(self.beta * ops.stop_gradient(prediction["log_scale"]))
+        return importance * super().call(hr, prediction)
+
+    def get_config(self):
+        return {**super().get_config(), "beta": self.beta}
+
+
 class UDLLoss(L1Loss):
     """w |x - f|: L1 with the pixel weights of `udl_tf.weighting` as `sample_weight`.
 
@@ -113,6 +137,7 @@ LOSSES = {
     "mse": MSELoss,
     "eu": EULoss,
     "esu": ESULoss,
+    "beta_nll": BetaNLLLoss,
     "udl": UDLLoss,
     "gram": GRAMLoss,
 }

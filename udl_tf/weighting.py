@@ -15,53 +15,59 @@ import keras
 from keras import ops
 
 
-def uncertainty_weight(log_scale, *, floor: float, normalize: bool = False):
+def uncertainty_weight(log_scale, *, floor: float, normalize: bool = False, quantile: float = 0.0):
     """w = s - min(s) + floor, the uncertainty-driven loss itself.
 
     Args:
         log_scale: s = ln theta of the frozen network, (n, h, w, c).
         floor: smallest weight of each image and channel.
         normalize: divide w by its mean over each image, so that no image of a batch counts more.
+        quantile: in place of the minimum, this quantile of s over the image, below which all
+            pixels weigh `floor`: so no single pixel decides. 0: the minimum, the paper's.
     """
     s = ops.cast(log_scale, "float32")
-    w = s - ops.min(s, axis=(1, 2), keepdims=True) + floor
+    if quantile:
+        lowest = ops.quantile(s, quantile, axis=(1, 2), keepdims=True)
+    else:
+        lowest = ops.min(s, axis=(1, 2), keepdims=True)
+    w = ops.maximum(s - lowest, 0.0) + floor
     if normalize:
         mean = ops.mean(w, axis=(1, 2, 3), keepdims=True)
         w = w / ops.maximum(mean, keras.config.epsilon())
     return ops.stop_gradient(w)
 
 
-def error_map_weight(hr, sr, *, floor: float, normalize: bool = False):
+def error_map_weight(hr, sr, **options):
     """The weight from |x - f1(y)|, the absolute error of the frozen network.
 
     Args:
         hr, sr: (n, h, w, c), grey levels 0..255.
-        floor, normalize: as for uncertainty_weight.
+        options: as for uncertainty_weight.
     """
     error = ops.abs(ops.cast(hr, "float32") - ops.cast(sr, "float32"))
-    return uncertainty_weight(_as_log_scale(error), floor=floor, normalize=normalize)
+    return uncertainty_weight(_as_log_scale(error), **options)
 
 
-def hr_gradient_weight(hr, *, floor: float, normalize: bool = False):
+def hr_gradient_weight(hr, **options):
     """The weight from |grad x|, the gradient magnitude of the HR image (Sobel / 8).
 
     Args:
         hr: (n, h, w, c), grey levels 0..255.
-        floor, normalize: as for uncertainty_weight.
+        options: as for uncertainty_weight.
     """
-    return uncertainty_weight(_as_log_scale(_gradient(hr)), floor=floor, normalize=normalize)
+    return uncertainty_weight(_as_log_scale(_gradient(hr)), **options)
 
 
-def lr_gradient_weight(lr, *, scale: int, floor: float, normalize: bool = False):
+def lr_gradient_weight(lr, *, scale: int, **options):
     """The weight from |grad y| of the LR image, brought to HR size by nearest neighbours.
 
     Args:
         lr: (n, h, w, c), grey levels 0..255.
         scale: HR over LR size.
-        floor, normalize: as for uncertainty_weight.
+        options: as for uncertainty_weight.
     """
     gradient = ops.repeat(ops.repeat(_gradient(lr), scale, axis=1), scale, axis=2)
-    return uncertainty_weight(_as_log_scale(gradient), floor=floor, normalize=normalize)
+    return uncertainty_weight(_as_log_scale(gradient), **options)
 
 
 def _as_log_scale(magnitude):

@@ -60,6 +60,18 @@ TABLES: dict[str, dict[str, Callable[[int, int], Steps]]] = {
         "HR gradient": _two("esu", "udl", source="hr_gradient", floor=1.0),
         "LR gradient": _two("esu", "udl", source="lr_gradient", floor=1.0),
     },
+    "variants": {
+        BASELINE: _two("l1", "l1"),
+        "UDL, floor 1": _two("esu", "udl", source="uncertainty", floor=1.0),
+        "UDL, floor 0": _two("esu", "udl", source="uncertainty", floor=0.0),
+        "UDL, normalised": _two("esu", "udl", source="uncertainty", normalize=True),
+        "UDL, minimum = 5 % quantile": _two("esu", "udl", source="uncertainty", quantile=0.05),
+        "UDL, steps exchanged": lambda first, second: _two(
+            "esu", "udl", source="uncertainty", floor=1.0
+        )(second, first),
+        "beta-NLL 1": _one("beta_nll", loss_options={"beta": 1.0}),
+        "beta-NLL 1.25": _one("beta_nll", loss_options={"beta": 1.25}),
+    },
 }
 
 
@@ -179,10 +191,13 @@ def _take_first_step(run: Path, config: Config, folder: Path) -> None:
 def _slug(config: Config) -> str:
     parts = []
     for step in config.steps:
+        parts.append(f"{step.loss}{step.updates}")
+        parts += [f"{value:g}" for value in step.loss_options.values()]
         weighting = step.weighting
-        parts.append(step.loss)
         if weighting is not None:
             parts.append(f"{weighting.source}-floor{weighting.floor:g}")
+            parts += ["normalized"] * weighting.normalize
+            parts += [f"quantile{weighting.quantile:g}"] * (weighting.quantile > 0)
     return "-".join(parts)
 
 

@@ -51,12 +51,12 @@ def make_pixel_weight(
     """The function (lr, hr) -> w of a UDL step, or with `cached` (lr, hr, s) -> w.
 
     Args:
-        config: the source of the weights, floor and normalisation.
+        config: the source of the weights, and how they are made of it.
         frozen: the network of the step before; only the part that the source needs is run.
         scale: HR over LR size.
         cached: whether batches bring s along, so that the frozen network need not run.
     """
-    options = {"floor": config.floor, "normalize": config.normalize}
+    options = config.model_dump(exclude={"source"})
     if cached:
         return lambda lr, hr, s: weighting.uncertainty_weight(s, **options)
     if config.source == "uncertainty":
