@@ -239,7 +239,7 @@ def test_files_that_are_none_of_ours(tmp_path):
     for name, content, message in (
         ("a.tflite", b"no model", "holds no model card; expected what tools/export_tflite"),
         ("a.onnx", b"no model", r"a\.onnx: cannot be loaded"),
-        ("a.txt", b"text", r"expected a run folder or a file ending in \.tflite \.onnx"),
+        ("a.txt", b"text", r"expected a preset, a run folder or a file ending in \.tflite \.onnx"),
     ):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(UserError, match=message):
