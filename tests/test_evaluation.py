@@ -31,6 +31,24 @@ def test_a_bicubic_model_scores_as_the_bicubic_row(image_folder, tmp_path):
     assert f"{row['psnr_y']:.3f} / {row['ssim_y']:.4f}" in table[3]
 
 
+def test_other_models_stand_beside(image_folder, tmp_path):
+    class Nearest(Bicubic):
+        def predict(self, lr):
+            sr = lr.repeat(self.scale, axis=0).repeat(self.scale, axis=1).astype(np.float32)
+            return sr, np.ones_like(sr)
+
+    model, other = Bicubic(2, None, None), Nearest(2, None, None)
+    dataset = folder_dataset(image_folder, 2)
+    (row,) = evaluate(model, [dataset], tmp_path / "figures", 1, beside={"nearest": other})
+    (alone,) = evaluate(other, [dataset])
+    assert row["beside"]["nearest"] == {key: alone[key] for key in ("psnr_y", "ssim_y")}
+    assert row["psnr_y"] > alone["psnr_y"]
+    table = results_table([row], "mine").splitlines()
+    assert [line.split("|")[1].strip() for line in table[2:]] == ["bicubic", "nearest", "mine"]
+    assert "beside" not in alone
+    assert len(list((tmp_path / "figures").iterdir())) == 1
+
+
 def test_an_image_too_small_to_be_judged_is_one_line(image_folder):
     write_image(image_folder / "a.png", noise_image(14, 40))
     with pytest.raises(UserError, match=r"a\.png: 40x14 pixels; to be judged at x2 it needs 15"):

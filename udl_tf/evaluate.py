@@ -6,6 +6,7 @@ python -m udl_tf.evaluate --model edsr_s_x4 --data FOLDER [FOLDER...]
 from pathlib import Path
 
 from udl_tf import cli, presets
+from udl_tf.errors import UserError
 from udl_tf.files import write_json, write_text
 
 
@@ -17,6 +18,13 @@ def main(arguments: list[str] | None = None) -> None:
         "--output",
         help="folder for the results (default: MODEL/evaluation; of a preset, evaluation/MODEL;"
         " MODEL_evaluation beside an export)",
+    )
+    parser.add_argument(
+        "--beside",
+        nargs="+",
+        default=[],
+        metavar="MODEL",
+        help="other models of the same scale, for the table and the figures",
     )
     parser.add_argument("--figures", type=int, default=2, help="figures a data set (default: 2)")
     parser.add_argument("--fast", action="store_true", help=cli.FAST_HELP)
@@ -31,8 +39,15 @@ def main(arguments: list[str] | None = None) -> None:
     model = load_fast(options.model, print) if options.fast else load(options.model)
     datasets = folder_datasets(options.data, model.scale)
     path = presets.find(options.model)
+    beside = {presets.find(other).resolve().name: load(other) for other in options.beside}
+    for name, other in beside.items():
+        if other.scale != model.scale:
+            raise UserError(
+                f"--beside {name}: makes x{other.scale}, and {options.model} x{model.scale}: only"
+                " models of one scale can be compared"
+            )
     output = Path(options.output or _usual_output(path))
-    results = evaluate(model, datasets, output / "figures", options.figures)
+    results = evaluate(model, datasets, output / "figures", options.figures, beside)
     table = results_table(results, path.resolve().name)
     write_json(output / "results.json", {"results": results})
     write_text(output / "results.md", table)

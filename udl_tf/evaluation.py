@@ -1,7 +1,7 @@
 """Judges a trained model by the field's protocol, beside bicubic interpolation."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,11 @@ from udl_tf.upscaler import Upscaler
 
 
 def evaluate(
-    model: Upscaler, datasets: Sequence[Dataset], figures: Path | None = None, count: int = 2
+    model: Upscaler,
+    datasets: Sequence[Dataset],
+    figures: Path | None = None,
+    count: int = 2,
+    beside: Mapping[str, Upscaler] | None = None,
 ) -> list[dict[str, Any]]:
     """PSNR-Y and SSIM-Y of a model and of bicubic interpolation.
 
@@ -28,10 +32,12 @@ def evaluate(
         datasets: what they are made of.
         figures: folder for figures, or None.
         count: figures a dataset.
+        beside: other models of the same scale, by names for table and figures.
 
     Returns:
         For each dataset {"dataset", "scale", "images", "psnr_y", "ssim_y", "bicubic_psnr_y",
-        "bicubic_ssim_y", "per_image": [...]}; the numbers are means of the images' values.
+        "bicubic_ssim_y", "per_image": [...]}; the numbers are means of the images' values. With
+        `beside` also {"beside": {name: {"psnr_y", "ssim_y"}}}.
 
     Raises:
         UserError: for an unreadable image.
@@ -41,13 +47,22 @@ def evaluate(
         per_image = []
         for index, picture in enumerate(dataset.pictures):
             figure = figures / f"{dataset.name}_{picture.hr.stem}.png" if figures else None
-            per_image.append(_judge(model, picture, figure if index < count else None))
+            shown = figure if index < count else None
+            per_image.append(_judge(model, picture, shown, beside or {}))
         means = {
             name: float(np.mean([image[name] for image in per_image]))
             for name in ("psnr_y", "ssim_y", "bicubic_psnr_y", "bicubic_ssim_y")
         }
         head = {"dataset": dataset.name, "scale": model.scale, "images": len(per_image)}
-        results.append({**head, **means, "per_image": per_image})
+        others = {
+            name: {
+                key: float(np.mean([image["beside"][name][key] for image in per_image]))
+                for key in ("psnr_y", "ssim_y")
+            }
+            for name in beside or {}
+        }
+        extra = {"beside": others} if others else {}
+        results.append({**head, **means, **extra, "per_image": per_image})
     return results
 
 
@@ -66,7 +81,9 @@ def check_size(picture: Picture, scale: int) -> None:
         )
 
 
-def _judge(model: Upscaler, picture: Picture, figure: Path | None) -> dict[str, Any]:
+def _judge(
+    model: Upscaler, picture: Picture, figure: Path | None, beside: Mapping[str, Upscaler]
+) -> dict[str, Any]:
     check_size(picture, model.scale)
     lr, hr = read_pair(picture, model.scale)
     raw, theta = model.predict(lr)
@@ -78,12 +95,19 @@ def _judge(model: Upscaler, picture: Picture, figure: Path | None) -> dict[str, 
         "bicubic_psnr_y": psnr_y(bicubic, hr, model.scale),
         "bicubic_ssim_y": ssim_y(bicubic, hr, model.scale),
     }
+    others = {name: to_uint8(other.predict(lr)[0]) for name, other in beside.items()}
+    if others:
+        values["beside"] = {
+            name: {"psnr_y": psnr_y(o, hr, model.scale), "ssim_y": ssim_y(o, hr, model.scale)}
+            for name, o in others.items()
+        }
     if figure is not None:
         comparison_figure(
             figure,
             f"{picture.hr.name} ×{model.scale}",
             {
                 f"bicubic {values['bicubic_psnr_y']:.2f} dB": bicubic,
+                **{f"{n} {values['beside'][n]['psnr_y']:.2f} dB": o for n, o in others.items()},
                 f"SR {values['psnr_y']:.2f} dB": sr,
                 "HR": hr,
             },
@@ -94,12 +118,14 @@ def _judge(model: Upscaler, picture: Picture, figure: Path | None) -> dict[str, 
 
 
 def results_table(results: Sequence[dict[str, Any]], name: str) -> str:
-    """The results as a Markdown table, the bicubic row first."""
+    """The results as a Markdown table: bicubic first, other models, the model itself."""
     heads = [f"{r['dataset']} ×{r['scale']} ({r['images']})" for r in results]
     rows = [["PSNR-Y dB / SSIM-Y", *heads]]
-    for label, prefix in (("bicubic", "bicubic_"), (name, "")):
-        values = [_cell(r[f"{prefix}psnr_y"], r[f"{prefix}ssim_y"]) for r in results]
-        rows.append([label, *values])
+    rows.append(["bicubic", *(_cell(r["bicubic_psnr_y"], r["bicubic_ssim_y"]) for r in results)])
+    for other in results[0].get("beside", {}):
+        found = [r["beside"][other] for r in results]
+        rows.append([other, *(_cell(f["psnr_y"], f["ssim_y"]) for f in found)])
+    rows.append([name, *(_cell(r["psnr_y"], r["ssim_y"]) for r in results)])
     return markdown_table(rows)
 
 
