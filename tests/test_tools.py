@@ -11,6 +11,7 @@ from PIL import Image
 from udl_tf.benchmark.growth import batches_table, run_batches
 from udl_tf.benchmark.pipeline import pipeline_table, run_pipeline
 from udl_tf.benchmark.train import run_train, train_table
+from udl_tf.benchmark.workers import run_workers, workers_table
 from udl_tf.loading import load
 
 
@@ -113,6 +114,16 @@ def test_the_table_of_batches():
     assert [(row["replicas"], row["batch"]) for row in rows] == [(1, 1), (1, 2), (2, 2)]
     assert all(row["seconds"] > 0 and row["peak_mb"] > row["rest_mb"] > 100 for row in rows)
     assert len(batches_table(rows)) == 4
+
+
+def test_the_table_of_workers():
+    rows = run_workers(4, side=8, batch=2, counts=[2], mbit=[200])
+    assert [(row["workers"], row["mbit"]) for row in rows] == [(2, 0), (2, 200)]
+    for row in rows:
+        assert row["bytes"] == pytest.approx(row["ring_bytes"], rel=0.1)
+    free, linked = (row["seconds"] for row in rows)
+    assert linked - free > 0.8 * rows[0]["ring_bytes"] / (200e6 / 8)
+    assert len(workers_table(rows)) == 3
 
 
 def test_the_table_of_upscaling(tmp_path):

@@ -9,7 +9,8 @@ from conftest import noise_image, transparent_model
 from PIL import Image
 
 from udl_tf.errors import UserError
-from udl_tf.upscaling import Options, plan_jobs, run_jobs
+from udl_tf.jobs import Options, plan_jobs
+from udl_tf.upscaling import run_jobs
 
 
 def make(path: Path, seed: int = 0) -> Path:
@@ -168,7 +169,7 @@ def test_reading_computing_and_writing_overlap(tmp_path, monkeypatch):
 
     import udl_tf.upscaling
 
-    for name in ("read_photo", "_make", "write_photo"):
+    for name in ("read_photo", "make_picture", "write_photo"):
         slowed(name, getattr(udl_tf.upscaling, name))
     jobs = plan_jobs([tmp_path / "in"], tmp_path / "out", Options())
     model = transparent_model(2)

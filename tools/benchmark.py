@@ -1,6 +1,7 @@
 """Measures this package on this machine; each table says with what, and when.
 
     python tools/benchmark.py train [--batches 1 2 4 8 16 32 --replicas 1 2]
+    python tools/benchmark.py workers [--counts 1 2 3]
     python tools/benchmark.py pipeline --data FOLDER [FOLDER...]
     python tools/benchmark.py upscale --model RUN [--sizes 1 4 16 64]
     python tools/benchmark.py exports --model RUN [RUN...] --data FOLDER
@@ -33,6 +34,13 @@ def main(arguments: list[str] | None = None) -> None:
     train.add_argument(
         "--replicas", nargs="+", type=int, default=[1], metavar="N", help="of these (default: 1)"
     )
+    workers = commands.add_parser("workers", help="updates by workers on this machine's loopback")
+    workers.add_argument("--batch-size", type=int, default=12, help="global (default: 12)")
+    workers.add_argument("--lr-patch-size", type=int, default=48, help="default: 48")
+    workers.add_argument("--counts", type=int, nargs="+", default=[1, 2, 3], help="default: 1 2 3")
+    workers.add_argument(
+        "--mbit", type=float, nargs="*", default=[], help="also by links of these Mbit/s"
+    )
     pipeline = commands.add_parser("pipeline", help="training patches beside a DataLoader")
     pipeline.add_argument("--data", required=True, nargs="+", type=Path, help="training folders")
     pipeline.add_argument("--repeats", type=int, default=3, help="of 5 s each (default: 3)")
@@ -52,14 +60,14 @@ def main(arguments: list[str] | None = None) -> None:
     load.add_argument("--model", required=True, type=Path, help="run folder")
     load.add_argument("--requests", type=int, default=500, help="by each way (default: 500)")
     load.add_argument("--at-a-time", type=int, default=16, help="default: 16")
-    for command in (train, pipeline, upscale, exports, load):
+    for command in (train, workers, pipeline, upscale, exports, load):
         command.add_argument(
             "--output", type=Path, default=Path("benchmarks"), help="default: ./benchmarks"
         )
     options = parser.parse_args(arguments)
     counts = ("repeats", "batch_size", "lr_patch_size", "requests", "at_a_time")
     cli.check_positive(options, *(name for name in counts if hasattr(options, name)))
-    measures = {"train": _train, "pipeline": _pipeline, "upscale": _upscale}
+    measures = {"train": _train, "workers": _workers, "pipeline": _pipeline, "upscale": _upscale}
     {**measures, "exports": _exports, "load": _load}[options.command](options)
 
 
@@ -76,6 +84,14 @@ def _train(options: Any) -> None:
         results["batches"] = rows
         text += "\n" + markdown_table(batches_table(rows))
     _write(options, results, text)
+
+
+def _workers(options: Any) -> None:
+    with cli.quiet():
+        from udl_tf.benchmark.workers import run_workers, workers_table
+
+    rows = run_workers(4, options.lr_patch_size, options.batch_size, options.counts, options.mbit)
+    _write(options, rows, markdown_table(workers_table(rows)))
 
 
 def _pipeline(options: Any) -> None:

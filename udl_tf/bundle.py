@@ -17,7 +17,6 @@ are such folders. Format 1 had neither calibration nor sha256, format 2 no licen
 are read too.
 """
 
-import hashlib
 import json
 import warnings
 from pathlib import Path
@@ -31,7 +30,7 @@ from udl_tf.calibration.record import Calibration
 from udl_tf.config import ModelConfig, Section
 from udl_tf.distribute import precision
 from udl_tf.errors import UserError
-from udl_tf.files import complete_file, write_json
+from udl_tf.files import complete_file, sha256, write_json
 from udl_tf.models import build_model
 from udl_tf.super_resolver import SuperResolver
 
@@ -101,7 +100,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Writes model.json with the checksums of the weight files, which must be there already."""
 
     def signed(part):
-        return part and part.model_copy(update={"sha256": _sha256(folder / part.weights)})
+        return part and part.model_copy(update={"sha256": sha256(folder / part.weights)})
 
     parts = {"mean": signed(manifest.mean), "uncertainty": signed(manifest.uncertainty)}
     write_json(folder / MANIFEST, manifest.model_copy(update=parts).model_dump())
@@ -175,7 +174,7 @@ def _load_network(
     folder: Path, model: ModelConfig, file: MeanFile | UncertaintyFile, with_s: bool, policy: str
 ) -> keras.Model:
     path = folder / file.weights
-    if file.sha256 is not None and path.exists() and _sha256(path) != file.sha256:
+    if file.sha256 is not None and path.exists() and sha256(path) != file.sha256:
         raise UserError(
             f"{path}: not the weights that {folder / MANIFEST} was written for (their checksums"
             " differ): damaged or another model's, bring back the right file"
@@ -184,8 +183,3 @@ def _load_network(
         network = build_network(model, with_s)
     load_weights(network, path)
     return network
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from udl_tf import presets
-from udl_tf.errors import Interrupted, UserError
+from udl_tf.errors import Interrupted, Lost, UserError
 
 MODEL_HELP = (
     "a preset, such as edsr_s_x4 (python -m udl_tf.presets lists them), or a run folder; or an"
@@ -101,6 +101,9 @@ def run(main: Callable[[list[str] | None], None]) -> None:
     except Interrupted as interruption:
         print(interruption, file=sys.stderr)
         sys.exit(130)
+    except Lost as loss:
+        print(f"error: {loss}", file=sys.stderr)
+        sys.exit(loss.exit_code)
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         sys.exit(130)

@@ -166,12 +166,17 @@ class TrainingConfig(Section):
 class DistributionConfig(Section):
     """Which devices train."""
 
-    strategy: Literal["auto", "none", "mirrored"] = Field(
-        default="auto", description="auto: mirrored over all GPUs where there are several"
+    strategy: Literal["auto", "none", "mirrored", "multi_worker"] = Field(
+        default="auto",
+        description="auto: mirrored over all GPUs where there are several; multi_worker: over the"
+        " machines that the environment's TF_CONFIG names",
     )
     devices: list[str] | None = Field(
         default=None,
         description='devices of "mirrored", such as ["GPU:0", "GPU:1"]; null: all GPUs',
+    )
+    wait_minutes: float = Field(
+        default=30.0, gt=0, description='how long workers of "multi_worker" wait for one another'
     )
 
 

@@ -16,6 +16,7 @@ _EXTRAS = {
     "onnx": ("onnx", "onnxruntime", "tf2onnx"),
     "tflite": ("ai_edge_litert",),
     "serve": ("grpc", "tensorflow_serving"),
+    "ray": ("ray", "pyarrow"),
 }
 _INSTRUCTIONS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
 

@@ -16,6 +16,12 @@ class Interrupted(Exception):
     """A person stopped the command; the message says how to go on. The exit code is 130."""
 
 
+class Lost(Exception):
+    """Something outside failed, such as another machine; the same command may work later."""
+
+    exit_code = 75  # by which the systems that start programs know this: EX_TEMPFAIL
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """The hint "nearest known: X" for a misspelt `word`, or else the list of all known ones."""
     known = sorted(known)

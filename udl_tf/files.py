@@ -1,5 +1,6 @@
 """Files that appear under their final name only when they are complete."""
 
+import hashlib
 import json
 import math
 import os
@@ -45,6 +46,12 @@ def complete_folder(path: Path | str) -> Iterator[Path]:
 
 def _suffixes(path: Path) -> str:
     return ".weights.h5" if path.name.endswith(".weights.h5") else path.suffix
+
+
+def sha256(path: Path | str) -> str:
+    """The checksum of a file's content."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_text(path: Path | str, text: str) -> None:

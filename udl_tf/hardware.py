@@ -2,6 +2,7 @@
 
 import math
 import os
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,12 +59,15 @@ def usable_cores() -> int:
     return max(1, cores or 1)
 
 
-def use_cores() -> int:
+def use_cores(most: int | None = None) -> int:
     """Gives TensorFlow as many threads as there are usable processors, and returns their number.
 
     TensorFlow knows nothing of a container's quota: threads beyond it only wait for one another.
+
+    Args:
+        most: how many processors at most; None: all.
     """
-    cores = usable_cores()
+    cores = min(usable_cores(), most or sys.maxsize)
     try:
         tf.config.threading.set_intra_op_parallelism_threads(cores)
     except RuntimeError:  # it runs already

@@ -51,6 +51,8 @@ class ChainRunner:
     def __init__(self, stages: Sequence[Stage]):
         self.stages = tuple(stages)
         self.radius = chain_radius(stages)
+        self.align = chain_align(stages)
+        self.scale = stages[-1].scale
         self._forward = [make_forward(stage.network) for stage in stages]
         sizes = [3, *(stage.channels * stage.scale**2 for stage in stages)]
         # The LR image stays beside a map and the one that is made of it.
@@ -91,15 +93,17 @@ class ChainRunner:
         batch = max(1, int(min(rooms) / window))
 
         def compute(tiles: Sequence[Tile]) -> np.ndarray:
-            parts = np.stack([_window(lr, tile, 1) for tile in tiles])
-            x = parts
-            for index, room in enumerate(rooms):
-                x = self._run_stage(index, x, parts, room)
-            return x
+            return self.values(np.stack([window_of(lr, tile) for tile in tiles]), rooms)
 
-        align = chain_align(self.stages)
-        for part, values in run_tiles(compute, (height, width), side, margin, align, batch):
-            yield scaled(part, self.stages[-1].scale), values
+        for part, values in run_tiles(compute, (height, width), side, margin, self.align, batch):
+            yield scaled(part, self.scale), values
+
+    def values(self, windows: np.ndarray, rooms: Sequence[float]) -> np.ndarray:
+        """The chain's result for (n, h, w, 3) windows, with rooms as `plan` returns them."""
+        x = windows
+        for index, room in enumerate(rooms):
+            x = self._run_stage(index, x, windows, room)
+        return x
 
     def plan(self, pixels: int, budget: float) -> tuple[int, list[float]]:
         """How a picture of so many pixels is best cut.
@@ -163,7 +167,7 @@ def _overlap(side: int, margin: int) -> float:
     return ((side + 2 * margin) / side) ** 2
 
 
-def _window(x: np.ndarray, tile: Tile, scale: int) -> np.ndarray:
+def window_of(x: np.ndarray, tile: Tile, scale: int = 1) -> np.ndarray:
     """A tile's window of a map (..., h, w, c) that is `scale` times as large as the LR image."""
     rows, columns = (slice(s.window.start * scale, s.window.stop * scale) for s in tile)
     return x[..., rows, columns, :]
@@ -172,5 +176,5 @@ def _window(x: np.ndarray, tile: Tile, scale: int) -> np.ndarray:
 def _windows(x: np.ndarray, tiles: Sequence[Tile], scale: int) -> np.ndarray:
     """Several tiles' windows of n maps, one batch."""
     if len(tiles) == 1:
-        return _window(x, tiles[0], scale)
-    return np.concatenate([_window(x, tile, scale) for tile in tiles])
+        return window_of(x, tiles[0], scale)
+    return np.concatenate([window_of(x, tile, scale) for tile in tiles])

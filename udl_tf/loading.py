@@ -33,3 +33,12 @@ def load(path: Path | str) -> Upscaler:
     if path.is_dir() and runtimes.is_savedmodel(path):
         return runtimes.open_savedmodel(path)
     return bundle.load(path)
+
+
+def load_in(path: Path | str, policy: str) -> Upscaler:
+    """As `load`, to compute in a Keras policy; exports know float32 only.
+
+    Raises:
+        UserError: also for another policy with what is no preset and no run folder.
+    """
+    return load(path) if policy == "float32" else bundle.load(presets.find(path), policy)

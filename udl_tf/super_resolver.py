@@ -1,7 +1,7 @@
 """A trained model as Keras networks."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import keras
@@ -10,7 +10,7 @@ import numpy as np
 from udl_tf.calibration import Calibration
 from udl_tf.inference import ChainRunner
 from udl_tf.models.stages import Stage
-from udl_tf.upscaler import Pass, Upscaler
+from udl_tf.upscaler import Pass, Runner, Upscaler
 
 Chain = Sequence[Stage]
 
@@ -57,12 +57,18 @@ class SuperResolver(Upscaler):
     def passes(self, uncertainty: bool, bordered: bool = False) -> Sequence[Pass]:
         key = (uncertainty, bordered)
         if key not in self._passes:
-            maps = {"sr": ("sr", np.asarray), "log_scale": ("theta", self._theta)}
-            self._passes[key] = [
-                Pass(ChainRunner(chain), dict(maps[name] for name in names))
-                for names, chain in self.chains(uncertainty, bordered)
-            ]
+            self._passes[key] = self.make_passes(ChainRunner, *key)
         return self._passes[key]
+
+    def make_passes(
+        self, make_runner: Callable[[Chain], Runner], uncertainty: bool, bordered: bool
+    ) -> list[Pass]:
+        """New passes, with what `make_runner` makes of the chains."""
+        maps = {"sr": ("sr", np.asarray), "log_scale": ("theta", self._theta)}
+        return [
+            Pass(make_runner(chain), dict(maps[name] for name in names))
+            for names, chain in self.chains(uncertainty, bordered)
+        ]
 
     @property
     def log_theta_line(self) -> tuple[np.ndarray, np.ndarray]:

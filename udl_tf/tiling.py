@@ -28,7 +28,9 @@ Tile = tuple[Span, Span]
 """Rows and columns."""
 
 
-def plan_axis(region: slice, length: int, side: int, margin: int, align: int = 1) -> list[Span]:
+def plan_axis(
+    region: slice, length: int, side: int, margin: int, align: int = 1, least: int = 0
+) -> list[Span]:
     """Cuts `region` into cores of at most `side`, each inside a window; all windows are equal.
 
     Args:
@@ -37,12 +39,13 @@ def plan_axis(region: slice, length: int, side: int, margin: int, align: int = 1
         side: largest core.
         margin: least distance of a core from a window's border that is none of the picture.
         align: windows start at multiples of it.
+        least: size of the windows, where the picture has that and no core needs more.
     """
     count = -(-(region.stop - region.start) // side)
     cuts = [region.start + (region.stop - region.start) * i // count for i in range(count + 1)]
     side = max(stop - start for start, stop in pairwise(cuts))
     # A window that ends with the picture starts at a multiple of `align` too.
-    size = side + 2 * margin + align - 1
+    size = max(side + 2 * margin + align - 1, least)
     size = min(length, size + (length - size) % align)
     spans = []
     for start, stop in pairwise(cuts):
@@ -52,11 +55,16 @@ def plan_axis(region: slice, length: int, side: int, margin: int, align: int = 1
 
 
 def plan_tiles(
-    region: tuple[slice, slice], size: tuple[int, int], side: int, margin: int, align: int = 1
+    region: tuple[slice, slice],
+    size: tuple[int, int],
+    side: int,
+    margin: int,
+    align: int = 1,
+    least: int = 0,
 ) -> list[Tile]:
     """The same for rows and columns of a picture of `size` (height, width)."""
     rows, columns = (
-        plan_axis(part, length, side, margin, align)
+        plan_axis(part, length, side, margin, align, least)
         for part, length in zip(region, size, strict=True)
     )
     return list(product(rows, columns))
@@ -98,7 +106,7 @@ def run_tiles(
         try:
             results = compute(group)
         except Exception as error:
-            if not _out_of_memory(error) or (len(group) == 1 and side == 1):
+            if not out_of_memory(error) or (len(group) == 1 and side == 1):
                 raise
             half = side if len(group) > 1 else _half(group[0])
             log.info("out of memory: going on with smaller tiles (%d)", half)
@@ -107,14 +115,15 @@ def run_tiles(
                 yield from run_tiles(compute, size, half, margin, align, 1, part)
         else:
             for tile, result in zip(group, results, strict=True):
-                yield tile, _core_of(tile, result)
+                yield tile, core_of(tile, result)
 
 
 def _half(tile: Tile) -> int:
     return -(-max(span.core.stop - span.core.start for span in tile) // 2)
 
 
-def _core_of(tile: Tile, result: np.ndarray) -> np.ndarray:
+def core_of(tile: Tile, result: np.ndarray) -> np.ndarray:
+    """The core's part of a window's result."""
     index = []
     for span, length in zip(tile, result.shape[-3:-1], strict=True):
         scale = length // (span.window.stop - span.window.start)
@@ -129,7 +138,7 @@ def scaled(tile: Tile, scale: int) -> tuple[slice, slice]:
     return rows, columns
 
 
-def _out_of_memory(error: Exception) -> bool:
+def out_of_memory(error: Exception) -> bool:
     """Whether an error of NumPy, TensorFlow, JAX or PyTorch says that memory ran out."""
     text = f"{type(error).__name__}: {error}"
     words = ("ResourceExhausted", "RESOURCE_EXHAUSTED", "OutOfMemory", "out of memory")

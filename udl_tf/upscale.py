@@ -74,8 +74,9 @@ def main(arguments: list[str] | None = None) -> None:
 
     with cli.quiet():
         from udl_tf.fast import load_fast
+        from udl_tf.jobs import Options, plan_jobs
         from udl_tf.loading import load
-        from udl_tf.upscaling import Options, plan_jobs, run_jobs
+        from udl_tf.upscaling import run_jobs
 
     name = options.model or presets.usual(outscale)
     model = load_fast(name, print) if options.fast else load(name)

@@ -41,6 +41,9 @@ def _two(loss: str, then: str, **weighting: Any) -> Callable[[int, int], Steps]:
     ]
 
 
+_UDL = _two("esu", "udl", source="uncertainty", floor=1.0)
+_UDL_FLOOR_0 = _two("esu", "udl", source="uncertainty", floor=0.0)
+
 TABLES: dict[str, dict[str, Callable[[int, int], Steps]]] = {
     "losses": {
         "L1": _one("l1"),
@@ -50,25 +53,23 @@ TABLES: dict[str, dict[str, Callable[[int, int], Steps]]] = {
         "GRAM": _one("gram"),
         BASELINE: _two("l1", "l1"),
         "ESU → L1": _two("esu", "l1"),
-        "ESU → UDL, floor 0": _two("esu", "udl", source="uncertainty", floor=0.0),
-        "ESU → UDL, floor 1": _two("esu", "udl", source="uncertainty", floor=1.0),
+        "ESU → UDL, floor 0": _UDL_FLOOR_0,
+        "ESU → UDL, floor 1": _UDL,
     },
     "weightings": {
         BASELINE: _two("l1", "l1"),
-        "uncertainty": _two("esu", "udl", source="uncertainty", floor=1.0),
+        "uncertainty": _UDL,
         "error map": _two("esu", "udl", source="error_map", floor=1.0),
         "HR gradient": _two("esu", "udl", source="hr_gradient", floor=1.0),
         "LR gradient": _two("esu", "udl", source="lr_gradient", floor=1.0),
     },
     "variants": {
         BASELINE: _two("l1", "l1"),
-        "UDL, floor 1": _two("esu", "udl", source="uncertainty", floor=1.0),
-        "UDL, floor 0": _two("esu", "udl", source="uncertainty", floor=0.0),
+        "UDL, floor 1": _UDL,
+        "UDL, floor 0": _UDL_FLOOR_0,
         "UDL, normalised": _two("esu", "udl", source="uncertainty", normalize=True),
         "UDL, minimum = 5 % quantile": _two("esu", "udl", source="uncertainty", quantile=0.05),
-        "UDL, steps exchanged": lambda first, second: _two(
-            "esu", "udl", source="uncertainty", floor=1.0
-        )(second, first),
+        "UDL, steps exchanged": lambda first, second: _UDL(second, first),
         "beta-NLL 1": _one("beta_nll", loss_options={"beta": 1.0}),
         "beta-NLL 1.25": _one("beta_nll", loss_options={"beta": 1.25}),
     },

@@ -14,7 +14,12 @@ HRMap = Callable[[int], tuple[np.ndarray, float, float]]
 
 
 def draw_batch(
-    store: ImageStore, config: DataConfig, seed: int, update: int, hr_map: HRMap | None = None
+    store: ImageStore,
+    config: DataConfig,
+    seed: int,
+    update: int,
+    hr_map: HRMap | None = None,
+    rows: range | None = None,
 ) -> tuple[np.ndarray, ...]:
     """The batch of one update: random pictures, aligned random crops, flips and transposes.
 
@@ -24,20 +29,22 @@ def draw_batch(
         seed: of the run.
         update: number of the update, counted over all steps of the run.
         hr_map: a further map of each picture, of which the same patches are cut.
+        rows: the patches of the batch to draw; None: all.
 
     Returns:
-        (lr, hr): uint8, (batch, p/scale, p/scale, 3) and (batch, p, p, 3) for patch size p; and
-        where there is a map its values there, float32.
+        (lr, hr): uint8, (rows, p/scale, p/scale, 3) and (rows, p, p, 3) for patch size p; and where
+        there is a map its values there, float32.
     """
-    # Philox is counter-based: equal (seed, update) give equal draws, whatever was drawn before.
-    random = np.random.Generator(np.random.Philox(key=[seed, update]))
+    rows = range(config.batch_size) if rows is None else rows
     lr_size = config.hr_patch_size // store.scale
-    shape = (config.batch_size, lr_size, lr_size, 3)
+    shape = (len(rows), lr_size, lr_size, 3)
     lr_batch = np.empty(shape, np.uint8)
     hr_batch = np.empty((shape[0], config.hr_patch_size, config.hr_patch_size, 3), np.uint8)
     map_batch = np.empty(hr_batch.shape, np.float32)
     s = store.scale
-    for i in range(config.batch_size):
+    for i, row in enumerate(rows):
+        # Philox is counter-based: equal (seed, update, row) give equal draws, whoever draws.
+        random = np.random.Generator(np.random.Philox(key=[seed, update], counter=[0, 0, 0, row]))
         index = int(random.integers(len(store)))
         lr, hr = store.pair(index)
         top = int(random.integers(lr.shape[0] - lr_size + 1))
@@ -100,25 +107,32 @@ def training_batches(
     seed: int,
     first_update: int,
     hr_map: HRMap | None = None,
+    shares: range = range(1),
+    of: int = 1,
 ) -> tf.data.Dataset:
     """An endless tf.data.Dataset of float32 batches from `first_update` on: lr, hr in 0..255.
 
-    With `hr_map` a third part, its patches. Under a tf.distribute strategy each batch is split
-    over the replicas.
+    Args:
+        store, config, seed, hr_map: as for draw_batch; with `hr_map` a batch has a third part.
+        first_update: number of the first batch.
+        shares: which shares of each batch are wanted, one after another.
+        of: how many equal shares a batch has.
     """
-    n, p = config.batch_size, config.hr_patch_size
+    n, p = config.batch_size // of, config.hr_patch_size
     q = p // store.scale
     parts = [(q, tf.uint8), (p, tf.uint8), (p, tf.float32)][: 2 if hr_map is None else 3]
 
-    def draw(update):
-        return draw_batch(store, config, seed, int(update), hr_map)
+    def draw(number):
+        update, share = divmod(int(number), len(shares))
+        first = shares[share] * n
+        return draw_batch(store, config, seed, update, hr_map, range(first, first + n))
 
-    def batch(update):
-        drawn = tf.numpy_function(draw, [update], [dtype for _, dtype in parts], stateful=False)
+    def batch(number):
+        drawn = tf.numpy_function(draw, [number], [dtype for _, dtype in parts], stateful=False)
         return tuple(
             tf.cast(tf.ensure_shape(x, (n, side, side, 3)), tf.float32)
             for x, (side, _) in zip(drawn, parts, strict=True)
         )
 
-    counter = tf.data.Dataset.counter(start=first_update)
+    counter = tf.data.Dataset.counter(start=first_update * len(shares))
     return counter.map(batch, num_parallel_calls=2, deterministic=True).prefetch(2)

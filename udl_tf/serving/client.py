@@ -66,7 +66,8 @@ class Client(ExportedModel):
         Raises:
             UserError: if the file cannot be read, or the request fails.
         """
-        from udl_tf.upscaling import Options, plan_jobs, run_jobs
+        from udl_tf.jobs import Options, plan_jobs
+        from udl_tf.upscaling import run_jobs
 
         options = Options(uncertainty=uncertainty)
         summary = run_jobs(self, plan_jobs([source], Path(output), options), options)

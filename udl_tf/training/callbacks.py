@@ -206,13 +206,21 @@ class Checkpoints(keras.callbacks.Callback):
         clock: of the step.
         interval: updates between checkpoints.
         save: writes the state; False if a weight is not finite.
+        agree: whether this worker is asked to stop -> whether any is; called after each update.
     """
 
-    def __init__(self, clock: Clock, interval: int, save: Callable[[], bool]):
+    def __init__(
+        self,
+        clock: Clock,
+        interval: int,
+        save: Callable[[], bool],
+        agree: Callable[[bool], bool] = bool,
+    ):
         super().__init__()
         self.clock = clock
         self.interval = interval
         self.save = save
+        self.agree = agree
         self.interrupted = False
         self._handlers = {}
 
@@ -225,11 +233,12 @@ class Checkpoints(keras.callbacks.Callback):
             signal.signal(number, handler)
 
     def on_train_batch_end(self, batch, logs=None):
-        if self.interrupted or self.clock.due(self.interval):
+        stop = self.agree(self.interrupted)
+        if stop or self.clock.due(self.interval):
             model = self.model  # under JAX, this brings the variables up to date
             if not self.save():
                 raise Diverged(f"update {self.clock.update} left values not finite; {_REMEDY}")
-            if self.interrupted:
+            if stop:
                 model.stop_training = True
 
     def _ask(self, number, frame):

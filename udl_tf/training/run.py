@@ -9,29 +9,26 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from udl_tf.bundle import (
-    Manifest,
-    MeanFile,
-    UncertaintyFile,
-    build_network,
-    load,
-    load_weights,
-    read_manifest,
-    save_weights,
-    write_manifest,
-)
+from udl_tf.bundle import build_network, load_weights, save_weights
 from udl_tf.config import Config, StepConfig
 from udl_tf.data.pipeline import Waiting, training_batches
 from udl_tf.data.store import cache_folder
-from udl_tf.distribute import device_names, make_strategy, precision
+from udl_tf.distribute import (
+    device_names,
+    is_chief,
+    make_strategy,
+    precision,
+    several_workers,
+    share_batches,
+    worker_index,
+)
 from udl_tf.errors import Interrupted, UserError, nearest
-from udl_tf.evaluation import evaluate, results_table
-from udl_tf.files import write_json, write_text
+from udl_tf.files import sha256, write_json
 from udl_tf.hardware import measure_rates, updates_per_call, use_cores
 from udl_tf.losses import LOSSES
 from udl_tf.models import copy_weights
 from udl_tf.super_resolver import SuperResolver
-from udl_tf.training import callbacks
+from udl_tf.training import callbacks, workers
 from udl_tf.training.checkpoint import (
     Progress,
     delete_checkpoint,
@@ -40,13 +37,12 @@ from udl_tf.training.checkpoint import (
     save_checkpoint,
 )
 from udl_tf.training.origin import find_origin, take_over
+from udl_tf.training.results import calibrate_theta, evaluate_run, write_bundle
 from udl_tf.training.run_data import RunData, load_data
 from udl_tf.training.run_folder import RunFolder, logging_to
 from udl_tf.training.trainer import Trainer, make_optimizer, make_pixel_weight
 from udl_tf.training.uncertainty_cache import cached_log_scale
 from udl_tf.training.validation import Validation
-from udl_tf.uncertainty_fit import calibrate, measure
-from udl_tf.uncertainty_report import judge, write_report
 
 log = getLogger(__name__)
 
@@ -62,6 +58,7 @@ def train(config: Config, folder: Path | str) -> dict[str, Any]:
         UserError: for a config, data or folder that cannot work; its kind Diverged for a loss that
             is not finite.
         Interrupted: when stopped by Ctrl-C, with everything saved.
+        Lost: when another worker of the run is gone.
     """
     use_cores()
     losses = [_make_loss(step, index) for index, step in enumerate(config.steps)]
@@ -74,55 +71,59 @@ def train(config: Config, folder: Path | str) -> dict[str, Any]:
             " make it a multiple"
         )
     build_network(config.model, losses[0].needs_log_scale)  # a wrong option ends the run here
-    run = RunFolder(folder, config)
-    origin = find_origin(config, run)
-    data = load_data(config)
-    policy, reason = _precision(config, run)
-    run.create(policy)
-    with logging_to(run.path / "log.txt"):
-        log.info("run folder: %s", run.path)
-        log.info("device: %s, %s%s", device_names(strategy), policy, reason)
-        log.info("data: %s", data.summary["text"])
-        notes = {"data": data.summary, "steps": run.read_notes().get("steps", [])}
-        for index in range(len(config.steps)):
-            if not run.finished(index):
-                with strategy.scope() if strategy else nullcontext():
-                    note, interrupted = _train_step(run, index, losses, data, policy, origin)
-                notes["steps"] = [*notes["steps"][:index], note]
-                write_json(run.metrics, notes)
-                delete_checkpoint(run.path)
-                if interrupted:
-                    raise Interrupted(_stopped(f"the end of {note['loss']}", run))
-            _write_bundle(run, index, losses, data)
-        _calibrate(run, data)
-        return _judge(run, notes, data)
+
+    def prepare() -> RunData:
+        if is_chief(strategy):
+            RunFolder(folder, config)  # a wrong folder ends the run before the data is read
+        return load_data(config)
+
+    def begin(own: Path) -> tuple[RunFolder, SuperResolver | None, str, str]:
+        run = RunFolder(own, config)
+        origin = find_origin(config, run)
+        policy, reason = _precision(config, run)
+        run.create(policy)
+        return run, origin, policy, reason
+
+    with workers.one_run(strategy):
+        data = workers.together(strategy, prepare)
+        workers.check_alike(strategy, "config", repr(config))
+        workers.check_alike(strategy, "set of training images", data.digest)
+        with (
+            workers.chief_first(strategy, Path(folder), begin) as (run, origin, policy, reason),
+            logging_to(run.path / "log.txt", console=is_chief(strategy)),
+        ):
+            log.info("run folder: %s", run.path)
+            log.info("device: %s, %s%s", device_names(strategy), policy, reason)
+            log.info("data: %s", data.summary["text"])
+            return _train_all(run, losses, data, policy, origin, strategy)
 
 
-def _calibrate(run: RunFolder, data: RunData) -> None:
-    """Fits the bundle's theta, if it has one, to the held-out images and writes the report."""
-    model, name = load(run.path), "held-out training images"
-    if not model.has_uncertainty:
-        return
-    samples = measure(model, data.held_out.pictures, baselines=False)
-    calibration = calibrate(samples, f"{len(samples)} {name}")
-    manifest = read_manifest(run.path).model_copy(update={"calibration": calibration})
-    write_manifest(run.path, manifest)
-    results = [judge(name, samples, calibration, seen=True)]
-    write_report(run.path / "calibration", results, calibration, run.path.name)
-    log.info("calibration of theta: %s", run.path / "calibration" / "report.md")
-
-
-def _judge(run: RunFolder, notes: dict[str, Any], data: RunData) -> dict[str, Any]:
-    """Evaluates what was trained: metrics, table and figures. Returns the whole metrics."""
-    figures = run.config.evaluation.figures
-    notes["results"] = evaluate(load(run.path), data.test, run.figures, figures)
-    write_json(run.metrics, notes)
-    table = results_table(notes["results"], run.path.name)
-    write_text(run.path / "results.md", f"{table}\nTrained on {data.summary['text']}.\n")
-    log.info("\n%s", table)
-    if data.summary["bundled"]:
-        log.info("Trained on the few bundled images: a rehearsal, not a network for use.")
-    log.info("figures: %s", run.figures)
+def _train_all(
+    run: RunFolder,
+    losses: list,
+    data: RunData,
+    policy: str,
+    origin: SuperResolver | None,
+    strategy: tf.distribute.Strategy | None,
+) -> dict[str, Any]:
+    """Every step that has not ended yet, and the evaluation. Returns metrics.json's content."""
+    notes = {"data": data.summary, "steps": run.read_notes().get("steps", [])}
+    for index in range(len(run.config.steps)):
+        if not run.finished(index):
+            with strategy.scope() if strategy else nullcontext():
+                note, interrupted = _train_step(run, index, losses, data, policy, origin)
+            notes["steps"] = [*notes["steps"][:index], note]
+            write_json(run.metrics, notes)
+            delete_checkpoint(run.path)
+            if interrupted:
+                raise Interrupted(_stopped(f"the end of {note['loss']}", run))
+        write_bundle(run, index, losses, data)
+    if is_chief(strategy):
+        calibrate_theta(run, data)
+        evaluate_run(run, notes, data)
+    workers.any_worker(
+        strategy, False
+    )  # all stay to the end: what fails here is begun again by all
     return notes
 
 
@@ -192,7 +193,8 @@ def _train_step(
             cached = rhythm.cache_uncertainty and weighting.source == "uncertainty"
             weight = make_pixel_weight(weighting, before, config.model.scale, cached)
         trainer = Trainer(network, losses[index], weight)
-        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        strategy = tf.distribute.get_strategy()
+        replicas = strategy.num_replicas_in_sync
         trainer.compile(
             make_optimizer(config.optimizer, step.updates, step.learning_rate, replicas),
             steps_per_execution=updates_per_call(
@@ -208,11 +210,19 @@ def _train_step(
         log.info("%s: %d updates of %d patches", name, step.updates, config.data.batch_size)
 
     earlier = sum(s.updates for s in config.steps[:index])
-    hr_map = cached_log_scale(before, data.training, cache_folder(config.data)) if cached else None
-    batches = training_batches(
-        data.training, config.data, rhythm.seed, earlier + start.update, hr_map
-    )
+    hr_map = None
+    if cached:
+        # Of several workers each makes its own maps, because they may share the folder.
+        own = f"worker{worker_index(strategy)}" if several_workers(strategy) else ""
+        folder = cache_folder(config.data) / own
+        hr_map = cached_log_scale(before, data.training, folder)
     waiting = Waiting()
+
+    def batches(shares: range, of: int) -> tf.data.Dataset:
+        first = earlier + start.update
+        source = data.training, config.data, rhythm.seed, first, hr_map
+        return waiting.timed(training_batches(*source, shares, of))
+
     writer = tf.summary.create_file_writer(str(run.tensorboard / f"step{index + 1}-{step.loss}"))
     validation = Validation(data.held_out.pairs(), config.model.scale, network, before, writer)
     began = time.monotonic()
@@ -222,25 +232,27 @@ def _train_step(
         seconds = start.seconds + time.monotonic() - began
         return Progress(index, clock.update, seconds, start.validation + validation.history)
 
-    saver = callbacks.Checkpoints(
-        clock, rhythm.interval, lambda: save_checkpoint(run.path, progress(), trainer)
-    )
+    size, ema = config.data.batch_size, config.optimizer.ema is not None
     watchers = [
         clock,
         callbacks.StopOnDivergence(clock, name, rhythm.interval),
-        callbacks.ProgressLog(
-            clock, name, config.data.batch_size, rhythm.log_every, waiting, writer
-        ),
-        callbacks.Validate(
-            clock, rhythm.interval, validation, ema=config.optimizer.ema is not None
-        ),
-        saver,
+        callbacks.ProgressLog(clock, name, size, rhythm.log_every, waiting, writer),
     ]
+    chief = is_chief(strategy)
+    if chief:
+        watchers.append(callbacks.Validate(clock, rhythm.interval, validation, ema))
+    saver = callbacks.Checkpoints(
+        clock,
+        rhythm.interval,
+        lambda: not chief or save_checkpoint(run.path, progress(), trainer),
+        lambda asked: workers.any_worker(strategy, asked),
+    )
+    watchers.append(saver)
     try:
         left = step.updates - start.update
         if left:
-            batches = waiting.timed(batches)
-            trainer.fit(batches, steps_per_epoch=left, shuffle=False, verbose=0, callbacks=watchers)
+            shared = share_batches(batches)
+            trainer.fit(shared, steps_per_epoch=left, shuffle=False, verbose=0, callbacks=watchers)
         else:
             # Killed after the last update: what fit does at its end, for the moving average.
             trainer.optimizer.finalize_variable_values(trainer.trainable_variables)
@@ -259,9 +271,10 @@ def _train_step(
         "loss": step.loss,
         "updates": step.updates,
         "seconds": round(progress().seconds, 1),
+        "weights": sha256(run.weights(index)),
         "validation": progress().validation,
     }
-    return note, saver.interrupted
+    return note, workers.any_worker(strategy, saver.interrupted)
 
 
 def _stopped(place: str, run: RunFolder) -> str:
@@ -273,21 +286,3 @@ def _network_of(run: RunFolder, index: int, losses: list) -> keras.Model:
     network = build_network(run.config.model, losses[index].needs_log_scale)
     load_weights(network, run.weights(index))
     return network
-
-
-def _write_bundle(run: RunFolder, index: int, losses: list, data: RunData) -> None:
-    """Writes model.json after step `index`: its mean, and the last uncertainty trained so far."""
-    uncertainty = None
-    for i in range(index + 1):
-        if losses[i].needs_log_scale:
-            weights, loss = run.weights_name(i), losses[i]
-            uncertainty = UncertaintyFile(weights=weights, unit=loss.unit, power=loss.power)
-    mean = MeanFile(weights=run.weights_name(index), uncertainty=losses[index].needs_log_scale)
-    steps = [step.model_dump() for step in run.config.steps[: index + 1]]
-    manifest = Manifest(
-        architecture=run.config.model,
-        mean=mean,
-        uncertainty=uncertainty,
-        training={"steps": steps, "data": data.summary},
-    )
-    write_manifest(run.path, manifest)

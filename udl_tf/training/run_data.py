@@ -1,5 +1,6 @@
 """What a run trains on, watches and is judged on."""
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,12 @@ class RunData:
     held_out: ImageStore
     test: list[Dataset]
     summary: dict[str, Any]
+
+    @property
+    def digest(self) -> str:
+        """Tells training images apart: a checksum of their names and sizes, in order."""
+        names = [(picture.hr.name, *picture.size) for picture in self.training.pictures]
+        return hashlib.sha256(repr(names).encode()).hexdigest()
 
 
 def load_data(config: Config) -> RunData:

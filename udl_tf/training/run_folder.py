@@ -111,14 +111,14 @@ class RunFolder:
 
 
 @contextmanager
-def logging_to(file: Path) -> Iterator[None]:
-    """Inside, the package's log goes to the console and to the end of a file."""
+def logging_to(file: Path, console: bool = True) -> Iterator[None]:
+    """Inside, the package's log goes to the end of a file, and to the console if asked."""
     logger = logging.getLogger("udl_tf")
     logger.setLevel(logging.INFO)
-    console, written = logging.StreamHandler(), logging.FileHandler(file, encoding="utf-8")
-    console.setFormatter(logging.Formatter("%(message)s"))
+    written, shown = logging.FileHandler(file, encoding="utf-8"), logging.StreamHandler()
     written.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
-    handlers = (console, written)
+    shown.setFormatter(logging.Formatter("%(message)s"))
+    handlers = (shown, written) if console else (written,)
     for handler in handlers:
         logger.addHandler(handler)
     propagate, logger.propagate = logger.propagate, False

@@ -6,10 +6,11 @@ import keras
 
 from udl_tf import weighting
 from udl_tf.config import OptimizerConfig, WeightingConfig
+from udl_tf.distribute import WorkersModel
 from udl_tf.models import mean_part, uncertainty_part
 
 
-class Trainer(keras.Model):
+class Trainer(WorkersModel):
     """Trains a network on batches (lr, hr, ...) with `fit`, on every Keras backend.
 
     Args:

@@ -1,0 +1,230 @@
+"""Archives through Ray, with real processes."""
+
+import hashlib
+import os
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import PurePosixPath
+
+import numpy as np
+import psutil
+import pyarrow.parquet as pq
+import pytest
+from conftest import ROOT, assert_one_line_error, noise_image, run_module
+
+from udl_tf import bundle
+from udl_tf.archive import manifest
+from udl_tf.archive import worker as worker_module
+from udl_tf.archive.storage import Entry, Storage
+from udl_tf.archive.worker import Work, Worker
+from udl_tf.errors import UserError
+from udl_tf.image_io import read_rgb, write_image
+from udl_tf.jobs import Options
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, UTC)
+
+
+def fill(folder, count, suffix=".png"):
+    """Pictures of different sizes, every other one in a folder below."""
+    for index in range(count):
+        place = folder / ("below" if index % 2 else "") / f"{index:03}{suffix}"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        write_image(place, noise_image(20 + index % 7, 24 + index % 5, index))
+
+
+def batch(*arguments):
+    return run_module("udl_tf.batch", *arguments)
+
+
+def rows(output):
+    table = pq.read_table(output / manifest.FILE)
+    return {row["source"]: row for row in table.to_pylist()}
+
+
+def test_an_archive_becomes_pictures_and_a_manifest(small_run, tmp_path):
+    source, output = tmp_path / "in", tmp_path / "out"
+    fill(source, 10)
+    (source / "bad.jpg").write_bytes(b"no picture")
+    (source / "notes.txt").write_text("none either")
+    command = source, output, "--model", small_run
+    result = batch(*command)
+    assert result.returncode == 1, result.stderr
+    assert "failed: bad.jpg: not an image" in result.stderr
+    assert result.stdout.startswith("10 pictures upscaled in")
+    made = rows(output)
+    assert len(made) == 11
+    assert made["bad.jpg"]["output"] is None
+    model = bundle.load(small_run)
+    for name, row in made.items():
+        if row["error"] is None:
+            expected = model.upscale(read_rgb(source / name))
+            found = read_rgb(output / row["output"])
+            assert np.abs(found.astype(int) - expected.image).max() <= 1
+            assert (row["height"], row["width"]) == found.shape[:2]
+            assert row["mean_theta"] == pytest.approx(expected.theta.mean(), rel=1e-4)
+            for path, key in ((source / name, "source"), (output / row["output"], "output")):
+                checksum = hashlib.sha256(path.read_bytes()).hexdigest()
+                assert row[f"{key}_sha256"] == checksum
+    assert sorted(path.name for path in output.iterdir()) == sorted(
+        [*(f"{i:03}.png" for i in range(0, 10, 2)), "below", "job.json", manifest.FOLDER,
+         manifest.FILE]
+    )  # fmt: skip
+
+    # Again: only what failed or changed.
+    written = {path: path.stat().st_mtime_ns for path in output.rglob("0*.png")}
+    (source / "bad.jpg").unlink()
+    write_image(source / "000.png", noise_image(30, 30, 99))
+    result = batch(*command)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith("1 pictures upscaled")
+    assert "9 were there, 0 failed" in result.stdout
+    changed = [path for path, time in written.items() if path.stat().st_mtime_ns != time]
+    assert changed == [output / "000.png"]
+    assert rows(output)["000.png"]["height"] == 60
+    assert_one_line_error(batch(*command, "--format", "webp"), "results of another job (options")
+
+
+def actors(process):
+    found = []
+    for child in psutil.Process(process.pid).children(recursive=True):
+        try:
+            if child.cmdline()[0].startswith("ray::MapWorker"):
+                found.append(child)
+        except (psutil.Error, IndexError):
+            pass
+    return found
+
+
+def test_an_actor_killed_loses_nothing(small_run, tmp_path):
+    source, output = tmp_path / "in", tmp_path / "out"
+    fill(source, 120)
+    command = [sys.executable, "-m", "udl_tf.batch", source, output, "--model", small_run]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    job = subprocess.Popen([*command, "--threads", "1", "--actors", "2"], cwd=ROOT, **pipes)
+    try:
+        until = time.monotonic() + 120
+        while len(list(output.rglob("0*.png"))) < 5:
+            assert job.poll() is None, job.communicate()
+            assert time.monotonic() < until
+            time.sleep(0.02)
+        victim = actors(job)[0]
+        victim.kill()
+        _, error = job.communicate(timeout=180)
+    finally:
+        job.kill()
+    assert job.returncode == 0, error
+    made = rows(output)
+    assert len(made) == 120
+    assert all(row["error"] is None for row in made.values())
+    for name, row in made.items():
+        checksum = hashlib.sha256((output / row["output"]).read_bytes()).hexdigest()
+        assert checksum == row["output_sha256"], name
+    assert [path.name for path in output.rglob(".*")] == [manifest.FOLDER]
+
+
+@pytest.fixture
+def work(small_run, tmp_path):
+    fill(tmp_path / "in", 4)
+    uris = str(tmp_path / "in"), str(tmp_path / "out")
+    return Work(*uris, str(small_run), "float32", Options(theta=True), threads=2, cores=1)
+
+
+def table(work):
+    entries = Storage(work.input).pictures(Storage(work.output))
+    columns = zip(*((e.name, e.size, e.modified) for e in entries), strict=True)
+    return manifest.pa.table(dict(zip(manifest.IDENTITY, columns, strict=True)))
+
+
+def test_a_picture_that_ends_its_process_becomes_a_row(work, monkeypatch, tmp_path):
+    class Killed(BaseException):
+        """As if the process were no more."""
+
+    def make(model, photo, options, original=worker_module.make_picture):
+        if photo.pixels.shape[0] == 21:  # below/001.png
+            raise Killed
+        return original(model, photo, options)
+
+    monkeypatch.setattr(worker_module, "make_picture", make)
+    for _ in range(3):
+        with pytest.raises(Killed):
+            Worker(work)(table(work))
+    made = {row["source"]: row for row in Worker(work)(table(work)).to_pylist()}
+    assert made.pop("below/001.png")["error"].startswith("ended the process that made it")
+    assert [row["error"] for row in made.values()] == [None] * 3
+    assert not list((tmp_path / "out" / manifest.FOLDER).glob("trying-*"))
+
+
+def test_an_output_that_cannot_be_written_ends_the_job(work, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "000.png").mkdir()
+    with pytest.raises(OSError, match=r"out/000\.png"):
+        Worker(work)(table(work))
+
+
+def test_maps_formats_and_names(work, tmp_path):
+    write_image(tmp_path / "in" / "000.bmp", noise_image(20, 24))
+    options = Options(format="webp", uncertainty="npy")
+    worker = Worker(replace(work, policy="mixed_bfloat16", options=options))
+    made = {row["source"]: row for row in worker(table(work)).to_pylist()}
+    assert made["000.png"]["output"] == "000.png.webp"
+    assert made["000.bmp"]["output"] == "000.bmp.webp"
+    assert made["below/001.png"]["uncertainty"] == "below/001.png.webp_theta.npy"
+    theta = np.load(tmp_path / "out" / "below" / "001.png.webp_theta.npy")
+    assert theta.mean() == pytest.approx(made["below/001.png"]["mean_theta"], rel=1e-5)
+    for name, kind, expected in (
+        ("A.JPG", "same", "A.JPG"), ("a.gif", "same", "a.gif.png"), ("a.png", "png", "a.png"),
+    ):  # fmt: skip
+        found = worker_module._output_name(PurePosixPath(name), kind)
+        assert found == PurePosixPath(expected)
+
+
+def test_an_archive_is_listed_without_what_is_hidden_or_a_result(tmp_path):
+    fill(tmp_path, 3)
+    fill(tmp_path / "out", 3)
+    fill(tmp_path / ".cache", 1)
+    (tmp_path / "x.txt").write_text("")
+    found = list(Storage(str(tmp_path)).pictures(Storage(str(tmp_path / "out"))))
+    assert [entry.name for entry in found] == ["000.png", "002.png", "below/001.png"]
+    assert found[0].size == (tmp_path / "000.png").stat().st_size
+    with pytest.raises(UserError, match="nowhere: no such folder"):
+        list(Storage(str(tmp_path / "nowhere")).pictures(Storage(str(tmp_path))))
+    with pytest.raises(UserError, match="nonsense://x: cannot be opened"):
+        Storage("nonsense://x")
+
+
+def test_the_newest_row_of_a_picture_counts(tmp_path):
+    storage = Storage(str(tmp_path))
+    first = {"source": "a.png", "source_bytes": 5, "source_modified": NOW, "finished": NOW}
+    manifest.write_part(storage, "1", [first | {"error": "broken"}])
+    assert Entry("a.png", 5, NOW) not in manifest.Done(manifest.gather(storage))
+    later = NOW.replace(year=2027)
+    manifest.write_part(storage, "2", [first | {"output": "a.png", "finished": later}])
+    for _ in range(2):
+        table = manifest.gather(storage)
+        (row,) = table.to_pylist()
+        assert (row["output"], row["error"]) == ("a.png", None)
+        done = manifest.Done(table)
+        assert Entry("a.png", 5, NOW) in done
+        assert Entry("a.png", 6, NOW) not in done
+        assert Entry("a.png", 5, later) not in done
+    manifest.write_part(storage, "3", [first | {"source": "b.png", "error": "broken"}])
+    assert len(manifest.gather(storage)) == 2
+    assert len(manifest.gather(storage, errors=False)) == len(manifest.gather(storage)) == 1
+    assert os.listdir(tmp_path / manifest.FOLDER) == []
+    assert manifest.gather(Storage(str(tmp_path / "new"))).num_rows == 0
+
+
+def test_bad_input_is_one_line(small_run, tmp_path):
+    (tmp_path / "empty").mkdir()
+    for arguments, part in (
+        ((tmp_path / "empty", tmp_path / "out"), "holds no picture"),
+        ((tmp_path / "none", tmp_path / "out"), "no such folder"),
+        ((tmp_path / "empty", tmp_path / "empty"), "holds the input"),
+        ((tmp_path / "empty", tmp_path), "holds the input"),
+        ((ROOT / "docs", tmp_path / "out", "--address", "ray://a:1"), "expected HOST:PORT"),
+        ((tmp_path / "empty", tmp_path / "out", "--actors", "0"), "--actors 0"),
+    ):
+        assert_one_line_error(batch(*arguments, "--model", small_run), part)

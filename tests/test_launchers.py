@@ -1,0 +1,150 @@
+"""The launchers of deploy/, run with what they start replaced by processes on this machine."""
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ROOT
+from workers import CONFIG
+
+from udl_tf.benchmark.workers import free_ports
+from udl_tf.cluster import Cluster, read_cluster
+
+DEPLOY = ROOT / "deploy"
+
+
+@pytest.fixture
+def config(tmp_path):
+    steps = [{**step, "updates": 2} for step in CONFIG["steps"]]
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(CONFIG | {"steps": steps}))
+    return file
+
+
+@pytest.fixture
+def programs(tmp_path):
+    """Adds shell programs to a folder that comes first in PATH, which is its environment."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+
+    def add(name, text):
+        file = folder / name
+        file.write_text(f"#!/bin/bash\n{text}\n")
+        file.chmod(file.stat().st_mode | stat.S_IXUSR)
+
+    add("python", f'exec {sys.executable} "$@"')
+    path = f"{folder}:{os.environ['PATH']}"
+    add.env = os.environ | {"PATH": path, "PYTHONPATH": str(ROOT)}
+    return add
+
+
+def two_hosts():
+    return " ".join(f"localhost:{port}" for port in free_ports(2))
+
+
+def run(command, env, timeout=120):
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=timeout)
+
+
+def test_hosts_over_ssh_train_one_run(config, programs, tmp_path):
+    programs("ssh", '[ "$1" = localhost ] && exec bash -c "$2"')
+    folder = tmp_path / "a run's folder"
+    command = [DEPLOY / "train_on_hosts.sh", "--config", config, "--run-dir", folder]
+    result = run(command, programs.env | {"HOSTS": two_hosts()})
+    assert result.returncode == 0, result.stderr
+    assert (folder / "results.md").exists()
+    assert "worker 1 of 2" in result.stderr
+
+
+def test_ctrl_c_on_the_launcher_stops_all_hosts(config, programs, tmp_path):
+    programs("ssh", 'exec bash -c "$2"')
+    options = ["--config", config, "--run-dir", tmp_path / "run", "--set", "steps.0.updates=3000"]
+    command = [DEPLOY / "train_on_hosts.sh", *options]
+    launcher = subprocess.Popen(
+        command,
+        env=programs.env | {"HOSTS": two_hosts()},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        until = time.monotonic() + 100
+        while not (tmp_path / "run" / "checkpoint.npz").exists():
+            assert time.monotonic() < until
+            time.sleep(0.1)
+        launcher.send_signal(signal.SIGTERM)
+        _, error = launcher.communicate(timeout=60)
+    finally:
+        launcher.kill()
+    assert launcher.returncode == 130
+    assert error.count("the same command goes on from there") == 2
+
+
+def test_slurm_starts_a_worker_a_node_and_queues_again_what_was_lost(config, programs, tmp_path):
+    programs(
+        "scontrol",
+        f"""case "$*" in
+          "show hostnames two[0-1]") printf '%s\\n' {two_hosts()} ;;
+          *) echo "$*" > {tmp_path}/queued ;;
+        esac""",
+    )
+    programs("srun", 'SLURM_PROCID=1 "$@" & SLURM_PROCID=0 "$@"; code=$?; wait; exit $code')
+    env = programs.env | {"SLURM_JOB_NODELIST": "two[0-1]", "SLURM_JOB_ID": "7"}
+    job = ["bash", DEPLOY / "train.slurm", "--config", config, "--run-dir", tmp_path / "run"]
+    result = run(job, env)
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "run" / "results.md").exists()
+    assert not (tmp_path / "queued").exists()
+    programs("srun", "exit 75")
+    assert run(job, env).returncode == 75
+    assert (tmp_path / "queued").read_text() == "requeue 7\n"
+
+
+def test_kubernetes_starts_the_workers_that_its_service_names(
+    config, programs, tmp_path, monkeypatch
+):
+    service, job = yaml.safe_load_all((DEPLOY / "train.k8s.yaml").read_text())
+    name, spec = job["metadata"]["name"], job["spec"]
+    pod = spec["template"]["spec"]
+    (container,) = pod["containers"]
+    assert service["spec"]["clusterIP"] == "None"
+    assert service["spec"]["selector"] == {"job-name": name}
+    assert pod["subdomain"] == service["metadata"]["name"]
+    assert spec["completionMode"] == "Indexed"
+    assert spec["podFailurePolicy"]["rules"][0]["onExitCodes"]["values"] == [2]
+    env = {entry["name"]: entry["value"] for entry in container["env"]}
+    count = spec["completions"]
+    assert count == spec["parallelism"]
+    assert env["HOSTS"] == " ".join(f"{name}-{i}.{pod['subdomain']}" for i in range(count))
+    mounted = {mount["mountPath"] for mount in container["volumeMounts"]}
+    paths = Path(env["CONFIG"]).parent, Path(env["RUN_DIR"]).parent, Path(env["DATA_ROOT"])
+    assert {str(path) for path in paths} == mounted
+
+    # What the pods get, then what they run, on this machine's ports.
+    command = [*container["command"], *container["args"]]
+    shown = [*command[:-1], command[-1].replace("exec python", "echo $TF_CONFIG #")]
+    for index in range(count):
+        pod_env = programs.env | env | {"JOB_COMPLETION_INDEX": str(index)}
+        monkeypatch.setenv("TF_CONFIG", run(shown, pod_env).stdout)
+        port = container["ports"][0]["containerPort"]
+        addresses = tuple(f"{host}:{port}" for host in env["HOSTS"].split())
+        assert read_cluster() == Cluster(addresses, index)
+    paths = {"CONFIG": config, "DATA_ROOT": tmp_path, "RUN_DIR": tmp_path / "run"}
+    env |= {"HOSTS": two_hosts(), **{key: str(path) for key, path in paths.items()}}
+    pods = [
+        subprocess.Popen(command, env=programs.env | env | {"JOB_COMPLETION_INDEX": str(index)})
+        for index in range(count)
+    ]
+    try:
+        assert [pod.wait(timeout=120) for pod in pods] == [0, 0]
+    finally:
+        for pod in pods:
+            pod.kill()
+    assert (tmp_path / "run" / "results.md").exists()

@@ -1,0 +1,1 @@
+"""Upscales archives: folders and object stores of very many pictures, by Ray's actors."""

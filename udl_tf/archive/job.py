@@ -1,0 +1,227 @@
+"""A job over an archive: Ray hands pictures to actors, each with a model of its own."""
+
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import ray
+from ray.exceptions import RayActorError, RayTaskError
+
+from udl_tf import cli
+from udl_tf.archive import manifest
+from udl_tf.archive.storage import Entry, Storage
+from udl_tf.archive.worker import Work, Worker
+from udl_tf.errors import UserError
+from udl_tf.jobs import INPUT_SUFFIXES
+
+_BLOCK = 64  # pictures that an actor gets at a time, and that are made again if it is killed
+_WAVE = 500_000  # pictures listed, and parts of the manifest put together, at a time
+_FILE = "job.json"
+
+
+@dataclass
+class Tally:
+    """What a job has done so far.
+
+    Attributes:
+        made, failed, skipped: pictures with a result, without, and done by an earlier run.
+        seconds: of these, with the start of the actors.
+    """
+
+    made: int = 0
+    failed: int = 0
+    skipped: int = 0
+    seconds: float = 0.0
+
+    @property
+    def rate(self) -> float:
+        """Pictures a second."""
+        return (self.made + self.failed) / self.seconds if self.seconds else 0.0
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What Ray gives to a job.
+
+    Attributes:
+        address: of a Ray cluster; None: this machine alone.
+        actors: processes with a model each; None: one a GPU, or else one a machine.
+    """
+
+    address: str | None = None
+    actors: int | None = None
+
+
+def run_archive(
+    work: Work, resources: Resources, tell: Callable[[Tally], None] = lambda tally: None
+) -> tuple[Tally, pa.Table]:
+    """Upscales every picture that has no result yet.
+
+    Args:
+        work: what is made of which pictures; `cores` is set by the resources.
+        resources: what makes it.
+        tell: is called after every few pictures.
+
+    Returns:
+        (what was done, the manifest).
+
+    Raises:
+        UserError: for an input or output that cannot be, or an output of another job.
+    """
+    source, output = Storage(work.input), Storage(work.output)
+    if output.holds(source):
+        raise UserError(
+            f"{output.uri}: holds the input, whose pictures the results could replace: choose"
+            " another output"
+        )
+    model = Path(work.model)
+    work = replace(
+        work,
+        input=source.uri,
+        output=output.uri,
+        model=str(model.resolve()) if model.exists() else work.model,
+    )
+    settings = _settings(work)
+    _check_owner(output, settings)
+    tally = Tally()
+    waves = _waves(source, output, tally)
+    first = next(waves, None)
+    if first is not None:
+        output.write(_FILE, json.dumps(settings, indent=1).encode())
+        with _ray(resources.address):
+            actors, cores, gpus = _share(resources.actors)
+            work = replace(work, cores=cores)
+            for wave in chain([first], waves):
+                began = time.monotonic() - tally.seconds
+                blocks = _blocks(wave, 8 * actors)
+                for rows in _run(work, blocks, min(actors, len(blocks)), gpus):
+                    failed = len(rows) - rows["error"].null_count
+                    tally.failed += failed
+                    tally.made += len(rows) - failed
+                    tally.seconds = time.monotonic() - began
+                    tell(tally)
+                manifest.gather(output)
+    return tally, manifest.gather(output)
+
+
+def _settings(work: Work) -> dict[str, Any]:
+    """What all results of an output have in common."""
+    common = ("input", "model", "policy", "options")
+    return json.loads(json.dumps({key: asdict(work)[key] for key in common}))
+
+
+def _check_owner(output: Storage, mine: dict[str, Any]) -> None:
+    """Raises UserError if the output holds the results of other settings."""
+    content = output.read(_FILE)
+    theirs = mine if content is None else json.loads(content)
+    for key in mine:
+        if theirs.get(key) != mine[key]:
+            raise UserError(
+                f"{output.uri}: holds the results of another job ({key} is {theirs.get(key)} there"
+                f" and {mine[key]} now): choose another output"
+            )
+
+
+def _waves(source: Storage, output: Storage, tally: Tally) -> Iterator[list[Entry]]:
+    """What is still to be made, so much at a time that it fits in memory."""
+    done = manifest.Done(manifest.gather(output, errors=False))
+    found, left = False, []
+    for entry in source.pictures(output):
+        found = True
+        if entry in done:
+            tally.skipped += 1
+            continue
+        left.append(entry)
+        if len(left) == _WAVE:
+            yield left
+            left = []
+    if left:
+        yield left
+    if not found:
+        suffixes = " ".join(INPUT_SUFFIXES)
+        raise UserError(f"{source.uri}: holds no picture; expected files ending in {suffixes}")
+
+
+def _blocks(entries: list[Entry], least: int) -> list[pa.Table]:
+    """What actors get at a time; at least so many, where pictures are few."""
+    size = min(_BLOCK, max(1, len(entries) // least))
+    schema = pa.schema([manifest.SCHEMA.field(name) for name in manifest.IDENTITY])
+    rows = [
+        dict(zip(manifest.IDENTITY, (entry.name, entry.size, entry.modified), strict=True))
+        for entry in entries
+    ]
+    groups = (rows[i : i + size] for i in range(0, len(rows), size))
+    return [pa.Table.from_pylist(group, schema) for group in groups]
+
+
+@contextmanager
+def _ray(address: str | None) -> Iterator[None]:
+    if address and "://" in address:
+        raise UserError(
+            f"--address {address}: expected HOST:PORT of the cluster's head, or auto, on one of its"
+            " machines; from elsewhere send the command with ray job submit"
+        )
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    options: dict[str, Any] = {} if address else {"include_dashboard": False}
+    try:
+        with cli.quiet():
+            ray.init(
+                address or "local", logging_level=logging.ERROR, log_to_driver=False, **options
+            )
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise UserError(
+            f"--address {address}: no Ray cluster ({error}); if it asks for a token, set"
+            " RAY_AUTH_MODE=token"
+        ) from None
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.raise_original_map_exception = True
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _share(actors: int | None) -> tuple[int, int, float]:
+    """(actors, processors of each, GPUs of each), of what Ray has.
+
+    Raises:
+        UserError: if there are fewer processors than actors.
+    """
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    gpus = int(sum(node.get("GPU", 0) for node in nodes))
+    actors = actors or gpus or len(nodes)
+    cores = int(min(node.get("CPU", 0) for node in nodes)) // -(-actors // len(nodes))
+    if cores < 1:
+        total = int(sum(node.get("CPU", 0) for node in nodes))
+        raise UserError(f"--actors {actors}: there are {total} processors: take fewer actors")
+    return actors, cores, min(1.0, gpus / actors)
+
+
+def _run(work: Work, blocks: list[pa.Table], actors: int, gpus: float) -> Iterator[pa.Table]:
+    """Rows of the manifest, as the actors return them."""
+    made = ray.data.from_arrow(blocks).map_batches(
+        Worker,
+        fn_constructor_args=(work,),
+        batch_size=None,
+        batch_format="pyarrow",
+        compute=ray.data.ActorPoolStrategy(size=actors),
+        num_cpus=work.cores,
+        num_gpus=gpus or None,
+    )
+    try:
+        yield from made.iter_batches(batch_size=None, batch_format="pyarrow")
+    except RayTaskError as error:
+        raise error.cause from None
+    except RayActorError as error:
+        raise UserError(f"an actor could not begin its work: {error}") from None

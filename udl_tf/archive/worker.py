@@ -1,0 +1,182 @@
+"""An actor of an archive's job: upscales some pictures at a time with a model that it keeps."""
+
+import hashlib
+import json
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pyarrow as pa
+import tensorflow as tf
+
+from udl_tf.archive import manifest
+from udl_tf.archive.storage import Storage
+from udl_tf.batched import BatchedResolver
+from udl_tf.errors import UserError
+from udl_tf.hardware import use_cores
+from udl_tf.image_io import SUFFIXES
+from udl_tf.jobs import Job, Options, result_name
+from udl_tf.loading import load_in
+from udl_tf.super_resolver import SuperResolver
+from udl_tf.trust_map import MAP_SUFFIXES
+from udl_tf.upscaling import make_picture, read_job, write_job
+
+Entry = dict[str, Any]  # a row of what is to be made
+Row = dict[str, Any]  # of the manifest
+
+_CAREFUL = 2  # times that some pictures may end their process before they are made one by one
+_DEADLY = "ended the process that made it: perhaps it needs more memory than there is"
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a job does with each picture.
+
+    Attributes:
+        input, output: URIs.
+        model: a preset or path, as for `udl_tf.load`.
+        policy: the Keras policy to compute in, "float32" or "mixed_bfloat16".
+        options: of each picture.
+        threads: pictures at a time in one actor.
+        cores: processors of an actor.
+    """
+
+    input: str
+    output: str
+    model: str
+    policy: str
+    options: Options
+    threads: int
+    cores: int
+
+
+class Worker:
+    """Upscales tables of pictures (source, source_bytes, source_modified).
+
+    It writes the pictures' results, then their rows of the manifest, and returns these. What ends
+    its process, such as a picture that needs more memory than there is, is found by a journal, and
+    becomes a row too.
+    """
+
+    def __init__(self, work: Work):
+        use_cores(work.cores)
+        for gpu in tf.config.list_physical_devices("GPU"):
+            tf.config.experimental.set_memory_growth(gpu, True)
+        self.work = work
+        self.input, self.output = Storage(work.input), Storage(work.output)
+        model = load_in(work.model, work.policy)
+        several = isinstance(model, SuperResolver)
+        self.model = BatchedResolver(model) if several else model
+        self.turn = nullcontext() if several else threading.Lock()  # others know no threads
+
+    def __call__(self, pictures: pa.Table) -> pa.Table:
+        entries = pictures.to_pylist()
+        names = "\0".join(entry["source"] for entry in entries)
+        key = hashlib.sha256(names.encode()).hexdigest()[:16]
+        journal = _Journal(self.output, f"{manifest.FOLDER}/trying-{key}.json")
+        if journal.attempts < _CAREFUL:
+            with ThreadPoolExecutor(self.work.threads) as pool:
+                rows = list(pool.map(self._row, entries))
+        else:
+            rows = [self._row(entry) for entry in journal.survivors(entries)]
+            rows += [_failed(entry, _DEADLY) for entry in journal.deadly(entries)]
+        manifest.write_part(self.output, key, rows)
+        journal.end()
+        return pa.Table.from_pylist(rows, manifest.SCHEMA)
+
+    def _row(self, entry: Entry) -> Row:
+        """Makes a picture, and its row of the manifest."""
+        name, options = PurePosixPath(entry["source"]), self.work.options
+        began = time.monotonic()
+        with tempfile.TemporaryDirectory() as folder:
+            source = Path(folder, "in", name.name)
+            output = Path(folder, "out", _output_name(name, options.format).name)
+            maps = {
+                m: output.with_name(f"{output.name}_{m}{MAP_SUFFIXES[options.uncertainty]}")
+                for m in options.maps
+            }
+            job = Job(source, output, maps)
+            try:
+                content = self.input.read(entry["source"])
+                if content is None:
+                    raise UserError("is gone")
+                source.parent.mkdir()
+                source.write_bytes(content)
+                photo = read_job(job, self.model.scale, options)
+                with self.turn:
+                    made = make_picture(self.model, photo, options)
+                notes, _ = write_job(job, photo, made)
+            except UserError as error:
+                return _failed(entry, str(error).removeprefix(f"{source}: "))
+            except Exception as error:  # whatever one picture does, the others are still to be made
+                return _failed(entry, f"{type(error).__name__}: {error}")
+            written = {target: target.read_bytes() for target in job.targets}
+        for target, data in written.items():  # an error here ends the job
+            self.output.write(str(name.with_name(target.name)), data)
+        return entry | {
+            "source_sha256": hashlib.sha256(content).hexdigest(),
+            "output": str(name.with_name(output.name)),
+            "output_sha256": hashlib.sha256(written[output]).hexdigest(),
+            "uncertainty": str(name.with_name(maps["theta"].name)) if "theta" in maps else None,
+            "height": made.image.shape[0],
+            "width": made.image.shape[1],
+            "mean_theta": None if made.theta is None else float(made.theta.mean()),
+            "seconds": time.monotonic() - began,
+            "finished": datetime.now(UTC),
+            "notes": "; ".join(notes) or None,
+            "error": None,
+        }
+
+
+def _output_name(source: PurePosixPath, kind: str) -> PurePosixPath:
+    """A name that no other picture's result has: the source's, and the suffix if it changes."""
+    if kind == "same" and source.suffix.lower() in SUFFIXES:
+        return source
+    suffix = result_name(Path(source), kind).suffix
+    return source if suffix == source.suffix else source.with_name(source.name + suffix)
+
+
+def _failed(entry: Entry, error: str) -> Row:
+    return entry | {"finished": datetime.now(UTC), "error": error}
+
+
+class _Journal:
+    """What was tried with some pictures, kept so that it outlives the process.
+
+    Attributes:
+        attempts: processes before this one that did not end.
+    """
+
+    def __init__(self, storage: Storage, name: str):
+        self._storage, self._name = storage, name
+        content = storage.read(name)
+        state = json.loads(content) if content else {"attempts": -1, "at": None, "deadly": []}
+        self._deadly = state["deadly"] + ([state["at"]] if state["at"] else [])
+        self.attempts = state["attempts"] + 1
+        self._save(None)
+
+    def survivors(self, entries: list[Entry]) -> Iterator[Entry]:
+        """The pictures that have not ended a process, each noted before it is made."""
+        for entry in entries:
+            if entry["source"] not in self._deadly:
+                self._save(entry["source"])
+                yield entry
+
+    def deadly(self, entries: list[Entry]) -> list[Entry]:
+        """The others."""
+        return [entry for entry in entries if entry["source"] in self._deadly]
+
+    def end(self) -> None:
+        """All of them have their rows."""
+        self._storage.delete(self._name)
+
+    def _save(self, at: str | None) -> None:
+        state = {"attempts": self.attempts, "at": at, "deadly": self._deadly}
+        self._storage.write(self._name, json.dumps(state).encode())

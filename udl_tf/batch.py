@@ -1,0 +1,106 @@
+"""Upscales an archive of any number of pictures, on this machine or a Ray cluster.
+
+    python -m udl_tf.batch INPUT OUTPUT --model edsr_s_x4
+
+INPUT and OUTPUT are folders or URIs, such as s3://BUCKET/FOLDER. OUTPUT/manifest.parquet has a row
+for each picture: checksums, result, mean theta, time, error. The same command again makes what has
+no row yet, and tries again what failed; the exit code is 1 while anything has.
+"""
+
+import sys
+import time
+
+from udl_tf import cli, presets
+from udl_tf.errors import Interrupted, UserError, needs_extra
+from udl_tf.image_io import SUFFIXES
+
+_EVERY = 10.0  # s between lines of progress
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = cli.make_parser("python -m udl_tf.batch", __doc__)
+    parser.add_argument("input", help="folder or URI of the pictures")
+    parser.add_argument("output", help="folder or URI for the results, whose names are the same")
+    parser.add_argument(
+        "--model", default=presets.usual(None), help=f"{cli.MODEL_HELP} (default: %(default)s)"
+    )
+    formats = ["same", *(suffix.removeprefix(".") for suffix in SUFFIXES)]
+    parser.add_argument("--format", default="same", choices=formats, help="default: the input's")
+    parser.add_argument(
+        "--uncertainty",
+        choices=["none", "mean", "npy", "tiff", "png"],
+        help="theta: its mean in the manifest, also a map beside each picture, or none of it, which"
+        " is twice as fast (default: mean, if the model has it)",
+    )
+    parser.add_argument("--actors", type=int, help="processes (default: one a GPU or machine)")
+    parser.add_argument(
+        "--threads", type=int, default=8, help="pictures at a time in each (default: %(default)s)"
+    )
+    parser.add_argument("--tile", type=int, help="side of the tiles, input pixels (default: auto)")
+    parser.add_argument(
+        "--precision",
+        choices=["float32", "bfloat16"],
+        default="float32",
+        help="python -m udl_tf.doctor tells how much faster bfloat16 is (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--address", help="of a Ray cluster's head, or auto (default: this machine alone)"
+    )
+    options = parser.parse_args(arguments)
+    cli.check_positive(options, "actors", "threads", "tile")
+    with cli.quiet(), needs_extra("ray"):
+        import tensorflow as tf
+
+        from udl_tf.archive.job import Resources, run_archive
+        from udl_tf.archive.worker import Work
+        from udl_tf.jobs import Options
+        from udl_tf.loading import load_in
+
+    tf.config.set_visible_devices([], "GPU")  # which belong to the actors
+    policy = "mixed_bfloat16" if options.precision == "bfloat16" else "float32"
+    model = load_in(options.model, policy)
+    wanted = options.uncertainty or ("mean" if model.has_uncertainty else "none")
+    if wanted != "none" and not model.has_uncertainty:
+        raise UserError(f"{options.model}: this model has no uncertainty: leave --uncertainty out")
+    del model
+    chosen = Options(
+        format=options.format,
+        uncertainty="none" if wanted == "mean" else wanted,
+        tile=options.tile,
+        theta=wanted != "none",
+    )
+    what = options.input, options.output, options.model, policy
+    work = Work(*what, chosen, options.threads, cores=0)
+    progress = _Progress()
+    try:
+        tally, rows = run_archive(work, Resources(options.address, options.actors), progress)
+    except KeyboardInterrupt:
+        raise Interrupted("stopped: the same command makes what is not there yet") from None
+    errors = rows.filter(rows["error"].is_valid())
+    for row in errors.slice(0, 10).to_pylist():
+        print(f"failed: {row['source']}: {row['error']}", file=sys.stderr)
+    print(
+        f"{tally.made} pictures upscaled in {tally.seconds:.1f} s ({tally.rate:.3g} a second),"
+        f" {tally.skipped} were there, {tally.failed} failed: {options.output}, manifest.parquet"
+    )
+    if len(errors):
+        sys.exit(1)
+
+
+class _Progress:
+    """A line now and then."""
+
+    def __init__(self):
+        self._last = time.monotonic()
+
+    def __call__(self, tally) -> None:
+        if time.monotonic() - self._last > _EVERY:
+            self._last = time.monotonic()
+            print(
+                f"{tally.made} pictures, {tally.rate:.3g} a second, {tally.failed} failed",
+                file=sys.stderr,
+            )
+
+
+if __name__ == "__main__":
+    cli.run(main)

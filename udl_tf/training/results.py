@@ -1,0 +1,67 @@
+"""What a run leaves: its bundle after every step, and in the end calibration and evaluation."""
+
+from logging import getLogger
+from typing import Any
+
+from udl_tf.bundle import (
+    Manifest,
+    MeanFile,
+    UncertaintyFile,
+    load,
+    read_manifest,
+    write_manifest,
+)
+from udl_tf.evaluation import evaluate, results_table
+from udl_tf.files import write_json, write_text
+from udl_tf.training.run_data import RunData
+from udl_tf.training.run_folder import RunFolder
+from udl_tf.uncertainty_fit import calibrate, measure
+from udl_tf.uncertainty_report import judge, write_report
+
+log = getLogger(__name__)
+
+
+def write_bundle(run: RunFolder, index: int, losses: list, data: RunData) -> None:
+    """Writes model.json after step `index`: its mean, and the last uncertainty trained so far."""
+    uncertainty = None
+    for i in range(index + 1):
+        if losses[i].needs_log_scale:
+            weights, loss = run.weights_name(i), losses[i]
+            uncertainty = UncertaintyFile(weights=weights, unit=loss.unit, power=loss.power)
+    mean = MeanFile(weights=run.weights_name(index), uncertainty=losses[index].needs_log_scale)
+    steps = [step.model_dump() for step in run.config.steps[: index + 1]]
+    manifest = Manifest(
+        architecture=run.config.model,
+        mean=mean,
+        uncertainty=uncertainty,
+        training={"steps": steps, "data": data.summary},
+    )
+    write_manifest(run.path, manifest)
+
+
+def calibrate_theta(run: RunFolder, data: RunData) -> None:
+    """Fits the bundle's theta, if it has one, to the held-out images and writes the report."""
+    model, name = load(run.path), "held-out training images"
+    if not model.has_uncertainty:
+        return
+    samples = measure(model, data.held_out.pictures, baselines=False)
+    calibration = calibrate(samples, f"{len(samples)} {name}")
+    manifest = read_manifest(run.path).model_copy(update={"calibration": calibration})
+    write_manifest(run.path, manifest)
+    results = [judge(name, samples, calibration, seen=True)]
+    write_report(run.path / "calibration", results, calibration, run.path.name)
+    log.info("calibration of theta: %s", run.path / "calibration" / "report.md")
+
+
+def evaluate_run(run: RunFolder, notes: dict[str, Any], data: RunData) -> dict[str, Any]:
+    """Evaluates what was trained: metrics, table and figures. Returns the whole metrics."""
+    figures = run.config.evaluation.figures
+    notes["results"] = evaluate(load(run.path), data.test, run.figures, figures)
+    write_json(run.metrics, notes)
+    table = results_table(notes["results"], run.path.name)
+    write_text(run.path / "results.md", f"{table}\nTrained on {data.summary['text']}.\n")
+    log.info("\n%s", table)
+    if data.summary["bundled"]:
+        log.info("Trained on the few bundled images: a rehearsal, not a network for use.")
+    log.info("figures: %s", run.figures)
+    return notes
