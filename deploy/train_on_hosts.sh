@@ -24,15 +24,21 @@ for host in $HOSTS; do
   index=$((index + 1))
 done
 
-trap 'kill "${lifelines[@]}" 2>/dev/null' INT TERM EXIT
-code=0
-for worker in "${workers[@]}"; do
-  wait "$worker"
-  ended=$?
-  while kill -0 "$worker" 2>/dev/null; do  # a signal broke the wait off
-    wait "$worker"
-    ended=$?
+stop() { kill "${lifelines[@]}" 2>/dev/null; }
+trap stop INT TERM EXIT
+code=0 patience=20
+while [ ${#workers[@]} -gt 0 ]; do
+  sleep 1
+  left=()
+  for worker in "${workers[@]}"; do
+    if kill -0 "$worker" 2>/dev/null; then
+      left+=("$worker")
+    else
+      wait "$worker" || { ended=$?; [ "$code" != 0 ] || code=$ended; }
+    fi
   done
-  [ "$code" != 0 ] || code=$ended
+  workers=("${left[@]}")
+  # After a failure the others end by themselves, or wait in vain for one that never came.
+  if [ "$code" != 0 ] && [ $((patience -= 1)) = 0 ]; then stop; fi
 done
 exit "$code"

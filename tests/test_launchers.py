@@ -87,6 +87,16 @@ def test_ctrl_c_on_the_launcher_stops_all_hosts(config, programs, tmp_path):
     assert error.count("the same command goes on from there") == 2
 
 
+def test_a_host_that_fails_stops_the_others(config, programs, tmp_path):
+    programs("ssh", '[ "$1" = one ] && exec bash -c "$2" || { echo no such host >&2; exit 255; }')
+    first, second = free_ports(2)
+    command = [DEPLOY / "train_on_hosts.sh", "--config", config, "--run-dir", tmp_path / "run"]
+    result = run(command, programs.env | {"HOSTS": f"one:{first} two:{second}"}, timeout=60)
+    assert result.returncode == 255
+    assert "no such host" in result.stderr
+    assert "waiting for the others" in result.stderr  # in vain
+
+
 def test_slurm_starts_a_worker_a_node_and_queues_again_what_was_lost(config, programs, tmp_path):
     programs(
         "scontrol",
@@ -95,16 +105,28 @@ def test_slurm_starts_a_worker_a_node_and_queues_again_what_was_lost(config, pro
           *) echo "$*" > {tmp_path}/queued ;;
         esac""",
     )
-    programs("srun", 'SLURM_PROCID=1 "$@" & SLURM_PROCID=0 "$@"; code=$?; wait; exit $code')
+    programs(
+        "srun",
+        """while [[ $1 == --* ]]; do shift; done
+        SLURM_PROCID=1 "$@" & SLURM_PROCID=0 "$@"
+        first=$?
+        wait $!
+        second=$?
+        exit $((first > second ? first : second))""",
+    )
     env = programs.env | {"SLURM_JOB_NODELIST": "two[0-1]", "SLURM_JOB_ID": "7"}
     job = ["bash", DEPLOY / "train.slurm", "--config", config, "--run-dir", tmp_path / "run"]
     result = run(job, env)
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "run" / "results.md").exists()
     assert not (tmp_path / "queued").exists()
-    programs("srun", "exit 75")
-    assert run(job, env).returncode == 75
-    assert (tmp_path / "queued").read_text() == "requeue 7\n"
+    for first, second, code, queued in (
+        (75, 130, 130, True), (137, 75, 137, True), (75, 2, 2, False), (1, 75, 1, False),
+    ):  # fmt: skip
+        programs("python", f"codes=({first} {second}); exit ${{codes[SLURM_PROCID]}}")
+        assert run(job, env).returncode == code
+        assert (tmp_path / "queued").exists() == queued
+        (tmp_path / "queued").unlink(missing_ok=True)
 
 
 def test_kubernetes_starts_the_workers_that_its_service_names(

@@ -55,12 +55,13 @@ def test_a_killed_worker_ends_the_others_and_the_run_goes_on_exactly(
     killed = time.monotonic()
     results = ends(workers)
     assert time.monotonic() - killed < 60
-    for index, (code, _, error) in enumerate(results):
-        if index != victim:
-            assert code == 75
-            line = error.splitlines()[-1]
-            assert line.startswith(f"error: worker {victim} (localhost:")
-            assert line.endswith("start every worker again, and the run goes on from there")
+    del results[victim]
+    lines = [error.splitlines()[-1] for *_, error in results]
+    assert [code for code, *_ in results] == [75, 75]
+    assert any(line.startswith(f"error: worker {victim} (localhost:") for line in lines)
+    for line in lines:  # a busy worker may learn of another's end only by that one's
+        assert re.match(r"error: worker \d \(localhost:\d+\) is gone or cannot be reached", line)
+        assert line.endswith("start every worker again, and the run goes on from there")
     assert checksums(ends(start_run(3, config, run))) == three[1]
     assert sorted(os.listdir(run)) == sorted(os.listdir(three[0]))
 

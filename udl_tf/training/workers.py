@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 _COPIED = ("*.json", "*.npz", "weights/*")  # what a run needs to go on
 _UNREACHABLE = tf.errors.UnavailableError, tf.errors.DeadlineExceededError, tf.errors.AbortedError
-_FAREWELL = 3.0  # s in which the others can still be told who is gone
+_FAREWELL = 3.0  # s in which the others can still be told who is gone; busy ones are not
 _CHUNK = 2**23  # int64 values sent at a time
 
 
@@ -132,8 +132,9 @@ def one_run(strategy: Strategy) -> Iterator[None]:
             raise
         time.sleep(_FAREWELL)
         raise Lost(
-            f"{_gone(strategy, error.message)} is gone or cannot be reached. The chief's run folder"
-            " has the last checkpoint: start every worker again, and the run goes on from there"
+            f"{_gone(strategy, error.message)} is gone or cannot be reached (if its last line names"
+            " another, that one was first). The chief's run folder has the last checkpoint: start"
+            " every worker again, and the run goes on from there"
         ) from error
 
 
