@@ -7,7 +7,7 @@ import sys
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import psutil
@@ -16,13 +16,14 @@ import pytest
 from conftest import ROOT, assert_one_line_error, noise_image, run_module
 
 from udl_tf import bundle
+from udl_tf.archive import job as job_module
 from udl_tf.archive import manifest
 from udl_tf.archive import worker as worker_module
 from udl_tf.archive.storage import Entry, Storage
 from udl_tf.archive.worker import Work, Worker
 from udl_tf.errors import UserError
 from udl_tf.image_io import read_rgb, write_image
-from udl_tf.jobs import Options
+from udl_tf.jobs import Job, Options
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, UTC)
 
@@ -164,6 +165,43 @@ def test_an_output_that_cannot_be_written_ends_the_job(work, tmp_path):
         Worker(work)(table(work))
 
 
+def test_what_ends_the_job_is_one_line(small_run, tmp_path):
+    source, output = tmp_path / "in", tmp_path / "out"
+    fill(source, 4)
+    (output / "000.png").mkdir(parents=True)
+    result = batch(source, output, "--model", small_run)
+    assert_one_line_error(result, "000.png")
+    assert not list(output.rglob(".*.part"))
+
+
+def test_large_pictures_are_made_one_by_one(work, monkeypatch):
+    worker = Worker(work)
+    job = Job(Path(work.input) / "000.png", Path(work.output) / "000.png", {})
+    needed = 20 * 24 * 2**2 * (4 + 12)
+    for free, waits in ((needed * work.threads, False), (needed * work.threads - 1, True)):
+        monkeypatch.setattr(worker_module, "free_memory", lambda free=free: free)
+        assert (worker._room_for(job) is worker.room) == waits
+
+
+@pytest.mark.parametrize(
+    ("nodes", "actors", "expected"),
+    [
+        ([(16, 0)], None, (1, 16, 0.0)),
+        ([(16, 0)], 3, (3, 5, 0.0)),
+        ([(0, 0), (8, 0), (8, 0)], None, (2, 8, 0.0)),  # a head that does no work
+        ([(64, 0), (16, 4)], None, (4, 4, 1.0)),
+        ([(16, 2)], 3, (3, 5, 0.5)),
+        ([(64, 0), (8, 1), (8, 2)], None, (3, 4, 1.0)),
+    ],
+)
+def test_actors_have_what_machines_have_room_for(nodes, actors, expected, monkeypatch):
+    found = [{"Alive": True, "Resources": {"CPU": cpu, "GPU": gpu}} for cpu, gpu in nodes]
+    monkeypatch.setattr(job_module.ray, "nodes", lambda: found)
+    assert job_module._share(actors) == expected
+    with pytest.raises(UserError, match="--actors 1000: no room for them on machines of"):
+        job_module._share(1000)
+
+
 def test_maps_formats_and_names(work, tmp_path):
     write_image(tmp_path / "in" / "000.bmp", noise_image(20, 24))
     options = Options(format="webp", uncertainty="npy")
@@ -193,6 +231,9 @@ def test_an_archive_is_listed_without_what_is_hidden_or_a_result(tmp_path):
         list(Storage(str(tmp_path / "nowhere")).pictures(Storage(str(tmp_path))))
     with pytest.raises(UserError, match="nonsense://x: cannot be opened"):
         Storage("nonsense://x")
+    (tmp_path / os.fsdecode(b"caf\xe9.png")).write_bytes(b"")
+    with pytest.raises(UserError, match=r"holds b'.*caf\\xe9.png', which is no UTF-8"):
+        list(Storage(str(tmp_path)).pictures(Storage(str(tmp_path / "out"))))
 
 
 def test_the_newest_row_of_a_picture_counts(tmp_path):

@@ -116,17 +116,26 @@ def read_job(job: Job, scale: int, options: Options) -> Photo:
             f"{job.source}: declares {width}x{height} pixels; a guard against decompression bombs"
             f" allows {limit / 1e6:.0f} megapixels: raise --max-megapixels if it is meant"
         )
-    # The picture with alpha, and beside it float32 maps of three channels.
-    maps = (2 + len(options.maps)) if options.ensemble or options.self_ensemble else 1
-    theta = options.theta or bool(options.maps)
-    needed = height * width * scale**2 * (4 + (12 * maps if theta else 0))
-    free = psutil.virtual_memory().available
+    needed, free = needed_memory(height, width, scale, options), free_memory()
     if needed > free:
         raise UserError(
             f"{job.source}: {width}x{height} pixels; x{scale} needs {needed / 1e9:.0f} GB of memory"
             f" and {free / 1e9:.0f} GB are free: cut it into parts"
         )
     return read_photo(job.source)
+
+
+def needed_memory(height: int, width: int, scale: int, options: Options) -> int:
+    """Bytes of the result of a picture of this size, and of what is computed beside it."""
+    # The picture with alpha, and beside it float32 maps of three channels.
+    maps = (2 + len(options.maps)) if options.ensemble or options.self_ensemble else 1
+    theta = options.theta or bool(options.maps)
+    return height * width * scale**2 * (4 + (12 * maps if theta else 0))
+
+
+def free_memory() -> int:
+    """Bytes that this machine has left."""
+    return psutil.virtual_memory().available
 
 
 def make_picture(

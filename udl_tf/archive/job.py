@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 import ray
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import RayTaskError
 
 from udl_tf import cli
 from udl_tf.archive import manifest
@@ -193,25 +193,27 @@ def _ray(address: str | None) -> Iterator[None]:
 
 
 def _share(actors: int | None) -> tuple[int, int, float]:
-    """(actors, processors of each, GPUs of each), of what Ray has.
+    """(actors, processors of each, GPUs of each): the most that the nodes of Ray have room for.
 
     Raises:
-        UserError: if there are fewer processors than actors.
+        UserError: if they have no room for so many actors.
     """
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    gpus = int(sum(node.get("GPU", 0) for node in nodes))
-    actors = actors or gpus or len(nodes)
-    cores = int(min(node.get("CPU", 0) for node in nodes)) // -(-actors // len(nodes))
-    if cores < 1:
-        total = int(sum(node.get("CPU", 0) for node in nodes))
-        raise UserError(f"--actors {actors}: there are {total} processors: take fewer actors")
-    return actors, cores, min(1.0, gpus / actors)
+    rooms = [(int(node.get("CPU", 0)), int(node.get("GPU", 0))) for node in nodes]
+    gpus = sum(gpu for _, gpu in rooms)
+    actors = actors or gpus or sum(cpu > 0 for cpu, _ in rooms)
+    each = -(-actors // gpus) if gpus else 0  # actors on a GPU
+    for cores in range(max(cpu for cpu, _ in rooms), 0, -1):
+        if sum(min(cpu // cores, each * gpu if gpus else cpu) for cpu, gpu in rooms) >= actors:
+            return actors, cores, 1 / each if gpus else 0.0
+    has = ", ".join(f"{cpu} processors and {gpu} GPUs" for cpu, gpu in rooms)
+    raise UserError(f"--actors {actors}: no room for them on machines of {has}: take fewer")
 
 
 def _run(work: Work, blocks: list[pa.Table], actors: int, gpus: float) -> Iterator[pa.Table]:
     """Rows of the manifest, as the actors return them."""
     made = ray.data.from_arrow(blocks).map_batches(
-        Worker,
+        _Actor,
         fn_constructor_args=(work,),
         batch_size=None,
         batch_format="pyarrow",
@@ -220,8 +222,29 @@ def _run(work: Work, blocks: list[pa.Table], actors: int, gpus: float) -> Iterat
         num_gpus=gpus or None,
     )
     try:
-        yield from made.iter_batches(batch_size=None, batch_format="pyarrow")
+        tables: Any = made.iter_batches(batch_size=None, batch_format="pyarrow")
+        for rows in tables:
+            ended = rows.filter(rows["source"].is_null())
+            if len(ended):
+                raise UserError(ended["error"][0].as_py())
+            yield rows
     except RayTaskError as error:
         raise error.cause from None
-    except RayActorError as error:
-        raise UserError(f"an actor could not begin its work: {error}") from None
+
+
+class _Actor:
+    """A worker, of which what ends the job comes back as a row without a source.
+
+    Raised through Ray it would come in Ray's words.
+    """
+
+    def __init__(self, work: Work):
+        self._work = work
+        self._worker: Worker | None = None
+
+    def __call__(self, pictures: pa.Table) -> pa.Table:
+        try:
+            self._worker = self._worker or Worker(self._work)
+            return self._worker(pictures)
+        except (UserError, OSError, pa.ArrowException) as error:
+            return pa.Table.from_pylist([{"error": str(error)}], manifest.SCHEMA)

@@ -1,6 +1,6 @@
 """Folders and object stores, by path or URI."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -64,16 +64,16 @@ class Storage:
         """Pictures by suffix, folder after folder; none that is hidden or in `leave_out`.
 
         Raises:
-            UserError: if there is no such folder.
+            UserError: if there is no such folder, or a name in it is no text.
         """
         if self._fs.get_file_info(self.root).type != self._kinds.Directory:
             raise UserError(f"{self.uri}: no such folder: check the path")
         hidden = leave_out.root if leave_out._fs.equals(self._fs) else None
         folders = [self.root]
         while folders:
-            below = []
-            found = self._fs.get_file_info(self._select(folders.pop(), allow_not_found=True))
-            for info in sorted(found, key=lambda info: info.base_name):
+            below, folder = [], folders.pop()
+            found = self._fs.get_file_info(self._select(folder, allow_not_found=True))
+            for info in _sorted(found, folder):
                 if info.base_name.startswith("."):
                     continue
                 if info.type == self._kinds.Directory and info.path.rstrip("/") != hidden:
@@ -118,9 +118,14 @@ class Storage:
             return
         self._fs.create_dir(str(path.parent), recursive=True)
         temporary = str(path.with_name(f".{path.name}.part"))
-        with self._fs.open_output_stream(temporary) as file:
-            file.write(content)
-        self._fs.move(temporary, str(path))
+        try:
+            with self._fs.open_output_stream(temporary) as file:
+                file.write(content)
+            self._fs.move(temporary, str(path))
+        except OSError:
+            with suppress(OSError):
+                self._fs.delete_file(temporary)
+            raise
 
     def delete(self, name: str) -> None:
         """Removes a file, if it is there."""
@@ -129,3 +134,14 @@ class Storage:
 
     def _path(self, name: str) -> str:
         return f"{self.root}/{name}"
+
+
+def _sorted(found: Iterable[Any], folder: str) -> list[Any]:
+    """Of Arrow's FileInfo, by name."""
+    try:
+        return sorted(found, key=lambda info: info.base_name)
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{folder}: holds {error.object!r}, which is no UTF-8 and so no name in a manifest:"
+            " rename it, with convmv for instance"
+        ) from None

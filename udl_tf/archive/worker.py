@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -21,12 +21,12 @@ from udl_tf.archive.storage import Storage
 from udl_tf.batched import BatchedResolver
 from udl_tf.errors import UserError
 from udl_tf.hardware import use_cores
-from udl_tf.image_io import SUFFIXES
+from udl_tf.image_io import SUFFIXES, image_size
 from udl_tf.jobs import Job, Options, result_name
 from udl_tf.loading import load_in
 from udl_tf.super_resolver import SuperResolver
 from udl_tf.trust_map import MAP_SUFFIXES
-from udl_tf.upscaling import make_picture, read_job, write_job
+from udl_tf.upscaling import free_memory, make_picture, needed_memory, read_job, write_job
 
 Entry = dict[str, Any]  # a row of what is to be made
 Row = dict[str, Any]  # of the manifest
@@ -75,6 +75,7 @@ class Worker:
         several = isinstance(model, SuperResolver)
         self.model = BatchedResolver(model) if several else model
         self.turn = nullcontext() if several else threading.Lock()  # others know no threads
+        self.room = threading.Lock()
 
     def __call__(self, pictures: pa.Table) -> pa.Table:
         entries = pictures.to_pylist()
@@ -109,10 +110,11 @@ class Worker:
                     raise UserError("is gone")
                 source.parent.mkdir()
                 source.write_bytes(content)
-                photo = read_job(job, self.model.scale, options)
-                with self.turn:
-                    made = make_picture(self.model, photo, options)
-                notes, _ = write_job(job, photo, made)
+                with self._room_for(job):
+                    photo = read_job(job, self.model.scale, options)
+                    with self.turn:
+                        made = make_picture(self.model, photo, options)
+                    notes, _ = write_job(job, photo, made)
             except UserError as error:
                 return _failed(entry, str(error).removeprefix(f"{source}: "))
             except Exception as error:  # whatever one picture does, the others are still to be made
@@ -133,6 +135,15 @@ class Worker:
             "notes": "; ".join(notes) or None,
             "error": None,
         }
+
+    def _room_for(self, job: Job) -> AbstractContextManager:
+        """What one of several pictures, of which each might fill the memory, waits in."""
+        try:
+            size = image_size(job.source)
+        except UserError:  # reading it tells more
+            return nullcontext()
+        needed = needed_memory(*size, self.model.scale, self.work.options)
+        return self.room if needed > free_memory() / self.work.threads else nullcontext()
 
 
 def _output_name(source: PurePosixPath, kind: str) -> PurePosixPath:
