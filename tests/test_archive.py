@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -99,7 +100,7 @@ def actors(process):
     return found
 
 
-def test_an_actor_killed_loses_nothing(small_run, tmp_path):
+def test_an_actor_killed_and_a_crash_of_ray_lose_nothing(small_run, tmp_path):
     source, output = tmp_path / "in", tmp_path / "out"
     fill(source, 120)
     command = [sys.executable, "-m", "udl_tf.batch", source, output, "--model", small_run]
@@ -111,12 +112,18 @@ def test_an_actor_killed_loses_nothing(small_run, tmp_path):
             assert job.poll() is None, job.communicate()
             assert time.monotonic() < until
             time.sleep(0.02)
-        victim = actors(job)[0]
-        victim.kill()
+        actors(job)[0].kill()
+        made = len(list(output.rglob("0*.png")))
+        while len(list(output.rglob("0*.png"))) < made + 5:
+            assert time.monotonic() < until
+            time.sleep(0.02)
+        (driver,) = psutil.Process(job.pid).children()
+        driver.send_signal(signal.SIGABRT)
         _, error = job.communicate(timeout=180)
     finally:
         job.kill()
     assert job.returncode == 0, error
+    assert "Ray crashed (SIGABRT): going on" in error
     made = rows(output)
     assert len(made) == 120
     assert all(row["error"] is None for row in made.values())

@@ -7,14 +7,20 @@ for each picture: checksums, result, mean theta, time, error. The same command a
 no row yet, and tries again what failed; the exit code is 1 while anything has.
 """
 
+import os
+import signal
+import subprocess
 import sys
 import time
 
 from udl_tf import cli, presets
-from udl_tf.errors import Interrupted, UserError, needs_extra
+from udl_tf.errors import Interrupted, Lost, UserError, needs_extra
 from udl_tf.image_io import SUFFIXES
 
 _EVERY = 10.0  # s between lines of progress
+_WATCHED = "UDL_TF_BATCH_WATCHED"  # set for the process that has the job
+_CRASHES = -signal.SIGABRT, -signal.SIGSEGV, -signal.SIGBUS
+_TRIES = 5  # times that a job may crash
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -48,6 +54,8 @@ def main(arguments: list[str] | None = None) -> None:
     )
     options = parser.parse_args(arguments)
     cli.check_positive(options, "actors", "threads", "tile")
+    if _WATCHED not in os.environ:
+        sys.exit(_watch(sys.argv[1:] if arguments is None else arguments))
     with cli.quiet(), needs_extra("ray"):
         import tensorflow as tf
 
@@ -85,6 +93,27 @@ def main(arguments: list[str] | None = None) -> None:
     )
     if len(errors):
         sys.exit(1)
+
+
+def _watch(arguments: list[str]) -> int:
+    """Runs the job in another process, again if native code ends that; returns its exit code.
+
+    Ray 2.60 does so, once in many times, when it sees an actor die.
+
+    Raises:
+        Lost: if that does not help.
+    """
+    command = [sys.executable, "-m", "udl_tf.batch", *arguments]
+    for _ in range(_TRIES):
+        # A group of its own: Ctrl-C in a terminal comes once, from here.
+        job = subprocess.Popen(command, env=os.environ | {_WATCHED: "1"}, process_group=0)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda number, _, job=job: job.send_signal(number))
+        code = job.wait()
+        if code not in _CRASHES:
+            return code if code >= 0 else 128 - code
+        print(f"Ray crashed ({signal.Signals(-code).name}): going on", file=sys.stderr)
+    raise Lost(f"Ray crashed {_TRIES} times: the same command makes what is not there yet")
 
 
 class _Progress:
