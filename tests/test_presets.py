@@ -15,6 +15,7 @@ from udl_tf.errors import UserError
 from udl_tf.export.preset import export_preset
 from udl_tf.image_io import write_image
 from udl_tf.metrics import psnr_y
+from udl_tf.presets import __main__ as presets_main
 from udl_tf.presets.__main__ import card, presets_table
 from udl_tf.resize import imresize
 
@@ -111,3 +112,13 @@ def test_a_run_becomes_a_preset(tmp_path):
     assert sizes[1] < sizes[0]
     with pytest.raises(UserError, match="is there already"):
         export_preset(run, "small", [tmp_path / "set"], "free", "none", tmp_path / "presets")
+
+
+def test_a_card_tells_what_a_training_started_from():
+    first = {"steps": [{"updates": 1200, "loss": "esu"}], "data": {"text": "A"}, "origin": None}
+    second = {"steps": [{"updates": 5, "loss": "udl"}], "data": {"text": "B"}}
+    began = second | {"origin": {"name": "x2", **first}}
+    expected = "5 updates of udl; on B; from x2 (trained: 1,200 updates of esu; on A)"
+    assert presets_main._history(began) == expected
+    imported = second | {"origin": {"name": "run", "imported": "a.pt"}}
+    assert presets_main._history(imported).endswith("from run (trained: imported from a.pt)")

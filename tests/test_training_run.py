@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import noise_image
 
-from udl_tf.bundle import load
+from udl_tf.bundle import load, read_manifest
 from udl_tf.config import Config
 from udl_tf.errors import Interrupted, UserError
 from udl_tf.image_io import write_image
@@ -151,6 +151,9 @@ def test_a_run_starts_from_a_model_of_another_scale(config, tmp_path):
             assert (layer.name == "upsample0") == (old.shape != new.shape), layer.name
             assert old.shape != new.shape or np.allclose(old, new, atol=1e-6), layer.name
     assert "layers that begin anew: upsample0" in (tmp_path / "x3/log.txt").read_text()
+    training = [read_manifest(tmp_path / name).training for name in ("x2", "x3")]
+    assert training[0]["origin"] is None
+    assert training[1]["origin"] == {"name": "x2", **training[0]}
 
 
 @pytest.mark.parametrize(

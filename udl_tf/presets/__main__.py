@@ -49,13 +49,12 @@ def card(name: str) -> str:
     """The model card of a preset, as text."""
     model = _read(name, "model.json")
     architecture, training = model["architecture"], model["training"]
-    steps = ", then ".join(f"{s['updates']:,} updates of {s['loss']}" for s in training["steps"])
     options = ", ".join(f"{key} {value}" for key, value in architecture["options"].items())
     calibration = model["calibration"]
     lines = [
         f"# {name}",
         f"network: {architecture['name']} x{architecture['scale']} ({options or 'as published'})",
-        f"trained: {steps}; on {training['data']['text']}",
+        f"trained: {_history(training)}",
         f"theta: {'calibrated on ' + calibration['data'] if calibration else 'none'}",
         f"licence: {model['licence']}",
         f"limits: {model['limits']}",
@@ -71,6 +70,16 @@ def card(name: str) -> str:
             line += f"; intervals of 80 % hold {100 * result['coverage_80']:.1f} %"
         lines.append(line)
     return "\n".join(lines)
+
+
+def _history(training: dict[str, Any]) -> str:
+    """The steps and data of a training, and of the model that it started from."""
+    if "steps" not in training:
+        return f"imported from {training['imported']}"
+    steps = ", then ".join(f"{s['updates']:,} updates of {s['loss']}" for s in training["steps"])
+    text = f"{steps}; on {training['data']['text']}"
+    origin = training.get("origin")
+    return f"{text}; from {origin['name']} (trained: {_history(origin)})" if origin else text
 
 
 def _read(name: str, file: str) -> dict[str, Any]:

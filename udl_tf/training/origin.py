@@ -1,5 +1,9 @@
 """A trained model whose weights a new run starts from."""
 
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
 import keras
 
 from udl_tf import presets
@@ -12,7 +16,15 @@ from udl_tf.training.checkpoint import read_progress
 from udl_tf.training.run_folder import RunFolder
 
 
-def find_origin(config: Config, run: RunFolder) -> SuperResolver | None:
+@dataclass(frozen=True)
+class Origin:
+    """A trained model, and how it was trained: its name, steps, data and own origin."""
+
+    model: SuperResolver
+    history: dict[str, Any]
+
+
+def find_origin(config: Config, run: RunFolder) -> Origin | None:
     """The model that the config names, unless the run has begun.
 
     Raises:
@@ -22,13 +34,14 @@ def find_origin(config: Config, run: RunFolder) -> SuperResolver | None:
     if name is None or run.finished(0) or read_progress(run.path) is not None:
         return None
     folder = presets.find(name)
-    backbone = read_manifest(folder).architecture.name
+    manifest = read_manifest(folder)
+    backbone = manifest.architecture.name
     if backbone != config.model.name:
         raise UserError(
             f"training.start_from {name}: is of {backbone!r}, not {config.model.name!r}: its"
             " weights do not fit, name a model of the same network"
         )
-    return load(folder)
+    return Origin(load(folder), {"name": Path(name).name, **manifest.training})
 
 
 def take_over(origin: SuperResolver, network: keras.Model) -> list[str]:

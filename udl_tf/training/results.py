@@ -21,7 +21,7 @@ from udl_tf.uncertainty_report import judge, write_report
 log = getLogger(__name__)
 
 
-def write_bundle(run: RunFolder, index: int, losses: list, data: RunData) -> None:
+def write_bundle(run: RunFolder, index: int, losses: list, notes: dict[str, Any]) -> None:
     """Writes model.json after step `index`: its mean, and the last uncertainty trained so far."""
     uncertainty = None
     for i in range(index + 1):
@@ -34,7 +34,7 @@ def write_bundle(run: RunFolder, index: int, losses: list, data: RunData) -> Non
         architecture=run.config.model,
         mean=mean,
         uncertainty=uncertainty,
-        training={"steps": steps, "data": data.summary},
+        training={"steps": steps, "data": notes["data"], "origin": notes["origin"]},
     )
     write_manifest(run.path, manifest)
 

@@ -27,7 +27,6 @@ from udl_tf.files import sha256, write_json
 from udl_tf.hardware import measure_rates, updates_per_call, use_cores
 from udl_tf.losses import LOSSES
 from udl_tf.models import copy_weights
-from udl_tf.super_resolver import SuperResolver
 from udl_tf.training import callbacks, workers
 from udl_tf.training.checkpoint import (
     Progress,
@@ -36,7 +35,7 @@ from udl_tf.training.checkpoint import (
     restore_checkpoint,
     save_checkpoint,
 )
-from udl_tf.training.origin import find_origin, take_over
+from udl_tf.training.origin import Origin, find_origin, take_over
 from udl_tf.training.results import calibrate_theta, evaluate_run, write_bundle
 from udl_tf.training.run_data import RunData, load_data
 from udl_tf.training.run_folder import RunFolder, logging_to
@@ -77,7 +76,7 @@ def train(config: Config, folder: Path | str) -> dict[str, Any]:
             RunFolder(folder, config)  # a wrong folder ends the run before the data is read
         return load_data(config)
 
-    def begin(own: Path) -> tuple[RunFolder, SuperResolver | None, str, str]:
+    def begin(own: Path) -> tuple[RunFolder, Origin | None, str, str]:
         run = RunFolder(own, config)
         origin = find_origin(config, run)
         policy, reason = _precision(config, run)
@@ -103,11 +102,14 @@ def _train_all(
     losses: list,
     data: RunData,
     policy: str,
-    origin: SuperResolver | None,
+    origin: Origin | None,
     strategy: tf.distribute.Strategy | None,
 ) -> dict[str, Any]:
     """Every step that has not ended yet, and the evaluation. Returns metrics.json's content."""
-    notes = {"data": data.summary, "steps": run.read_notes().get("steps", [])}
+    notes = {"data": data.summary, "origin": None, "steps": []} | run.read_notes()
+    if origin is not None:
+        notes["origin"] = origin.history
+        write_json(run.metrics, notes)
     for index in range(len(run.config.steps)):
         if not run.finished(index):
             with strategy.scope() if strategy else nullcontext():
@@ -117,7 +119,7 @@ def _train_all(
             delete_checkpoint(run.path)
             if interrupted:
                 raise Interrupted(_stopped(f"the end of {note['loss']}", run))
-        write_bundle(run, index, losses, data)
+        write_bundle(run, index, losses, notes)
     if is_chief(strategy):
         calibrate_theta(run, data)
         evaluate_run(run, notes, data)
@@ -166,7 +168,7 @@ def _train_step(
     losses: list,
     data: RunData,
     policy: str,
-    origin: SuperResolver | None,
+    origin: Origin | None,
 ) -> tuple[dict[str, Any], bool]:
     """Trains one step from where it stands and keeps its weights.
 
@@ -185,7 +187,7 @@ def _train_step(
         if before is not None:
             copy_weights(before, network)
         elif origin is not None:
-            unlike = ", ".join(take_over(origin, network)) or "none"
+            unlike = ", ".join(take_over(origin.model, network)) or "none"
             log.info("starts from %s; layers that begin anew: %s", rhythm.start_from, unlike)
         weighting = step.weighting
         cached, weight = False, None
