@@ -25,7 +25,7 @@ ORDER = [
     "serving.transport", "serving.client", "serving.stand_in", "serving.stand_in_grpc",
     "serving.stand_in_rest", "serving", "loading", "fast", "torch_weights",
     "archive", "archive.storage", "archive.manifest", "archive.worker", "archive.job",
-    "training.trainer", "training.uncertainty_cache", "training.checkpoint",
+    "training.optimizers", "training.trainer", "training.uncertainty_cache", "training.checkpoint",
     "training.validation", "training.callbacks", "training.run_folder", "training.origin",
     "training.run_data", "training.results", "training.workers", "training.run", "training",
     "export.graph_tiling", "export.graph", "export.served_input", "export.served", "export.parity",

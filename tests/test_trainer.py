@@ -6,7 +6,8 @@ from conftest import noise_image
 from udl_tf.config import OptimizerConfig, WeightingConfig
 from udl_tf.losses import ESULoss, L1Loss, UDLLoss
 from udl_tf.models import build_model, copy_weights
-from udl_tf.training.trainer import Trainer, make_optimizer, make_pixel_weight
+from udl_tf.training.optimizers import make_optimizer
+from udl_tf.training.trainer import Trainer, make_pixel_weight
 from udl_tf.weighting import error_map_weight, uncertainty_weight
 
 HR = np.stack([noise_image(16, 16, i) for i in range(4)]).astype("float32")
@@ -93,22 +94,6 @@ def test_esu_step_learns_where_the_error_is_large():
     # ESU's optimum is ln(20 / 2) = 2.3 in the bright half and the floor of -1 in the dark one.
     assert s[:, :, 10:].mean() == pytest.approx(np.log(10), abs=0.3)
     assert s[:, :, :6].mean() < 1
-
-
-@pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
-def test_optimizers_and_schedules(name):
-    halving = make_optimizer(OptimizerConfig(name=name, learning_rate=0.1, halve_every=0.5), 100)
-    rates = [float(halving._learning_rate(step)) for step in (0, 49, 50, 99)]
-    assert rates == pytest.approx([0.1, 0.1, 0.05, 0.05])
-    cosine = make_optimizer(OptimizerConfig(name=name, schedule="cosine"), 100, learning_rate=0.2)
-    rates = [float(cosine._learning_rate(step)) for step in (0, 50, 100)]
-    assert rates == pytest.approx([0.2, 0.1, 0.0], abs=1e-6)
-    options = OptimizerConfig(name=name, schedule="constant", clip_norm=0.5, ema=0.99)
-    optimizer = make_optimizer(options, 100)
-    assert optimizer.global_clipnorm == 0.5
-    assert make_optimizer(options, 100, replicas=2).global_clipnorm == 0.25
-    assert cosine.global_clipnorm is None
-    assert optimizer.use_ema
 
 
 def test_ema_is_what_training_ends_with():

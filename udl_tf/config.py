@@ -77,7 +77,9 @@ class DataConfig(Section):
 class OptimizerConfig(Section):
     """How weights are updated. Each step of a run starts its own optimizer and schedule."""
 
-    name: Literal["adam", "adamw", "sgd"] = "adam"
+    name: Literal["adam", "adamw", "muon", "sgd"] = Field(
+        default="adam", description="muon learns faster from few updates"
+    )
     learning_rate: float = Field(default=1e-4, gt=0, description="initial learning rate")
     schedule: Literal["halving", "cosine", "constant"] = "halving"
     halve_every: float = Field(
@@ -89,7 +91,9 @@ class OptimizerConfig(Section):
     beta_1: float = Field(default=0.9, ge=0, lt=1)
     beta_2: float = Field(default=0.999, ge=0, lt=1)
     epsilon: float = Field(default=1e-8, gt=0)
-    weight_decay: float = Field(default=0.0, ge=0, description="adamw's decoupled weight decay")
+    weight_decay: float = Field(
+        default=0.0, ge=0, description="decoupled weight decay of adamw and muon"
+    )
     clip_norm: float | None = Field(
         default=None,
         gt=0,

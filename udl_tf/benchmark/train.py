@@ -14,7 +14,8 @@ from udl_tf.distribute import precision
 from udl_tf.hardware import measure_rates
 from udl_tf.losses import LOSSES
 from udl_tf.models import build_model
-from udl_tf.training.trainer import Trainer, make_optimizer, make_pixel_weight
+from udl_tf.training.optimizers import make_optimizer
+from udl_tf.training.trainer import Trainer, make_pixel_weight
 
 RELEASED = "released code, PyTorch float32"
 STEPS = {

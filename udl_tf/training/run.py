@@ -35,11 +35,12 @@ from udl_tf.training.checkpoint import (
     restore_checkpoint,
     save_checkpoint,
 )
+from udl_tf.training.optimizers import make_optimizer
 from udl_tf.training.origin import Origin, find_origin, take_over
 from udl_tf.training.results import calibrate_theta, evaluate_run, write_bundle
 from udl_tf.training.run_data import RunData, load_data
 from udl_tf.training.run_folder import RunFolder, logging_to
-from udl_tf.training.trainer import Trainer, make_optimizer, make_pixel_weight
+from udl_tf.training.trainer import Trainer, make_pixel_weight
 from udl_tf.training.uncertainty_cache import cached_log_scale
 from udl_tf.training.validation import Validation
 

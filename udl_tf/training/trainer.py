@@ -5,7 +5,7 @@ from collections.abc import Callable
 import keras
 
 from udl_tf import weighting
-from udl_tf.config import OptimizerConfig, WeightingConfig
+from udl_tf.config import WeightingConfig
 from udl_tf.distribute import WorkersModel
 from udl_tf.models import mean_part, uncertainty_part
 
@@ -75,36 +75,3 @@ def make_pixel_weight(
     if config.source == "hr_gradient":
         return lambda lr, hr: weighting.hr_gradient_weight(hr, **options)
     return lambda lr, hr: weighting.lr_gradient_weight(lr, scale=scale, **options)
-
-
-def make_optimizer(
-    config: OptimizerConfig, updates: int, learning_rate: float | None = None, replicas: int = 1
-) -> keras.optimizers.Optimizer:
-    """The optimizer of one step.
-
-    Args:
-        config: what to make.
-        updates: length of the step, over which the schedule runs.
-        learning_rate: replaces the config's initial one.
-        replicas: how many clip their gradient before all are summed; each gets an equal share of
-            clip_norm, so that the sum keeps within it.
-    """
-    initial = config.learning_rate if learning_rate is None else learning_rate
-    schedules = keras.optimizers.schedules
-    rate = {
-        "constant": lambda: initial,
-        "cosine": lambda: schedules.CosineDecay(initial, updates),
-        "halving": lambda: schedules.ExponentialDecay(
-            initial, max(1, round(updates * config.halve_every)), 0.5, staircase=True
-        ),
-    }[config.schedule]()
-    clip_norm = config.clip_norm and config.clip_norm / replicas
-    options = {"learning_rate": rate, "global_clipnorm": clip_norm}
-    if config.ema is not None:
-        options |= {"use_ema": True, "ema_momentum": config.ema}
-    if config.name == "sgd":
-        return keras.optimizers.SGD(**options)
-    options |= {"beta_1": config.beta_1, "beta_2": config.beta_2, "epsilon": config.epsilon}
-    if config.name == "adamw":
-        return keras.optimizers.AdamW(weight_decay=config.weight_decay, **options)
-    return keras.optimizers.Adam(**options)

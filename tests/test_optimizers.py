@@ -1,0 +1,78 @@
+import keras
+import numpy as np
+import pytest
+
+from udl_tf.config import OptimizerConfig
+from udl_tf.models import build_model
+from udl_tf.training.optimizers import Muon, make_optimizer
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "muon", "sgd"])
+def test_optimizers_and_schedules(name):
+    halving = make_optimizer(OptimizerConfig(name=name, learning_rate=0.1, halve_every=0.5), 100)
+    rates = [float(halving._learning_rate(step)) for step in (0, 49, 50, 99)]
+    assert rates == pytest.approx([0.1, 0.1, 0.05, 0.05])
+    cosine = make_optimizer(OptimizerConfig(name=name, schedule="cosine"), 100, learning_rate=0.2)
+    rates = [float(cosine._learning_rate(step)) for step in (0, 50, 100)]
+    assert rates == pytest.approx([0.2, 0.1, 0.0], abs=1e-6)
+    options = OptimizerConfig(name=name, schedule="constant", clip_norm=0.5, ema=0.99)
+    optimizer = make_optimizer(options, 100)
+    assert optimizer.global_clipnorm == 0.5
+    assert make_optimizer(options, 100, replicas=2).global_clipnorm == 0.25
+    assert cosine.global_clipnorm is None
+    assert optimizer.use_ema
+
+
+def muon(**options):
+    config = OptimizerConfig(name="muon", schedule="constant", learning_rate=0.01, **options)
+    return make_optimizer(config, 100)
+
+
+def test_muon_moves_a_kernel_in_all_directions_alike():
+    random = np.random.default_rng(0)
+    kernel = keras.Variable(np.zeros((3, 3, 8, 16), "float32"))
+    # Of a gradient with singular values from 1 to 1000, Adam would follow the signs.
+    left, _ = np.linalg.qr(random.normal(size=(72, 16)))
+    right, _ = np.linalg.qr(random.normal(size=(16, 16)))
+    gradient = (left * np.geomspace(1, 1000, 16)) @ right.T
+    muon().apply([gradient.reshape(3, 3, 8, 16).astype("float32")], [kernel])
+    moved = -kernel.numpy().reshape(72, 16)
+    sizes = np.diag(left.T @ moved @ right) / (0.01 * 0.2 * 72**0.5)  # update 0.2 sqrt(72) UV^T
+    assert np.all(sizes[4:] > 0.6)
+    assert np.all(sizes < 1.3)
+    assert np.linalg.norm(moved - left @ (left.T @ moved @ right) @ right.T) < 1e-4
+
+
+def test_muon_leaves_biases_and_what_touches_an_image_to_adam():
+    network = build_model("edsr_s", 2, num_blocks=1, num_filters=8)
+    optimizer = muon()
+    optimizer.build(network.trainable_variables)
+    by_muon = {
+        variable.path
+        for variable, velocity in zip(
+            network.trainable_variables, optimizer.adam_velocities, strict=True
+        )
+        if velocity is None
+    }
+    inner = {"block0_conv0", "block0_conv1", "body_end", "upsample0"}
+    inner |= {"log_scale_conv0", "log_scale_conv1"}
+    assert {path.split("/")[-2] for path in by_muon} == inner
+    assert all(path.endswith("kernel") for path in by_muon)
+    start = [v.numpy() for v in network.trainable_variables]
+    optimizer.apply([keras.ops.ones_like(v) for v in network.trainable_variables])
+    for variable, before in zip(network.trainable_variables, start, strict=True):
+        if variable.path not in by_muon:
+            assert np.allclose(variable.numpy() - before, -0.01, rtol=1e-2), variable.path
+
+
+def test_muon_decays_weights_as_the_config_says():
+    kernel = keras.Variable(np.ones((3, 3, 8, 8), "float32"))
+    for decay in (0.0, 0.5):
+        kernel.assign(np.ones(kernel.shape))
+        muon(weight_decay=decay).apply([np.zeros(kernel.shape, "float32")], [kernel])
+        assert np.allclose(kernel.numpy(), 1 - 0.01 * decay)
+
+
+def test_muon_is_saved_and_loaded():
+    config = keras.optimizers.serialize(muon())
+    assert isinstance(keras.optimizers.deserialize(config), Muon)
