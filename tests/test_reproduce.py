@@ -1,11 +1,13 @@
 """Tables of several runs, here of tiny ones."""
 
+import json
+
 import pytest
 from conftest import noise_image
 
 from udl_tf.benchmark import reproduce
 from udl_tf.benchmark.reproduce import BASELINE, TABLES, reproduction_table, run_table, variants
-from udl_tf.config import Config
+from udl_tf.config import Config, OptimizerConfig
 from udl_tf.errors import UserError
 from udl_tf.image_io import write_image
 
@@ -51,7 +53,8 @@ def test_a_table_is_made_once_and_shares_first_steps(tmp_path, monkeypatch):
     rows = {name: TABLES["losses"][name] for name in names}
     monkeypatch.setitem(reproduce.TABLES, "losses", rows)
     told, config = [], base(tmp_path)
-    results = run_table("losses", config, [3], tmp_path / "runs", told.append)
+    record = tmp_path / "record.json"
+    results = run_table("losses", config, [3], tmp_path / "runs", record, told.append)
     assert list(results) == list(names)
     assert len(told) == 3
     logs = {path.parent.name: path.read_text() for path in (tmp_path / "runs").glob("*/log.txt")}
@@ -60,7 +63,15 @@ def test_a_table_is_made_once_and_shares_first_steps(tmp_path, monkeypatch):
     assert "step 1/2" not in shared
     assert "step 2/2 udl: 6 updates" in shared
     monkeypatch.setattr(reproduce.subprocess, "run", lambda *_: pytest.fail("trained again"))
-    assert run_table("losses", config, [3], tmp_path / "runs", told.append) == results
+    # The record alone is enough, also on a machine that has the data elsewhere.
+    moved = config.model_copy(update={"data": config.data.model_copy(update={"memory_gb": 1.0})})
+    assert run_table("losses", moved, [3], tmp_path / "none", record, told.append) == results
+    runs = json.loads(record.read_text())["runs"]
+    assert {run["precision"] for run in runs.values()} == {"float32"}
+    assert set(runs["l14-l16-seed3"]["ssim_y"]) == {"images"}
+    other = config.model_copy(update={"optimizer": OptimizerConfig(name="muon")})
+    with pytest.raises(UserError, match=r"record\.json: is of another config \(optimizer is"):
+        run_table("losses", other, [3], tmp_path / "runs", record, told.append)
 
 
 def test_gains_are_taken_seed_by_seed():

@@ -1,23 +1,28 @@
 """Runs a table of the paper again: every loss or weighting with one equal number of updates.
 
-    python tools/reproduce.py losses --config configs/tables/light_x4.json --set data.root=DATA
+    python tools/reproduce.py losses --set data.root=DATA
 
-The same command again goes on where it stopped. Writes OUTPUT/losses.md and losses.json.
+The same command again goes on where it stopped. Writes OUTPUT/losses.md, and what every run reached
+to the record, whose runs are not trained again.
 """
 
 from pathlib import Path
 
 from udl_tf import cli
 from udl_tf.config_file import load_config
-from udl_tf.files import write_json, write_text
+from udl_tf.files import write_text
 from udl_tf.tables import markdown_table
+
+_CONFIG = Path(__file__).parent.parent / "configs" / "tables" / "light_x4.json"
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = cli.make_parser("python tools/reproduce.py", __doc__)
     parser.add_argument("table", choices=["losses", "weightings", "variants"])
     parser.add_argument(
-        "--config", required=True, help="of two steps: network, data, and the updates of each"
+        "--config",
+        default=_CONFIG,
+        help="of two steps: network, data, and the updates of each (default: tables/light_x4.json)",
     )
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="override a config key"
@@ -26,6 +31,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--output", type=Path, help="folder of the runs (default: runs/tables/CONFIG_NAME)"
     )
+    parser.add_argument(
+        "--record", type=Path, help="file of what every run reached (default: OUTPUT/record.json)"
+    )
     options = parser.parse_args(arguments)
     config = load_config(options.config, options.set)
     output = options.output or Path("runs/tables") / Path(options.config).stem
@@ -33,7 +41,8 @@ def main(arguments: list[str] | None = None) -> None:
     with cli.quiet():
         from udl_tf.benchmark.reproduce import reproduction_table, run_table
 
-    results = run_table(options.table, config, options.seeds, output, print)
+    record = options.record or output / "record.json"
+    results = run_table(options.table, config, options.seeds, output, record, print)
     first, second = (step.updates for step in config.steps)
     text = (
         f"{config.model.name} ×{config.model.scale}, {first:,} + {second:,} updates of"
@@ -41,7 +50,6 @@ def main(arguments: list[str] | None = None) -> None:
         f" {', '.join(map(str, options.seeds))}; {', '.join(config.data.train)}\n\n"
     )
     text += markdown_table(reproduction_table(results))
-    write_json(output / f"{options.table}.json", {"seeds": options.seeds, "results": results})
     write_text(output / f"{options.table}.md", text)
     print(f"\n{text}written: {output / options.table}.md")
 

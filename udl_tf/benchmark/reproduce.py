@@ -1,7 +1,8 @@
 """The paper's tables at one equal budget: every variant of a run, by several seeds.
 
 All variants of a table have the config's network, data, optimizer and sum of updates. Where two
-variants begin with the same step, it is trained once for each seed.
+variants begin with the same step, it is trained once for each seed. A record, one file that can be
+kept where the runs cannot, holds what every run reached; a run that it holds is not trained again.
 """
 
 import json
@@ -25,6 +26,11 @@ BASELINE = "L1 → L1"
 
 POSTER = {"EDSR-S ×4, as the poster names it Original (L1)": {"Set5": 31.61}}
 """What of the poster's numbers could be checked; it comes from other data and updates than ours."""
+
+_ELSEWHERE = {  # what may differ from one machine to another
+    "data": ("root", "cache_dir", "memory_gb"),
+    "training": ("seed", "precision", "interval", "log_every", "steps_per_execution"),
+}
 
 _SAME = ("model", "data", "optimizer", "training")  # of two runs whose first steps may be the same
 
@@ -101,28 +107,40 @@ def variants(table: str, base: Config) -> dict[str, Config]:
 
 
 def run_table(
-    table: str, base: Config, seeds: Sequence[int], folder: Path, tell: Callable[[str], None]
+    table: str,
+    base: Config,
+    seeds: Sequence[int],
+    folder: Path,
+    record: Path,
+    tell: Callable[[str], None],
 ) -> Results:
     """Trains what is not there yet, each run in a process of its own.
 
     Args:
         table, base: as for `variants`.
         seeds: of the runs.
-        folder: of all runs; the runs of another table with the same config are used again.
+        folder: of all runs.
+        record: file of what they reached; the runs of another table with the same config are used
+            again.
         tell: gets a line about each run.
 
     Returns:
         By row and seed: {data set: PSNR-Y}.
 
     Raises:
-        UserError: if a run fails.
+        UserError: if a run fails, or the record is of another config.
     """
     results: Results = {}
+    runs = _read_record(record, base)
     for seed in seeds:
         for name, config in variants(table, base).items():
             training = config.training.model_copy(update={"seed": seed})
-            run = folder / f"{_slug(config)}-seed{seed}"
-            psnr = _trained(run, config.model_copy(update={"training": training}), folder)
+            run = f"{_slug(config)}-seed{seed}"
+            if run not in runs:
+                config = config.model_copy(update={"training": training})
+                runs[run] = _trained(folder / run, config, folder)
+                write_json(record, {"config": _comparable(base), "runs": runs})
+            psnr = runs[run]["psnr_y"]
             results.setdefault(name, []).append(psnr)
             found = ", ".join(f"{dataset} {value:.3f}" for dataset, value in psnr.items())
             tell(f"seed {seed}, {name}: {found}")
@@ -155,7 +173,29 @@ def _spread(values: np.ndarray, sign: str) -> str:
     return f"{values.mean():{sign}.3f}{spread}"
 
 
-def _trained(run: Path, config: Config, folder: Path) -> dict[str, float]:
+def _read_record(record: Path, base: Config) -> dict[str, Any]:
+    content = _read(record)
+    mine = _comparable(base)
+    theirs = content.get("config", mine)
+    for section in mine:
+        if theirs.get(section) != mine[section]:
+            raise UserError(
+                f"{record}: is of another config ({section} is {theirs.get(section)} there and"
+                f" {mine[section]} now): choose another --record"
+            )
+    return content.get("runs", {})
+
+
+def _comparable(base: Config) -> dict[str, Any]:
+    """What all runs of a record have in common."""
+    content = base.model_dump(include={"model", "data", "optimizer", "training"})
+    for section, keys in _ELSEWHERE.items():
+        for key in keys:
+            del content[section][key]
+    return content | {"updates": [step.updates for step in base.steps]}
+
+
+def _trained(run: Path, config: Config, folder: Path) -> dict[str, Any]:
     metrics = run / "metrics.json"
     results = _read(metrics).get("results")
     if results is None:
@@ -167,7 +207,11 @@ def _trained(run: Path, config: Config, folder: Path) -> dict[str, float]:
         if made.returncode:
             raise UserError(f"{run}: training ended with exit code {made.returncode}: see above")
         results = _read(metrics)["results"]
-    return {result["dataset"]: result["psnr_y"] for result in results}
+    scores = {
+        key: {result["dataset"]: round(result[key], 5) for result in results}
+        for key in ("psnr_y", "ssim_y")
+    }
+    return {"precision": _read(run / "versions.json")["precision"], **scores}
 
 
 def _take_first_step(run: Path, config: Config, folder: Path) -> None:
