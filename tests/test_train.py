@@ -18,7 +18,9 @@ from udl_tf.image_io import write_image
 TINY = {
     "model": {"name": "edsr_s", "scale": 2, "options": {"num_blocks": 1, "num_filters": 8}},
     "data": {"hr_patch_size": 16, "batch_size": 2, "test": ["bundled"]},
-    "optimizer": {"learning_rate": 1e-3, "schedule": "cosine", "ema": 0.9, "clip_norm": 10.0},
+    "optimizer": {
+        "name": "muon", "learning_rate": 1e-3, "schedule": "cosine", "ema": 0.9, "clip_norm": 10.0,
+    },  # fmt: skip
     "steps": [
         {"loss": "esu", "updates": 150},
         {"loss": "udl", "updates": 150, "weighting": {"floor": 1.0}},
