@@ -19,8 +19,12 @@ TINY = {
     "model": {"name": "edsr_s", "scale": 2, "options": {"num_blocks": 1, "num_filters": 8}},
     "data": {"hr_patch_size": 16, "batch_size": 2, "test": ["bundled"]},
     "optimizer": {
-        "name": "muon", "learning_rate": 1e-3, "schedule": "cosine", "ema": 0.9, "clip_norm": 10.0,
-    },  # fmt: skip
+        "name": "muon",
+        "learning_rate": 1e-3,
+        "schedule": "cosine",
+        "ema": 0.9,
+        "clip_norm": 10.0,
+    },
     "steps": [
         {"loss": "esu", "updates": 150},
         {"loss": "udl", "updates": 150, "weighting": {"floor": 1.0}},
