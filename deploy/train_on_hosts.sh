@@ -8,7 +8,7 @@
 set -u
 : "${HOSTS:?names of the hosts, such as HOSTS=\"node1 node2\"}"
 python=$(command -v "${PYTHON:-python}") || exit # the same path on each host
-ssh=${SSH:-ssh}
+ssh=${SSH:-ssh -o ServerAliveInterval=15} # so that a host without power ends too
 
 lifelines=() workers=() index=0
 for host in $HOSTS; do

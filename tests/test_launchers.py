@@ -50,11 +50,12 @@ def two_hosts():
 
 
 def run(command, env, timeout=120):
-    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=timeout)
+    command = ["timeout", str(timeout), *command]  # which ends what the command started too
+    return subprocess.run(command, env=env, capture_output=True, text=True)
 
 
 def test_hosts_over_ssh_train_one_run(config, programs, tmp_path):
-    programs("ssh", '[ "$1" = localhost ] && exec bash -c "$2"')
+    programs("ssh", '[ "$*" = "$1 $2 localhost $4" ] && exec bash -c "$4"')
     folder = tmp_path / "a run's folder"
     command = [DEPLOY / "train_on_hosts.sh", "--config", config, "--run-dir", folder]
     result = run(command, programs.env | {"HOSTS": two_hosts()})
@@ -64,7 +65,7 @@ def test_hosts_over_ssh_train_one_run(config, programs, tmp_path):
 
 
 def test_ctrl_c_on_the_launcher_stops_all_hosts(config, programs, tmp_path):
-    programs("ssh", 'exec bash -c "$2"')
+    programs("ssh", 'exec bash -c "$4"')
     options = ["--config", config, "--run-dir", tmp_path / "run", "--set", "steps.0.updates=3000"]
     command = [DEPLOY / "train_on_hosts.sh", *options]
     launcher = subprocess.Popen(
@@ -88,7 +89,7 @@ def test_ctrl_c_on_the_launcher_stops_all_hosts(config, programs, tmp_path):
 
 
 def test_a_host_that_fails_stops_the_others(config, programs, tmp_path):
-    programs("ssh", '[ "$1" = one ] && exec bash -c "$2" || { echo no such host >&2; exit 255; }')
+    programs("ssh", '[ "$3" = one ] && exec bash -c "$4" || { echo no such host >&2; exit 255; }')
     first, second = free_ports(2)
     command = [DEPLOY / "train_on_hosts.sh", "--config", config, "--run-dir", tmp_path / "run"]
     result = run(command, programs.env | {"HOSTS": f"one:{first} two:{second}"}, timeout=60)
@@ -97,7 +98,8 @@ def test_a_host_that_fails_stops_the_others(config, programs, tmp_path):
     assert "waiting for the others" in result.stderr  # in vain
 
 
-def test_slurm_starts_a_worker_a_node_and_queues_again_what_was_lost(config, programs, tmp_path):
+def slurm(programs, tmp_path, config, meanwhile=""):
+    """Stand-ins for SLURM's programs, and the job with its environment."""
     programs(
         "scontrol",
         f"""case "$*" in
@@ -107,15 +109,21 @@ def test_slurm_starts_a_worker_a_node_and_queues_again_what_was_lost(config, pro
     )
     programs(
         "srun",
-        """while [[ $1 == --* ]]; do shift; done
-        SLURM_PROCID=1 "$@" & SLURM_PROCID=0 "$@"
-        first=$?
-        wait $!
-        second=$?
+        f"""while [[ $1 == --* ]]; do shift; done
+        SLURM_PROCID=0 "$@" & first=$!
+        SLURM_PROCID=1 "$@" & second=$!
+        {meanwhile}
+        wait $first; first=$?
+        wait $second; second=$?
         exit $((first > second ? first : second))""",
     )
     env = programs.env | {"SLURM_JOB_NODELIST": "two[0-1]", "SLURM_JOB_ID": "7"}
     job = ["bash", DEPLOY / "train.slurm", "--config", config, "--run-dir", tmp_path / "run"]
+    return job, env
+
+
+def test_slurm_starts_a_worker_a_node_and_queues_again_what_was_lost(config, programs, tmp_path):
+    job, env = slurm(programs, tmp_path, config)
     result = run(job, env)
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "run" / "results.md").exists()
@@ -127,6 +135,16 @@ def test_slurm_starts_a_worker_a_node_and_queues_again_what_was_lost(config, pro
         assert run(job, env).returncode == code
         assert (tmp_path / "queued").exists() == queued
         (tmp_path / "queued").unlink(missing_ok=True)
+
+
+def test_slurm_saves_before_the_time_is_over(config, programs, tmp_path):
+    # SLURM may signal the processes that it started, and none that these did.
+    saved = f"until [ -e {tmp_path}/run/checkpoint.npz ]; do sleep 0.1; done"
+    job, env = slurm(programs, tmp_path, config, f"{saved}; kill -TERM $first $second")
+    result = run([*job, "--set", "steps.0.updates=3000"], env)
+    assert result.returncode == 130
+    assert result.stderr.count("the same command goes on from there") == 2
+    assert (tmp_path / "queued").read_text() == "requeue 7\n"
 
 
 def test_kubernetes_starts_the_workers_that_its_service_names(

@@ -118,7 +118,7 @@ def _train_all(
             notes["steps"] = [*notes["steps"][:index], note]
             write_json(run.metrics, notes)
             delete_checkpoint(run.path)
-            if interrupted:
+            if workers.any_worker(strategy, interrupted):
                 raise Interrupted(_stopped(f"the end of {note['loss']}", run))
         write_bundle(run, index, losses, notes)
     if is_chief(strategy):
@@ -174,7 +174,7 @@ def _train_step(
     """Trains one step from where it stands and keeps its weights.
 
     Returns:
-        (its note for metrics.json, whether a person asked to stop during the last update).
+        (its note for metrics.json, whether this process was asked to stop in the last update).
     """
     config, step, rhythm = run.config, run.config.steps[index], run.config.training
     name = f"step {index + 1}/{len(config.steps)} {step.loss}"
@@ -277,7 +277,7 @@ def _train_step(
         "weights": sha256(run.weights(index)),
         "validation": progress().validation,
     }
-    return note, workers.any_worker(strategy, saver.interrupted)
+    return note, saver.interrupted
 
 
 def _stopped(place: str, run: RunFolder) -> str:
