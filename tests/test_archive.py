@@ -1,7 +1,9 @@
 """Archives through Ray, with real processes."""
 
 import hashlib
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +17,7 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 from conftest import ROOT, assert_one_line_error, noise_image, run_module
+from PIL import Image
 
 from udl_tf import bundle
 from udl_tf.archive import job as job_module
@@ -133,6 +136,32 @@ def test_an_actor_killed_and_a_crash_of_ray_lose_nothing(small_run, tmp_path):
     assert [path.name for path in output.rglob(".*")] == [manifest.FOLDER]
 
 
+def test_a_job_ends_with_who_asks_and_with_who_watches(small_run, tmp_path):
+    source, output = tmp_path / "in", tmp_path / "out"
+    fill(source, 120)
+    command = [sys.executable, "-m", "udl_tf.batch", source, output, "--model", small_run]
+    for number, code in ((signal.SIGTERM, 130), (signal.SIGKILL, -signal.SIGKILL)):
+        made = len(list(output.rglob("0*.png")))
+        watcher = subprocess.Popen(
+            [*command, "--threads", "1"], cwd=ROOT, stderr=subprocess.PIPE, text=True
+        )
+        try:
+            until = time.monotonic() + 120
+            while len(list(output.rglob("0*.png"))) < made + 5:
+                assert watcher.poll() is None, watcher.communicate()
+                assert time.monotonic() < until
+                time.sleep(0.02)
+            (driver,) = psutil.Process(watcher.pid).children()
+            watcher.send_signal(number)
+            driver.wait(timeout=60)
+            _, error = watcher.communicate(timeout=60)
+        finally:
+            watcher.kill()
+        assert watcher.returncode == code
+        assert "stopped: the same command makes what is not there yet" in error
+        assert len(list(output.rglob("0*.png"))) < 100
+
+
 @pytest.fixture
 def work(small_run, tmp_path):
     fill(tmp_path / "in", 4)
@@ -163,6 +192,60 @@ def test_a_picture_that_ends_its_process_becomes_a_row(work, monkeypatch, tmp_pa
     assert made.pop("below/001.png")["error"].startswith("ended the process that made it")
     assert [row["error"] for row in made.values()] == [None] * 3
     assert not list((tmp_path / "out" / manifest.FOLDER).glob("trying-*"))
+
+
+def test_a_model_that_ends_its_process_ends_the_job(work, monkeypatch, tmp_path):
+    class Killed(BaseException):
+        """As if the process were no more."""
+
+    def load(path, policy):
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(worker_module, "load_in", load)
+        for _ in range(5):
+            with pytest.raises(Killed):
+                Worker(work)(table(work))
+        with pytest.raises(UserError, match=r"actors end before .* take fewer --actors"):
+            Worker(work)(table(work))
+    made = Worker(work)(table(work))
+    assert made["error"].null_count == 4
+
+
+def test_what_makes_all_pictures_fail_ends_the_job(work, monkeypatch, tmp_path):
+    fill(tmp_path / "in", 16)
+    (tmp_path / "in" / "016.png").write_bytes(b"a bad picture is its own fault")
+
+    def make(model, photo, options):
+        raise RuntimeError("no such device")
+
+    monkeypatch.setattr(worker_module, "make_picture", make)
+    pictures = table(work)
+    errors = Worker(work)(pictures)["error"].to_pylist()
+    assert errors.count("RuntimeError: no such device") == 16
+    (tmp_path / "in" / "016.png").unlink()
+    pictures = table(work)
+    with pytest.raises(UserError, match=r"16 pictures .*\(RuntimeError\('no such device'\)\)"):
+        Worker(work)(pictures)
+    assert len(list((tmp_path / "out" / manifest.FOLDER).iterdir())) == 1  # of the first time
+
+
+def test_the_limit_of_pixels_is_each_actors(work, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
+    errors = Worker(replace(work, max_pixels=500))(table(work))["error"]
+    assert errors.null_count == 1  # 20x24
+    assert "allows 0 megapixels: raise --max-megapixels" in errors[1].as_py()
+
+
+def test_all_machines_have_the_same_folders(work, tmp_path):
+    actor = job_module._Actor(work)
+    (row,) = actor(table(work)).to_pylist()
+    assert "is another folder: take one that all machines of the cluster share" in row["error"]
+    Storage(work.output).write("job.json", b"{}")
+    assert actor(table(work))["error"].null_count == 4
+    gone = job_module._Actor(replace(work, input=str(tmp_path / "elsewhere")))
+    (row,) = gone(table(work)).to_pylist()
+    assert "elsewhere: no such folder" in row["error"]
 
 
 def test_an_output_that_cannot_be_written_ends_the_job(work, tmp_path):
@@ -219,11 +302,34 @@ def test_maps_formats_and_names(work, tmp_path):
     assert made["below/001.png"]["uncertainty"] == "below/001.png.webp_theta.npy"
     theta = np.load(tmp_path / "out" / "below" / "001.png.webp_theta.npy")
     assert theta.mean() == pytest.approx(made["below/001.png"]["mean_theta"], rel=1e-5)
-    for name, kind, expected in (
-        ("A.JPG", "same", "A.JPG"), ("a.gif", "same", "a.gif.png"), ("a.png", "png", "a.png"),
-    ):  # fmt: skip
-        found = worker_module._output_name(PurePosixPath(name), kind)
-        assert found == PurePosixPath(expected)
+
+
+@pytest.mark.parametrize("kind", ["same", "png", "jpg"])
+def test_no_two_pictures_have_one_result(kind):
+    names = [
+        "a.gif",
+        "a.gif.png",
+        "a.gif.png.png",
+        "a.png",
+        "a.jpg",
+        "a.jpg.png",
+        "a.png.jpg",
+        "a.png_theta.png",
+        "a.png.png_theta.png",
+        "a.png_theta.png.png",
+        "A.PNG",
+        "a.b.png",
+    ]
+    outputs = [worker_module._output_name(PurePosixPath(name), kind).name for name in names]
+    maps = [f"{output}_theta.png" for output in outputs]
+    assert len({*outputs, *maps}) == 2 * len(names)
+    usual = {
+        "same": ["a.gif.png", "a.png", "a.jpg", "A.PNG", "a.b.png"],
+        "png": ["a.gif.png", "a.png", "a.jpg.png", "A.PNG.png", "a.b.png"],
+        "jpg": ["a.gif.jpg", "a.png.jpg", "a.jpg", "A.PNG.jpg", "a.b.png.jpg"],
+    }
+    found = dict(zip(names, outputs, strict=True))
+    assert [found[n] for n in ("a.gif", "a.png", "a.jpg", "A.PNG", "a.b.png")] == usual[kind]
 
 
 def test_an_archive_is_listed_without_what_is_hidden_or_a_result(tmp_path):
@@ -231,6 +337,7 @@ def test_an_archive_is_listed_without_what_is_hidden_or_a_result(tmp_path):
     fill(tmp_path / "out", 3)
     fill(tmp_path / ".cache", 1)
     (tmp_path / "x.txt").write_text("")
+    (tmp_path / "below" / "again").symlink_to(tmp_path)
     found = list(Storage(str(tmp_path)).pictures(Storage(str(tmp_path / "out"))))
     assert [entry.name for entry in found] == ["000.png", "002.png", "below/001.png"]
     assert found[0].size == (tmp_path / "000.png").stat().st_size
@@ -238,9 +345,33 @@ def test_an_archive_is_listed_without_what_is_hidden_or_a_result(tmp_path):
         list(Storage(str(tmp_path / "nowhere")).pictures(Storage(str(tmp_path))))
     with pytest.raises(UserError, match="nonsense://x: cannot be opened"):
         Storage("nonsense://x")
-    (tmp_path / os.fsdecode(b"caf\xe9.png")).write_bytes(b"")
-    with pytest.raises(UserError, match=r"holds b'.*caf\\xe9.png', which is no UTF-8"):
-        list(Storage(str(tmp_path)).pictures(Storage(str(tmp_path / "out"))))
+
+
+def test_names_that_are_no_text_become_rows(work, tmp_path):
+    for name in (b"caf\xe9.png", b"caf\xe9.txt"):
+        (tmp_path / "in" / os.fsdecode(name)).write_bytes(b"")
+    (tmp_path / "in" / os.fsdecode(b"\xe9t\xe9")).mkdir()
+    made = {row["source"]: row["error"] for row in Worker(work)(table(work)).to_pylist()}
+    assert len(made) == 6
+    assert made["caf\\xe9.png"] == made["\\xe9t\\xe9"] == "is gone, or its name is no UTF-8"
+    assert made["000.png"] is None
+
+
+def test_a_changed_model_is_another_one(work, small_run, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(small_run, run)
+    work, output = replace(work, model=str(run)), Storage(work.output)
+    settings = job_module._settings(work, Storage(work.input))
+    output.write("job.json", json.dumps(settings).encode())
+    job_module._check_owner(output, job_module._settings(work, Storage(work.input)))
+    (run / "model.json").write_text((run / "model.json").read_text() + " ")
+    with pytest.raises(UserError, match=r"another job \(fingerprint of the model is"):
+        job_module._check_owner(output, job_module._settings(work, Storage(work.input)))
+
+
+def test_keys_in_a_uri_are_not_shown():
+    storage = Storage("s3://KEY:SECRET@bucket/photos?region=eu-central-1")
+    assert storage.place == "s3://bucket/photos"
 
 
 def test_the_newest_row_of_a_picture_counts(tmp_path):

@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 from udl_tf import cli, presets
@@ -21,6 +22,7 @@ _EVERY = 10.0  # s between lines of progress
 _WATCHED = "UDL_TF_BATCH_WATCHED"  # set for the process that has the job
 _CRASHES = -signal.SIGABRT, -signal.SIGSEGV, -signal.SIGBUS
 _TRIES = 5  # times that a job may crash
+_STOPPED = "stopped: the same command makes what is not there yet"
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -44,6 +46,12 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--tile", type=int, help="side of the tiles, input pixels (default: auto)")
     parser.add_argument(
+        "--max-megapixels",
+        type=float,
+        metavar="MP",
+        help=cli.MAX_MEGAPIXELS_HELP,
+    )
+    parser.add_argument(
         "--precision",
         choices=["float32", "bfloat16"],
         default="float32",
@@ -53,9 +61,11 @@ def main(arguments: list[str] | None = None) -> None:
         "--address", help="of a Ray cluster's head, or auto (default: this machine alone)"
     )
     options = parser.parse_args(arguments)
-    cli.check_positive(options, "actors", "threads", "tile")
+    cli.check_positive(options, "actors", "threads", "tile", "max_megapixels")
     if _WATCHED not in os.environ:
         sys.exit(_watch(sys.argv[1:] if arguments is None else arguments))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    threading.Thread(target=_end_with_watcher, daemon=True).start()
     with cli.quiet(), needs_extra("ray"):
         import tensorflow as tf
 
@@ -78,12 +88,13 @@ def main(arguments: list[str] | None = None) -> None:
         theta=wanted != "none",
     )
     what = options.input, options.output, options.model, policy
-    work = Work(*what, chosen, options.threads, cores=0)
+    pixels = options.max_megapixels and int(1e6 * options.max_megapixels)
+    work = Work(*what, chosen, options.threads, cores=0, max_pixels=pixels)
     progress = _Progress()
     try:
         tally, rows = run_archive(work, Resources(options.address, options.actors), progress)
     except KeyboardInterrupt:
-        raise Interrupted("stopped: the same command makes what is not there yet") from None
+        raise Interrupted(_STOPPED) from None
     errors = rows.filter(rows["error"].is_valid())
     for row in errors.slice(0, 10).to_pylist():
         print(f"failed: {row['source']}: {row['error']}", file=sys.stderr)
@@ -101,19 +112,41 @@ def _watch(arguments: list[str]) -> int:
     Ray 2.60 does so, once in many times, when it sees an actor die.
 
     Raises:
+        Interrupted: if a person ended it, and it could not say so itself.
         Lost: if that does not help.
     """
     command = [sys.executable, "-m", "udl_tf.batch", *arguments]
+    job, stopped = None, False
+
+    def stop(number, frame):
+        nonlocal stopped
+        stopped = True
+        if job is not None:
+            job.terminate()
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup does
+            signal.signal(number, stop)
     for _ in range(_TRIES):
         # A group of its own: Ctrl-C in a terminal comes once, from here.
-        job = subprocess.Popen(command, env=os.environ | {_WATCHED: "1"}, process_group=0)
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda number, _, job=job: job.send_signal(number))
+        job = subprocess.Popen(
+            command, stdin=subprocess.PIPE, env=os.environ | {_WATCHED: "1"}, process_group=0
+        )
+        if stopped:
+            job.terminate()
         code = job.wait()
+        if stopped and code < 0:
+            raise Interrupted(_STOPPED)
         if code not in _CRASHES:
             return code if code >= 0 else 128 - code
         print(f"Ray crashed ({signal.Signals(-code).name}): going on", file=sys.stderr)
     raise Lost(f"Ray crashed {_TRIES} times: the same command makes what is not there yet")
+
+
+def _end_with_watcher() -> None:
+    """Ends this process when its standard input does: when nobody watches it any more."""
+    os.read(0, 1)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 class _Progress:

@@ -17,6 +17,9 @@ MODEL_HELP = (
     " exported file or folder, or grpc://HOST:8500/NAME of a server"
 )
 BUNDLE_HELP = "a preset, such as edsr_s_x4, or a run folder"
+MAX_MEGAPIXELS_HELP = (
+    "largest input: what declares more is refused, as a decompression bomb (default: 89)"
+)
 FAST_HELP = "compute in bfloat16 where that is faster here; prints what it costs (no exports)"
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from udl_tf import bundle, presets, runtimes
 from udl_tf.errors import UserError
+from udl_tf.files import sha256
 from udl_tf.upscaler import Upscaler
 
 _FILES = {".tflite": runtimes.open_tflite, ".onnx": runtimes.open_onnx}
@@ -33,6 +34,14 @@ def load(path: Path | str) -> Upscaler:
     if path.is_dir() and runtimes.is_savedmodel(path):
         return runtimes.open_savedmodel(path)
     return bundle.load(path)
+
+
+def fingerprint(path: Path | str) -> str | None:
+    """What changes when what a path or preset's name stands for does; None of a server."""
+    path = presets.find(path)
+    savedmodel = runtimes.latest_version(path) if path.is_dir() else path
+    files = path, path / bundle.MANIFEST, savedmodel / "fingerprint.pb"
+    return next((sha256(file) for file in files if file.is_file()), None)
 
 
 def load_in(path: Path | str, policy: str) -> Upscaler:

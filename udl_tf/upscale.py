@@ -59,7 +59,7 @@ def main(arguments: list[str] | None = None) -> None:
         "--max-megapixels",
         type=float,
         metavar="MP",
-        help="largest input: what declares more is refused, as a decompression bomb (default: 89)",
+        help=cli.MAX_MEGAPIXELS_HELP,
     )
     parser.add_argument("--fast", action="store_true", help=cli.FAST_HELP)
     parser.add_argument("--skip-existing", action="store_true", help="leave out what is there")

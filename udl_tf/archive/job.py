@@ -3,6 +3,8 @@
 import json
 import logging
 import os
+import platform
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,6 +23,7 @@ from udl_tf.archive.storage import Entry, Storage
 from udl_tf.archive.worker import Work, Worker
 from udl_tf.errors import UserError
 from udl_tf.jobs import INPUT_SUFFIXES
+from udl_tf.loading import fingerprint
 
 _BLOCK = 64  # pictures that an actor gets at a time, and that are made again if it is killed
 _WAVE = 500_000  # pictures listed, and parts of the manifest put together, at a time
@@ -79,7 +82,7 @@ def run_archive(
     source, output = Storage(work.input), Storage(work.output)
     if output.holds(source):
         raise UserError(
-            f"{output.uri}: holds the input, whose pictures the results could replace: choose"
+            f"{output.place}: holds the input, whose pictures the results could replace: choose"
             " another output"
         )
     model = Path(work.model)
@@ -89,7 +92,7 @@ def run_archive(
         output=output.uri,
         model=str(model.resolve()) if model.exists() else work.model,
     )
-    settings = _settings(work)
+    settings = _settings(work, source)
     _check_owner(output, settings)
     tally = Tally()
     waves = _waves(source, output, tally)
@@ -112,10 +115,11 @@ def run_archive(
     return tally, manifest.gather(output)
 
 
-def _settings(work: Work) -> dict[str, Any]:
+def _settings(work: Work, source: Storage) -> dict[str, Any]:
     """What all results of an output have in common."""
-    common = ("input", "model", "policy", "options")
-    return json.loads(json.dumps({key: asdict(work)[key] for key in common}))
+    common = {key: asdict(work)[key] for key in ("model", "policy", "options")}
+    own = {"input": source.place, "fingerprint of the model": fingerprint(work.model)}
+    return json.loads(json.dumps(own | common))
 
 
 def _check_owner(output: Storage, mine: dict[str, Any]) -> None:
@@ -125,8 +129,8 @@ def _check_owner(output: Storage, mine: dict[str, Any]) -> None:
     for key in mine:
         if theirs.get(key) != mine[key]:
             raise UserError(
-                f"{output.uri}: holds the results of another job ({key} is {theirs.get(key)} there"
-                f" and {mine[key]} now): choose another output"
+                f"{output.place}: holds the results of another job ({key} is {theirs.get(key)}"
+                f" there and {mine[key]} now): choose another output"
             )
 
 
@@ -147,7 +151,7 @@ def _waves(source: Storage, output: Storage, tally: Tally) -> Iterator[list[Entr
         yield left
     if not found:
         suffixes = " ".join(INPUT_SUFFIXES)
-        raise UserError(f"{source.uri}: holds no picture; expected files ending in {suffixes}")
+        raise UserError(f"{source.place}: holds no picture; expected files ending in {suffixes}")
 
 
 def _blocks(entries: list[Entry], least: int) -> list[pa.Table]:
@@ -172,6 +176,7 @@ def _ray(address: str | None) -> Iterator[None]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     options: dict[str, Any] = {} if address else {"include_dashboard": False}
+    handler = signal.getsignal(signal.SIGTERM)
     try:
         with cli.quiet():
             ray.init(
@@ -182,6 +187,7 @@ def _ray(address: str | None) -> Iterator[None]:
             f"--address {address}: no Ray cluster ({error}); if it asks for a token, set"
             " RAY_AUTH_MODE=token"
         ) from None
+    signal.signal(signal.SIGTERM, handler)  # Ray's own ends without a word
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.raise_original_map_exception = True
@@ -232,6 +238,16 @@ def _run(work: Work, blocks: list[pa.Table], actors: int, gpus: float) -> Iterat
         raise error.cause from None
 
 
+def _check_shared(work: Work) -> None:
+    """Raises UserError if the input or output here is not the one of the machine with the job."""
+    Storage(work.input).check()
+    if Storage(work.output).read(_FILE) is None:
+        raise UserError(
+            f"{work.output} on {platform.node()} is another folder: take one that all machines of"
+            " the cluster share"
+        )
+
+
 class _Actor:
     """A worker, of which what ends the job comes back as a row without a source.
 
@@ -244,7 +260,9 @@ class _Actor:
 
     def __call__(self, pictures: pa.Table) -> pa.Table:
         try:
-            self._worker = self._worker or Worker(self._work)
+            if self._worker is None:
+                _check_shared(self._work)
+                self._worker = Worker(self._work)
             return self._worker(pictures)
         except (UserError, OSError, pa.ArrowException) as error:
             return pa.Table.from_pylist([{"error": str(error)}], manifest.SCHEMA)

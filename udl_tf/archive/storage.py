@@ -1,11 +1,13 @@
 """Folders and object stores, by path or URI."""
 
-from collections.abc import Iterable, Iterator
+import os
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import urlsplit
 
 from udl_tf.errors import UserError, needs_extra
 from udl_tf.jobs import INPUT_SUFFIXES
@@ -31,6 +33,10 @@ class Storage:
 
     A file appears under its final name only when it is complete.
 
+    Attributes:
+        uri: to open it again.
+        place: the same without keys and options, to be shown.
+
     Raises:
         UserError: for a URI that is none, or of an unknown kind.
     """
@@ -40,7 +46,10 @@ class Storage:
             import pyarrow as pa
             from pyarrow import fs
         # Absolute: actors on other machines have other working directories.
-        self.uri = uri if "://" in uri else str(Path(uri).resolve())
+        self.uri = self.place = uri if "://" in uri else str(Path(uri).resolve())
+        if "://" in uri:
+            parts = urlsplit(uri)
+            self.place = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
         self._fs: Any
         try:
             if "://" in uri:
@@ -49,7 +58,7 @@ class Storage:
                 self._fs, root = fs.LocalFileSystem(), Path(self.uri).as_posix()
         except (pa.ArrowException, OSError, ValueError) as error:
             raise UserError(
-                f"{uri}: cannot be opened ({error}): expected a folder, s3://BUCKET/FOLDER,"
+                f"{self.place}: cannot be opened ({error}): expected a folder, s3://BUCKET/FOLDER,"
                 " gs://BUCKET/FOLDER or another URI that Apache Arrow knows"
             ) from None
         self.root = root.rstrip("/")
@@ -63,26 +72,37 @@ class Storage:
     def pictures(self, leave_out: "Storage") -> Iterator[Entry]:
         """Pictures by suffix, folder after folder; none that is hidden or in `leave_out`.
 
+        Links to folders are not followed. A picture or folder whose name is no UTF-8, which cannot
+        be opened, comes with backslashes in its name.
+
         Raises:
-            UserError: if there is no such folder, or a name in it is no text.
+            UserError: if there is no such folder.
         """
-        if self._fs.get_file_info(self.root).type != self._kinds.Directory:
-            raise UserError(f"{self.uri}: no such folder: check the path")
+        self.check()
         hidden = leave_out.root if leave_out._fs.equals(self._fs) else None
         folders = [self.root]
         while folders:
             below, folder = [], folders.pop()
             found = self._fs.get_file_info(self._select(folder, allow_not_found=True))
-            for info in _sorted(found, folder):
-                if info.base_name.startswith("."):
+            for path, sound, info in sorted(map(_named, found), key=lambda named: named[0]):
+                name = PurePosixPath(path)
+                is_folder = info.type == self._kinds.Directory
+                if name.name.startswith(".") or path == hidden or (is_folder and self._links(path)):
                     continue
-                if info.type == self._kinds.Directory and info.path.rstrip("/") != hidden:
-                    below.append(info.path)
-                suffix = PurePosixPath(info.base_name).suffix.lower()
-                if info.type == self._kinds.File and suffix in INPUT_SUFFIXES:
-                    name = info.path[len(self.root) + 1 :]
-                    yield Entry(name, info.size, info.mtime)
+                if is_folder and sound:
+                    below.append(path)
+                is_picture = info.type == self._kinds.File and name.suffix.lower() in INPUT_SUFFIXES
+                if is_picture or (is_folder and not sound):
+                    yield Entry(path[len(self.root) + 1 :], info.size or 0, info.mtime)
             folders += reversed(below)
+
+    def check(self) -> None:
+        """Raises UserError if there is no such folder."""
+        if self._fs.get_file_info(self.root).type != self._kinds.Directory:
+            raise UserError(f"{self.place}: no such folder: check the path")
+
+    def _links(self, path: str) -> bool:
+        return self._fs.type_name == "local" and os.path.islink(path)
 
     def names(self, folder: str) -> list[str]:
         """Of the files directly in a folder, without it; none if there is no such folder."""
@@ -136,12 +156,10 @@ class Storage:
         return f"{self.root}/{name}"
 
 
-def _sorted(found: Iterable[Any], folder: str) -> list[Any]:
-    """Of Arrow's FileInfo, by name."""
+def _named(info: Any) -> tuple[str, bool, Any]:
+    """(path, whether it is UTF-8, else it is shown with backslashes, the FileInfo itself)."""
     try:
-        return sorted(found, key=lambda info: info.base_name)
+        path, sound = info.path, True
     except UnicodeDecodeError as error:
-        raise UserError(
-            f"{folder}: holds {error.object!r}, which is no UTF-8 and so no name in a manifest:"
-            " rename it, with convmv for instance"
-        ) from None
+        path, sound = error.object.decode("utf-8", "backslashreplace"), False
+    return path.rstrip("/"), sound, info

@@ -10,11 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pyarrow as pa
 import tensorflow as tf
+from PIL import Image
 
 from udl_tf.archive import manifest
 from udl_tf.archive.storage import Storage
@@ -22,16 +24,19 @@ from udl_tf.batched import BatchedResolver
 from udl_tf.errors import UserError
 from udl_tf.hardware import use_cores
 from udl_tf.image_io import SUFFIXES, image_size
-from udl_tf.jobs import Job, Options, result_name
+from udl_tf.jobs import INPUT_SUFFIXES, Job, Options, result_name
 from udl_tf.loading import load_in
 from udl_tf.super_resolver import SuperResolver
 from udl_tf.trust_map import MAP_SUFFIXES
+from udl_tf.upscaler import Upscaler
 from udl_tf.upscaling import free_memory, make_picture, needed_memory, read_job, write_job
 
 Entry = dict[str, Any]  # a row of what is to be made
 Row = dict[str, Any]  # of the manifest
 
 _CAREFUL = 2  # times that some pictures may end their process before they are made one by one
+_IN_VAIN = 3  # times that it may then end before it begins one
+_BROKEN = 16  # pictures that fail together by what is not in them: it ends the job
 _DEADLY = "ended the process that made it: perhaps it needs more memory than there is"
 
 
@@ -46,6 +51,7 @@ class Work:
         options: of each picture.
         threads: pictures at a time in one actor.
         cores: processors of an actor.
+        max_pixels: of a picture, more are taken for a decompression bomb; None: Pillow's limit.
     """
 
     input: str
@@ -55,6 +61,7 @@ class Work:
     options: Options
     threads: int
     cores: int
+    max_pixels: int | None = None
 
 
 class Worker:
@@ -62,38 +69,68 @@ class Worker:
 
     It writes the pictures' results, then their rows of the manifest, and returns these. What ends
     its process, such as a picture that needs more memory than there is, is found by a journal, and
-    becomes a row too.
+    becomes a row too. The model is loaded for the first table.
     """
 
     def __init__(self, work: Work):
         use_cores(work.cores)
         for gpu in tf.config.list_physical_devices("GPU"):
             tf.config.experimental.set_memory_growth(gpu, True)
+        if work.max_pixels is not None:
+            Image.MAX_IMAGE_PIXELS = work.max_pixels
         self.work = work
         self.input, self.output = Storage(work.input), Storage(work.output)
-        model = load_in(work.model, work.policy)
-        several = isinstance(model, SuperResolver)
-        self.model = BatchedResolver(model) if several else model
-        self.turn = nullcontext() if several else threading.Lock()  # others know no threads
         self.room = threading.Lock()
 
+    @cached_property
+    def model(self) -> Upscaler:
+        """Which makes the pictures."""
+        model = load_in(self.work.model, self.work.policy)
+        return BatchedResolver(model) if isinstance(model, SuperResolver) else model
+
     def __call__(self, pictures: pa.Table) -> pa.Table:
+        """The pictures' rows.
+
+        Raises:
+            OSError: if a result cannot be written.
+            UserError: if the model cannot be loaded, or all of many pictures fail by something
+                that is not in them.
+        """
         entries = pictures.to_pylist()
         names = "\0".join(entry["source"] for entry in entries)
         key = hashlib.sha256(names.encode()).hexdigest()[:16]
         journal = _Journal(self.output, f"{manifest.FOLDER}/trying-{key}.json")
+        if journal.in_vain >= _IN_VAIN:
+            journal.end()
+            raise UserError(
+                "actors end before they make a picture, perhaps because there is no memory for so"
+                " many models: take fewer --actors"
+            )
+        # Others than the batched know no threads.
+        turn = nullcontext() if isinstance(self.model, BatchedResolver) else threading.Lock()
+        faults: list[Exception] = []
+        make = partial(self._row, turn=turn, faults=faults)
         if journal.attempts < _CAREFUL:
             with ThreadPoolExecutor(self.work.threads) as pool:
-                rows = list(pool.map(self._row, entries))
+                rows = list(pool.map(make, entries))
         else:
-            rows = [self._row(entry) for entry in journal.survivors(entries)]
+            rows = [make(entry) for entry in journal.survivors(entries)]
             rows += [_failed(entry, _DEADLY) for entry in journal.deadly(entries)]
+        if len(rows) == len(faults) >= _BROKEN:
+            journal.end()
+            raise UserError(
+                f"{len(faults)} pictures in turn failed by what is not in them ({faults[0]!r}):"
+                " nothing of them is recorded, and the same command goes on"
+            )
         manifest.write_part(self.output, key, rows)
         journal.end()
         return pa.Table.from_pylist(rows, manifest.SCHEMA)
 
-    def _row(self, entry: Entry) -> Row:
-        """Makes a picture, and its row of the manifest."""
+    def _row(self, entry: Entry, turn: AbstractContextManager, faults: list[Exception]) -> Row:
+        """Makes a picture, in `turn`, and its row of the manifest.
+
+        What fails by something else than the picture is added to `faults`.
+        """
         name, options = PurePosixPath(entry["source"]), self.work.options
         began = time.monotonic()
         with tempfile.TemporaryDirectory() as folder:
@@ -107,17 +144,18 @@ class Worker:
             try:
                 content = self.input.read(entry["source"])
                 if content is None:
-                    raise UserError("is gone")
+                    raise UserError("is gone, or its name is no UTF-8")
                 source.parent.mkdir()
                 source.write_bytes(content)
                 with self._room_for(job):
                     photo = read_job(job, self.model.scale, options)
-                    with self.turn:
+                    with turn:
                         made = make_picture(self.model, photo, options)
                     notes, _ = write_job(job, photo, made)
             except UserError as error:
                 return _failed(entry, str(error).removeprefix(f"{source}: "))
             except Exception as error:  # whatever one picture does, the others are still to be made
+                faults.append(error)
                 return _failed(entry, f"{type(error).__name__}: {error}")
             written = {target: target.read_bytes() for target in job.targets}
         for target, data in written.items():  # an error here ends the job
@@ -147,11 +185,19 @@ class Worker:
 
 
 def _output_name(source: PurePosixPath, kind: str) -> PurePosixPath:
-    """A name that no other picture's result has: the source's, and the suffix if it changes."""
-    if kind == "same" and source.suffix.lower() in SUFFIXES:
+    """A name that no other picture's result or map has.
+
+    It is the source's, with the suffix added if that changes, or if the source's name is like those
+    that this makes: a.gif.png or a.png_theta.png.
+    """
+    suffix = source.suffix
+    if kind != "same" or suffix.lower() not in SUFFIXES:
+        suffix = result_name(Path(source), kind).suffix
+    inner = (part.partition("_")[0].lower() for part in PurePosixPath(source.stem).suffixes)
+    like_ours = any(part in INPUT_SUFFIXES for part in inner)
+    if suffix == source.suffix and not like_ours:
         return source
-    suffix = result_name(Path(source), kind).suffix
-    return source if suffix == source.suffix else source.with_name(source.name + suffix)
+    return source.with_name(source.name + suffix)
 
 
 def _failed(entry: Entry, error: str) -> Row:
@@ -163,6 +209,7 @@ class _Journal:
 
     Attributes:
         attempts: processes before this one that did not end.
+        in_vain: how many of them ended without a picture at hand, when each is noted.
     """
 
     def __init__(self, storage: Storage, name: str):
@@ -171,6 +218,7 @@ class _Journal:
         state = json.loads(content) if content else {"attempts": -1, "at": None, "deadly": []}
         self._deadly = state["deadly"] + ([state["at"]] if state["at"] else [])
         self.attempts = state["attempts"] + 1
+        self.in_vain = self.attempts - _CAREFUL - len(self._deadly)
         self._save(None)
 
     def survivors(self, entries: list[Entry]) -> Iterator[Entry]:
