@@ -128,13 +128,19 @@ def test_a_store_that_fits_decodes_each_picture_once(image_folder):
 
 def test_held_out_pictures():
     pictures = [Picture(hr=i) for i in range(50)]
-    training, held_out = split_validation(pictures, 10, seed=3)
+    training, held_out = split_validation(pictures, pictures, 10, seed=3)
     assert (len(training), len(held_out)) == (40, 10)
     assert not set(training) & set(held_out)
-    assert split_validation(pictures, 10, seed=3) == (training, held_out)
-    assert split_validation(pictures, 10, seed=4) != (training, held_out)
-    assert len(split_validation(pictures[:8], 10, seed=0)[1]) == 1
-    assert split_validation(pictures[:1], 10, seed=0) == (pictures[:1], pictures[:1])
+    assert split_validation(pictures, pictures, 10, seed=3) == (training, held_out)
+    assert split_validation(pictures, pictures, 10, seed=4) != (training, held_out)
+    assert len(split_validation(pictures, pictures[:8], 10, seed=0)[1]) == 1
+    assert split_validation(pictures, pictures[:1], 10, seed=0) == (pictures[:1], pictures[:1])
+
+    # Where one is too small: the others, and the next.
+    large = [picture for picture in pictures if picture is not held_out[0]]
+    fewer, others = split_validation(pictures, large, 9, seed=3)
+    assert others == held_out[1:]
+    assert fewer == training
 
 
 def test_small_images_are_an_error_or_skipped(image_folder):

@@ -111,6 +111,8 @@ def test_step_2_gives_the_picture_of_one_and_theta_of_the_other(tmp_path):
         ({"head.0.weight": None}, "key head.0.weight is missing"),
         ({"var_conv.2.weight": torch.zeros(8, 8, 1, 1)}, "var_conv.2.weight has shape"),
         ({"tail.0.0.weight": torch.zeros(40, 8, 3, 3)}, "makes 5 times"),
+        ({"tail.0.0.weight": torch.zeros(32)}, r"tail.0.0.weight has shape \(32,\)"),
+        ({0: torch.zeros(1)}, "expected a dict of tensors"),
         ({"EDSR_var.head.0.weight": torch.zeros(1)}, "unknown key"),
         ({"sub_mean.weight": torch.zeros(3, 3, 1, 1)}, "not complete"),
     ],
@@ -122,6 +124,22 @@ def test_a_checkpoint_that_does_not_fit_is_one_line(tmp_path, change, part):
         import_torch(tmp_path / "a.pt", tmp_path / "run")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("frozen", "part"),
+    [
+        (checkpoint(2, s_head=False), r"below EDSR_var.: key var_conv.0.weight is missing"),
+        (checkpoint(4), "of another size or scale than the student"),
+        (checkpoint(2, blocks=3), "of another size or scale than the student"),
+    ],
+)
+def test_two_networks_that_do_not_belong_together_are_one_line(tmp_path, frozen, part):
+    state = {f"EDSR_var.{key}": value for key, value in frozen.items()}
+    state |= {f"EDSR_U.{key}": torch.nn.Parameter(v) for key, v in checkpoint(2).items()}
+    torch.save(state, tmp_path / "a.pt")
+    with pytest.raises(UserError, match=part):
+        import_torch(tmp_path / "a.pt", tmp_path / "run")
 
 
 def test_code_within_a_checkpoint_is_never_run(tmp_path):

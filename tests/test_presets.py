@@ -85,11 +85,14 @@ def test_a_photo_is_upscaled_with_its_trust_map_by_one_word(tmp_path):
 
 def test_a_preset_is_evaluated_beside_and_never_changed(tmp_path):
     write_image(tmp_path / "set/a.png", noise_image(48, 52))
+    write_image(tmp_path / "set_LR/X4/a.png", noise_image(12, 13))
     before = {path: path.stat().st_mtime_ns for path in presets.FOLDER.rglob("*")}
-    result = run_module(
-        "udl_tf.evaluate", "--model", "edsr_s_x4", "--data", "set", "--figures", "0", cwd=tmp_path
-    )
+    command = ["udl_tf.evaluate", "--model", "edsr_s_x4", "--figures", "0", "--data", "set"]
+    result = run_module(*command, "set_LR", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
+    assert "left out: set_LR, which holds LR images only" in result.stderr
+    twice = run_module(*command, "--beside", "edsr_s_x4", cwd=tmp_path)
+    assert_one_line_error(twice, "two models are named edsr_s_x4")
     assert (tmp_path / "evaluation/edsr_s_x4/results.md").exists()
     refused = run_module("udl_tf.calibrate", "--model", "edsr_s_x4", "--data", "set", cwd=tmp_path)
     assert_one_line_error(refused, "a preset stays as it is")
@@ -112,6 +115,17 @@ def test_a_run_becomes_a_preset(tmp_path):
     assert sizes[1] < sizes[0]
     with pytest.raises(UserError, match="is there already"):
         export_preset(run, "small", [tmp_path / "set"], "free", "none", tmp_path / "presets")
+    (run / "config.json").write_text('{"steps": [{}, {}]}')
+    with pytest.raises(UserError, match="has not ended"):
+        export_preset(run, "other", [tmp_path / "set"], "free", "none", tmp_path / "presets")
+
+
+def test_a_half_made_preset_is_none(tmp_path, monkeypatch):
+    monkeypatch.setattr(presets, "FOLDER", tmp_path)
+    for name in (".x2.1f.part", "x2"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model.json").write_text("{}")
+    assert presets.names() == ["x2"]
 
 
 def test_a_card_tells_what_a_training_started_from():

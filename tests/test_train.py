@@ -201,7 +201,7 @@ def test_a_run_folder_of_another_config_is_left_alone(workplace, finished):
 
 def test_a_folder_with_other_things_is_left_alone(workplace):
     result = run_module("udl_tf.train", *command(workplace, "train"))
-    assert_one_line_error(result, "is not empty and holds no run", "choose another --run-dir")
+    assert_one_line_error(result, "is not empty and holds no run", "choose another one")
 
 
 def bad_data(folder, kind):

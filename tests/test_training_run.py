@@ -166,3 +166,10 @@ def test_a_start_that_does_not_fit_is_one_line(config, tmp_path, change, part):
     with pytest.raises(UserError, match=part):
         train(Config.model_validate(config), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_weights_that_mean_something_else_are_no_start(config, tmp_path):
+    config["model"] = {"scale": 2, "options": {"shift": 127.5}}
+    config["training"]["start_from"] = "edsr_s_x4"
+    with pytest.raises(UserError, match=r"with divide 127\.5, not 1\.0: set model"):
+        train(Config.model_validate(config), tmp_path / "run")

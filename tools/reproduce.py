@@ -39,17 +39,11 @@ def main(arguments: list[str] | None = None) -> None:
     output = options.output or Path("runs/tables") / Path(options.config).stem
 
     with cli.quiet():
-        from udl_tf.benchmark.reproduce import reproduction_table, run_table
+        from udl_tf.benchmark.reproduce import budget, reproduction_table, run_table
 
     record = options.record or output / "record.json"
     results = run_table(options.table, config, options.seeds, output, record, print)
-    first, second = (step.updates for step in config.steps)
-    text = (
-        f"{config.model.name} ×{config.model.scale}, {first:,} + {second:,} updates of"
-        f" {config.data.batch_size} patches, or as many in one step; seeds"
-        f" {', '.join(map(str, options.seeds))}; {', '.join(config.data.train)}\n\n"
-    )
-    text += markdown_table(reproduction_table(results))
+    text = budget(config, options.seeds) + markdown_table(reproduction_table(results, config.model))
     write_text(output / f"{options.table}.md", text)
     print(f"\n{text}written: {output / options.table}.md")
 

@@ -9,7 +9,6 @@ no row yet, and tries again what failed; the exit code is 1 while anything has.
 
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -17,6 +16,7 @@ import time
 from udl_tf import cli, presets
 from udl_tf.errors import Interrupted, Lost, UserError, needs_extra
 from udl_tf.image_io import SUFFIXES
+from udl_tf.processes import run_to_its_end
 
 _EVERY = 10.0  # s between lines of progress
 _WATCHED = "UDL_TF_BATCH_WATCHED"  # set for the process that has the job
@@ -116,25 +116,8 @@ def _watch(arguments: list[str]) -> int:
         Lost: if that does not help.
     """
     command = [sys.executable, "-m", "udl_tf.batch", *arguments]
-    job, stopped = None, False
-
-    def stop(number, frame):
-        nonlocal stopped
-        stopped = True
-        if job is not None:
-            job.terminate()
-
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup does
-            signal.signal(number, stop)
     for _ in range(_TRIES):
-        # A group of its own: Ctrl-C in a terminal comes once, from here.
-        job = subprocess.Popen(
-            command, stdin=subprocess.PIPE, env=os.environ | {_WATCHED: "1"}, process_group=0
-        )
-        if stopped:
-            job.terminate()
-        code = job.wait()
+        code, stopped = run_to_its_end(command, os.environ | {_WATCHED: "1"})
         if stopped and code < 0:
             raise Interrupted(_STOPPED)
         if code not in _CRASHES:

@@ -3,6 +3,7 @@
 python -m udl_tf.evaluate --model edsr_s_x4 --data FOLDER [FOLDER...]
 """
 
+import sys
 from pathlib import Path
 
 from udl_tf import cli, presets
@@ -13,7 +14,12 @@ from udl_tf.files import write_json, write_text
 def main(arguments: list[str] | None = None) -> None:
     parser = cli.make_parser("python -m udl_tf.evaluate", __doc__)
     parser.add_argument("--model", required=True, help=cli.MODEL_HELP)
-    parser.add_argument("--data", required=True, nargs="+", help="folders of HR images or of pairs")
+    parser.add_argument(
+        "--data",
+        required=True,
+        nargs="+",
+        help="folders of HR images or of pairs; those of LR images only are left out",
+    )
     parser.add_argument(
         "--output",
         help="folder for the results (default: MODEL/evaluation; of a preset, evaluation/MODEL;"
@@ -31,15 +37,23 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
 
     with cli.quiet():
-        from udl_tf.data.sources import folder_datasets
+        from udl_tf.data.sources import folder_datasets, holds_lr_only
         from udl_tf.evaluation import evaluate, results_table
         from udl_tf.fast import load_fast
         from udl_tf.loading import load
 
     model = load_fast(options.model, print) if options.fast else load(options.model)
-    datasets = folder_datasets(options.data, model.scale)
+    left_out = [folder for folder in options.data if holds_lr_only(folder)]
+    for folder in left_out:
+        print(f"left out: {folder}, which holds LR images only", file=sys.stderr)
+    folders = [folder for folder in options.data if folder not in left_out]
+    datasets = folder_datasets(folders or options.data, model.scale)
     path = presets.find(options.model)
-    beside = {presets.find(other).resolve().name: load(other) for other in options.beside}
+    names = [presets.find(other).resolve().name for other in (options.model, *options.beside)]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"--beside: two models are named {name}: rename the folder of one")
+    beside = {name: load(other) for name, other in zip(names[1:], options.beside, strict=True)}
     for name, other in beside.items():
         if other.scale != model.scale:
             raise UserError(

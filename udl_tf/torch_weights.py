@@ -58,11 +58,17 @@ def import_torch(
     left = [key for key in state if not key.startswith(tuple(parts.values()))]
     if left:
         raise UserError(f"{checkpoint}: unknown key {left[0]}: {_expected(two_steps)}")
-    networks = {}
+    networks: dict[str, keras.Model] = {}
+    architectures: list[ModelConfig] = []
     for part, prefix in parts.items():
         own = {key.removeprefix(prefix): v for key, v in state.items() if key.startswith(prefix)}
         try:
             architecture, networks[part] = build_from_state(own, res_scale)
+            architectures.append(architecture)
+            if part == "uncertainty" and "log_scale" not in networks[part].output:
+                raise ValueError(f"key {_S_HEAD}0.weight is missing")
+            if architecture != architectures[0]:
+                raise ValueError("is of another size or scale than the student")
         except ValueError as error:
             where = f" below {prefix}" if prefix else ""
             raise UserError(f"{checkpoint}{where}: {error}: {_expected(two_steps)}") from None
@@ -73,7 +79,7 @@ def import_torch(
         last = files.get("uncertainty", files["mean"])
         uncertainty = UncertaintyFile(weights=last, unit=ESULoss.unit, power=ESULoss.power)
     manifest = Manifest(
-        architecture=architecture,
+        architecture=architectures[0],
         mean=MeanFile(weights=files["mean"], uncertainty=with_s),
         uncertainty=uncertainty,
         training={"imported": checkpoint.name},
@@ -100,9 +106,13 @@ def read_checkpoint(path: Path) -> State:
     except Exception as error:  # unpickling fails in many ways
         reason = str(error).strip().splitlines()[0]
         raise UserError(f"{path}: expected torch.save(network.state_dict()): {reason}") from None
-    if not isinstance(content, dict) or not all(map(torch.is_tensor, content.values())):
+    if not (
+        isinstance(content, dict)
+        and all(isinstance(key, str) for key in content)
+        and all(map(torch.is_tensor, content.values()))
+    ):
         raise UserError(f"{path}: expected a dict of tensors, torch.save(network.state_dict())")
-    return {key: value.float().numpy() for key, value in content.items()}
+    return {key: value.detach().float().numpy() for key, value in content.items()}
 
 
 def build_from_state(
@@ -168,6 +178,8 @@ def _convolution(state: State, theirs: str, ours: str) -> list[np.ndarray]:
         if f"{theirs}.{part}" not in state:
             raise ValueError(f"key {theirs}.{part} is missing")
     kernel, bias = state[f"{theirs}.weight"], state[f"{theirs}.bias"]
+    if kernel.ndim != 4 or kernel.shape[:1] != bias.shape:
+        raise ValueError(f"{theirs}.weight has shape {kernel.shape}, its bias {bias.shape}")
     if ours.startswith("upsample"):
         # pixel_shuffle counts its channels (c, row, column), depth_to_space (row, column, c).
         channels, inputs = len(bias), kernel.shape[1]

@@ -7,7 +7,6 @@ kept where the runs cannot, holds what every run reached; a run that it holds is
 
 import json
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,17 +14,19 @@ from typing import Any
 
 import numpy as np
 
-from udl_tf.config import Config, StepConfig
-from udl_tf.errors import UserError
+from udl_tf.config import Config, ModelConfig, StepConfig
+from udl_tf.errors import Interrupted, UserError
 from udl_tf.files import complete_folder, write_json
+from udl_tf.processes import run_to_its_end
+from udl_tf.training.run_folder import RunFolder
 
 Steps = list[dict[str, Any]]
 Results = dict[str, list[dict[str, float]]]
 
 BASELINE = "L1 → L1"
 
-POSTER = {"EDSR-S ×4, as the poster names it Original (L1)": {"Set5": 31.61}}
-"""What of the poster's numbers could be checked; it comes from other data and updates than ours."""
+POSTER = {("edsr_s", 4): {"EDSR-S ×4, as the poster names it Original (L1)": {"Set5": 31.61}}}
+"""By network and scale what of the poster's numbers could be checked; of other data and updates."""
 
 _ELSEWHERE = {  # what may differ from one machine to another
     "data": ("root", "cache_dir", "memory_gb"),
@@ -90,10 +91,15 @@ def variants(table: str, base: Config) -> dict[str, Config]:
         base: network, data, optimizer; its two steps tell the updates of the first and second.
 
     Raises:
-        UserError: if it has not two steps.
+        UserError: if it has not two steps, or they have rates of their own.
     """
     if len(base.steps) != 2:
         raise UserError(f"the config has {len(base.steps)} steps; expected 2, whose updates count")
+    if any(step.learning_rate is not None for step in base.steps):
+        raise UserError(
+            "the config has a learning_rate in a step; expected one for all: set"
+            " optimizer.learning_rate instead"
+        )
     first, second = (step.updates for step in base.steps)
     made = {}
     for name, steps in TABLES[table].items():
@@ -121,24 +127,27 @@ def run_table(
         seeds: of the runs.
         folder: of all runs.
         record: file of what they reached; the runs of another table with the same config are used
-            again.
+            again, and all are trained in the precision of the first.
         tell: gets a line about each run.
 
     Returns:
         By row and seed: {data set: PSNR-Y}.
 
     Raises:
-        UserError: if a run fails, or the record is of another config.
+        Interrupted: if a person stopped it.
+        UserError: if a run fails, or the record or a run's folder is of another config.
     """
     results: Results = {}
     runs = _read_record(record, base)
     for seed in seeds:
         for name, config in variants(table, base).items():
-            training = config.training.model_copy(update={"seed": seed})
             run = f"{_slug(config)}-seed{seed}"
             if run not in runs:
+                same = {"seed": seed, "precision": _precision(record, runs, base)}
+                training = config.training.model_copy(update=same)
                 config = config.model_copy(update={"training": training})
-                runs[run] = _trained(folder / run, config, folder)
+                made = _trained(folder / run, config, folder)
+                runs = _read_record(record, base) | {run: made}  # others may write it too
                 write_json(record, {"config": _comparable(base), "runs": runs})
             psnr = runs[run]["psnr_y"]
             results.setdefault(name, []).append(psnr)
@@ -147,10 +156,11 @@ def run_table(
     return results
 
 
-def reproduction_table(results: Results) -> list[list[str]]:
+def reproduction_table(results: Results, model: ModelConfig) -> list[list[str]]:
     """The rows as cells of a Markdown table: mean ± spread of PSNR-Y, and its gain over BASELINE.
 
-    The spread is the standard deviation over seeds. Gains are taken seed by seed.
+    The spread is the standard deviation over seeds. Gains are taken seed by seed. Last come the
+    poster's numbers, if it has the model's.
     """
     sets = list(next(iter(results.values()))[0])
     cells = [["PSNR-Y, dB", *(f"{name}{part}" for name in sets for part in ("", ", gain"))]]
@@ -161,11 +171,24 @@ def reproduction_table(results: Results) -> list[list[str]]:
             gain = values - np.array([run[dataset] for run in results[BASELINE]])
             row += [_spread(values, ""), "" if name == BASELINE else _spread(gain, "+")]
         cells.append(row)
-    for name, values in POSTER.items():
+    for name, values in POSTER.get((model.name, model.scale), {}).items():
         cells.append([name])
         for dataset in sets:
             cells[-1] += [f"{values[dataset]:.2f}" if dataset in values else "", ""]
     return cells
+
+
+def budget(base: Config, seeds: Sequence[int]) -> str:
+    """What all rows of a table have in common, as a paragraph."""
+    model, data, optimizer = base.model, base.data, base.optimizer
+    options = ", ".join(f"{key} {value}" for key, value in model.options.items())
+    first, second = (step.updates for step in base.steps)
+    return (
+        f"{model.name} ×{model.scale} ({options or 'as published'}); {first:,} + {second:,} updates"
+        f" of {data.batch_size} patches of {data.hr_patch_size}, or as many in one step;"
+        f" {optimizer.name} from {optimizer.learning_rate:g}, {optimizer.schedule};"
+        f" {', '.join(data.train)}; seeds {', '.join(map(str, seeds))}\n\n"
+    )
 
 
 def _spread(values: np.ndarray, sign: str) -> str:
@@ -174,16 +197,36 @@ def _spread(values: np.ndarray, sign: str) -> str:
 
 
 def _read_record(record: Path, base: Config) -> dict[str, Any]:
-    content = _read(record)
+    if not record.exists():
+        return {}
+    try:
+        content = _read(record)
+        theirs, runs = content["config"], content["runs"]
+    except (ValueError, TypeError, KeyError):
+        raise UserError(
+            f"{record}: holds something else than a record of runs: choose another --record"
+        ) from None
     mine = _comparable(base)
-    theirs = content.get("config", mine)
     for section in mine:
         if theirs.get(section) != mine[section]:
             raise UserError(
                 f"{record}: is of another config ({section} is {theirs.get(section)} there and"
                 f" {mine[section]} now): choose another --record"
             )
-    return content.get("runs", {})
+    return runs
+
+
+def _precision(record: Path, runs: dict[str, Any], base: Config) -> str:
+    """In which to train, so that all runs of a record are alike in it too."""
+    wanted = base.training.precision
+    for precision in {run["precision"] for run in runs.values()}:
+        if wanted not in ("auto", precision):
+            raise UserError(
+                f"{record}: holds runs in {precision}, and training.precision is {wanted}: leave it"
+                ' "auto", or choose another --record'
+            )
+        wanted = precision
+    return wanted
 
 
 def _comparable(base: Config) -> dict[str, Any]:
@@ -196,16 +239,19 @@ def _comparable(base: Config) -> dict[str, Any]:
 
 
 def _trained(run: Path, config: Config, folder: Path) -> dict[str, Any]:
+    RunFolder(run, config)  # it may hold another run
     metrics = run / "metrics.json"
     results = _read(metrics).get("results")
     if results is None:
         _take_first_step(run, config, folder)
-        file = run.with_suffix(".json")
+        file = folder / f"{run.name}.json"
         write_json(file, config.model_dump())
         command = [sys.executable, "-m", "udl_tf.train", "--config", file, "--run-dir", run]
-        made = subprocess.run(command)
-        if made.returncode:
-            raise UserError(f"{run}: training ended with exit code {made.returncode}: see above")
+        code, stopped = run_to_its_end(command)
+        if stopped:
+            raise Interrupted("stopped: the same command goes on")
+        if code:
+            raise UserError(f"{run}: training ended with exit code {code}: see above")
         results = _read(metrics)["results"]
     scores = {
         key: {result["dataset"]: round(result[key], 5) for result in results}

@@ -105,6 +105,13 @@ def folder_datasets(folders: Sequence[Path | str], scale: int) -> list[Dataset]:
     ]
 
 
+def holds_lr_only(folder: Path | str) -> bool:
+    """Whether a folder holds nothing but LR images, by scale, of the HR images in another."""
+    folder = Path(folder)
+    below = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    return bool(below) and below <= {"X2", "X3", "X4"}
+
+
 def folder_dataset(folder: Path | str, scale: int) -> Dataset:
     """The dataset in `folder`, whichever of the layouts it has.
 
@@ -142,21 +149,24 @@ def _pairs(hr_files: Sequence[Path], lr_folder: Path, scale: int) -> tuple[Pictu
 
 
 def split_validation(
-    pictures: Sequence[Picture], count: int, seed: int
+    pictures: Sequence[Picture], large: Sequence[Picture], count: int, seed: int
 ) -> tuple[list[Picture], list[Picture]]:
-    """(training, held-out) pictures: `count` of them, but at most a fifth, drawn by the seed.
+    """(training, held-out) pictures.
 
-    A set of one picture serves as both.
+    Args:
+        pictures: all of a run's.
+        large: those of them that can be used, in the same order. One alone serves as both.
+        count: of the held-out ones, but at most a fifth.
+        seed: draws them from all pictures, so that runs of other scales and patch sizes, which may
+            start from this one's network, hold out the same.
     """
-    held_out = min(count, max(1, len(pictures) // 5))
-    if len(pictures) == 1:
-        return list(pictures), list(pictures)
+    if len(large) == 1:
+        return list(large), list(large)
+    usable = set(large)
     order = np.random.default_rng(seed).permutation(len(pictures))
-    chosen = set(order[:held_out].tolist())
-    return (
-        [p for i, p in enumerate(pictures) if i not in chosen],
-        [p for i, p in enumerate(pictures) if i in chosen],
-    )
+    drawn = [pictures[i] for i in order if pictures[i] in usable]
+    held_out = set(drawn[: min(count, max(1, len(large) // 5))])
+    return [p for p in large if p not in held_out], [p for p in large if p in held_out]
 
 
 def large_enough(pictures: Sequence[Picture], config: DataConfig) -> list[Picture]:

@@ -1,5 +1,6 @@
 """A run made into a preset: its bundle with weights in float16, and what it reached."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,10 @@ def export_preset(
     """
     run = Path(run)
     manifest = read_manifest(run)
+    config = run / "config.json"  # which an imported network has not
+    steps = json.loads(config.read_text())["steps"] if config.exists() else []
+    if len(manifest.training.get("steps", [])) < len(steps):
+        raise UserError(f"{run}: has not ended: the command that began it goes on")
     if manifest.uncertainty is not None and manifest.calibration is None:
         raise UserError(f"{run}: not calibrated: run python -m udl_tf.calibrate on it before")
     if (folder / name).exists():

@@ -11,7 +11,7 @@ FOLDER = Path(__file__).parent
 
 def names() -> list[str]:
     """Of all presets."""
-    return sorted(path.parent.name for path in FOLDER.glob("*/model.json"))
+    return sorted(path.parent.name for path in FOLDER.glob("[!.]*/model.json"))
 
 
 def find(model: Path | str) -> Path:

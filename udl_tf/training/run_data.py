@@ -37,7 +37,8 @@ def load_data(config: Config) -> RunData:
     test = find_datasets(config.data, "test", scale)
     pictures = [picture for dataset in sets for picture in dataset.pictures]
     large = large_enough(pictures, config.data)
-    training, held_out = split_validation(large, config.data.validation_images, seed)
+    count = config.data.validation_images
+    training, held_out = split_validation(pictures, large, count, seed)
     cache = cache_folder(config.data)
     store = ImageStore(training, scale, config.data.memory_gb, cache)
     store.load_all()

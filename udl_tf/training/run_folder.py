@@ -93,7 +93,7 @@ class RunFolder:
             if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
                 raise UserError(
                     f"{self.path}: is not empty and holds no run; expected a new folder or a run"
-                    " folder: choose another --run-dir"
+                    " folder: choose another one"
                 )
             return
         try:
@@ -106,7 +106,7 @@ class RunFolder:
             key, old, new = next(_differences(theirs, mine))
             raise UserError(
                 f"{self.path}: holds a run of another config ({key} is {old} there and {new} now):"
-                " choose another --run-dir, or go on with the config it has"
+                " choose another folder, or go on with the config it has"
             )
 
 
