@@ -232,7 +232,7 @@ def test_what_makes_all_pictures_fail_ends_the_job(work, monkeypatch, tmp_path):
 
 def test_the_limit_of_pixels_is_each_actors(work, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
-    alone = replace(work, max_pixels=500, threads=1)  # Pillow warns, and threads share what is heard
+    alone = replace(work, max_pixels=500, threads=1)  # threads share warnings
     errors = Worker(alone)(table(work))["error"]
     assert errors.null_count == 1  # 20x24
     assert "allows 0 megapixels: raise --max-megapixels" in errors[1].as_py()
