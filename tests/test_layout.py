@@ -10,8 +10,8 @@ from conftest import ROOT
 PACKAGE = ROOT / "udl_tf"
 # A file imports only from files above it.
 ORDER = [
-    "errors", "files", "tables", "versions", "config", "config_file", "color", "resize", "image_io",
-    "photo", "presets", "cli", "cluster",
+    "errors", "files", "tables", "versions", "processes", "config", "config_file", "color",
+    "resize", "image_io", "photo", "presets", "cli", "cluster",
     "data.records", "data.pack", "data.sources", "data.store", "data.pipeline", "data",
     "models.blocks", "models.folding", "models.stages", "models.uncertainty", "models.edsr",
     "models.dpdnn", "models",
