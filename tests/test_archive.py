@@ -175,10 +175,11 @@ def table(work):
     return manifest.pa.table(dict(zip(manifest.IDENTITY, columns, strict=True)))
 
 
-def test_a_picture_that_ends_its_process_becomes_a_row(work, monkeypatch, tmp_path):
-    class Killed(BaseException):
-        """As if the process were no more."""
+class Killed(BaseException):
+    """As if the process were no more."""
 
+
+def test_a_picture_that_ends_its_process_becomes_a_row(work, monkeypatch, tmp_path):
     def make(model, photo, options, original=worker_module.make_picture):
         if photo.pixels.shape[0] == 21:  # below/001.png
             raise Killed
@@ -195,9 +196,6 @@ def test_a_picture_that_ends_its_process_becomes_a_row(work, monkeypatch, tmp_pa
 
 
 def test_a_model_that_ends_its_process_ends_the_job(work, monkeypatch, tmp_path):
-    class Killed(BaseException):
-        """As if the process were no more."""
-
     def load(path, policy):
         raise Killed
 
