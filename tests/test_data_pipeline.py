@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from udl_tf.config import DataConfig
-from udl_tf.data.pipeline import draw_batch, training_batches
+from udl_tf.data.pipeline import Waiting, draw_batch, training_batches
 from udl_tf.data.sources import folder_dataset
 from udl_tf.data.store import ImageStore
 
@@ -69,3 +69,9 @@ def test_the_dataset_starts_at_any_update(store):
         assert lr.dtype == hr.dtype == np.float32
         assert np.array_equal(lr, expected[0])
         assert np.array_equal(hr, expected[1])
+
+
+def test_no_thread_of_tf_data_outlives_a_training(store):
+    """Its autotuning sleeps for up to a minute, and deleting the iterator would wait for that."""
+    timed = Waiting().timed(training_batches(store, CONFIG, 3, 0))
+    assert timed.options().autotune.enabled is False

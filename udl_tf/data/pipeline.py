@@ -135,4 +135,8 @@ def training_batches(
         )
 
     counter = tf.data.Dataset.counter(start=first_update * len(shares))
-    return counter.map(batch, num_parallel_calls=2, deterministic=True).prefetch(2)
+    options = tf.data.Options()
+    # Nothing here is left to be tuned, and its thread may keep a finished training for a minute.
+    options.autotune.enabled = False
+    batches = counter.map(batch, num_parallel_calls=2, deterministic=True).prefetch(2)
+    return batches.with_options(options)
