@@ -54,6 +54,16 @@ def noise_image(height: int, width: int, seed: int = 0) -> np.ndarray:
     return np.asarray(Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC))
 
 
+def fill_folder(folder, count):
+    """Writes pictures of different sizes, every other one in a folder below."""
+    from udl_tf.image_io import write_image
+
+    for index in range(count):
+        place = folder / ("below" if index % 2 else "") / f"{index:03}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        write_image(place, noise_image(20 + index % 7, 24 + index % 5, index))
+
+
 def transparent_model(scale: int):
     """A SuperResolver whose EDSR repeats every pixel scale x scale times, with theta = 1.
 
