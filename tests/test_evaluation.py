@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from conftest import noise_image
 
+from udl_tf import evaluation
 from udl_tf.data.sources import folder_dataset
 from udl_tf.errors import UserError
 from udl_tf.evaluation import evaluate, results_table
@@ -31,7 +32,7 @@ def test_a_bicubic_model_scores_as_the_bicubic_row(image_folder, tmp_path):
     assert f"{row['psnr_y']:.3f} / {row['ssim_y']:.4f}" in table[3]
 
 
-def test_other_models_stand_beside(image_folder, tmp_path):
+def test_other_models_stand_beside(image_folder, tmp_path, monkeypatch):
     class Nearest(Bicubic):
         def predict(self, lr):
             sr = lr.repeat(self.scale, axis=0).repeat(self.scale, axis=1).astype(np.float32)
@@ -39,14 +40,21 @@ def test_other_models_stand_beside(image_folder, tmp_path):
 
     model, other = Bicubic(2, None, None), Nearest(2, None, None)
     dataset = folder_dataset(image_folder, 2)
-    (row,) = evaluate(model, [dataset], tmp_path / "figures", 1, beside={"nearest": other})
+    shown = []
+    monkeypatch.setattr(
+        evaluation,
+        "comparison_figure",
+        lambda path, title, pictures, error, theta: shown.append(list(pictures)),
+    )
+    (row,) = evaluate(model, [dataset], tmp_path, 1, {"nearest": other}, "mine")
     (alone,) = evaluate(other, [dataset])
     assert row["beside"]["nearest"] == {key: alone[key] for key in ("psnr_y", "ssim_y")}
     assert row["psnr_y"] > alone["psnr_y"]
     table = results_table([row], "mine").splitlines()
     assert [line.split("|")[1].strip() for line in table[2:]] == ["bicubic", "nearest", "mine"]
     assert "beside" not in alone
-    assert len(list((tmp_path / "figures").iterdir())) == 1
+    (labels,) = shown
+    assert [label.split()[0] for label in labels] == ["bicubic", "nearest", "mine", "HR"]
 
 
 def test_an_image_too_small_to_be_judged_is_one_line(image_folder):

@@ -61,8 +61,8 @@ def main(arguments: list[str] | None = None) -> None:
                 " models of one scale can be compared"
             )
     output = Path(options.output or _usual_output(path))
-    results = evaluate(model, datasets, output / "figures", options.figures, beside)
-    table = results_table(results, path.resolve().name)
+    results = evaluate(model, datasets, output / "figures", options.figures, beside, names[0])
+    table = results_table(results, names[0])
     write_json(output / "results.json", {"results": results})
     write_text(output / "results.md", table)
     print(table, end="")

@@ -24,6 +24,7 @@ def evaluate(
     figures: Path | None = None,
     count: int = 2,
     beside: Mapping[str, Upscaler] | None = None,
+    name: str = "SR",
 ) -> list[dict[str, Any]]:
     """PSNR-Y and SSIM-Y of a model and of bicubic interpolation.
 
@@ -33,6 +34,7 @@ def evaluate(
         figures: folder for figures, or None.
         count: figures a dataset.
         beside: other models of the same scale, by names for table and figures.
+        name: of the model in figures.
 
     Returns:
         For each dataset {"dataset", "scale", "images", "psnr_y", "ssim_y", "bicubic_psnr_y",
@@ -48,18 +50,18 @@ def evaluate(
         for index, picture in enumerate(dataset.pictures):
             figure = figures / f"{dataset.name}_{picture.hr.stem}.png" if figures else None
             shown = figure if index < count else None
-            per_image.append(_judge(model, picture, shown, beside or {}))
+            per_image.append(_judge(model, picture, shown, beside or {}, name))
         means = {
-            name: float(np.mean([image[name] for image in per_image]))
-            for name in ("psnr_y", "ssim_y", "bicubic_psnr_y", "bicubic_ssim_y")
+            key: float(np.mean([image[key] for image in per_image]))
+            for key in ("psnr_y", "ssim_y", "bicubic_psnr_y", "bicubic_ssim_y")
         }
         head = {"dataset": dataset.name, "scale": model.scale, "images": len(per_image)}
         others = {
-            name: {
-                key: float(np.mean([image["beside"][name][key] for image in per_image]))
+            other: {
+                key: float(np.mean([image["beside"][other][key] for image in per_image]))
                 for key in ("psnr_y", "ssim_y")
             }
-            for name in beside or {}
+            for other in beside or {}
         }
         extra = {"beside": others} if others else {}
         results.append({**head, **means, **extra, "per_image": per_image})
@@ -82,7 +84,11 @@ def check_size(picture: Picture, scale: int) -> None:
 
 
 def _judge(
-    model: Upscaler, picture: Picture, figure: Path | None, beside: Mapping[str, Upscaler]
+    model: Upscaler,
+    picture: Picture,
+    figure: Path | None,
+    beside: Mapping[str, Upscaler],
+    name: str,
 ) -> dict[str, Any]:
     check_size(picture, model.scale)
     lr, hr = read_pair(picture, model.scale)
@@ -108,7 +114,7 @@ def _judge(
             {
                 f"bicubic {values['bicubic_psnr_y']:.2f} dB": bicubic,
                 **{f"{n} {values['beside'][n]['psnr_y']:.2f} dB": o for n, o in others.items()},
-                f"SR {values['psnr_y']:.2f} dB": sr,
+                f"{name} {values['psnr_y']:.2f} dB": sr,
                 "HR": hr,
             },
             np.abs(hr.astype(np.float32) - np.clip(raw, 0, 255)),
