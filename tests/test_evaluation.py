@@ -6,6 +6,7 @@ from udl_tf import evaluation
 from udl_tf.data.sources import folder_dataset
 from udl_tf.errors import UserError
 from udl_tf.evaluation import evaluate, results_table
+from udl_tf.figures import comparison_figure
 from udl_tf.image_io import write_image
 from udl_tf.resize import imresize
 from udl_tf.super_resolver import SuperResolver
@@ -41,20 +42,21 @@ def test_other_models_stand_beside(image_folder, tmp_path, monkeypatch):
     model, other = Bicubic(2, None, None), Nearest(2, None, None)
     dataset = folder_dataset(image_folder, 2)
     shown = []
-    monkeypatch.setattr(
-        evaluation,
-        "comparison_figure",
-        lambda path, title, pictures, error, theta: shown.append(list(pictures)),
-    )
-    (row,) = evaluate(model, [dataset], tmp_path, 1, {"nearest": other}, "mine")
+
+    def noted(path, title, pictures, error, theta, name):
+        shown.append(([label.split()[0] for label in pictures], name))
+        comparison_figure(path, title, pictures, error, theta, name)
+
+    monkeypatch.setattr(evaluation, "comparison_figure", noted)
+    (row,) = evaluate(model, [dataset], tmp_path / "figures", 1, {"nearest": other}, "mine")
     (alone,) = evaluate(other, [dataset])
     assert row["beside"]["nearest"] == {key: alone[key] for key in ("psnr_y", "ssim_y")}
     assert row["psnr_y"] > alone["psnr_y"]
     table = results_table([row], "mine").splitlines()
     assert [line.split("|")[1].strip() for line in table[2:]] == ["bicubic", "nearest", "mine"]
     assert "beside" not in alone
-    (labels,) = shown
-    assert [label.split()[0] for label in labels] == ["bicubic", "nearest", "mine", "HR"]
+    assert shown == [(["bicubic", "nearest", "mine", "HR"], "mine")]
+    assert [p.name for p in (tmp_path / "figures").iterdir()] == ["images_image0.png"]
 
 
 def test_an_image_too_small_to_be_judged_is_one_line(image_folder):

@@ -30,7 +30,7 @@ def test_the_figure_shows_the_crop_with_most_detail(tmp_path):
     error = np.abs(picture.astype(float) - 90)
     for theta in (error + 1, None):
         path = tmp_path / "figure.png"
-        comparison_figure(path, "title", {"bicubic": picture, "SR": picture}, error, theta)
+        comparison_figure(path, "title", {"bicubic": picture, "SR": picture}, error, theta, "SR")
         with Image.open(path) as image:
             assert image.width > 800
             assert len(image.convert("RGB").getcolors(maxcolors=10**7)) > 200

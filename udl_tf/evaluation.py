@@ -119,6 +119,7 @@ def _judge(
             },
             np.abs(hr.astype(np.float32) - np.clip(raw, 0, 255)),
             theta,
+            name,
         )
     return values
 

@@ -36,6 +36,7 @@ def comparison_figure(
     pictures: dict[str, np.ndarray],
     error: np.ndarray,
     theta: np.ndarray | None,
+    name: str,
 ) -> None:
     """Writes the figure of one test image.
 
@@ -46,13 +47,14 @@ def comparison_figure(
         path: PNG file to write.
         title: one line above.
         pictures: label -> uint8 RGB, all of one size, such as bicubic, SR and HR.
-        error: |HR - SR|, (h, w, 3) in grey levels.
-        theta: (h, w, 3) in grey levels, or None.
+        error: of the model, |HR - SR|, (h, w, 3) in grey levels.
+        theta: of the model, (h, w, 3) in grey levels, or None.
+        name: of the model.
     """
     height, width = error.shape[:2]
-    maps = {"|HR − SR|, grey levels": error}
+    maps = {f"|HR − {name}|, grey levels": error}
     if theta is not None:
-        maps["θ, grey levels"] = theta
+        maps[f"θ of {name}, grey levels"] = theta
     box = _busiest_box(next(reversed(pictures.values())))
     cell = 4.2
     row = cell * height / width
