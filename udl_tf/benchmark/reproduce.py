@@ -76,6 +76,7 @@ TABLES: dict[str, dict[str, Callable[[int, int], Steps]]] = {
         "UDL, floor 0": _UDL_FLOOR_0,
         "UDL, normalised": _two("esu", "udl", source="uncertainty", normalize=True),
         "UDL, minimum = 5 % quantile": _two("esu", "udl", source="uncertainty", quantile=0.05),
+        "UDL, step 1 halved": lambda first, second: _UDL(first // 2, second + first - first // 2),
         "UDL, steps exchanged": lambda first, second: _UDL(second, first),
         "beta-NLL 1": _one("beta_nll", loss_options={"beta": 1.0}),
         "beta-NLL 1.25": _one("beta_nll", loss_options={"beta": 1.25}),
