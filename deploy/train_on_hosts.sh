@@ -12,7 +12,7 @@ ssh=${SSH:-ssh -o ServerAliveInterval=15} # so that a host without power ends to
 
 lifelines=() workers=() index=0
 for host in $HOSTS; do
-  tf_config=$("$python" -m udl_tf.cluster --hosts $HOSTS --index "$index") || exit
+  tf_config=$("$python" -m udl_tf.distributed --hosts $HOSTS --index "$index") || exit
   train=$(printf '%q ' "$python" -m udl_tf.train "$@" --set distribution.strategy=multi_worker)
   # A worker stops when its standard input, which a sleep here keeps open, ends.
   remote="cd ${PWD@Q} && export TF_CONFIG=${tf_config@Q} && exec 3<&0 && { $train & worker=\$!

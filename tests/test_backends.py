@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from conftest import ROOT, assert_one_line_error, run_module
+from helpers.commands import ROOT, assert_one_line_error, run_command, run_process
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("jax") is None, reason="needs jax (pip install .[jax])"
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.skipif(
 
 def numbers(folder, backend):
     path = folder / f"{backend}.npz"
-    result = run_module(
+    result = run_process(
         "backend_numbers", path, cwd=ROOT / "tests", PYTHONPATH=str(ROOT), KERAS_BACKEND=backend
     )
     assert result.returncode == 0, result.stderr[-3000:]
@@ -41,15 +41,15 @@ def test_train_runs_under_jax_and_tensorflow_reads_its_weights(tmp_path):
     arguments = ["--config", "configs/edsr_s_x2.json", "--quick", "--run-dir", tmp_path / "run"]
     for key, value in settings.items():
         arguments += ["--set", f"{key}={json.dumps(value)}"]
-    result = run_module("udl_tf.train", *arguments, KERAS_BACKEND="jax")
+    result = run_command("train", *arguments, KERAS_BACKEND="jax")
     assert result.returncode == 0, result.stderr[-3000:]
     assert "(jax)" in result.stderr
     (row,) = json.loads((tmp_path / "run/metrics.json").read_text())["results"]
     mirrored = [*arguments, "--set", 'distribution.strategy="mirrored"']
-    bad = run_module("udl_tf.train", *mirrored, KERAS_BACKEND="jax")
+    bad = run_command("train", *mirrored, KERAS_BACKEND="jax")
     assert_one_line_error(bad, "needs the TensorFlow backend")
-    judged = run_module(
-        "udl_tf.train", *arguments, KERAS_BACKEND="tensorflow"
+    judged = run_command(
+        "train", *arguments, KERAS_BACKEND="tensorflow"
     )  # a finished run is only evaluated: TensorFlow reads the weights that JAX trained
     assert judged.returncode == 0, judged.stderr[-3000:]
     (again,) = json.loads((tmp_path / "run/metrics.json").read_text())["results"]

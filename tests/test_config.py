@@ -2,10 +2,10 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, assert_one_line_error, run_module
+from helpers.commands import ROOT, assert_one_line_error, run_command
 
+from udl_tf._support.config_file import load_config
 from udl_tf.config import Config
-from udl_tf.config_file import load_config
 from udl_tf.errors import UserError
 
 CONFIGS = sorted(p for p in (ROOT / "configs").rglob("*.json") if p.name != "schema.json")
@@ -122,13 +122,12 @@ def test_a_dumped_config_is_the_same_config():
 
 
 def test_print_config_and_misspelt_key_as_commands():
-    result = run_module(
-        "udl_tf.train", "--config", "configs/edsr_s_x4.json", "--print-config",
+    result = run_command("train", "--config", "configs/edsr_s_x4.json", "--print-config",
         "--set", "optimizer.learning_rate=2e-4",
     )  # fmt: skip
     assert result.returncode == 0
     assert json.loads(result.stdout)["optimizer"]["learning_rate"] == 2e-4
-    bad = run_module("udl_tf.train", "--config", "configs/edsr_s_x4.json", "--set", "optimiser.x=1")
+    bad = run_command("train", "--config", "configs/edsr_s_x4.json", "--set", "optimiser.x=1")
     assert_one_line_error(bad, "configs/edsr_s_x4.json", "optimiser", "nearest known: optimizer")
 
 

@@ -3,16 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from udl_tf.losses import (
-    LOSSES,
-    BetaNLLLoss,
-    ESULoss,
-    EULoss,
-    GRAMLoss,
-    L1Loss,
-    MSELoss,
-    UDLLoss,
-)
+from udl_tf.losses import LOSSES, BetaNLLLoss, ESULoss, EULoss, GRAMLoss, L1Loss, MSELoss, UDLLoss
 
 # Two pixels of one channel: errors 3 and -1, s = ln 2 and 0. Expected values are worked by hand.
 HR = np.array([13.0, 9.0], "float32").reshape(1, 1, 2, 1)

@@ -2,12 +2,12 @@ import json
 
 import numpy as np
 import pytest
-from conftest import noise_image
+from helpers.images import noise_image
 
 from udl_tf.data.sources import folder_dataset
 from udl_tf.data.store import read_pair
+from udl_tf.imaging.resize import imresize
 from udl_tf.metrics import psnr_y, ssim_y
-from udl_tf.resize import imresize
 
 
 def test_psnr_of_a_known_difference():
@@ -31,7 +31,7 @@ def test_shave_removes_border_errors():
 def test_ssim_agrees_with_tensorflow_on_luma():
     import tensorflow as tf
 
-    from udl_tf.color import rgb_to_y
+    from udl_tf.imaging.color import rgb_to_y
 
     hr = noise_image(40, 50)
     random = np.random.default_rng(1)
@@ -53,10 +53,10 @@ def test_bad_input_is_refused():
 @pytest.mark.parametrize("name", ["Set5", "Set14", "BSD100"])
 def test_bicubic_row_of_the_protocol(shared_data, reference, name, scale):
     expected = json.loads((reference / "bicubic.json").read_text())["measured"][name][f"x{scale}"]
-    pictures = folder_dataset(shared_data / "benchmark" / name, scale).pictures
-    assert len(pictures) == expected["images"]
+    sources = folder_dataset(shared_data / "benchmark" / name, scale).sources
+    assert len(sources) == expected["images"]
     values = []
-    for picture in pictures:
+    for picture in sources:
         lr, hr = read_pair(picture, scale)
         up = imresize(lr, scale)
         values.append((psnr_y(up, hr, scale), ssim_y(up, hr, scale)))

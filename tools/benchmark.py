@@ -15,14 +15,16 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from udl_tf import cli
+from udl_tf._support import command_line
+from udl_tf._support.files import write_text
+from udl_tf._support.json_files import write_json
+from udl_tf._support.stderr import quiet
+from udl_tf._support.tables import markdown_table
 from udl_tf.errors import needs_extra
-from udl_tf.files import write_json, write_text
-from udl_tf.tables import markdown_table
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = cli.make_parser("python tools/benchmark.py", __doc__)
+    parser = command_line.make_parser("python tools/benchmark.py", __doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     train = commands.add_parser("train", help="updates of EDSR-S x4 beside PyTorch")
     train.add_argument("--batch-size", type=int, default=8, help="default: 8")
@@ -66,15 +68,15 @@ def main(arguments: list[str] | None = None) -> None:
         )
     options = parser.parse_args(arguments)
     counts = ("repeats", "batch_size", "lr_patch_size", "requests", "at_a_time")
-    cli.check_positive(options, *(name for name in counts if hasattr(options, name)))
+    command_line.check_positive(options, *(name for name in counts if hasattr(options, name)))
     measures = {"train": _train, "workers": _workers, "pipeline": _pipeline, "upscale": _upscale}
     {**measures, "exports": _exports, "load": _load}[options.command](options)
 
 
 def _train(options: Any) -> None:
-    with cli.quiet():
-        from udl_tf.benchmark.growth import batches_table, run_batches
-        from udl_tf.benchmark.train import run_train, train_table
+    with quiet():
+        from benchmarks.growth import batches_table, run_batches
+        from benchmarks.train import run_train, train_table
 
     side = options.lr_patch_size
     results = run_train(4, options.batch_size, side, options.repeats)
@@ -87,16 +89,16 @@ def _train(options: Any) -> None:
 
 
 def _workers(options: Any) -> None:
-    with cli.quiet():
-        from udl_tf.benchmark.workers import run_workers, workers_table
+    with quiet():
+        from benchmarks.workers import run_workers, workers_table
 
     rows = run_workers(4, options.lr_patch_size, options.batch_size, options.counts, options.mbit)
     _write(options, rows, markdown_table(workers_table(rows)))
 
 
 def _pipeline(options: Any) -> None:
-    with cli.quiet():
-        from udl_tf.benchmark.pipeline import pipeline_table, run_pipeline
+    with quiet():
+        from benchmarks.pipeline import pipeline_table, run_pipeline
 
     with tempfile.TemporaryDirectory() as folder:
         rates = run_pipeline(options.data, 4, Path(folder), options.repeats)
@@ -104,9 +106,9 @@ def _pipeline(options: Any) -> None:
 
 
 def _upscale(options: Any) -> None:
-    with cli.quiet():
-        from udl_tf.benchmark.growth import run_sizes, sizes_table
-        from udl_tf.benchmark.upscale import run_upscale, upscale_table
+    with quiet():
+        from benchmarks.growth import run_sizes, sizes_table
+        from benchmarks.upscale import run_upscale, upscale_table
 
     results = run_upscale(options.model, options.repeats)
     text = markdown_table(upscale_table(results))
@@ -117,10 +119,11 @@ def _upscale(options: Any) -> None:
 
 
 def _exports(options: Any) -> None:
-    with cli.quiet(), needs_extra("onnx"):
-        from udl_tf.benchmark.exports import exports_table, run_exports
-        from udl_tf.bundle import read_manifest
+    with quiet(), needs_extra("onnx"):
+        from benchmarks.exports import exports_table, run_exports
+
         from udl_tf.data.sources import folder_dataset
+        from udl_tf.saved.bundle import read_manifest
 
     results, text = {}, ""
     for run in options.model:
@@ -134,10 +137,11 @@ def _exports(options: Any) -> None:
 
 
 def _load(options: Any) -> None:
-    with cli.quiet(), needs_extra("serve"):
-        from udl_tf.benchmark.load import run_load
+    with quiet(), needs_extra("serve"):
+        from benchmarks.load import run_load
+
         from udl_tf.export.savedmodel import export_savedmodel
-        from udl_tf.loading import load
+        from udl_tf.saved.loading import load
 
     with tempfile.TemporaryDirectory() as folder:
         base = Path(folder) / options.model.resolve().name
@@ -150,7 +154,7 @@ def _load(options: Any) -> None:
 
 
 def _write(options: Any, results: Any, text: str, *packages: str) -> None:
-    from udl_tf.benchmark.machine import machine
+    from benchmarks.machine import machine
 
     facts = machine(*packages)
     output = options.output / options.command
@@ -161,4 +165,4 @@ def _write(options: Any, results: Any, text: str, *packages: str) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    command_line.run(main)

@@ -1,36 +1,15 @@
-"""Exports a trained model as an ONNX file, checked beside the Keras networks.
+"""The same as `udl-tf export onnx`."""
 
-    python tools/export_onnx.py --model RUN --output model.onnx
+import sys
 
-float32 and float16 may differ by 0.001 and 1 grey level; beyond, nothing is written.
-"""
-
-from pathlib import Path
-
-from udl_tf import cli
+from udl_tf._support import command_line
+from udl_tf.commands.export import FLAGS
+from udl_tf.commands.export import main as export
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = cli.make_export_parser("python tools/export_onnx.py", __doc__, ".onnx file")
-    parser.add_argument("--type", default="float32", choices=["float32", "float16"])
-    parser.add_argument("--opset", type=int, default=18, choices=[17, 18], help="default: 18")
-    options = parser.parse_args(arguments)
-
-    with cli.quiet():
-        from udl_tf.export.onnx import export_onnx
-
-    card = export_onnx(
-        options.model,
-        options.output,
-        options.type,
-        options.opset,
-        options.uncertainty,
-        options.images,
-        options.licence,
-    )
-    print(card.summary())
-    print(f"written: {options.output} ({Path(options.output).stat().st_size / 1e6:.1f} MB)")
+    export(["onnx", *(sys.argv[1:] if arguments is None else arguments)])
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    command_line.run(main, flags=FLAGS)

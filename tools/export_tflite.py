@@ -1,50 +1,15 @@
-"""Exports a trained model as a TFLite file, checked beside the Keras networks.
+"""The same as `udl-tf export tflite`."""
 
-    python tools/export_tflite.py --model RUN --output model.tflite
+import sys
 
-float32 and float16 may differ by 0.001 and 1 grey level, int8 may lose 0.3 dB of PSNR-Y on real
-patches; beyond, nothing is written.
-"""
-
-from pathlib import Path
-
-from udl_tf import cli
+from udl_tf._support import command_line
+from udl_tf.commands.export import FLAGS
+from udl_tf.commands.export import main as export
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = cli.make_export_parser("python tools/export_tflite.py", __doc__, ".tflite file")
-    parser.add_argument("--type", default="float32", choices=["float32", "float16", "int8"])
-    parser.add_argument(
-        "--tile",
-        type=int,
-        metavar="N",
-        help="inputs of NxN pixels only, as GPU and NPU delegates want them (default: any size)",
-    )
-    parser.add_argument(
-        "--margin",
-        type=int,
-        metavar="M",
-        help="overlap of tiles, pixels (default: what makes no seams, for DPDNN 48)",
-    )
-    options = parser.parse_args(arguments)
-    cli.check_positive(options, "tile", "margin")
-
-    with cli.quiet():
-        from udl_tf.export.tflite import export_tflite
-
-    card = export_tflite(
-        options.model,
-        options.output,
-        options.type,
-        options.tile,
-        options.margin,
-        options.uncertainty,
-        options.images,
-        options.licence,
-    )
-    print(card.summary())
-    print(f"written: {options.output} ({Path(options.output).stat().st_size / 1e6:.1f} MB)")
+    export(["tflite", *(sys.argv[1:] if arguments is None else arguments)])
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    command_line.run(main, flags=FLAGS)

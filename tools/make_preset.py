@@ -1,11 +1,25 @@
-"""Makes a preset of a run: the package's own copy of it, with weights in float16.
+"""Turns a run folder into a preset: the package's own copy of it, with weights in float16.
 
 python tools/make_preset.py --model RUN --name edsr_s_x4 --data benchmark/Set5 benchmark/Set14
 """
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from udl_tf import cli, presets
+import h5py
+import numpy as np
+
+from udl_tf._support import command_line
+from udl_tf._support.files import complete_folder
+from udl_tf._support.json_files import read_model, write_json
+from udl_tf.config import Config
+from udl_tf.data.sources import Dataset, folder_datasets
+from udl_tf.errors import UserError
+from udl_tf.evaluation import assess, evaluate, measure, results_table
+from udl_tf.inference.keras_upscaler import KerasUpscaler
+from udl_tf.saved import presets
+from udl_tf.saved.bundle import read_manifest, read_networks, write_manifest
 
 _LICENCE = (
     "the weights are under Apache-2.0, as the package; most of the images they were trained on are"
@@ -18,8 +32,89 @@ _LIMITS = (
 )
 
 
+def make_preset(
+    run: Path | str,
+    name: str,
+    data: Sequence[Path | str],
+    licence: str,
+    limits: str,
+    folder: Path = presets.FOLDER,
+) -> list[dict[str, Any]]:
+    """Writes folder/name: model.json, weights, and metrics.json with `results` of test sets.
+
+    Args:
+        run: folder of a finished run, calibrated.
+        name: of the preset.
+        data: folders of HR images or of pairs to evaluate the preset on.
+        licence, limits: of use, in words.
+        folder: of the presets.
+
+    Returns:
+        For each data set the result of udl_tf.evaluation.evaluate, and "coverage_80", the share of
+        values that 80 % intervals cover.
+
+    Raises:
+        UserError: if the run has not finished or is not calibrated, data are missing, or the preset
+            already exists.
+    """
+    run = Path(run)
+    manifest = read_manifest(run)
+    config = run / "config.json"  # an imported network has none
+    steps = read_model(config, Config).steps if config.exists() else []
+    if len(manifest.training.get("steps", [])) < len(steps):
+        raise UserError(f"{run}: has not finished: run its command again to resume")
+    if manifest.uncertainty is not None and manifest.calibration is None:
+        raise UserError(f"{run}: not calibrated: run udl-tf calibrate on it first")
+    if (folder / name).exists():
+        raise UserError(f"{folder / name}: already exists: delete it first")
+    sets = folder_datasets(data, manifest.architecture.scale)
+    parts = [part for part in (manifest.mean, manifest.uncertainty) if part is not None]
+    with complete_folder(folder / name) as made:
+        for weights in {part.weights for part in parts}:
+            (made / weights).parent.mkdir(exist_ok=True)
+            _halve(run / weights, made / weights)
+        stated = manifest.model_copy(update={"licence": licence, "limits": limits})
+        write_manifest(made, stated)
+        results = _evaluate(KerasUpscaler(read_networks(made)), sets)
+        write_json(made / "metrics.json", {"results": results})
+    return results
+
+
+def _evaluate(model: KerasUpscaler, sets: Sequence[Dataset]) -> list[dict[str, Any]]:
+    """PSNR-Y, SSIM-Y and the coverage of 80 % intervals on each set."""
+    results = [
+        {key: value for key, value in result.items() if key != "per_image"}
+        for result in evaluate(model, sets)
+    ]
+    if model.calibration is not None:
+        for result, dataset in zip(results, sets, strict=True):
+            samples = measure(model, dataset.sources, baselines=False)
+            found = assess(dataset.name, samples, model.calibration, seen=False)["coverage"]
+            result["coverage_80"] = float(np.interp(0.8, found["levels"], found["measured"]))
+    return results
+
+
+def _halve(source: Path, target: Path) -> None:
+    """Copies an HDF5 file, with float32 arrays as float16."""
+    with h5py.File(source) as old, h5py.File(target, "w") as new:
+
+        def copy(path: str, item: h5py.Group | h5py.Dataset) -> None:
+            if isinstance(item, h5py.Group):
+                made = new.require_group(path)
+            else:
+                value = item[()]
+                half = value.astype(np.float16) if value.dtype == np.float32 else value
+                made = new.create_dataset(path, data=half)
+            for key, attribute in item.attrs.items():
+                made.attrs[key] = attribute
+
+        for key, attribute in old.attrs.items():
+            new.attrs[key] = attribute
+        old.visititems(copy)
+
+
 def main(arguments: list[str] | None = None) -> None:
-    parser = cli.make_parser("python tools/make_preset.py", __doc__)
+    parser = command_line.make_parser("python tools/make_preset.py", __doc__)
     parser.add_argument("--model", required=True, help="run folder, calibrated")
     parser.add_argument("--name", required=True, help="of the preset")
     parser.add_argument("--data", required=True, nargs="+", help="folders it is evaluated on")
@@ -30,11 +125,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     options = parser.parse_args(arguments)
 
-    with cli.quiet():
-        from udl_tf.evaluation import results_table
-        from udl_tf.export.preset import export_preset
-
-    results = export_preset(
+    results = make_preset(
         options.model,
         options.name,
         options.data,
@@ -47,4 +138,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    command_line.run(main)

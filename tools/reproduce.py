@@ -8,16 +8,17 @@ to the record, whose runs are not trained again.
 
 from pathlib import Path
 
-from udl_tf import cli
-from udl_tf.config_file import load_config
-from udl_tf.files import write_text
-from udl_tf.tables import markdown_table
+from udl_tf._support import command_line
+from udl_tf._support.config_file import load_config
+from udl_tf._support.files import write_text
+from udl_tf._support.stderr import quiet
+from udl_tf._support.tables import markdown_table
 
 _CONFIG = Path(__file__).parent.parent / "configs" / "tables" / "light_x4.json"
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = cli.make_parser("python tools/reproduce.py", __doc__)
+    parser = command_line.make_parser("python tools/reproduce.py", __doc__)
     parser.add_argument("table", choices=["losses", "weightings", "variants"])
     parser.add_argument(
         "--config",
@@ -38,8 +39,8 @@ def main(arguments: list[str] | None = None) -> None:
     config = load_config(options.config, options.set)
     output = options.output or Path("runs/tables") / Path(options.config).stem
 
-    with cli.quiet():
-        from udl_tf.benchmark.reproduce import budget, reproduction_table, run_table
+    with quiet():
+        from benchmarks.reproduce import budget, reproduction_table, run_table
 
     record = options.record or output / "record.json"
     results = run_table(options.table, config, options.seeds, output, record, print)
@@ -49,4 +50,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    command_line.run(main)

@@ -6,9 +6,10 @@ python tools/write_schema.py [--output configs/schema.json]
 from pathlib import Path
 from typing import Any
 
-from udl_tf import cli
+from udl_tf._support import command_line
+from udl_tf._support.json_files import write_json
+from udl_tf._support.stderr import quiet
 from udl_tf.config import Config
-from udl_tf.files import write_json
 
 
 def make_schema() -> dict[str, Any]:
@@ -25,15 +26,15 @@ def make_schema() -> dict[str, Any]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = cli.make_parser("python tools/write_schema.py", __doc__)
+    parser = command_line.make_parser("python tools/write_schema.py", __doc__)
     default = Path(__file__).parent.parent / "configs" / "schema.json"
     parser.add_argument("--output", type=Path, default=default, help=f"default: {default.name}")
     options = parser.parse_args(arguments)
-    with cli.quiet():
+    with quiet():
         schema = make_schema()
     write_json(options.output, schema)
     print(f"written: {options.output}")
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    command_line.run(main)

@@ -1,35 +1,55 @@
-"""Single-image super-resolution that knows where it is unsure.
+"""Single-image super-resolution with calibrated uncertainty.
 
 Importing the package starts no TensorFlow work: the names below are loaded when first used.
+
+Example:
+    >>> import udl_tf
+    >>> model = udl_tf.load("edsr_s_x4")
+    >>> result = model.upscale("photo.jpg")
+    >>> result.image, result.theta
 """
 
-from importlib import import_module
+from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
+from udl_tf._support.lazy import lazy_names
 
-_HOMES = {
-    "BACKBONES": "udl_tf.models",
-    "build_model": "udl_tf.models",
-    "calibration": "udl_tf",
-    "load": "udl_tf.loading",
-    "load_config": "udl_tf.config_file",
-    "image_io": "udl_tf",
-    "losses": "udl_tf",
-    "metrics": "udl_tf",
-    "models": "udl_tf",
-    "resize": "udl_tf",
-    "weighting": "udl_tf",
-}
+if TYPE_CHECKING:
+    from udl_tf import imaging as imaging
+    from udl_tf import losses as losses
+    from udl_tf import metrics as metrics
+    from udl_tf import models as models
+    from udl_tf import weighting as weighting
+    from udl_tf.errors import UserError as UserError
+    from udl_tf.inference.result import Upscaled as Upscaled
+    from udl_tf.models import build_model as build_model
+    from udl_tf.saved.loading import load as load
 
+__version__ = "0.2.0"
 
-def __getattr__(name: str):
-    if name not in _HOMES:
-        raise AttributeError(f"module 'udl_tf' has no attribute {name!r}")
-    home = _HOMES[name]
-    if home == "udl_tf":
-        return import_module(f"udl_tf.{name}")
-    return getattr(import_module(home), name)
+__all__ = [
+    "Upscaled",
+    "UserError",
+    "__version__",
+    "build_model",
+    "imaging",
+    "load",
+    "losses",
+    "metrics",
+    "models",
+    "weighting",
+]
+
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "Upscaled": "inference.result",
+        "UserError": "errors",
+        "build_model": "models",
+        "load": "saved.loading",
+        **dict.fromkeys(("imaging", "losses", "metrics", "models", "weighting"), ""),
+    },
+)
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOMES])
+    return __all__

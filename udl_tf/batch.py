@@ -1,119 +1,142 @@
-"""Upscales an archive of any number of pictures, on this machine or a Ray cluster.
+"""Upscales an archive of any number of images, on this machine or a Ray cluster.
 
-    python -m udl_tf.batch INPUT OUTPUT --model edsr_s_x4
+    udl-tf batch INPUT --output OUTPUT --model edsr_s_x4
 
 INPUT and OUTPUT are folders or URIs, such as s3://BUCKET/FOLDER. OUTPUT/manifest.parquet has a row
-for each picture: checksums, result, mean theta, time, error. The same command again makes what has
-no row yet, and tries again what failed; the exit code is 1 while anything has.
+per image: checksums, result, mean theta, time, error. Run the same command again to upscale what
+has no row yet and to retry what failed; the exit code is 1 while any image has failed.
 """
 
+import argparse
 import os
 import signal
 import sys
 import threading
 import time
+from typing import TYPE_CHECKING
 
-from udl_tf import cli, presets
+from udl_tf._support import command_line
+from udl_tf._support.processes import run_to_its_end
+from udl_tf._support.stderr import quiet
 from udl_tf.errors import Interrupted, Lost, UserError, needs_extra
-from udl_tf.image_io import SUFFIXES
-from udl_tf.processes import run_to_its_end
+from udl_tf.imaging.rgb_files import SUFFIXES
+from udl_tf.saved import presets
+
+if TYPE_CHECKING:
+    from udl_tf.archive import Work
 
 _EVERY = 10.0  # s between lines of progress
-_WATCHED = "UDL_TF_BATCH_WATCHED"  # set for the process that has the job
+_WATCHED = "UDL_TF_BATCH_WATCHED"  # set for the process that runs the job
 _CRASHES = -signal.SIGABRT, -signal.SIGSEGV, -signal.SIGBUS
 _TRIES = 5  # times that a job may crash
-_STOPPED = "stopped: the same command makes what is not there yet"
+_STOPPED = "stopped: run the same command again to resume"
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = cli.make_parser("python -m udl_tf.batch", __doc__)
-    parser.add_argument("input", help="folder or URI of the pictures")
-    parser.add_argument("output", help="folder or URI for the results, whose names are the same")
-    parser.add_argument(
-        "--model", default=presets.usual(None), help=f"{cli.MODEL_HELP} (default: %(default)s)"
-    )
-    formats = ["same", *(suffix.removeprefix(".") for suffix in SUFFIXES)]
-    parser.add_argument("--format", default="same", choices=formats, help="default: the input's")
-    parser.add_argument(
-        "--uncertainty",
-        choices=["none", "mean", "npy", "tiff", "png"],
-        help="theta: its mean in the manifest, also a map beside each picture, or none of it, which"
-        " is twice as fast (default: mean, if the model has it)",
-    )
-    parser.add_argument("--actors", type=int, help="processes (default: one a GPU or machine)")
-    parser.add_argument(
-        "--threads", type=int, default=8, help="pictures at a time in each (default: %(default)s)"
-    )
-    parser.add_argument("--tile", type=int, help="side of the tiles, input pixels (default: auto)")
-    parser.add_argument(
-        "--max-megapixels",
-        type=float,
-        metavar="MP",
-        help=cli.MAX_MEGAPIXELS_HELP,
-    )
-    parser.add_argument(
-        "--precision",
-        choices=["float32", "bfloat16"],
-        default="float32",
-        help="python -m udl_tf.doctor tells how much faster bfloat16 is (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--address", help="of a Ray cluster's head, or auto (default: this machine alone)"
-    )
-    options = parser.parse_args(arguments)
-    cli.check_positive(options, "actors", "threads", "tile", "max_megapixels")
+    options = _parse(arguments)
     if _WATCHED not in os.environ:
         sys.exit(_watch(sys.argv[1:] if arguments is None else arguments))
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     threading.Thread(target=_end_with_watcher, daemon=True).start()
-    with cli.quiet(), needs_extra("ray"):
+    with quiet(), needs_extra("ray"):
         import tensorflow as tf
 
-        from udl_tf.archive.job import Resources, run_archive
-        from udl_tf.archive.worker import Work
-        from udl_tf.jobs import Options
-        from udl_tf.loading import load_in
+        from udl_tf.archive import run_archive
+        from udl_tf.archive.job import Resources
 
     tf.config.set_visible_devices([], "GPU")  # which belong to the actors
-    policy = "mixed_bfloat16" if options.precision == "bfloat16" else "float32"
-    model = load_in(options.model, policy)
-    wanted = options.uncertainty or ("mean" if model.has_uncertainty else "none")
-    if wanted != "none" and not model.has_uncertainty:
-        raise UserError(f"{options.model}: this model has no uncertainty: leave --uncertainty out")
-    del model
-    chosen = Options(
-        format=options.format,
-        uncertainty="none" if wanted == "mean" else wanted,
-        tile=options.tile,
-        theta=wanted != "none",
-    )
-    what = options.input, options.output, options.model, policy
-    pixels = options.max_megapixels and int(1e6 * options.max_megapixels)
-    work = Work(*what, chosen, options.threads, cores=0, max_pixels=pixels)
-    progress = _Progress()
+    work = _work(options)
     try:
-        tally, rows = run_archive(work, Resources(options.address, options.actors), progress)
+        resources = Resources(options.address, options.actors)
+        tally, rows = run_archive(work, resources, _Progress())
     except KeyboardInterrupt:
         raise Interrupted(_STOPPED) from None
     errors = rows.filter(rows["error"].is_valid())
     for row in errors.slice(0, 10).to_pylist():
         print(f"failed: {row['source']}: {row['error']}", file=sys.stderr)
     print(
-        f"{tally.made} pictures upscaled in {tally.seconds:.1f} s ({tally.rate:.3g} a second),"
-        f" {tally.skipped} were there, {tally.failed} failed: {options.output}, manifest.parquet"
+        f"{tally.made} images upscaled in {tally.seconds:.1f} s ({tally.rate:.3g} images/s),"
+        f" {tally.skipped} already existed (skipped), {tally.failed} failed: {options.output},"
+        " manifest.parquet"
     )
     if len(errors):
         sys.exit(1)
 
 
-def _watch(arguments: list[str]) -> int:
-    """Runs the job in another process, again if native code ends that; returns its exit code.
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = command_line.make_parser("udl-tf batch", __doc__)
+    parser.add_argument("input", help="folder or URI of the images")
+    parser.add_argument("place", nargs="?", metavar="OUTPUT", help="the same as --output")
+    parser.add_argument("--output", help="folder or URI for the results, which keep their names")
+    parser.add_argument(
+        "--model",
+        default=presets.default_preset(None),
+        help=f"{command_line.MODEL_HELP} (default: %(default)s)",
+    )
+    formats = ["same", *(suffix.removeprefix(".") for suffix in SUFFIXES)]
+    parser.add_argument("--format", default="same", choices=formats, help="default: the input's")
+    parser.add_argument(
+        "--uncertainty",
+        choices=["none", "mean", "npy", "tiff", "png"],
+        help="theta: its mean in the manifest; also a map next to each image (npy, tiff, png); or"
+        " none, which takes half the time (default: mean, if the model has uncertainty)",
+    )
+    parser.add_argument(
+        "--actors", type=int, help="processes (default: one per GPU, or one per machine)"
+    )
+    parser.add_argument(
+        "--threads", type=int, default=8, help="images at a time per actor (default: %(default)s)"
+    )
+    parser.add_argument("--tile", type=int, help="side of the tiles, input pixels (default: auto)")
+    parser.add_argument(
+        "--max-megapixels", type=float, metavar="MP", help=command_line.MAX_MEGAPIXELS_HELP
+    )
+    parser.add_argument(
+        "--precision",
+        choices=["float32", "bfloat16"],
+        default="float32",
+        help="udl-tf doctor prints how much faster bfloat16 is (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--address", help="of a Ray cluster's head, or auto (default: this machine alone)"
+    )
+    options = parser.parse_args(arguments)
+    if (options.output is None) == (options.place is None):
+        raise UserError("expected one output: INPUT --output OUTPUT")
+    options.output = options.output or options.place
+    command_line.check_positive(options, "actors", "threads", "tile", "max_megapixels")
+    return options
 
-    Ray 2.60 does so, once in many times, when it sees an actor die.
+
+def _work(options: argparse.Namespace) -> "Work":
+    """Describes the job; loads the model once, so that a wrong one fails here."""
+    from udl_tf.archive import Work
+    from udl_tf.inference import Options
+    from udl_tf.saved import load
+
+    model = load(options.model, options.precision)
+    wanted = options.uncertainty or ("mean" if model.has_uncertainty else "none")
+    if wanted != "none" and not model.has_uncertainty:
+        raise UserError(f"{options.model}: this model has no uncertainty: omit --uncertainty")
+    chosen = Options(
+        format=options.format,
+        uncertainty="none" if wanted == "mean" else wanted,
+        tile=options.tile,
+        theta=wanted != "none",
+    )
+    chosen = command_line.with_max_pixels(chosen, options.max_megapixels)
+    places = options.input, options.output, options.model
+    return Work(*places, options.precision, chosen, options.threads, cores=0)
+
+
+def _watch(arguments: list[str]) -> int:
+    """Runs the job in another process, again if native code crashes it; returns its exit code.
+
+    Ray 2.60 crashes now and then when an actor dies.
 
     Raises:
-        Interrupted: if a person ended it, and it could not say so itself.
-        Lost: if that does not help.
+        Interrupted: if a person stopped it, and it could not say so itself.
+        Lost: if it crashes every time.
     """
     command = [sys.executable, "-m", "udl_tf.batch", *arguments]
     for _ in range(_TRIES):
@@ -122,30 +145,29 @@ def _watch(arguments: list[str]) -> int:
             raise Interrupted(_STOPPED)
         if code not in _CRASHES:
             return code if code >= 0 else 128 - code
-        print(f"Ray crashed ({signal.Signals(-code).name}): going on", file=sys.stderr)
-    raise Lost(f"Ray crashed {_TRIES} times: the same command makes what is not there yet")
+        print(f"Ray crashed ({signal.Signals(-code).name}): resuming", file=sys.stderr)
+    raise Lost(f"Ray crashed {_TRIES} times: run the same command again to resume")
 
 
 def _end_with_watcher() -> None:
-    """Ends this process when its standard input does: when nobody watches it any more."""
+    """Ends this process when its standard input does, because its watcher has ended."""
     os.read(0, 1)
     os.kill(os.getpid(), signal.SIGTERM)
 
 
 class _Progress:
-    """A line now and then."""
+    """Prints a line now and then."""
 
     def __init__(self):
-        self._last = time.monotonic()
+        self._began = self._last = time.monotonic()
 
-    def __call__(self, tally) -> None:
-        if time.monotonic() - self._last > _EVERY:
-            self._last = time.monotonic()
-            print(
-                f"{tally.made} pictures, {tally.rate:.3g} a second, {tally.failed} failed",
-                file=sys.stderr,
-            )
+    def __call__(self, done: float, total: float | None, label: str = "") -> None:
+        now = time.monotonic()
+        if now - self._last > _EVERY:
+            self._last = now
+            rate = done / (now - self._began)
+            print(f"{done:.0f} images, {rate:.3g} images/s, {label}", file=sys.stderr)
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    command_line.run(main)

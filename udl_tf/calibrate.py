@@ -1,23 +1,67 @@
-"""Makes theta mean what it says, and reports how well it does.
+"""Calibrates theta, and reports how reliable it is.
 
-    python -m udl_tf.calibrate --model RUN [--data FOLDER...] [--test FOLDER...]
+    udl-tf calibrate --model RUN [--data FOLDER...] [--test FOLDER...]
 
-Fits theta to the errors on --data, images that the network was not trained on, and keeps the fit in
-the model. The report says what it is worth, there and on --test. Without --data, the calibration
-that the model has is judged on --test.
+Fits theta to the errors on --data, images that the network was not trained on, and stores the fit in
+the model. The report evaluates it there and on --test. Without --data, the calibration that the
+model has is evaluated on --test.
 """
 
+import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from udl_tf import cli, presets
+from udl_tf._support import command_line
+from udl_tf._support.stderr import quiet
 from udl_tf.errors import UserError
+from udl_tf.saved import presets
+
+if TYPE_CHECKING:
+    from udl_tf.data.sources import Dataset
+    from udl_tf.evaluation.theta_fit import Sample
+    from udl_tf.uncertainty import Calibration
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = cli.make_parser("python -m udl_tf.calibrate", __doc__)
-    parser.add_argument("--model", required=True, type=presets.find, help=cli.BUNDLE_HELP)
+    options = _parse(arguments)
+    with quiet():
+        from udl_tf.data.sources import folder_datasets
+        from udl_tf.evaluation.theta_report import report_text, write_report
+        from udl_tf.inference.keras_upscaler import KerasUpscaler
+        from udl_tf.saved.bundle import read_networks
+        from udl_tf.uncertainty import risk_bound
+
+        model = KerasUpscaler(read_networks(options.model))
+    if not options.data and model.calibration is None:
+        raise UserError(
+            f"{options.model}: not calibrated yet: give --data, a folder of held-out images"
+        )
+    sets = folder_datasets([*options.data, *options.test], model.scale)
+    held_out = sets[: len(options.data)]
+    if options.conformal:  # checked before the work; fewer images may be distinct
+        risk_bound(sum(len(d.sources) for d in held_out), *options.conformal)
+    samples = _measure(model, sets, not options.no_baselines)
+    name, calibration, results = options.model.resolve().name, model.calibration, []
+    if options.data:
+        calibration, result = _fit(options, held_out, samples)
+        results.append(result)
+    assert calibration is not None
+    results += _assess(sets[len(held_out) :], samples[len(held_out) :], calibration)
+    folder = "calibration" if options.data else "judged"
+    output = Path(options.output or options.model / folder)
+    write_report(output, results, calibration, name)
+    print(report_text(results, calibration, name))
+    stored = f"; the fit is stored in {options.model}" if options.data else ""
+    print(f"report: {output}{stored}")
+
+
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = command_line.make_parser("udl-tf calibrate", __doc__)
+    parser.add_argument("--model", required=True, type=presets.find, help=command_line.RUN_HELP)
     parser.add_argument("--data", nargs="+", default=[], help="folders of held-out HR images")
-    parser.add_argument("--test", nargs="+", default=[], help="folders to judge the result on")
+    parser.add_argument(
+        "--test", nargs="+", default=[], help="folders to evaluate the calibration on"
+    )
     parser.add_argument(
         "--output",
         help="folder for the report (default: MODEL/calibration, without --data MODEL/judged)",
@@ -26,65 +70,32 @@ def main(arguments: list[str] | None = None) -> None:
         "--method",
         default="auto",
         choices=["auto", "scale", "affine"],
-        help="theta' = c theta, or exp(a + b ln theta); auto: which does better on unseen images",
+        help="theta' = c theta, or exp(a + b ln theta); auto: the better on unseen images",
     )
     parser.add_argument(
         "--conformal",
         metavar="ALPHA,DELTA",
-        help="also find intervals that, with probability 1 - DELTA, miss a share ALPHA at most",
+        help="also find intervals that, with probability 1 - DELTA, miss at most a share ALPHA",
     )
     parser.add_argument(
         "--no-baselines",
         action="store_true",
-        help="leave out the gradient and the self-ensemble's spread, which take most of the time",
+        help="omit the gradient and the self-ensemble's spread, which take most of the time",
     )
     options = parser.parse_args(arguments)
-    conformal = _conformal(options.conformal)
+    options.conformal = _conformal(options.conformal)
     if not (options.data or options.test):
-        raise UserError("nothing to do: give --data, folders to fit on, or --test, to judge on")
-    if conformal and not options.data:
-        raise UserError("--conformal finds a factor on --data: give that too")
-
-    with cli.quiet():
-        from tqdm import tqdm
-
-        from udl_tf.bundle import load, read_manifest, write_manifest
-        from udl_tf.calibration import risk_bound
-        from udl_tf.data.sources import folder_datasets
-        from udl_tf.uncertainty_fit import calibrate, measure
-        from udl_tf.uncertainty_report import judge, report_text, write_report
-
-    folder = options.model
-    if presets.contains(folder) and (options.data or not options.output):
         raise UserError(
-            f"{folder.name}: a preset stays as it is: give --test and --output, to judge it, or"
-            f" calibrate a copy of {folder}"
+            "nothing to do: give --data, folders to fit theta on, or --test, to evaluate it on"
         )
-    model = load(folder)
-    if not options.data and model.calibration is None:
-        raise UserError(f"{folder}: not calibrated yet: give --data, a folder of held-out images")
-    sets = folder_datasets([*options.data, *options.test], model.scale)
-    if conformal:  # before the work; fewer of them may be distinct
-        risk_bound(sum(len(d.pictures) for d in sets[: len(options.data)]), *conformal)
-    with tqdm(total=sum(len(d.pictures) for d in sets), unit="image", disable=None) as bar:
-        samples = [measure(model, d.pictures, not options.no_baselines, bar.update) for d in sets]
-    count, name, results = len(options.data), folder.resolve().name, []
-    calibration = model.calibration
-    if options.data:
-        fitted = [sample for part in samples[:count] for sample in part]
-        data = " + ".join(dataset.name for dataset in sets[:count])
-        text = f"{data} ({len(fitted)} images)"
-        calibration = calibrate(fitted, text, options.method, conformal)
-        results.append(judge(data, fitted, calibration, seen=True))
-        kept = read_manifest(folder).model_copy(update={"calibration": calibration})
-        write_manifest(folder, kept)
-    assert calibration is not None
-    for dataset, part in list(zip(sets, samples, strict=True))[count:]:
-        results.append(judge(dataset.name, part, calibration, seen=False))
-    output = Path(options.output or folder / ("calibration" if options.data else "judged"))
-    write_report(output, results, calibration, name)
-    print(report_text(results, calibration, name))
-    print(f"report: {output}" + (f"; the fit is kept in {folder}" if options.data else ""))
+    if options.conformal and not options.data:
+        raise UserError("--conformal finds a factor on --data: give that too")
+    if presets.contains(options.model) and (options.data or not options.output):
+        raise UserError(
+            f"{options.model.name}: presets are read-only: give --test and --output to evaluate it,"
+            f" or calibrate a copy of {options.model}"
+        )
+    return options
 
 
 def _conformal(text: str | None) -> tuple[float, float] | None:
@@ -97,5 +108,49 @@ def _conformal(text: str | None) -> tuple[float, float] | None:
     return alpha, delta
 
 
+def _measure(model: Any, sets: "list[Dataset]", baselines: bool) -> "list[list[Sample]]":
+    """Returns the errors and uncertainties of each set's images."""
+    from udl_tf._support.progress import part_of
+    from udl_tf.evaluation import measure
+
+    counts = [len(dataset.sources) for dataset in sets]
+    with command_line.progress_bar("images") as progress:
+        return [
+            measure(
+                model,
+                dataset.sources,
+                baselines,
+                part_of(progress, sum(counts[:index]), counts[index], sum(counts)),
+            )
+            for index, dataset in enumerate(sets)
+        ]
+
+
+def _fit(
+    options: argparse.Namespace, held_out: "list[Dataset]", samples: "list[list[Sample]]"
+) -> "tuple[Calibration, dict[str, Any]]":
+    """Calibrates theta on the held-out images, and stores the fit in the model."""
+    from udl_tf.evaluation import assess, calibrate
+    from udl_tf.saved.bundle import read_manifest, write_manifest
+
+    fitted = [sample for part in samples[: len(held_out)] for sample in part]
+    name = " + ".join(dataset.name for dataset in held_out)
+    text = f"{name} ({len(fitted)} images)"
+    calibration = calibrate(fitted, text, options.method, options.conformal)
+    manifest = read_manifest(options.model).model_copy(update={"calibration": calibration})
+    result = assess(name, fitted, calibration, seen=True)
+    write_manifest(options.model, manifest)
+    return calibration, result
+
+
+def _assess(
+    sets: "list[Dataset]", samples: "list[list[Sample]]", calibration: "Calibration"
+) -> list[dict[str, Any]]:
+    from udl_tf.evaluation import assess
+
+    pairs = zip(sets, samples, strict=True)
+    return [assess(dataset.name, part, calibration, seen=False) for dataset, part in pairs]
+
+
 if __name__ == "__main__":
-    cli.run(main)
+    command_line.run(main)

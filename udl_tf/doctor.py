@@ -1,6 +1,6 @@
-"""Tells what this machine has, what of it will be used, and what is missing.
+"""Prints what this machine has, what is used of it, and what is missing.
 
-python -m udl_tf.doctor
+udl-tf doctor
 """
 
 import importlib.util
@@ -9,8 +9,9 @@ from pathlib import Path
 
 import psutil
 
-from udl_tf import cli
-from udl_tf.versions import versions
+from udl_tf._support import command_line
+from udl_tf._support.stderr import quiet
+from udl_tf._support.versions import versions
 
 _EXTRAS = {
     "onnx": ("onnx", "onnxruntime", "tf2onnx"),
@@ -22,21 +23,25 @@ _INSTRUCTIONS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "a
 
 
 def lines() -> Iterator[str]:
-    """What there is to tell, each thing as soon as it is known."""
+    """Yields the lines of the report, each as soon as it is known."""
     for name, version in versions().items():
         yield f"{name:<12} {version}"
     for extra, modules in _EXTRAS.items():
         missing = [name for name in modules if importlib.util.find_spec(name) is None]
         hint = f'not installed ({", ".join(missing)}): pip install "udl_tf[{extra}]"'
         yield f"extra {extra:<7}{hint if missing else 'installed'}"
-    with cli.quiet():
+    with quiet():
         import keras
         import tensorflow as tf
 
-        from udl_tf.benchmark.machine import processor
+        from udl_tf._support.hardware import (
+            measure_rates,
+            processor,
+            updates_per_call,
+            use_cores,
+        )
         from udl_tf.config import DistributionConfig
-        from udl_tf.distribute import device_names, make_strategy
-        from udl_tf.hardware import measure_rates, updates_per_call, use_cores
+        from udl_tf.distributed.strategy import device_names, make_strategy
 
         cores = use_cores()
         strategy = make_strategy(DistributionConfig())
@@ -49,14 +54,14 @@ def lines() -> Iterator[str]:
     yield f"{'memory':<12} {psutil.virtual_memory().total / 1e9:.1f} GB"
     yield f"{'GPUs':<12} {', '.join(gpus) or 'none that TensorFlow can use'}"
     yield f"{'trains on':<12} {device_names(strategy)}"
-    with cli.quiet():
+    with quiet():
         rates = measure_rates()
     yield f"{'convolutions':<12} {rates} (measured in a train step)"
     yield f"{'precision':<12} {rates.precision}, for training.precision = auto"
     compiled = gpus and keras.backend.backend() == "tensorflow" and strategy is None
     xla = compiled or keras.backend.backend() == "jax"
     yield f"{'XLA':<12} {'on' if xla else 'off: slower than oneDNN on processors'}"
-    yield f"{'calls':<12} {updates_per_call(None, 10)} updates between looks of Python"
+    yield f"{'calls':<12} {updates_per_call(None, 10)} updates per call of the device"
 
 
 def _instructions() -> str:
@@ -68,10 +73,10 @@ def _instructions() -> str:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    cli.make_parser("python -m udl_tf.doctor", __doc__).parse_args(arguments)
+    command_line.make_parser("udl-tf doctor", __doc__).parse_args(arguments)
     for line in lines():
         print(line, flush=True)
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    command_line.run(main)

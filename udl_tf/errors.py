@@ -1,29 +1,38 @@
-"""The errors that commands end with in one line."""
+"""Exceptions that the command line reports as one line."""
 
 import difflib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 
-class UserError(Exception):
-    """One line for a person: what was given, what is expected, how to mend it.
+class UserError(ValueError):
+    """A mistake that a person can fix, in one line: what was given, what is expected, how to fix it.
 
-    Commands print it without a traceback and end with exit code 2.
+    Commands print it without a traceback and exit with code 2.
+
+    Args:
+        message: the line.
+        argument: the argument or config key to change, where the message does not name it;
+            commands add the option that sets it.
     """
+
+    def __init__(self, message: str, argument: str | None = None):
+        super().__init__(message)
+        self.argument = argument
 
 
 class Interrupted(Exception):
-    """A person stopped the command; the message says how to go on. The exit code is 130."""
+    """A person stopped the command; the message says how to resume. The exit code is 130."""
 
 
 class Lost(Exception):
-    """Something outside failed, such as another machine; the same command may work later."""
+    """Something outside failed, such as another machine; the same command may succeed later."""
 
-    exit_code = 75  # by which the systems that start programs know this: EX_TEMPFAIL
+    exit_code = 75  # EX_TEMPFAIL: systems that start programs may retry
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """The hint "nearest known: X" for a misspelt `word`, or else the list of all known ones."""
+    """Returns the hint "nearest known: X" for a misspelt `word`, or the list of all known words."""
     known = sorted(known)
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     return f"nearest known: {close[0]}" if close else f"known: {', '.join(known)}"
@@ -31,7 +40,11 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 @contextmanager
 def needs_extra(extra: str) -> Iterator[None]:
-    """Around imports: makes a missing package one line that names the extra which brings it."""
+    """Turns a missing package inside the block into one line that names the extra to install.
+
+    Raises:
+        UserError: if an import inside fails.
+    """
     try:
         yield
     except ModuleNotFoundError as error:

@@ -1,29 +1,61 @@
-"""PSNR-Y and SSIM-Y of a trained model by the field's protocol, beside bicubic interpolation.
+"""Measures PSNR-Y and SSIM-Y of a trained model by the field's protocol, next to bicubic.
 
-python -m udl_tf.evaluate --model edsr_s_x4 --data FOLDER [FOLDER...]
+udl-tf evaluate --model edsr_s_x4 --data FOLDER [FOLDER...]
 """
 
+import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from udl_tf import cli, presets
+from udl_tf._support import command_line
+from udl_tf._support.files import write_text
+from udl_tf._support.json_files import write_json
+from udl_tf._support.stderr import quiet
 from udl_tf.errors import UserError
-from udl_tf.files import write_json, write_text
+from udl_tf.saved import presets
+
+if TYPE_CHECKING:
+    from udl_tf.data.sources import Dataset
+    from udl_tf.inference import Upscaler
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = cli.make_parser("python -m udl_tf.evaluate", __doc__)
-    parser.add_argument("--model", required=True, help=cli.MODEL_HELP)
+    options = _parse(arguments)
+    with quiet():
+        from udl_tf.evaluation import evaluate, results_table
+        from udl_tf.saved import load
+
+        model = load(options.model, options.precision)
+    if options.precision != "float32":
+        from udl_tf.evaluation.precision import precision_note
+
+        print(precision_note(options.model, model))
+    datasets = _datasets(options.data, model.scale)
+    name, *others = [_name(other) for other in (options.model, *options.beside)]
+    beside = _load_beside(options, model.scale, [name, *others])
+    output = Path(options.output or _default_output(presets.find(options.model)))
+    results = evaluate(model, datasets, output / "figures", options.figures, beside, name)
+    table = results_table(results, name)
+    write_json(output / "results.json", {"results": results})
+    write_text(output / "results.md", table)
+    print(table, end="")
+    print(f"written: {output}")
+
+
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = command_line.make_parser("udl-tf evaluate", __doc__)
+    parser.add_argument("--model", required=True, help=command_line.MODEL_HELP)
     parser.add_argument(
         "--data",
         required=True,
         nargs="+",
-        help="folders of HR images or of pairs; those of LR images only are left out",
+        help="folders of HR images or of pairs; folders of LR images only are skipped",
     )
     parser.add_argument(
         "--output",
-        help="folder for the results (default: MODEL/evaluation; of a preset, evaluation/MODEL;"
-        " MODEL_evaluation beside an export)",
+        help="folder for the results (default: MODEL/evaluation; for a preset evaluation/MODEL; for"
+        " an export MODEL_evaluation next to it)",
     )
     parser.add_argument(
         "--beside",
@@ -32,45 +64,47 @@ def main(arguments: list[str] | None = None) -> None:
         metavar="MODEL",
         help="other models of the same scale, for the table and the figures",
     )
-    parser.add_argument("--figures", type=int, default=2, help="figures a data set (default: 2)")
-    parser.add_argument("--fast", action="store_true", help=cli.FAST_HELP)
-    options = parser.parse_args(arguments)
+    parser.add_argument(
+        "--figures", type=int, default=2, help="figures per data set (default: %(default)s)"
+    )
+    command_line.add_precision(parser)
+    return parser.parse_args(arguments)
 
-    with cli.quiet():
-        from udl_tf.data.sources import folder_datasets, holds_lr_only
-        from udl_tf.evaluation import evaluate, results_table
-        from udl_tf.fast import load_fast
-        from udl_tf.loading import load
 
-    model = load_fast(options.model, print) if options.fast else load(options.model)
-    left_out = [folder for folder in options.data if holds_lr_only(folder)]
-    for folder in left_out:
-        print(f"left out: {folder}, which holds LR images only", file=sys.stderr)
-    folders = [folder for folder in options.data if folder not in left_out]
-    datasets = folder_datasets(folders or options.data, model.scale)
-    path = presets.find(options.model)
-    names = [presets.find(other).resolve().name for other in (options.model, *options.beside)]
+def _datasets(folders: list[str], scale: int) -> "list[Dataset]":
+    from udl_tf.data.sources import folder_datasets, holds_lr_only
+
+    skipped = [folder for folder in folders if holds_lr_only(folder)]
+    for folder in skipped:
+        print(f"skipped: {folder}, which holds LR images only", file=sys.stderr)
+    return folder_datasets([f for f in folders if f not in skipped] or folders, scale)
+
+
+def _name(model: str) -> str:
+    return presets.find(model).resolve().name
+
+
+def _load_beside(
+    options: argparse.Namespace, scale: int, names: list[str]
+) -> "dict[str, Upscaler]":
+    """Returns the other models by name."""
+    from udl_tf.saved import load
+
     for name in names:
         if names.count(name) > 1:
             raise UserError(f"--beside: two models are named {name}: rename the folder of one")
     beside = {name: load(other) for name, other in zip(names[1:], options.beside, strict=True)}
     for name, other in beside.items():
-        if other.scale != model.scale:
+        if other.scale != scale:
             raise UserError(
-                f"--beside {name}: makes x{other.scale}, and {options.model} x{model.scale}: only"
-                " models of one scale can be compared"
+                f"--beside {name}: is x{other.scale}, and {options.model} x{scale}: only models of"
+                " one scale can be compared"
             )
-    output = Path(options.output or _usual_output(path))
-    results = evaluate(model, datasets, output / "figures", options.figures, beside, names[0])
-    table = results_table(results, names[0])
-    write_json(output / "results.json", {"results": results})
-    write_text(output / "results.md", table)
-    print(table, end="")
-    print(f"written: {output}")
+    return beside
 
 
-def _usual_output(model: Path) -> Path:
-    from udl_tf.bundle import MANIFEST
+def _default_output(model: Path) -> Path:
+    from udl_tf.saved.bundle import MANIFEST
 
     if presets.contains(model):
         return Path("evaluation") / model.name
@@ -78,4 +112,4 @@ def _usual_output(model: Path) -> Path:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    command_line.run(main)

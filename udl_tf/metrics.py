@@ -6,7 +6,7 @@ SR and HR are compared on the unrounded BT.601 luma of uint8 RGB images after `s
 
 import numpy as np
 
-from udl_tf.color import rgb_to_y
+from udl_tf.imaging.color import rgb_to_y
 
 SSIM_WINDOW = 11
 

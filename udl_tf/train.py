@@ -1,21 +1,29 @@
-"""Trains a network by a config file: every step, then the result table and pictures.
+"""Trains a network by a config file: every step, then the result table and figures.
 
-    python -m udl_tf.train --config configs/dpdnn_x3.json [--quick] [--set key=value ...]
+    udl-tf train --config dpdnn_x3 [--quick] [--set key=value ...]
 
-The same command again goes on where the run stopped.
+Run the same command again to resume a run that was stopped.
 """
 
 import json
 from pathlib import Path
 
-from udl_tf import cli
-from udl_tf.config_file import load_config
+from udl_tf._support import command_line
+from udl_tf._support.config_file import config_name, find_config, load_config
+from udl_tf._support.stderr import quiet
+from udl_tf.errors import UserError
+
+FLAGS = {"extend": "--extend"}
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = cli.make_parser("python -m udl_tf.train", __doc__)
-    parser.add_argument("--config", required=True, help="JSON file, such as configs/edsr_s_x4.json")
-    parser.add_argument("--run-dir", help="run folder (default: runs/CONFIG_NAME)")
+    parser = command_line.make_parser("udl-tf train", __doc__)
+    parser.add_argument(
+        "--config", required=True, help="JSON file, or a name that udl-tf configs lists"
+    )
+    parser.add_argument(
+        "--output", "--run-dir", help="run folder (default: runs/NAME, after the config)"
+    )
     parser.add_argument(
         "--set",
         action="append",
@@ -26,23 +34,32 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--quick",
         action="store_true",
-        help="rehearse in minutes: bundled images, sizes of the config's section quick",
+        help="rehearsal in minutes: bundled images, and the sizes in the config's quick section",
     )
     parser.add_argument(
-        "--print-config", action="store_true", help="print the resolved config and end"
+        "--extend",
+        action="store_true",
+        help="make a run longer: with --set steps.N.updates=MORE, its last step continues from its"
+        " last weights with a new learning rate schedule",
+    )
+    parser.add_argument(
+        "--print-config", action="store_true", help="print the resolved config and exit"
     )
     options = parser.parse_args(arguments)
-    config = load_config(options.config, options.set, options.quick)
+    try:
+        config = load_config(options.config, options.set, options.quick)
+    except UserError as error:
+        raise UserError(str(error).replace("override ", "--set ", 1)) from None
     if options.print_config:
         print(json.dumps(config.model_dump(), indent=1))
         return
 
-    with cli.quiet():
-        from udl_tf.training.run import train
+    with quiet():
+        from udl_tf.training import train
 
-    name = Path(options.config).stem + ("-quick" if options.quick else "")
-    train(config, options.run_dir or Path("runs") / name)
+    name = config_name(find_config(options.config)) + ("-quick" if options.quick else "")
+    train(config, options.output or Path("runs") / name, options.extend)
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    command_line.run(main, flags=FLAGS)

@@ -1,29 +1,69 @@
-"""Upscales pictures, and says for each pixel how far to believe it.
+"""Upscales images, and estimates for each pixel how reliable it is.
 
-    python -m udl_tf.upscale photo.png
+    udl-tf upscale photo.jpg
 
-makes upscaled/photo.png, four times as large, and a picture of theta beside it. Folders are
-searched through, and their structure is kept. A picture that fails is told at the end, with exit
-code 1; the others are made.
+writes upscaled/photo.jpg, four times as large, and a map of theta next to it. Folders are searched
+recursively, and their structure is kept. Files that fail are listed at the end, with exit code 1;
+the others are upscaled.
 """
 
+import argparse
 import re
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from PIL import Image
-
-from udl_tf import cli, presets
+from udl_tf._support import command_line
+from udl_tf._support.stderr import quiet
 from udl_tf.errors import UserError
-from udl_tf.image_io import SUFFIXES, image_size
+from udl_tf.imaging.rgb_files import SUFFIXES
+from udl_tf.saved import presets
+
+if TYPE_CHECKING:
+    from udl_tf.inference import Options, Upscaler
+    from udl_tf.inference.job_runner import Summary
+
+FLAGS = {"memory_gb": "--memory", "max_pixels": "--max-megapixels"}
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = cli.make_parser("python -m udl_tf.upscale", __doc__)
-    parser.add_argument("input", nargs="+", help="pictures, and folders of them")
+    options = _parse(arguments)
+    with quiet():
+        from udl_tf.inference import plan_jobs, run_jobs
+        from udl_tf.saved import load
+
+        model = load(options.model, options.precision)
+    if options.precision != "float32":
+        from udl_tf.evaluation.precision import precision_note
+
+        print(precision_note(options.model, model))
+    chosen = _job_options(options, model)
+    output = Path(options.output)
+    jobs = plan_jobs(options.input, output, chosen)
+    _check_uncertainty(options.model, model, chosen)
+    if output.is_file():
+        raise UserError(f"--output {output}: is a file; expected a folder")
+    output.mkdir(parents=True, exist_ok=True)
+    waiting = jobs
+    if options.skip_existing:
+        waiting = [job for job in jobs if not all(target.exists() for target in job.targets)]
+    start = time.monotonic()
+    with command_line.progress_bar("megapixels", 1e-6) as progress:
+        summary = run_jobs(model, waiting, chosen, progress)
+    skipped = len(jobs) - len(waiting) if options.skip_existing else None
+    _report(summary, len(jobs), skipped, time.monotonic() - start, output)
+    if summary.failed:
+        sys.exit(1)
+
+
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = command_line.make_parser("udl-tf upscale", __doc__)
+    parser.add_argument("input", nargs="+", help="image files, and folders of them")
     parser.add_argument(
-        "--model", help=f"{cli.MODEL_HELP} (default: the edsr_s preset that --outscale asks for)"
+        "--model",
+        help=f"{command_line.MODEL_HELP} (default: the edsr_s preset whose scale is at least"
+        " --outscale)",
     )
     parser.add_argument(
         "--output", default="upscaled", help="folder for the results (default: upscaled)"
@@ -31,18 +71,24 @@ def main(arguments: list[str] | None = None) -> None:
     formats = ["same", *(suffix.removeprefix(".") for suffix in SUFFIXES)]
     parser.add_argument("--format", default="same", choices=formats, help="default: the input's")
     sizes = parser.add_mutually_exclusive_group()
-    sizes.add_argument("--outscale", help="output over input size (default: the model's scale)")
-    sizes.add_argument("--size", metavar="WxH", help="pixels of the result; stretches if need be")
+    sizes.add_argument(
+        "--outscale",
+        help="size of the result divided by the input's (default: the model's scale); resamples"
+        " the model's result if they differ",
+    )
+    sizes.add_argument(
+        "--size", metavar="WxH", help="pixels of the result; may change its proportions"
+    )
     parser.add_argument(
         "--uncertainty",
         choices=["none", "npy", "tiff", "png"],
-        help="write theta as float32 grey levels (npy, tiff), as a colour picture (png), or not,"
-        " which is twice as fast (default: png, if the model has it)",
+        help="write theta as float32 grey levels (npy, tiff) or as a colour image (png); none takes"
+        " half the time (default: png, if the model has uncertainty)",
     )
     parser.add_argument(
         "--self-ensemble",
         action="store_true",
-        help="mean over the eight flips and rotations: a little better, eight times slower",
+        help="mean over the eight flips and rotations: slightly better, eight times slower",
     )
     parser.add_argument(
         "--ensemble",
@@ -50,115 +96,75 @@ def main(arguments: list[str] | None = None) -> None:
         help="the same, and with --uncertainty also the members' spread, and both together",
     )
     parser.add_argument(
-        "--tile", type=int, help="side of the tiles, input pixels: small ones cost time"
+        "--tile", type=int, help="side of the tiles, input pixels; small tiles are slower"
     )
+    parser.add_argument("--memory", type=float, metavar="GB", help="working memory (default: auto)")
     parser.add_argument(
-        "--memory", type=float, metavar="GB", help="to compute with (default: auto)"
+        "--max-megapixels", type=float, metavar="MP", help=command_line.MAX_MEGAPIXELS_HELP
     )
+    command_line.add_precision(parser)
     parser.add_argument(
-        "--max-megapixels",
-        type=float,
-        metavar="MP",
-        help=cli.MAX_MEGAPIXELS_HELP,
+        "--skip-existing", action="store_true", help="skip images whose result already exists"
     )
-    parser.add_argument("--fast", action="store_true", help=cli.FAST_HELP)
-    parser.add_argument("--skip-existing", action="store_true", help="leave out what is there")
     options = parser.parse_args(arguments)
     if options.ensemble and options.uncertainty == "none":
-        raise UserError("--ensemble splits the uncertainty: take --uncertainty npy, tiff or png")
-    cli.check_positive(options, "tile", "memory", "max_megapixels")
-    if options.max_megapixels is not None:
-        Image.MAX_IMAGE_PIXELS = int(1e6 * options.max_megapixels)
+        raise UserError("--ensemble splits the uncertainty: use --uncertainty npy, tiff or png")
+    command_line.check_positive(options, "tile", "memory", "max_megapixels")
+    options.outscale, options.size = _outscale(options.outscale), _size(options.size)
+    options.model = options.model or presets.default_preset(options.outscale)
+    return options
 
-    outscale, size = _outscale(options.outscale), _size(options.size)
 
-    with cli.quiet():
-        from udl_tf.fast import load_fast
-        from udl_tf.jobs import Options, plan_jobs
-        from udl_tf.loading import load
-        from udl_tf.upscaling import run_jobs
+def _job_options(options: argparse.Namespace, model: "Upscaler") -> "Options":
+    from udl_tf.inference import Options
 
-    name = options.model or presets.usual(outscale)
-    model = load_fast(name, print) if options.fast else load(name)
     usual = "png" if model.has_uncertainty or options.ensemble else "none"
     chosen = Options(
         format=options.format,
-        outscale=outscale,
-        size=size,
+        outscale=options.outscale,
+        size=options.size,
         uncertainty=options.uncertainty or usual,
         self_ensemble=options.self_ensemble,
         ensemble=options.ensemble,
         tile=options.tile,
         memory_gb=options.memory,
     )
-    jobs = plan_jobs(options.input, Path(options.output), chosen)
+    return command_line.with_max_pixels(chosen, options.max_megapixels)
+
+
+def _check_uncertainty(name: str, model: "Upscaler", chosen: "Options") -> None:
     if chosen.maps and not model.has_uncertainty:
         raise UserError(
-            f"{name}: this model has no uncertainty: leave --uncertainty out, or take one"
-            " that was trained with an 'esu' step and exported with its uncertainty"
+            f"{name}: this model has no uncertainty: omit --uncertainty, or use a model that was"
+            " trained with an 'esu' step and exported with its uncertainty"
         )
     if chosen.maps and model.calibration is None:
-        print("theta is as trained, not calibrated: run python -m udl_tf.calibrate on the model")
-    if Path(options.output).is_file():
-        raise UserError(f"--output {options.output}: is a file; expected a folder")
-    Path(options.output).mkdir(parents=True, exist_ok=True)
-    waiting = jobs
-    if options.skip_existing:
-        waiting = [job for job in jobs if not all(target.exists() for target in job.targets)]
-    start = time.monotonic()
-    with _ProgressBar(waiting) as bar:
-        summary = run_jobs(model, waiting, chosen, bar)
+        print("theta is as trained, not calibrated: run udl-tf calibrate on the model")
+
+
+def _report(
+    summary: "Summary", jobs: int, skipped: int | None, seconds: float, output: Path
+) -> None:
     for line in summary.notes:
         print(line)
-    for line in summary.failed:
-        print(f"failed: {line}", file=sys.stderr)
-    seconds = time.monotonic() - start
-    skipped = f", {len(jobs) - len(waiting)} were there" if options.skip_existing else ""
+    for error in summary.failed:
+        print(f"failed: {command_line.with_option(error, FLAGS)}", file=sys.stderr)
+    existing = "" if skipped is None else f", {skipped} already existed (skipped)"
     print(
-        f"{summary.done} of {len(jobs)} pictures upscaled in {seconds:.1f} s"
-        f" ({summary.pixels / 1e6 / seconds:.2g} megapixels/s){skipped},"
-        f" {len(summary.failed)} failed: {options.output}"
+        f"{summary.done} of {jobs} images upscaled in {seconds:.1f} s"
+        f" ({summary.pixels / 1e6 / seconds:.2g} megapixels/s){existing},"
+        f" {len(summary.failed)} failed: {output}"
     )
-    if summary.failed:
-        sys.exit(1)
-
-
-class _ProgressBar:
-    """A bar over all input pixels with the time left; silent where no terminal is."""
-
-    def __init__(self, jobs):
-        from tqdm import tqdm
-
-        self.pixels = {job: _pixels(job.source) for job in jobs}
-        total = sum(self.pixels.values()) / 1e6
-        bar = "{desc}{percentage:3.0f}%|{bar}| {n:.2f}/{total:.2f} megapixels, {remaining} left"
-        self.bar = tqdm(total=total, bar_format=bar, disable=None)
-
-    def __call__(self, job, share: float) -> None:
-        self.bar.set_description(job.source.name, refresh=False)
-        self.bar.update(share * self.pixels[job] / 1e6)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exception):
-        self.bar.close()
-
-
-def _pixels(path: Path) -> int:
-    try:
-        height, width = image_size(path)
-    except UserError:  # told when its turn comes
-        return 0
-    return height * width
 
 
 def _outscale(text: str | None) -> float | None:
+    if text is None:
+        return None
     try:
-        scale = None if text is None else float(text)
+        scale = float(text)
     except ValueError:
         scale = -1.0
-    if scale is not None and not 0 < scale <= 100:
+    if not 0 < scale <= 100:
         raise UserError(f"--outscale {text}: expected a number above 0, such as 2.5")
     return scale
 
@@ -173,4 +179,4 @@ def _size(text: str | None) -> tuple[int, int] | None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    command_line.run(main, flags=FLAGS)

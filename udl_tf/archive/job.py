@@ -6,7 +6,7 @@ import os
 import platform
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from itertools import chain
@@ -17,13 +17,14 @@ import pyarrow as pa
 import ray
 from ray.exceptions import RayTaskError
 
-from udl_tf import cli
+from udl_tf._support.json_files import parse_json
+from udl_tf._support.progress import Progress, no_progress
 from udl_tf.archive import manifest
 from udl_tf.archive.storage import Entry, Storage
 from udl_tf.archive.worker import Work, Worker
 from udl_tf.errors import UserError
-from udl_tf.jobs import INPUT_SUFFIXES
-from udl_tf.loading import fingerprint
+from udl_tf.inference.jobs import INPUT_SUFFIXES
+from udl_tf.saved.loading import fingerprint
 
 _BLOCK = 64  # pictures that an actor gets at a time, and that are made again if it is killed
 _WAVE = 500_000  # pictures listed, and parts of the manifest put together, at a time
@@ -64,14 +65,14 @@ class Resources:
 
 
 def run_archive(
-    work: Work, resources: Resources, tell: Callable[[Tally], None] = lambda tally: None
+    work: Work, resources: Resources, progress: Progress = no_progress
 ) -> tuple[Tally, pa.Table]:
     """Upscales every picture that has no result yet.
 
     Args:
         work: what is made of which pictures; `cores` is set by the resources.
         resources: what makes it.
-        tell: is called after every few pictures.
+        progress: gets the images that are done, with those that failed as the label.
 
     Returns:
         (what was done, the manifest).
@@ -110,14 +111,15 @@ def run_archive(
                     tally.failed += failed
                     tally.made += len(rows) - failed
                     tally.seconds = time.monotonic() - began
-                    tell(tally)
+                    done = tally.made + tally.failed
+                    progress(done, None, f"{tally.failed} failed")
                 manifest.gather(output)
     return tally, manifest.gather(output)
 
 
 def _settings(work: Work, source: Storage) -> dict[str, Any]:
     """What all results of an output have in common."""
-    common = {key: asdict(work)[key] for key in ("model", "policy", "options")}
+    common = {key: asdict(work)[key] for key in ("model", "dtype", "options")}
     own = {"input": source.place, "fingerprint of the model": fingerprint(work.model)}
     return json.loads(json.dumps(own | common))
 
@@ -125,7 +127,7 @@ def _settings(work: Work, source: Storage) -> dict[str, Any]:
 def _check_owner(output: Storage, mine: dict[str, Any]) -> None:
     """Raises UserError if the output holds the results of other settings."""
     content = output.read(_FILE)
-    theirs = mine if content is None else json.loads(content)
+    theirs = mine if content is None else parse_json(content, f"{output.place}/{_FILE}")
     for key in mine:
         if theirs.get(key) != mine[key]:
             raise UserError(
@@ -170,22 +172,21 @@ def _blocks(entries: list[Entry], least: int) -> list[pa.Table]:
 def _ray(address: str | None) -> Iterator[None]:
     if address and "://" in address:
         raise UserError(
-            f"--address {address}: expected HOST:PORT of the cluster's head, or auto, on one of its"
-            " machines; from elsewhere send the command with ray job submit"
+            f"address {address}: expected HOST:PORT of the cluster's head, or auto, on one of its"
+            " machines; from elsewhere send the command with ray job submit",
+            argument="address",
         )
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     options: dict[str, Any] = {} if address else {"include_dashboard": False}
     handler = signal.getsignal(signal.SIGTERM)
     try:
-        with cli.quiet():
-            ray.init(
-                address or "local", logging_level=logging.ERROR, log_to_driver=False, **options
-            )
+        ray.init(address or "local", logging_level=logging.ERROR, log_to_driver=False, **options)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise UserError(
-            f"--address {address}: no Ray cluster ({error}); if it asks for a token, set"
-            " RAY_AUTH_MODE=token"
+            f"address {address}: no Ray cluster ({error}); if it asks for a token, set"
+            " RAY_AUTH_MODE=token",
+            argument="address",
         ) from None
     signal.signal(signal.SIGTERM, handler)  # Ray's own ends without a word
     context = ray.data.DataContext.get_current()
@@ -213,7 +214,9 @@ def _share(actors: int | None) -> tuple[int, int, float]:
         if sum(min(cpu // cores, each * gpu if gpus else cpu) for cpu, gpu in rooms) >= actors:
             return actors, cores, 1 / each if gpus else 0.0
     has = ", ".join(f"{cpu} processors and {gpu} GPUs" for cpu, gpu in rooms)
-    raise UserError(f"--actors {actors}: no room for them on machines of {has}: take fewer")
+    raise UserError(
+        f"{actors} actors: no room for them on machines of {has}: use fewer", argument="actors"
+    )
 
 
 def _run(work: Work, blocks: list[pa.Table], actors: int, gpus: float) -> Iterator[pa.Table]:

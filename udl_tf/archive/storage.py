@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from udl_tf.errors import UserError, needs_extra
-from udl_tf.jobs import INPUT_SUFFIXES
+from udl_tf.inference.jobs import INPUT_SUFFIXES
 
 
 @dataclass(frozen=True)

@@ -16,20 +16,26 @@ from typing import Any
 
 import pyarrow as pa
 import tensorflow as tf
-from PIL import Image
 
+from udl_tf._support.hardware import use_cores
+from udl_tf._support.json_files import parse_json
 from udl_tf.archive import manifest
 from udl_tf.archive.storage import Storage
-from udl_tf.batched import BatchedResolver
 from udl_tf.errors import UserError
-from udl_tf.hardware import use_cores
-from udl_tf.image_io import SUFFIXES, image_size
-from udl_tf.jobs import INPUT_SUFFIXES, Job, Options, result_name
-from udl_tf.loading import load_in
-from udl_tf.super_resolver import SuperResolver
-from udl_tf.trust_map import MAP_SUFFIXES
-from udl_tf.upscaler import Upscaler
-from udl_tf.upscaling import free_memory, make_picture, needed_memory, read_job, write_job
+from udl_tf.imaging.rgb_files import SUFFIXES, image_size
+from udl_tf.imaging.theta_map import MAP_SUFFIXES
+from udl_tf.inference.batched import BatchedUpscaler
+from udl_tf.inference.job_runner import (
+    free_memory,
+    needed_memory,
+    read_job,
+    upscale_file,
+    write_job,
+)
+from udl_tf.inference.jobs import INPUT_SUFFIXES, Job, Options, result_name
+from udl_tf.inference.keras_upscaler import KerasUpscaler
+from udl_tf.inference.upscaler import Upscaler
+from udl_tf.saved.loading import load
 
 Entry = dict[str, Any]  # a row of what is to be made
 Row = dict[str, Any]  # of the manifest
@@ -47,21 +53,19 @@ class Work:
     Attributes:
         input, output: URIs.
         model: a preset or path, as for `udl_tf.load`.
-        policy: the Keras policy to compute in, "float32" or "mixed_bfloat16".
+        dtype: precision to compute in, "float32" or "bfloat16".
         options: of each picture.
         threads: pictures at a time in one actor.
         cores: processors of an actor.
-        max_pixels: of a picture, more are taken for a decompression bomb; None: Pillow's limit.
     """
 
     input: str
     output: str
     model: str
-    policy: str
+    dtype: str
     options: Options
     threads: int
     cores: int
-    max_pixels: int | None = None
 
 
 class Worker:
@@ -76,8 +80,6 @@ class Worker:
         use_cores(work.cores)
         for gpu in tf.config.list_physical_devices("GPU"):
             tf.config.experimental.set_memory_growth(gpu, True)
-        if work.max_pixels is not None:
-            Image.MAX_IMAGE_PIXELS = work.max_pixels
         self.work = work
         self.input, self.output = Storage(work.input), Storage(work.output)
         self.room = threading.Lock()
@@ -85,8 +87,8 @@ class Worker:
     @cached_property
     def model(self) -> Upscaler:
         """Which makes the pictures."""
-        model = load_in(self.work.model, self.work.policy)
-        return BatchedResolver(model) if isinstance(model, SuperResolver) else model
+        model = load(self.work.model, self.work.dtype)
+        return BatchedUpscaler(model) if isinstance(model, KerasUpscaler) else model
 
     def __call__(self, pictures: pa.Table) -> pa.Table:
         """The pictures' rows.
@@ -104,10 +106,10 @@ class Worker:
             journal.end()
             raise UserError(
                 "actors end before they make a picture, perhaps because there is no memory for so"
-                " many models: take fewer --actors"
+                " many models: use fewer actors"
             )
         # Others than the batched know no threads.
-        turn = nullcontext() if isinstance(self.model, BatchedResolver) else threading.Lock()
+        turn = nullcontext() if isinstance(self.model, BatchedUpscaler) else threading.Lock()
         faults: list[Exception] = []
         make = partial(self._row, turn=turn, faults=faults)
         if journal.attempts < _CAREFUL:
@@ -150,7 +152,7 @@ class Worker:
                 with self._room_for(job):
                     photo = read_job(job, self.model.scale, options)
                     with turn:
-                        made = make_picture(self.model, photo, options)
+                        made = upscale_file(self.model, photo, options)
                     notes, _ = write_job(job, photo, made)
             except UserError as error:
                 return _failed(entry, str(error).removeprefix(f"{source}: "))
@@ -177,7 +179,7 @@ class Worker:
     def _room_for(self, job: Job) -> AbstractContextManager:
         """What one of several pictures, of which each might fill the memory, waits in."""
         try:
-            size = image_size(job.source)
+            size = image_size(job.source, self.work.options.max_pixels)
         except UserError:  # reading it tells more
             return nullcontext()
         needed = needed_memory(*size, self.model.scale, self.work.options)
@@ -215,7 +217,7 @@ class _Journal:
     def __init__(self, storage: Storage, name: str):
         self._storage, self._name = storage, name
         content = storage.read(name)
-        state = json.loads(content) if content else {"attempts": -1, "at": None, "deadly": []}
+        state = parse_json(content, name) if content else {"attempts": -1, "at": None, "deadly": []}
         self._deadly = state["deadly"] + ([state["at"]] if state["at"] else [])
         self.attempts = state["attempts"] + 1
         self.in_vain = self.attempts - _CAREFUL - len(self._deadly)

@@ -1,7 +1,7 @@
-"""Looks through a folder of images before anything is trained on it.
+"""Checks or packs a folder of images before a training.
 
-python -m udl_tf.data check FOLDER [--scale 4] [--hr-patch-size 192]
-python -m udl_tf.data pack FOLDER [FOLDER ...] --output PACK [--scale 4]
+udl-tf data check FOLDER [--scale 4] [--hr-patch-size 192]
+udl-tf data pack FOLDER [FOLDER ...] --output PACK [--scale 4]
 """
 
 import hashlib
@@ -9,52 +9,51 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from tqdm import tqdm
-
-from udl_tf import cli
-from udl_tf.data.pack import write_pack
-from udl_tf.data.sources import Dataset, folder_dataset, folder_datasets
+from udl_tf._support import command_line
+from udl_tf.data.pack import Arrays, write_pack
+from udl_tf.data.sources import Dataset, ImageSource, folder_dataset, folder_datasets
 from udl_tf.data.store import read_pair
 from udl_tf.errors import UserError
-from udl_tf.image_io import image_files
+from udl_tf.imaging.rgb_files import image_files
 
 
 def problems(dataset: Dataset, scale: int, hr_patch_size: int) -> Iterator[str]:
-    """A line for each bad file, pair that does not fit, too small image and set of duplicates."""
+    """Yields a line per bad file, pair that does not fit, small image and set of duplicates."""
     seen: dict[str, list[str]] = defaultdict(list)
-    for picture in dataset.pictures:
+    for source in dataset.sources:
         try:
-            if picture.pack:
-                picture.pack.check(picture.index)
-            _, hr = read_pair(picture, scale)
+            if source.pack:
+                source.pack.check(source.index)
+            _, hr = read_pair(source, scale)
         except UserError as error:
             yield str(error)
             continue
         height, width = hr.shape[:2]
         if min(height, width) < hr_patch_size:
-            yield f"{picture.hr}: {width}x{height} pixels, smaller than a patch of {hr_patch_size}"
+            yield f"{source.hr}: {width}x{height} pixels, smaller than a patch of {hr_patch_size}"
         identity = hashlib.sha256(repr(hr.shape).encode() + hr.tobytes()).hexdigest()
-        seen[identity].append(str(picture.hr))
-    used = {picture.lr for picture in dataset.pictures if picture.lr}
+        seen[identity].append(str(source.hr))
+    used = {source.lr for source in dataset.sources if source.lr}
     for folder in {lr.parent for lr in used}:
         for lr in image_files(folder):
             if lr not in used:
-                yield f"{lr}: no HR image belongs to it"
+                yield f"{lr}: has no HR image"
     for same in seen.values():
         if len(same) > 1:
             yield f"{same[0]}: the same pixels as {', '.join(same[1:])}"
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = cli.make_parser("python -m udl_tf.data", __doc__)
+    parser = command_line.make_parser("udl-tf data", __doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    check = commands.add_parser("check", help="list what is wrong with a folder of images")
+    check = commands.add_parser("check", help="list the problems of a folder of images")
     check.add_argument("folder", type=Path, help="folder of HR images, of pairs, or DIV2K")
     check.add_argument("--scale", type=int, default=4, choices=(2, 3, 4), help="default: 4")
     check.add_argument("--hr-patch-size", type=int, default=192, help="default: 192")
     pack = commands.add_parser("pack", help="decode a training set into one file, for speed")
-    pack.add_argument("folders", nargs="+", type=Path, help="folders as above")
+    pack.add_argument("folders", nargs="+", type=Path, help="folders as for check")
     pack.add_argument("--output", type=Path, required=True, help="folder of the pack")
     pack.add_argument("--scale", type=int, default=4, choices=(2, 3, 4), help="default: 4")
     options = parser.parse_args(arguments)
@@ -65,15 +64,19 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _pack(folders: Sequence[Path], output: Path, scale: int) -> None:
-    pictures = [
-        (f"{dataset.name}/{picture.hr.name}", partial(read_pair, picture, scale))
+    items = [
+        (f"{dataset.name}/{source.hr.name}", partial(_arrays, source, scale))
         for dataset in folder_datasets(folders, scale)
-        for picture in dataset.pictures
+        for source in dataset.sources
     ]
-    with tqdm(total=len(pictures), unit="image", disable=None) as bar:
-        write_pack(output, scale, pictures, bar.update)
+    with command_line.progress_bar("images") as progress:
+        write_pack(output, {"scale": scale}, items, progress)
     size = sum(file.stat().st_size for file in output.iterdir()) / 1e9
-    print(f"written: {output} ({len(pictures)} images, {size:.2f} GB), all as their checksums say")
+    print(f"written: {output} ({len(items)} images, {size:.2f} GB), all checksums verified")
+
+
+def _arrays(source: ImageSource, scale: int) -> tuple[Arrays, dict[str, Any]]:
+    return read_pair(source, scale), {}
 
 
 def _check(folder: Path, scale: int, hr_patch_size: int) -> None:
@@ -82,11 +85,11 @@ def _check(folder: Path, scale: int, hr_patch_size: int) -> None:
     for problem in problems(dataset, scale, hr_patch_size):
         print(problem)
         count += 1
-    summary = f"{folder}: {len(dataset.pictures)} images, {count} problems"
+    summary = f"{folder}: {len(dataset.sources)} images, {count} problems"
     if count:
-        raise UserError(f"{summary}: mend or remove the files listed above")
+        raise UserError(f"{summary}: fix or remove the files listed above")
     print(summary)
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    command_line.run(main)

@@ -1,124 +1,159 @@
-"""A training set packed into one file: decoded (lr, hr) pairs, read without decoding or copying.
+"""uint8 arrays in one memory-mapped file: packed training sets and cached uncertainty.
 
-A pack is a folder:
+    FOLDER/arrays.bin     the bytes of all arrays
+    FOLDER/index.jsonl    facts of the pack, then per item its name, shapes, offset and checksum
 
-    pack.json                     {"format": 1, "scale": 4, "pictures": 806}, written last
-    pairs.bin, pairs.jsonl        the pairs (udl_tf.data.records)
+Opening loads nothing: the operating system keeps in memory what is read often. Packing can be
+interrupted at any time; the same call resumes it.
 """
 
 import json
+import math
+import os
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from udl_tf.data.records import Records, record_writer
+from udl_tf._support.files import write_text
+from udl_tf._support.progress import Progress, no_progress
 from udl_tf.errors import UserError
-from udl_tf.files import write_json
 
-FORMAT = 1
-_PAIRS = "pairs"
-_MANIFEST = "pack.json"
+FORMAT = 2
+_DATA, _INDEX = "arrays.bin", "index.jsonl"
 
-Pair = tuple[np.ndarray, np.ndarray]
+Arrays = Sequence[np.ndarray]
+Item = tuple[str, Callable[[], tuple[Arrays, dict[str, Any]]]]
+"""A name, and a function that returns uint8 arrays and facts about them."""
 
 
 class Pack:
-    """A pack, opened to read. Safe for several threads.
+    """A complete pack, opened to read. Safe for several threads.
 
     Args:
         folder: of the pack.
-        scale: that it must have, HR over LR size.
 
     Raises:
-        UserError: if it is damaged or of another scale.
+        UserError: if it is incomplete, damaged or of another format.
 
     Attributes:
-        names: of the pictures.
+        folder: of the pack.
+        facts: of the pack, such as its scale.
+        entries: per item "name", "shapes", "offset", "crc32" and "facts".
     """
 
-    def __init__(self, folder: Path, scale: int):
-        file = folder / _MANIFEST
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.facts, self.entries = _read_index(folder)
+        if len(self.entries) < self.facts["count"]:
+            raise UserError(f"{folder}: packing was interrupted: run the same command to resume")
         try:
-            content = json.loads(file.read_text(encoding="utf-8"))
-            version, has, count = content["format"], content["scale"], content["pictures"]
-        except (OSError, ValueError, KeyError, TypeError):
-            raise UserError(f"{file}: damaged: pack the images again") from None
-        if version != FORMAT:
-            raise UserError(f"{file}: format {version!r}; expected {FORMAT}: pack the images again")
-        if has != scale:
-            raise UserError(f"{folder}: packed for x{has}, not for x{scale}: pack it so too")
-        self._records = Records(folder / _PAIRS)
-        self.names = self._records.names
-        if len(self.names) != count:
-            raise UserError(
-                f"{folder}: holds {len(self.names)} of {count} pictures: pack them again"
-            )
+            self._bytes = np.memmap(folder / _DATA, np.uint8, "r")
+        except (OSError, ValueError) as error:
+            raise UserError(f"{folder / _DATA}: cannot be read ({error}): pack again") from None
+        if self.entries and len(self._bytes) < _end(self.entries[-1]):
+            raise UserError(f"{folder / _DATA}: cut off: pack again")
 
-    def pair(self, index: int) -> Pair:
-        """(lr, hr) of a picture, uint8 RGB, read-only."""
-        lr, hr = self._records.arrays(index)
-        return lr, hr
-
-    def size(self, index: int) -> tuple[int, int]:
-        """(height, width) of the HR image."""
-        height, width, _ = self._records.entries[index].shapes[1]
-        return height, width
+    def arrays(self, index: int) -> list[np.ndarray]:
+        """Returns the arrays of an item, read-only views of the file."""
+        start, found = self.entries[index]["offset"], []
+        for shape in self.entries[index]["shapes"]:
+            found.append(self._bytes[start : start + math.prod(shape)].reshape(shape))
+            start += math.prod(shape)
+        return found
 
     def check(self, index: int) -> None:
-        """Compares a picture with its checksum.
+        """Compares an item with its checksum.
 
         Raises:
             UserError: if they differ.
         """
-        if not self._records.intact(index):
-            folder, name = self._records.path.parent, self.names[index]
-            raise UserError(f"{folder}: {name} in it is damaged: pack the images again")
+        if _checksum(self.arrays(index)) != self.entries[index]["crc32"]:
+            raise UserError(f"{self.folder}: {self.entries[index]['name']} is damaged: pack again")
 
 
 def is_pack(folder: Path) -> bool:
-    """Whether a folder holds a complete pack.
-
-    Raises:
-        UserError: if it holds one that was broken off.
-    """
-    if (folder / _MANIFEST).exists():
-        return True
-    if (folder / f"{_PAIRS}.jsonl").exists():
-        raise UserError(f"{folder}: packing was broken off: run the same command again to go on")
-    return False
+    """Returns whether a folder holds a pack."""
+    return (folder / _INDEX).exists()
 
 
 def write_pack(
-    folder: Path,
-    scale: int,
-    pictures: Sequence[tuple[str, Callable[[], Pair]]],
-    progress: Callable[[int], object] = lambda count: None,
+    folder: Path, facts: dict[str, Any], items: Sequence[Item], progress: Progress = no_progress
 ) -> Pack:
-    """Packs pictures; goes on where it was broken off; compares all with their checksums at last.
+    """Packs items, and compares all with their checksums at the end.
 
     Args:
-        folder: of the pack; new, or broken off with the same pictures.
-        scale: HR over LR size.
-        pictures: name of each, and what reads it.
-        progress: is told how many pictures were packed since the last time.
+        folder: of the pack: new, or with an interrupted pack of the same items.
+        facts: of the pack.
+        items: to pack.
+        progress: gets the items that are done.
 
     Raises:
         UserError: if the folder holds something else.
     """
-    names = [name for name, _ in pictures]
-    if folder.exists() and not (folder / f"{_PAIRS}.jsonl").exists() and any(folder.iterdir()):
-        raise UserError(f"{folder}: is not empty and holds no pack: choose another --output")
-    with record_writer(folder / _PAIRS) as writer:
-        if writer.done != names[: len(writer.done)]:
-            raise UserError(f"{folder}: holds a pack of other pictures: choose another --output")
-        progress(len(writer.done))
-        for name, read in pictures[len(writer.done) :]:
-            writer.add(name, read())
-            progress(1)
-    manifest = {"format": FORMAT, "scale": scale, "pictures": len(pictures)}
-    write_json(folder / _MANIFEST, manifest)
-    pack = Pack(folder, scale)
-    for index in range(len(pictures)):
-        pack.check(index)
+    facts = {"format": FORMAT, "count": len(items), **facts}
+    entries = _resume(folder, facts, [name for name, _ in items])
+    with open(folder / _DATA, "ab") as data, open(folder / _INDEX, "a", encoding="utf-8") as index:
+        data.truncate(_end(entries[-1]) if entries else 0)
+        data.seek(0, os.SEEK_END)
+        for number, (name, make) in list(enumerate(items))[len(entries) :]:
+            arrays, about = make()
+            shapes = [list(array.shape) for array in arrays]
+            entry = {"name": name, "shapes": shapes, "offset": data.tell()}
+            for array in arrays:
+                data.write(np.ascontiguousarray(array).data)
+            data.flush()
+            os.fsync(data.fileno())  # an entry of the index promises that its bytes are there
+            index.write(json.dumps({**entry, "crc32": _checksum(arrays), "facts": about}) + "\n")
+            index.flush()
+            progress(number + 1, len(items), name)
+    pack = Pack(folder)
+    for number in range(len(items)):
+        pack.check(number)
     return pack
+
+
+def _resume(folder: Path, facts: dict[str, Any], names: list[str]) -> list[dict[str, Any]]:
+    """Returns the entries that are complete already, and rewrites the index to hold just these."""
+    entries: list[dict[str, Any]] = []
+    if is_pack(folder):
+        old, entries = _read_index(folder)
+        if old != facts or [e["name"] for e in entries] != names[: len(entries)]:
+            raise UserError(f"{folder}: holds another pack: choose a new folder", argument="output")
+    elif folder.exists() and any(folder.iterdir()):
+        raise UserError(
+            f"{folder}: is not empty and holds no pack: choose a new folder", argument="output"
+        )
+    size = (folder / _DATA).stat().st_size if (folder / _DATA).exists() else 0
+    while entries and _end(entries[-1]) > size:
+        entries.pop()
+    write_text(folder / _INDEX, "".join(json.dumps(line) + "\n" for line in [facts, *entries]))
+    return entries
+
+
+def _read_index(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Returns (facts, entries); a last line that was cut off is dropped."""
+    file = folder / _INDEX
+    try:
+        lines = file.read_text(encoding="utf-8").split("\n")[:-1]
+        facts, *entries = [json.loads(line) for line in lines]
+        if facts["format"] != FORMAT:
+            raise UserError(f"{file}: format {facts['format']}; expected {FORMAT}: pack again")
+        for entry in entries:
+            _end(entry)
+        return facts, entries
+    except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
+        raise UserError(f"{file}: damaged ({error}): pack again") from None
+
+
+def _end(entry: dict[str, Any]) -> int:
+    return entry["offset"] + sum(math.prod(shape) for shape in entry["shapes"])
+
+
+def _checksum(arrays: Arrays) -> int:
+    crc = 0
+    for array in arrays:
+        crc = zlib.crc32(np.ascontiguousarray(array).data, crc)
+    return crc

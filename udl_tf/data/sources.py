@@ -16,7 +16,7 @@ import numpy as np
 from udl_tf.config import DataConfig
 from udl_tf.data.pack import Pack, is_pack
 from udl_tf.errors import UserError
-from udl_tf.image_io import image_files, image_size
+from udl_tf.imaging.rgb_files import image_files, image_size
 
 BUNDLED = "bundled"
 _BUNDLED_FOLDER = Path(__file__).parent / BUNDLED
@@ -27,7 +27,7 @@ _LAYOUTS = (  # HR folder, LR folders
 
 
 @dataclass(frozen=True)
-class Picture:
+class ImageSource:
     """An HR file and, in a paired dataset, its LR file; or a pair in a pack, named by `hr`."""
 
     hr: Path
@@ -38,7 +38,10 @@ class Picture:
     @property
     def size(self) -> tuple[int, int]:
         """(height, width) of the HR image."""
-        return self.pack.size(self.index) if self.pack else image_size(self.hr)
+        if self.pack is None:
+            return image_size(self.hr)
+        height, width, _ = self.pack.entries[self.index]["shapes"][1]
+        return height, width
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class Dataset:
     """A named list of pictures; `bundled` if they come with the package."""
 
     name: str
-    pictures: tuple[Picture, ...]
+    sources: tuple[ImageSource, ...]
     bundled: bool = False
 
 
@@ -82,7 +85,7 @@ def find_datasets(config: DataConfig, part: str, scale: int) -> list[Dataset]:
 def bundled_dataset(part: str) -> Dataset:
     """The images that come with the package, for "train" or "test"."""
     files = image_files(_BUNDLED_FOLDER / part)
-    return Dataset(BUNDLED, tuple(Picture(file) for file in files), bundled=True)
+    return Dataset(BUNDLED, tuple(ImageSource(file) for file in files), bundled=True)
 
 
 def folder_datasets(folders: Sequence[Path | str], scale: int) -> list[Dataset]:
@@ -120,9 +123,7 @@ def folder_dataset(folder: Path | str, scale: int) -> Dataset:
     """
     folder = Path(folder)
     if is_pack(folder):
-        pack = Pack(folder, scale)
-        named = enumerate(pack.names)
-        return Dataset(folder.name, tuple(Picture(folder / n, None, pack, i) for i, n in named))
+        return _packed_dataset(folder, scale)
     for hr_name, lr_names in _LAYOUTS:
         if (folder / hr_name).is_dir():
             hr_files = image_files(folder / hr_name)
@@ -130,27 +131,37 @@ def folder_dataset(folder: Path | str, scale: int) -> Dataset:
                 lr_folder = folder / lr_name.format(scale=scale)
                 if lr_folder.is_dir() and _has_images(lr_folder):
                     return Dataset(folder.name, _pairs(hr_files, lr_folder, scale))
-            return Dataset(folder.name, tuple(Picture(file) for file in hr_files))
-    return Dataset(folder.name, tuple(Picture(file) for file in image_files(folder)))
+            return Dataset(folder.name, tuple(ImageSource(file) for file in hr_files))
+    return Dataset(folder.name, tuple(ImageSource(file) for file in image_files(folder)))
+
+
+def _packed_dataset(folder: Path, scale: int) -> Dataset:
+    pack = Pack(folder)
+    if pack.facts["scale"] != scale:
+        raise UserError(
+            f"{folder}: packed for x{pack.facts['scale']}, not for x{scale}: pack it for x{scale} too"
+        )
+    names = enumerate(entry["name"] for entry in pack.entries)
+    return Dataset(folder.name, tuple(ImageSource(folder / n, None, pack, i) for i, n in names))
 
 
 def _has_images(folder: Path) -> bool:
     return any(p.is_file() for p in folder.iterdir())
 
 
-def _pairs(hr_files: Sequence[Path], lr_folder: Path, scale: int) -> tuple[Picture, ...]:
+def _pairs(hr_files: Sequence[Path], lr_folder: Path, scale: int) -> tuple[ImageSource, ...]:
     by_stem = {file.stem: file for file in image_files(lr_folder)}
-    pictures = []
+    sources = []
     for hr in hr_files:
         lr = by_stem.get(hr.stem) or by_stem.get(f"{hr.stem}x{scale}")
         # Where there is none, reading the pair says so.
-        pictures.append(Picture(hr, lr or lr_folder / f"{hr.stem}x{scale}{hr.suffix}"))
-    return tuple(pictures)
+        sources.append(ImageSource(hr, lr or lr_folder / f"{hr.stem}x{scale}{hr.suffix}"))
+    return tuple(sources)
 
 
 def split_validation(
-    pictures: Sequence[Picture], large: Sequence[Picture], count: int, seed: int
-) -> tuple[list[Picture], list[Picture]]:
+    sources: Sequence[ImageSource], large: Sequence[ImageSource], count: int, seed: int
+) -> tuple[list[ImageSource], list[ImageSource]]:
     """(training, held-out) pictures.
 
     Args:
@@ -163,13 +174,13 @@ def split_validation(
     if len(large) == 1:
         return list(large), list(large)
     usable = set(large)
-    order = np.random.default_rng(seed).permutation(len(pictures))
-    drawn = [pictures[i] for i in order if pictures[i] in usable]
+    order = np.random.default_rng(seed).permutation(len(sources))
+    drawn = [sources[i] for i in order if sources[i] in usable]
     held_out = set(drawn[: min(count, max(1, len(large) // 5))])
     return [p for p in large if p not in held_out], [p for p in large if p in held_out]
 
 
-def large_enough(pictures: Sequence[Picture], config: DataConfig) -> list[Picture]:
+def large_enough(sources: Sequence[ImageSource], config: DataConfig) -> list[ImageSource]:
     """The pictures that hold a training patch; others are an error or skipped, by the config.
 
     Raises:
@@ -177,13 +188,13 @@ def large_enough(pictures: Sequence[Picture], config: DataConfig) -> list[Pictur
     """
     side = config.hr_patch_size
     large = []
-    for picture in pictures:
-        height, width = picture.size
+    for source in sources:
+        height, width = source.size
         if min(height, width) >= side:
-            large.append(picture)
+            large.append(source)
         elif config.small_images == "error":
             raise UserError(
-                f"{picture.hr}: {width}x{height} pixels, smaller than data.hr_patch_size {side}:"
+                f"{source.hr}: {width}x{height} pixels, smaller than data.hr_patch_size {side}:"
                 ' remove it, or set data.small_images="skip", or lower data.hr_patch_size'
             )
     if not large:

@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 
 from udl_tf.config import DataConfig
-from udl_tf.data.sources import Picture
+from udl_tf.data.sources import ImageSource
 from udl_tf.errors import UserError
-from udl_tf.image_io import image_size, read_rgb, write_image
-from udl_tf.resize import imresize, mod_crop
+from udl_tf.imaging.resize import imresize, mod_crop
+from udl_tf.imaging.rgb_files import image_size, read_rgb, write_rgb
 
 
 def read_pair(
-    picture: Picture, scale: int, cache: Path | None = None
+    source: ImageSource, scale: int, cache: Path | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Decodes a picture as (lr, hr), uint8 RGB, HR cropped to a multiple of the scale.
 
@@ -30,24 +30,25 @@ def read_pair(
     Raises:
         UserError: for an unreadable file, a pair whose sizes don't fit, or a tiny image.
     """
-    if picture.pack:
-        return picture.pack.pair(picture.index)
-    hr = mod_crop(read_rgb(picture.hr), scale)
+    if source.pack:
+        lr, hr = source.pack.arrays(source.index)
+        return lr, hr
+    hr = mod_crop(read_rgb(source.hr), scale)
     if min(hr.shape[:2]) < 2 * scale:
-        height, width = image_size(picture.hr)
+        height, width = image_size(source.hr)
         raise UserError(
-            f"{picture.hr}: {width}x{height} pixels; x{scale} needs {2 * scale} a side at least:"
+            f"{source.hr}: {width}x{height} pixels; x{scale} needs {2 * scale} a side at least:"
             " remove it"
         )
-    if picture.lr is None:
-        return _made_lr(picture.hr, hr, scale, cache), hr
-    if not picture.lr.exists():
-        raise UserError(f"{picture.hr}: its LR file {picture.lr} is missing: add it")
-    lr = read_rgb(picture.lr)
+    if source.lr is None:
+        return _made_lr(source.hr, hr, scale, cache), hr
+    if not source.lr.exists():
+        raise UserError(f"{source.hr}: its LR file {source.lr} is missing: add it")
+    lr = read_rgb(source.lr)
     expected = (hr.shape[0] // scale, hr.shape[1] // scale)
     if lr.shape[:2] != expected:
         raise UserError(
-            f"{picture.lr}: {lr.shape[1]}x{lr.shape[0]} pixels; its HR image at x{scale} needs"
+            f"{source.lr}: {lr.shape[1]}x{lr.shape[0]} pixels; its HR image at x{scale} needs"
             f" {expected[1]}x{expected[0]}: set model.scale to the pairs' scale or mend the pair"
         )
     return lr, hr
@@ -74,7 +75,7 @@ def _made_lr(path: Path, hr: np.ndarray, scale: int, cache: Path | None) -> np.n
     except UserError:
         pass  # not there yet, or damaged: made anew
     lr = imresize(hr, 1 / scale)
-    write_image(file, lr)
+    write_rgb(file, lr)
     return lr
 
 
@@ -95,9 +96,13 @@ class ImageStore:
     """
 
     def __init__(
-        self, pictures: Sequence[Picture], scale: int, memory_gb: float, cache: Path | None = None
+        self,
+        sources: Sequence[ImageSource],
+        scale: int,
+        memory_gb: float,
+        cache: Path | None = None,
     ):
-        self.pictures = tuple(pictures)
+        self.sources = tuple(sources)
         self.scale = scale
         self.decoded = 0
         self.error: UserError | None = None
@@ -107,7 +112,7 @@ class ImageStore:
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.sources)
 
     def pair(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """(lr, hr) of picture `index`, uint8 RGB."""
@@ -116,11 +121,11 @@ class ImageStore:
                 self._kept.move_to_end(index)
                 return self._kept[index]
         try:
-            pair = read_pair(self.pictures[index], self.scale, self._cache)
+            pair = read_pair(self.sources[index], self.scale, self._cache)
         except UserError as error:
             self.error = error
             raise
-        if self.pictures[index].pack:
+        if self.sources[index].pack:
             return pair  # which the system keeps
         with self._lock:
             self.decoded += 1

@@ -1,6 +1,5 @@
 """What every export computes, as TensorFlow functions; and its model card."""
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,14 +7,15 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from udl_tf.bundle import load, read_manifest
+from udl_tf._support.json_files import read_json
+from udl_tf._support.versions import versions
 from udl_tf.errors import UserError
-from udl_tf.model_card import ModelCard
+from udl_tf.inference.keras_upscaler import KerasUpscaler
+from udl_tf.inference.upscaler import BORDER
 from udl_tf.models.blocks import pad_symmetric
 from udl_tf.models.stages import Stage, chain_align, chain_radius, run_chain
-from udl_tf.super_resolver import SuperResolver
-from udl_tf.upscaler import BORDER
-from udl_tf.versions import versions
+from udl_tf.saved.bundle import read_manifest, read_networks
+from udl_tf.saved.card import ModelCard
 
 # Tiles overlap by the receptive radius up to here, by _SHORT_MARGIN beyond: DPDNN's 463 pixels at
 # x4 would make a tile of 1 pixel cost 927 x 927.
@@ -33,23 +33,23 @@ def check_suffix(output: Path | str, suffix: str) -> None:
         raise UserError(f"{output}: expected a name that ends in {suffix}")
 
 
-def load_for_export(folder: Path | str) -> SuperResolver:
-    """Loads a run folder in float32.
+def read_run(folder: Path | str) -> KerasUpscaler:
+    """Reads the model to export from a run folder, in float32.
 
     Raises:
-        UserError: as udl_tf.bundle.load, or under another backend than TensorFlow.
+        UserError: if the folder holds no trained model, or under another backend than TensorFlow.
     """
     if keras.backend.backend() != "tensorflow":
         raise UserError(
-            f"KERAS_BACKEND={keras.backend.backend()}: exports are made with the TensorFlow"
-            " backend: run it with KERAS_BACKEND=tensorflow"
+            f"KERAS_BACKEND={keras.backend.backend()}: exports need the TensorFlow backend: run the"
+            " command with KERAS_BACKEND=tensorflow"
         )
-    return load(folder)
+    return KerasUpscaler(read_networks(folder))
 
 
 def make_card(
     folder: Path | str,
-    model: SuperResolver,
+    model: KerasUpscaler,
     uncertainty: bool,
     licence: str | None = None,
     **facts: Any,
@@ -60,8 +60,8 @@ def make_card(
     """
     folder = Path(folder)
     manifest = read_manifest(folder)
-    outputs, chains = zip(*model.chains(uncertainty, bordered=True), strict=True)
-    networks = (chain for _, chain in model.chains(uncertainty, bordered=False))
+    outputs, chains = zip(*model.networks.build_chains(uncertainty, bordered=True), strict=True)
+    networks = (chain for _, chain in model.networks.build_chains(uncertainty, bordered=False))
     variables = {id(v): v for v in weights_of(networks)}
     radius = max(chain_radius(chain) for chain in chains)
     served = facts["format"] == "savedmodel"  # which itself computes in exact tiles
@@ -92,8 +92,8 @@ def make_card(
 def _metrics(folder: Path) -> list[dict[str, Any]]:
     """PSNR-Y and SSIM-Y on the run's test sets, as far as it has any."""
     try:
-        results = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["results"]
-    except (OSError, ValueError, KeyError):
+        results = read_json(folder / "metrics.json").get("results", [])
+    except (OSError, UserError):
         return []
     return [{key: value for key, value in r.items() if key != "per_image"} for r in results]
 
@@ -106,9 +106,9 @@ class PictureModule(tf.Module):
         card: says which outputs, and by how much the graph itself mirrors the picture.
     """
 
-    def __init__(self, model: SuperResolver, card: ModelCard):
+    def __init__(self, model: KerasUpscaler, card: ModelCard):
         super().__init__()
-        chains = model.chains("theta" in card.outputs, bordered=True)
+        chains = model.networks.build_chains("theta" in card.outputs, bordered=True)
         self.tracked = weights_of(chain for _, chain in chains)
         shape = (1, card.tile, card.tile, 3) if card.tile else (None, None, None, 3)
         self.signature = [tf.TensorSpec(shape, tf.float32, name="lr")]
@@ -135,7 +135,7 @@ def weights_of(chains: Iterable[Sequence[Stage]]) -> list[tf.Variable]:
     return [v.value for chain in chains for stage in chain for v in stage.network.variables]
 
 
-def theta_of(model: SuperResolver, log_scale):
+def theta_of(model: KerasUpscaler, log_scale):
     """theta in grey levels, calibrated."""
-    a, b = model.log_theta_line
+    a, b = model.networks.log_theta_line
     return tf.exp(a + b * log_scale)

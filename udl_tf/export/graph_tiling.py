@@ -1,9 +1,11 @@
-"""Tiles inside a TensorFlow graph: udl_tf.tiling's arithmetic on tensors.
+"""Tiling inside a TensorFlow graph: the arithmetic of udl_tf.inference.tiling on tensors.
 
-A served picture of any size then needs a bounded memory beside the result.
+A served image of any size then needs bounded memory in addition to the result.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import tensorflow as tf
@@ -19,13 +21,13 @@ def run_tiled(
     channels: int = 3,
     dtype: Any = tf.float32,
 ):
-    """The result of `compute` for whole maps, computed in tiles of at most `room` LR pixels.
+    """Returns the result of `compute` for whole maps, computed in tiles of at most `room` LR pixels.
 
     Args:
         compute: windows of the maps -> (n, scale rows, scale columns, c).
-        maps: each (n, s h, s w, channels) with its s; one of them the LR image, s = 1.
-        room: LR pixels, of all n pictures together, that a window may have; a window's core is no
-            smaller than the radius, though.
+        maps: each (n, s h, s w, channels) with its s; one of them is the LR image, s = 1.
+        room: LR pixels, of all n images together, that a window may have; but the core of a window
+            is at least as large as the radius.
         radius: LR pixels on each side that a pixel of the result may depend on.
         align: windows start at multiples of it.
         scale, channels, dtype: of the result.
@@ -37,56 +39,78 @@ def run_tiled(
     side = tf.maximum(tf.cast(tf.sqrt(share), tf.int32) - 2 * radius, max(radius, 1))
     whole = tf.cast(height, tf.float32) * tf.cast(width, tf.float32) <= share
     side = tf.where(whole, tf.maximum(height, width), side)
-    row_count, rows = _axis(height, side, radius, align)
-    column_count, columns = _axis(width, side, radius, align)
-
-    def strip(row):
-        top, tall, core_rows = rows(row)
-
-        def tile(column):
-            left, wide, core_columns = columns(column)
-            windows = [m[:, s * top : s * (top + tall), s * left : s * (left + wide)]
-                       for m, s in maps]  # fmt: skip
-            result = compute(*windows)
-            (above, below), (before, after) = core_rows, core_columns
-            core = result[
-                :,
-                scale * (above - top) : scale * (below - top),
-                scale * (before - left) : scale * (after - left),
-            ]
-            return tf.transpose(core, (2, 1, 0, 3))  # TensorArray.concat goes along the first axis
-
-        return tf.transpose(_concat(column_count, tile, channels, dtype), (1, 0, 2, 3))
-
-    return tf.transpose(_concat(row_count, strip, channels, dtype), (2, 0, 1, 3))
+    rows, columns = (_Axis(length, side, radius, align) for length in (height, width))
+    return _Tiles(compute, maps, rows, columns, scale, channels, dtype).run()
 
 
-def _axis(length, side, margin: int, align: int) -> tuple[Any, Callable[..., Any]]:
-    """How udl_tf.tiling.plan_axis cuts an axis of `length` into cores of at most `side`.
+class _Axis:
+    """One axis of `length`, cut into cores of at most `side` as by udl_tf.inference.tiling.
 
-    Returns:
-        (number of tiles, index -> (first of the window, its length, (first, end) of the core)).
+    Attributes:
+        count: number of tiles.
+        size: length of each window.
     """
-    count = -(-length // side)
-    size = -(-length // count) + 2 * margin + align - 1
-    size = tf.minimum(length, size + (length - size) % align)
 
-    def span(index):
-        start, stop = length * index // count, length * (index + 1) // count
-        first = tf.maximum(start - margin, 0) // align * align
-        return tf.minimum(first, length - size), size, (start, stop)
+    def __init__(self, length, side, margin: int, align: int):
+        self._length, self._margin, self._align = length, margin, align
+        self.count = -(-length // side)
+        # A window is a core, a margin on both sides, and up to align - 1 more pixels, because it
+        # starts at a multiple of `align` at or before the margin. The last window ends with the
+        # image; its size is rounded up so that it, too, starts at a multiple of `align`.
+        size = -(-length // self.count) + 2 * margin + align - 1
+        self.size = tf.minimum(length, size + (length - size) % align)
 
-    return count, span
+    def span(self, index) -> tuple[Any, tuple[Any, Any]]:
+        """Returns (start of the window, (start, stop) of its core)."""
+        start = self._length * index // self.count
+        stop = self._length * (index + 1) // self.count
+        first = tf.maximum(start - self._margin, 0) // self._align * self._align
+        return tf.minimum(first, self._length - self.size), (start, stop)
 
 
-def _concat(count, part: Callable[[Any], Any], channels: int, dtype: Any):
-    """part(0), part(1), ... one after the other, concatenated along the first axis."""
-    shape = (None, None, None, channels)
-    parts = tf.TensorArray(dtype, count, infer_shape=False, element_shape=shape)
+@dataclass(frozen=True)
+class _Tiles:
+    """Computes the tiles one after another, row by row; arguments as for run_tiled."""
 
-    def body(index, parts):
-        return index + 1, parts.write(index, part(index))
+    compute: Callable[..., Any]
+    maps: Sequence[tuple[Any, int]]
+    rows: _Axis
+    columns: _Axis
+    scale: int
+    channels: int
+    dtype: Any
 
-    loop = (tf.constant(0), parts)
-    _, parts = tf.while_loop(lambda i, _: i < count, body, loop, parallel_iterations=1)
-    return parts.concat()
+    def run(self):
+        """Returns the whole result."""
+        return tf.transpose(self._concat(self.rows.count, self._strip), (2, 0, 1, 3))
+
+    def _strip(self, row):
+        tiles = self._concat(self.columns.count, partial(self._tile, row))
+        return tf.transpose(tiles, (1, 0, 2, 3))
+
+    def _tile(self, row, column):
+        """Returns the core of a tile, columns first: TensorArray.concat needs the axis in front."""
+        top, (above, below) = self.rows.span(row)
+        left, (before, after) = self.columns.span(column)
+        tall, wide, scale = self.rows.size, self.columns.size, self.scale
+        windows = [
+            m[:, s * top : s * (top + tall), s * left : s * (left + wide)] for m, s in self.maps
+        ]
+        core = self.compute(*windows)[
+            :,
+            scale * (above - top) : scale * (below - top),
+            scale * (before - left) : scale * (after - left),
+        ]
+        return tf.transpose(core, (2, 1, 0, 3))
+
+    def _concat(self, count, part: Callable[[Any], Any]):
+        """Returns part(0), part(1), ... concatenated along the first axis, one computed at a time."""
+        shape = (None, None, None, self.channels)
+        parts = tf.TensorArray(self.dtype, count, infer_shape=False, element_shape=shape)
+
+        def body(index, parts):
+            return index + 1, parts.write(index, part(index))
+
+        loop = (tf.constant(0), parts)
+        _, parts = tf.while_loop(lambda i, _: i < count, body, loop, parallel_iterations=1)
+        return parts.concat()

@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import Any
 
+from udl_tf._support.files import complete_file
+from udl_tf._support.versions import versions
 from udl_tf.errors import needs_extra
-from udl_tf.export.graph import PictureModule, check_suffix, load_for_export, make_card
+from udl_tf.export.graph import PictureModule, check_suffix, make_card, read_run
 from udl_tf.export.parity import check, real_pairs
-from udl_tf.files import complete_file
-from udl_tf.model_card import CARD, ModelCard, Precision
-from udl_tf.runtimes import open_onnx
-from udl_tf.versions import versions
+from udl_tf.saved.card import CARD, ModelCard, Precision
+from udl_tf.saved.exported import open_onnx
 
 
 def export_onnx(
@@ -44,7 +44,7 @@ def export_onnx(
         import onnxruntime  # noqa: F401  # before the work begins
         import tf2onnx
 
-    model = load_for_export(run)
+    model = read_run(run)
     card = make_card(
         run,
         model,

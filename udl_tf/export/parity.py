@@ -9,11 +9,11 @@ import numpy as np
 from udl_tf.data.sources import bundled_dataset, folder_dataset
 from udl_tf.data.store import read_pair
 from udl_tf.errors import UserError
-from udl_tf.image_io import to_uint8
+from udl_tf.imaging.dtypes import to_dtype
+from udl_tf.inference.keras_upscaler import KerasUpscaler
 from udl_tf.metrics import psnr_y
-from udl_tf.model_card import ModelCard
-from udl_tf.runtimes import ExportedModel, core_of_tile
-from udl_tf.super_resolver import SuperResolver
+from udl_tf.saved.card import ModelCard
+from udl_tf.saved.exported import ExportedUpscaler, core_of_tile
 
 BOUNDS = {"float32": 1e-3, "float16": 1.0}
 """Largest difference of image and theta, grey levels."""
@@ -41,15 +41,15 @@ def sizes(card: ModelCard) -> list[tuple[int, int]]:
 def real_pairs(scale: int, images: Path | None) -> list[tuple[np.ndarray, np.ndarray]]:
     """(lr, hr) of the HR images in a folder; None: of those that come with the package."""
     if images is None:
-        pictures = [*bundled_dataset("train").pictures, *bundled_dataset("test").pictures]
+        sources = [*bundled_dataset("train").sources, *bundled_dataset("test").sources]
     else:
-        pictures = folder_dataset(images, scale).pictures
-    return [read_pair(picture, scale) for picture in pictures]
+        sources = folder_dataset(images, scale).sources
+    return [read_pair(source, scale) for source in sources]
 
 
 def check(
-    model: SuperResolver,
-    made: ExportedModel,
+    model: KerasUpscaler,
+    made: ExportedUpscaler,
     pairs: Sequence[tuple[np.ndarray, np.ndarray]],
     differences: Mapping[str, Difference] | None = None,
 ) -> dict[str, Any]:
@@ -128,7 +128,7 @@ def _kept(card: ModelCard, tile: np.ndarray) -> np.ndarray:
     return tile[edge : tile.shape[0] - edge, edge : tile.shape[1] - edge]
 
 
-def _keras(model: SuperResolver, card: ModelCard, lr: np.ndarray) -> dict[str, np.ndarray]:
+def _keras(model: KerasUpscaler, card: ModelCard, lr: np.ndarray) -> dict[str, np.ndarray]:
     if card.format == "savedmodel":
         whole = model.upscale(lr, self_ensemble=card.self_ensemble)
         sr, theta = whole.image, whole.theta
@@ -147,7 +147,7 @@ def _psnr_loss(model, made, pairs) -> dict[str, Any]:
         lr_piece, hr_piece = piece(lr, size), piece(hr, size, card.scale)
         expected = _keras(model, card, lr_piece.astype(np.float32))
         result = made.forward(lr_piece[None].astype(np.float32), card.outputs)
-        values = [psnr_y(to_uint8(_kept(card, sr)), _kept(card, hr_piece), card.scale) for sr in
+        values = [psnr_y(to_dtype(_kept(card, sr), np.uint8), _kept(card, hr_piece), card.scale) for sr in
                   (expected["sr"], result["sr"][0])]  # fmt: skip
         if np.isfinite(values).all():
             losses.append(values[0] - values[1])

@@ -8,13 +8,14 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
+from udl_tf._support.files import complete_folder, write_text
 from udl_tf.errors import UserError, needs_extra
-from udl_tf.export.graph import load_for_export, make_card
+from udl_tf.export.graph import make_card, read_run
 from udl_tf.export.parity import beyond_rounding, check, real_pairs
 from udl_tf.export.served import ServedModule
-from udl_tf.files import complete_folder, write_text
-from udl_tf.model_card import CARD, ModelCard
-from udl_tf.runtimes import open_savedmodel, version_numbers
+from udl_tf.inference.keras_upscaler import KerasUpscaler
+from udl_tf.saved.card import CARD, ModelCard
+from udl_tf.saved.exported import open_savedmodel, version_numbers
 
 MAX_PIXELS = 2048**2
 _WARMUP_SIDE = 32  # LR pixels
@@ -60,11 +61,11 @@ def export_savedmodel(
     base = Path(base)
     folder = base / str(version or max([0, *version_numbers(base)]) + 1)
     if folder.exists():
-        raise UserError(f"{folder}: is there already: choose another --version, or remove it")
+        raise UserError(f"{folder}: already exists: choose another version", argument="version")
     if warmup:
         with needs_extra("serve"):
             import tensorflow_serving.apis  # noqa: F401  # before the work begins
-    model = load_for_export(run)
+    model = read_run(run)
     card = make_card(
         run,
         model,
@@ -78,25 +79,34 @@ def export_savedmodel(
         theta_dtype=theta_dtype,
         licence=licence,
     )
-    differences = {"sr": beyond_rounding(np.ones_like)}
-    if theta_dtype == "float16":
-        differences["theta"] = beyond_rounding(lambda theta: np.spacing(theta.astype(np.float16)))
-    dtypes = tf.as_dtype(image_dtype), tf.as_dtype(theta_dtype)
     with complete_folder(folder) as temporary:
-        with tempfile.TemporaryDirectory() as elsewhere:
-            card_file = Path(elsewhere) / CARD
-            write_text(card_file, card.text())
-            module = ServedModule(model, card, card_file, *dtypes, memory_gb)
-            tf.saved_model.save(module, str(temporary), signatures=module.endpoints)
-        made = open_savedmodel(temporary)
-        parity = check(model, made, real_pairs(model.scale, images), differences)
-        card = card.model_copy(update={"parity": parity})
-        write_text(temporary / "assets" / CARD, card.text())
+        _save(model, card, temporary, memory_gb)
+        card = _checked(model, card, temporary, images)
         if warmup:
-            _write_warmup(
-                temporary / "assets.extra" / "tf_serving_warmup_requests", base.name, dtypes[0]
-            )
+            file = temporary / "assets.extra" / "tf_serving_warmup_requests"
+            _write_warmup(file, base.name, tf.as_dtype(image_dtype))
     return folder, card
+
+
+def _save(model: KerasUpscaler, card: ModelCard, folder: Path, memory_gb: float | None) -> None:
+    dtypes = tf.as_dtype(card.image_dtype), tf.as_dtype(card.theta_dtype)
+    with tempfile.TemporaryDirectory() as elsewhere:
+        card_file = Path(elsewhere) / CARD
+        write_text(card_file, card.text())
+        module = ServedModule(model, card, card_file, *dtypes, memory_gb)
+        tf.saved_model.save(module, str(folder), signatures=module.endpoints)
+
+
+def _checked(model: KerasUpscaler, card: ModelCard, folder: Path, images: Path | None) -> ModelCard:
+    """Compares the export with the Keras networks; returns its card with the result."""
+    differences = {"sr": beyond_rounding(np.ones_like)}
+    if card.theta_dtype == "float16":
+        differences["theta"] = beyond_rounding(lambda theta: np.spacing(theta.astype(np.float16)))
+    pairs = real_pairs(model.scale, images)
+    parity = check(model, open_savedmodel(folder), pairs, differences)
+    card = card.model_copy(update={"parity": parity})
+    write_text(folder / "assets" / CARD, card.text())
+    return card
 
 
 def _write_warmup(path: Path, name: str, image_dtype: tf.DType) -> None:

@@ -1,6 +1,6 @@
 """The functions of a served SavedModel: pictures in, pictures and theta out, all inside the graph.
 
-Their results are those of SuperResolver.upscale: mirrored borders, plain areas, tiles, rounding.
+Their results are those of KerasUpscaler.upscale: mirrored borders, plain areas, tiles, rounding.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,12 +14,12 @@ import tensorflow as tf
 from udl_tf.export.graph import theta_of, weights_of
 from udl_tf.export.graph_tiling import run_tiled
 from udl_tf.export.served_input import checked, decoded, mirrored
-from udl_tf.inference import ChainRunner
-from udl_tf.model_card import THETA_STEPS, ModelCard
+from udl_tf.inference.chain_runner import ChainRunner
+from udl_tf.inference.keras_upscaler import KerasUpscaler
+from udl_tf.inference.self_ensemble import MEMBERS
+from udl_tf.inference.upscaler import BORDER
 from udl_tf.models.stages import Stage, chain_align, chain_radius
-from udl_tf.self_ensemble import MEMBERS
-from udl_tf.super_resolver import SuperResolver
-from udl_tf.upscaler import BORDER
+from udl_tf.saved.card import THETA_STEPS, ModelCard
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class ServedModule(tf.Module):
 
     def __init__(
         self,
-        model: SuperResolver,
+        model: KerasUpscaler,
         card: ModelCard,
         card_file: Path,
         image_dtype: tf.DType,
@@ -99,11 +99,11 @@ class ServedModule(tf.Module):
         assert card.max_pixels is not None
         self._card, self._max_pixels = card, card.max_pixels
         self._card_file = tf.saved_model.Asset(str(card_file))
-        chains = {"sr": model.mean.stages("sr", bordered=True)}
+        chains = {"sr": model.networks.mean.build_chain("sr", bordered=True)}
         self._forms = {"sr": _Form(tf.identity, _to_uint8, tf.uint8)}
         if "theta" in card.outputs:
-            assert model.uncertainty is not None
-            chains["theta"] = model.uncertainty.stages("log_scale", bordered=True)
+            assert model.networks.uncertainty is not None
+            chains["theta"] = model.networks.uncertainty.build_chain("log_scale", bordered=True)
             self._forms["theta"] = _Form(
                 partial(theta_of, model), partial(tf.cast, dtype=theta_dtype), theta_dtype
             )
@@ -200,7 +200,7 @@ def _mean_of_members(lr, run: Callable[[Any], Any], scale: int):
 
 
 def _with_plain_areas(sr, lr, scale: int):
-    """See udl_tf.upscaler: pixels that see nothing but one colour become that colour."""
+    """See udl_tf.inference.upscaler: pixels that see nothing but one colour become that colour."""
 
     def extreme(x):
         side = 2 * BORDER + 1

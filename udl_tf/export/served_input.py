@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from udl_tf.upscaler import BORDER
+from udl_tf.inference.upscaler import BORDER
 
 
 def checked(image, max_pixels: int):

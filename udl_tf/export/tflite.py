@@ -10,13 +10,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from udl_tf import cli
+from udl_tf._support.files import complete_file
 from udl_tf.errors import UserError
-from udl_tf.export.graph import PictureModule, check_suffix, load_for_export, make_card
+from udl_tf.export.graph import PictureModule, check_suffix, make_card, read_run
 from udl_tf.export.parity import check, piece, real_pairs
-from udl_tf.files import complete_file
-from udl_tf.model_card import ModelCard, Precision, write_with_card
-from udl_tf.runtimes import core_of_tile, open_tflite
+from udl_tf.saved.card import ModelCard, Precision, write_with_card
+from udl_tf.saved.exported import core_of_tile, open_tflite
 
 _CALIBRATION_SIDE = 64  # of the pieces whose activations set int8's ranges, LR pixels
 
@@ -51,7 +50,7 @@ def export_tflite(
             is too small for its margin.
     """
     check_suffix(output, ".tflite")
-    model = load_for_export(run)
+    model = read_run(run)
     facts = {} if margin is None else {"margin": margin}
     card = make_card(
         run,
@@ -72,7 +71,7 @@ def export_tflite(
             f" {least} at least; or choose a smaller margin, which makes seams that are measured"
         )
     pairs = real_pairs(model.scale, images)
-    with _elu_in_parts(model.uncertainty if precision == "int8" else None):
+    with _elu_in_parts(model.networks.uncertainty if precision == "int8" else None):
         converted = _convert(PictureModule(model, card), card, pairs)
     with complete_file(output) as temporary:
         write_with_card(temporary, converted, card)
@@ -98,7 +97,7 @@ def _elu_in_parts(network: keras.Model | None) -> Iterator[None]:
 
 
 def _convert(module: PictureModule, card: ModelCard, pairs: Sequence) -> bytes:
-    with tempfile.TemporaryDirectory() as folder, cli.quiet(), warnings.catch_warnings():
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the converter's, of its own interpreter
         # By way of a SavedModel, outputs keep their names.
         tf.saved_model.save(module, folder, signatures=module.picture)

@@ -1,7 +1,8 @@
-"""The networks. A new one is a file beside this one and a line in BACKBONES."""
+"""Networks. To add one, add a file here and a line to BACKBONES."""
 
 import inspect
 from functools import partial
+from typing import Any
 
 import keras
 from pydantic import TypeAdapter, ValidationError
@@ -9,10 +10,20 @@ from pydantic import TypeAdapter, ValidationError
 from udl_tf.errors import UserError, nearest
 from udl_tf.models.dpdnn import DPDNN
 from udl_tf.models.edsr import EDSR
-from udl_tf.models.uncertainty import copy_weights, mean_part, uncertainty_part
+from udl_tf.models.heads import copy_weights, mean_part, uncertainty_part
+from udl_tf.models.precision import precision
 
-__all__ = ["BACKBONES", "DPDNN", "EDSR", "build_model"]
-__all__ += ["copy_weights", "mean_part", "uncertainty_part"]
+__all__ = [
+    "BACKBONES",
+    "DPDNN",
+    "EDSR",
+    "build_model",
+    "copy_weights",
+    "mean_part",
+    "precision",
+    "resolved_options",
+    "uncertainty_part",
+]
 
 BACKBONES = {
     "edsr_s": EDSR,
@@ -30,18 +41,18 @@ def build_model(name: str, scale: int, **options) -> keras.Model:
         options: the other constructor arguments of the network's class.
 
     Raises:
-        UserError: for an unknown name, scale or option, naming the known ones.
+        UserError: for an unknown name, scale or option, naming the known ones, or a value that the
+            network does not accept.
     """
     if name not in BACKBONES:
         raise UserError(f"model.name {name!r} is unknown, {nearest(name, BACKBONES)}")
     if scale not in (2, 3, 4):
         raise UserError(f"model.scale {scale} is unknown, known: 2, 3, 4")
-    known = dict(inspect.signature(BACKBONES[name]).parameters)
-    known = {k: v for k, v in known.items() if k not in ("scale", "kwargs")}
+    known = _parameters(name)
     for option, value in options.items():
         if option not in known:
             raise UserError(
-                f"model.options.{option} is no option of {name}, {nearest(option, known)}"
+                f"model.options.{option} is not an option of {name}, {nearest(option, known)}"
             )
         try:
             TypeAdapter(known[option].annotation).validate_python(value, strict=True)
@@ -50,5 +61,16 @@ def build_model(name: str, scale: int, **options) -> keras.Model:
             raise UserError(f"model.options.{option}: got {value!r}; {message}") from None
     try:
         return BACKBONES[name](scale=scale, name=name, **options)
-    except (TypeError, ValueError) as error:
+    except ValueError as error:
         raise UserError(f"model.options do not fit {name}: {error}") from error
+
+
+def resolved_options(name: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Returns all options of a network: the given ones, and the defaults of the others."""
+    return {key: p.default for key, p in _parameters(name).items()} | options
+
+
+def _parameters(name: str) -> dict[str, inspect.Parameter]:
+    """The constructor arguments of a network that a config may set."""
+    parameters = inspect.signature(BACKBONES[name]).parameters
+    return {key: p for key, p in parameters.items() if key not in ("scale", "kwargs")}

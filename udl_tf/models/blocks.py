@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from udl_tf.resize import cubic
+from udl_tf.imaging.resize import cubic
 
 
 def conv(

@@ -5,8 +5,8 @@ import math
 import keras
 
 from udl_tf.models.blocks import BicubicDown, BicubicUp, Conv2DTranspose, CropLike, conv
+from udl_tf.models.heads import LOG_SCALE_RADIUS, log_scale_head
 from udl_tf.models.stages import Stage, side_by_side
-from udl_tf.models.uncertainty import LOG_SCALE_RADIUS, log_scale_head
 
 # HR pixels on each side that a pixel of U may depend on. Level l counts 2^l for each 3x3
 # convolution: four in the encoder, one transposed and four more in the decoder; the bottom adds 16.
@@ -79,8 +79,8 @@ class DPDNN(keras.Model):
             "log_scale_activation": log_scale_activation,
         }
 
-    def stages(self, *outputs: str, bordered: bool = False) -> list[Stage]:
-        """The chain lr -> x1 -> x2 -> ... -> `outputs`; see udl_tf.models.stages."""
+    def build_chain(self, *outputs: str, bordered: bool = False) -> list[Stage]:
+        """Builds the chain lr -> x1 -> x2 -> ... -> `outputs`; see udl_tf.models.stages."""
         scale, last = self.scale, self.settings["num_stages"] - 1
         maps = [self.get_layer(f"descent{stage}").output for stage in range(last)]
         chain = []

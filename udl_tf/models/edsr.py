@@ -7,8 +7,8 @@ import numpy as np
 
 from udl_tf.models.blocks import DepthToSpace, conv
 from udl_tf.models.folding import as_convolution
+from udl_tf.models.heads import LOG_SCALE_RADIUS, log_scale_head
 from udl_tf.models.stages import Stage, side_by_side
-from udl_tf.models.uncertainty import LOG_SCALE_RADIUS, log_scale_head
 
 _UPSAMPLER_RADIUS = 2  # LR pixels: with the tail, of convolutions at LR, twice and HR size
 
@@ -82,8 +82,11 @@ class EDSR(keras.Model):
             "divide": divide,
         }
 
-    def stages(self, *outputs: str, bordered: bool = False) -> list[Stage]:
-        """The chain lr -> features at LR size -> `outputs`; see udl_tf.models.stages."""
+    def build_chain(self, *outputs: str, bordered: bool = False) -> list[Stage]:
+        """Builds the chain lr -> features at LR size -> `outputs`; see udl_tf.models.stages.
+
+        With `bordered`, upsampler and tail are folded into one convolution, which runs them once.
+        """
         scale, filters = self.scale, self.settings["num_filters"]
         features = self.get_layer("long_skip").output
         trunk = keras.Model(self.input, features, name=f"{self.name}_trunk")

@@ -1,13 +1,13 @@
-"""A network as a chain of stages, each with a small receptive field: what exact tiling needs.
+"""A network as a chain of stages, each with a small receptive field, which makes exact tiling cheap.
 
-A picture can be computed stage by stage, each stage in tiles that overlap by its own radius, with
-only the maps between the stages kept whole. For a deep chain, such as DPDNN's unrolled steps, that
+An image can be computed stage by stage, each stage in tiles that overlap by its own radius; only
+the maps between the stages are kept whole. For a deep chain, such as DPDNN's unrolled steps, this
 is many times cheaper than tiles that overlap by the radius of all stages together.
 
-Every backbone has a method `stages(*outputs, bordered=False)`, which makes the chain to `outputs`,
-"sr" or "log_scale" or both, three channels each in this order. With `bordered`, what comes of the
-outermost pixels (udl_tf.upscaler.BORDER) will be cut off: it need not be exact if that is quicker,
-and the weights may be those of the moment at which the chain is made.
+Every backbone has a method `build_chain(*outputs, bordered=False)`, which builds the chain to
+`outputs`, "sr" or "log_scale" or both, three channels each in this order. `bordered` says that the
+outermost pixels (udl_tf.inference.upscaler.BORDER) of the result will be cut off. They need not be
+exact then, and the chain may be faster and hold a copy of the current weights.
 """
 
 from collections.abc import Sequence

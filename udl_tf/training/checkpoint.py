@@ -6,80 +6,136 @@ optimizer variables (moments, moving averages, iteration) and the counter are th
 
 import json
 import zipfile
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import keras
 import numpy as np
 
+from udl_tf._support.files import complete_file
 from udl_tf.errors import UserError
-from udl_tf.files import complete_file
 
 FILE = "checkpoint.npz"
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands: the step's index, and its updates, seconds and validations so far."""
+    """How far a step has come.
+
+    Attributes:
+        step: its index.
+        update: updates done.
+        seconds: spent on them.
+        validation: results so far.
+        extended_from: the updates after which the step was extended; its schedule covers the
+            updates from the last of them.
+    """
 
     step: int
     update: int
     seconds: float = 0.0
     validation: list[dict[str, float]] = field(default_factory=list)
+    extended_from: list[int] = field(default_factory=list)
+
+    @property
+    def schedule_from(self) -> int:
+        """Update at which the learning rate schedule starts."""
+        return self.extended_from[-1] if self.extended_from else 0
+
+    def advanced(self, update: int, seconds: float, validation: list) -> "Progress":
+        """Returns the progress after more updates, seconds and validations."""
+        return replace(
+            self,
+            update=update,
+            seconds=self.seconds + seconds,
+            validation=self.validation + validation,
+        )
 
 
 def save_checkpoint(folder: Path, progress: Progress, trainer: keras.Model) -> bool:
-    """Writes the state, replacing the last one in one go.
+    """Saves the state of a trainer; replaces the previous checkpoint at once.
 
     Returns:
-        False, with the last checkpoint kept, if a weight is not finite.
+        False, with the previous checkpoint kept, if a weight is not finite.
     """
-    arrays = _arrays(trainer)
+    variables = _variables(trainer)
+    arrays = {name: keras.ops.convert_to_numpy(v) for name, v in variables.items()}
     if not all(np.isfinite(array).all() for array in arrays.values()):
         return False
-    arrays["progress"] = np.array(json.dumps(asdict(progress)))
-    with complete_file(folder / FILE) as temporary:
-        np.savez(temporary, allow_pickle=False, **arrays)
+    write_checkpoint(folder, progress, arrays)
     return True
 
 
+def write_checkpoint(folder: Path, progress: Progress, arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes a checkpoint of these arrays, named as `restore_checkpoint` expects them."""
+    text = np.array(json.dumps(asdict(progress)))
+    with complete_file(folder / FILE) as temporary:
+        np.savez(temporary, allow_pickle=False, progress=text, **arrays)
+
+
 def read_progress(folder: Path) -> Progress | None:
-    """Where the checkpoint stands; None if there is none."""
+    """Returns how far the step of the checkpoint has come; None without a checkpoint.
+
+    Raises:
+        UserError: if the file is damaged.
+    """
     if not (folder / FILE).exists():
         return None
-    return Progress(**json.loads(str(_read(folder)["progress"])))
+    return Progress(**json.loads(str(_read(folder, ("progress",))["progress"])))
 
 
 def restore_checkpoint(folder: Path, trainer: keras.Model) -> None:
-    """Puts the saved state into a trainer built from the same config.
+    """Restores the saved state into a trainer built from the same config.
+
+    At the start of an extension the checkpoint holds weights only: the optimizer starts afresh.
 
     Raises:
-        UserError: if the file is damaged or of another network or optimizer.
+        UserError: if the file is damaged, or of another network or optimizer.
     """
     content = _read(folder)
+    fresh_optimizer = not any(name.startswith("optimizer") for name in content)
     for name, variable in _variables(trainer).items():
+        if fresh_optimizer and name.startswith("optimizer"):
+            continue
         if name not in content or content[name].shape != tuple(variable.shape):
             raise UserError(
                 f"{folder / FILE}: holds the state of another network or optimizer"
-                f" ({variable.path} does not fit): use a new --run-dir"
+                f" ({variable.path} does not fit): choose a new run folder",
+                argument="output",
             )
         variable.assign(content[name])
 
 
+def weight_arrays(network: keras.Model) -> dict[str, np.ndarray]:
+    """Returns the weights of a network, named as in a checkpoint."""
+    return {f"weight{i}": keras.ops.convert_to_numpy(v) for i, v in enumerate(network.variables)}
+
+
+def read_weight_arrays(folder: Path) -> dict[str, np.ndarray]:
+    """Returns the weights of the checkpoint, without the state of the optimizer.
+
+    Raises:
+        UserError: if the file is damaged.
+    """
+    return {name: a for name, a in _read(folder).items() if name.startswith("weight")}
+
+
 def delete_checkpoint(folder: Path) -> None:
-    """Removes the state of a step that has ended."""
+    """Deletes the checkpoint of a finished step."""
     (folder / FILE).unlink(missing_ok=True)
 
 
-def _read(folder: Path) -> dict[str, np.ndarray]:
+def _read(folder: Path, names: tuple[str, ...] = ()) -> dict[str, np.ndarray]:
     try:
         with open(folder / FILE, "rb") as raw, np.load(raw, allow_pickle=False) as file:
-            content = {name: file[name] for name in file.files}
+            content = {name: file[name] for name in names or file.files}
         json.loads(str(content["progress"]))
         return content
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
         raise UserError(
-            f"{folder / FILE}: damaged: delete it, and the same command begins its step again"
+            f"{folder / FILE}: damaged: delete it and run the same command again, which restarts"
+            " the step"
         ) from None
 
 
@@ -89,8 +145,3 @@ def _variables(trainer: keras.Model) -> dict[str, keras.Variable]:
         optimizer.build(trainer.trainable_variables)
     named = {f"weight{i}": v for i, v in enumerate(trainer.network.variables)}
     return named | {f"optimizer{i}": v for i, v in enumerate(optimizer.variables)}
-
-
-def _arrays(trainer: keras.Model) -> dict[str, np.ndarray]:
-    variables = _variables(trainer)
-    return {name: keras.ops.convert_to_numpy(variable) for name, variable in variables.items()}

@@ -3,20 +3,22 @@
 from logging import getLogger
 from typing import Any
 
-from udl_tf.bundle import (
+from udl_tf._support.files import write_text
+from udl_tf._support.json_files import write_json
+from udl_tf.evaluation.protocol import evaluate, results_table
+from udl_tf.evaluation.theta_fit import calibrate, measure
+from udl_tf.evaluation.theta_report import assess, write_report
+from udl_tf.inference.keras_upscaler import KerasUpscaler
+from udl_tf.saved.bundle import (
     Manifest,
     MeanFile,
     UncertaintyFile,
-    load,
     read_manifest,
+    read_networks,
     write_manifest,
 )
-from udl_tf.evaluation import evaluate, results_table
-from udl_tf.files import write_json, write_text
-from udl_tf.training.run_data import RunData
+from udl_tf.training.data import RunData
 from udl_tf.training.run_folder import RunFolder
-from udl_tf.uncertainty_fit import calibrate, measure
-from udl_tf.uncertainty_report import judge, write_report
 
 log = getLogger(__name__)
 
@@ -41,14 +43,14 @@ def write_bundle(run: RunFolder, index: int, losses: list, notes: dict[str, Any]
 
 def calibrate_theta(run: RunFolder, data: RunData) -> None:
     """Fits the bundle's theta, if it has one, to the held-out images and writes the report."""
-    model, name = load(run.path), "held-out training images"
+    model, name = KerasUpscaler(read_networks(run.path)), "held-out training images"
     if not model.has_uncertainty:
         return
-    samples = measure(model, data.held_out.pictures, baselines=False)
+    samples = measure(model, data.held_out.sources, baselines=False)
     calibration = calibrate(samples, f"{len(samples)} {name}")
     manifest = read_manifest(run.path).model_copy(update={"calibration": calibration})
     write_manifest(run.path, manifest)
-    results = [judge(name, samples, calibration, seen=True)]
+    results = [assess(name, samples, calibration, seen=True)]
     write_report(run.path / "calibration", results, calibration, run.path.name)
     log.info("calibration of theta: %s", run.path / "calibration" / "report.md")
 
@@ -56,7 +58,9 @@ def calibrate_theta(run: RunFolder, data: RunData) -> None:
 def evaluate_run(run: RunFolder, notes: dict[str, Any], data: RunData) -> dict[str, Any]:
     """Evaluates what was trained: metrics, table and figures. Returns the whole metrics."""
     figures = run.config.evaluation.figures
-    notes["results"] = evaluate(load(run.path), data.test, run.figures, figures)
+    notes["results"] = evaluate(
+        KerasUpscaler(read_networks(run.path)), data.test, run.figures, figures
+    )
     write_json(run.metrics, notes)
     table = results_table(notes["results"], run.path.name)
     write_text(run.path / "results.md", f"{table}\nTrained on {data.summary['text']}.\n")

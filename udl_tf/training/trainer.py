@@ -6,7 +6,7 @@ import keras
 
 from udl_tf import weighting
 from udl_tf.config import WeightingConfig
-from udl_tf.distribute import WorkersModel
+from udl_tf.distributed.strategy import WorkersModel
 from udl_tf.models import mean_part, uncertainty_part
 
 

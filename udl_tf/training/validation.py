@@ -5,12 +5,12 @@ from logging import getLogger
 import numpy as np
 import tensorflow as tf
 
-from udl_tf.figures import colorize
-from udl_tf.image_io import to_uint8
-from udl_tf.inference import make_forward
+from udl_tf.imaging.dtypes import to_dtype
+from udl_tf.imaging.resize import imresize
+from udl_tf.imaging.theta_map import colorize
+from udl_tf.inference.chain_runner import make_forward
 from udl_tf.metrics import psnr_y, ssim_y
 from udl_tf.models import uncertainty_part
-from udl_tf.resize import imresize
 
 log = getLogger(__name__)
 
@@ -44,7 +44,7 @@ class Validation:
             if "log_scale" not in prediction and self.predict_s is not None:
                 prediction |= self.predict_s(lr[None])
             prediction = {name: values[0] for name, values in prediction.items()}
-            sr = to_uint8(prediction["sr"])
+            sr = to_dtype(prediction["sr"], np.uint8)
             values.append((psnr_y(sr, hr, self.scale), ssim_y(sr, hr, self.scale)))
             log_scale = prediction.get("log_scale")
             if log_scale is not None:

@@ -1,0 +1,71 @@
+"""The command, run as a person runs it."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from helpers.commands import assert_one_line_error, run_command
+
+import udl_tf
+
+
+@pytest.fixture
+def run(transparent_run, tmp_path):
+    return shutil.copytree(transparent_run, tmp_path / "run")
+
+
+def test_the_fit_is_kept_with_the_model_and_judged(run, image_folder, tmp_path):
+    other = shutil.copytree(image_folder, tmp_path / "other")
+    before = udl_tf.load(run)
+    result = run_command("calibrate", "--model", run, "--data", image_folder, "--test", other
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert "Fitted on images (6 images)" in result.stdout
+    model, lr = udl_tf.load(run), np.full((4, 4, 3), 99, np.uint8)
+    assert model.calibration.images == 6
+    expected = before.upscale(lr).theta * np.exp(model.calibration.a)
+    assert np.allclose(model.upscale(lr).theta, expected, rtol=1e-5)
+    report = json.loads((run / "calibration/report.json").read_text())
+    assert [part["dataset"] for part in report["sets"]] == ["images", "other"]
+    assert set(report["sets"][0]["ranking"]) == {
+        "theta", "perfect Laplace", "gradient of bicubic", "self-ensemble spread"}  # fmt: skip
+
+    content = (run / "model.json").read_text()
+    result = run_command("calibrate", "--model", run, "--test", other, "--output", tmp_path / "report",
+        "--no-baselines",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert "the fit is kept" not in result.stdout
+    assert (run / "model.json").read_text() == content
+    again = json.loads((tmp_path / "report/report.json").read_text())["sets"][0]
+    assert again["coverage"] == report["sets"][1]["coverage"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        ([], "nothing to do: give --data"),
+        (["--test", "."], "not calibrated yet: give --data"),
+        (["--test", ".", "--conformal", "0.1,0.1"], "--conformal finds a factor on --data"),
+        (["--data", ".", "--conformal", "a"], "--conformal a: expected ALPHA,DELTA"),
+        (
+            ["--data", "udl_tf/data/bundled/test", "--conformal", "2,0.1"],
+            "conformal 2,0.1: expected two numbers",
+        ),
+        (["--data", "gone"], "gone: does not exist"),
+    ],
+)
+def test_bad_options_are_one_line(run, arguments, part):
+    content = (run / "model.json").read_text()
+    assert_one_line_error(run_command("calibrate", "--model", run, *arguments), part)
+    assert (run / "model.json").read_text() == content
+
+
+def test_too_few_images_for_a_guarantee_change_nothing(run, image_folder):
+    content = (run / "model.json").read_text()
+    result = run_command(
+        "calibrate", "--model", run, "--data", image_folder, "--conformal", "0.1,0.1"
+    )
+    assert_one_line_error(result, "6 distinct images are too few", "give 50 at least")
+    assert (run / "model.json").read_text() == content

@@ -1,0 +1,115 @@
+"""Tables of several runs, here of tiny ones."""
+
+import json
+
+import pytest
+from benchmarks import reproduce
+from benchmarks.reproduce import (
+    BASELINE,
+    TABLES,
+    budget,
+    reproduction_table,
+    run_table,
+    variants,
+)
+from helpers.images import noise_image
+
+from udl_tf.config import Config, ModelConfig, OptimizerConfig
+from udl_tf.errors import Interrupted, UserError
+from udl_tf.imaging.rgb_files import write_rgb
+
+
+def base(folder, **changes):
+    for index in range(6):
+        write_rgb(folder / f"images/{index}.png", noise_image(32, 36, index))
+    images = [str(folder / "images")]
+    return Config.model_validate(
+        {
+            "model": {"scale": 2, "options": {"num_blocks": 1, "num_filters": 4}},
+            "data": {
+                "hr_patch_size": 16,
+                "batch_size": 2,
+                "train": images,
+                "test": images,
+                "cache_dir": str(folder / "cache"),
+            },
+            "steps": [
+                {"loss": "esu", "updates": 4},
+                {"loss": "udl", "updates": 6, "weighting": {}},
+            ],
+            "training": {"precision": "float32", "interval": 4},
+            "evaluation": {"figures": 0},
+            **changes,
+        }
+    )
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_every_variant_has_the_same_budget_and_is_a_valid_config(table, tmp_path):
+    config = base(tmp_path)
+    for name, variant in variants(table, config).items():
+        assert sum(step.updates for step in variant.steps) == 10, name
+        assert Config.model_validate(variant.model_dump()) == variant
+        assert (variant.data, variant.optimizer) == (config.data, config.optimizer)
+    with pytest.raises(UserError, match="expected 2"):
+        variants(table, base(tmp_path, steps=[{"loss": "l1", "updates": 3}]))
+
+
+def test_a_table_is_made_once_and_shares_first_steps(tmp_path, monkeypatch):
+    names = (BASELINE, "ESU → L1", "ESU → UDL, floor 1")
+    rows = {name: TABLES["losses"][name] for name in names}
+    monkeypatch.setitem(reproduce.TABLES, "losses", rows)
+    told, config = [], base(tmp_path)
+    record = tmp_path / "record.json"
+    results = run_table("losses", config, [3], tmp_path / "runs", record, told.append)
+    assert list(results) == list(names)
+    assert len(told) == 3
+    logs = {path.parent.name: path.read_text() for path in (tmp_path / "runs").glob("*/log.txt")}
+    assert "step 1/2 esu: 4 updates" in logs["esu4-l16-seed3"]
+    shared = logs["esu4-udl6-uncertainty-floor1-seed3"]
+    assert "step 1/2" not in shared
+    assert "step 2/2 udl: 6 updates" in shared
+    monkeypatch.setattr(reproduce, "run_to_its_end", lambda *_: pytest.fail("trained again"))
+    # The record alone is enough, also on a machine that has the data elsewhere.
+    moved = config.model_copy(update={"data": config.data.model_copy(update={"memory_gb": 1.0})})
+    assert run_table("losses", moved, [3], tmp_path / "none", record, told.append) == results
+    runs = json.loads(record.read_text())["runs"]
+    assert {run["precision"] for run in runs.values()} == {"float32"}
+    bfloat16 = config.training.model_copy(update={"precision": "mixed_bfloat16"})
+    mixed = config.model_copy(update={"training": bfloat16})
+    with pytest.raises(UserError, match=r"holds runs in float32, and training\.precision is mixed"):
+        run_table("losses", mixed, [4], tmp_path / "none", record, told.append)
+    assert set(runs["l14-l16-seed3"]["ssim_y"]) == {"images"}
+    other = config.model_copy(update={"optimizer": OptimizerConfig(name="muon")})
+    with pytest.raises(UserError, match=r"record\.json: is of another config \(optimizer is"):
+        run_table("losses", other, [3], tmp_path / "runs", record, told.append)
+    with pytest.raises(UserError, match=r"seed3: holds a run of another config \(optimizer"):
+        run_table("losses", other, [3], tmp_path / "runs", tmp_path / "new.json", told.append)
+    for text in ("{}", "[1]", "no JSON"):
+        record.write_text(text)
+        with pytest.raises(UserError, match="something else than a record of runs"):
+            run_table("losses", config, [3], tmp_path / "runs", record, told.append)
+        assert record.read_text() == text
+
+
+def test_a_table_that_is_stopped_lets_the_run_save(tmp_path, monkeypatch):
+    monkeypatch.setattr(reproduce, "run_to_its_end", lambda *_: (130, True))
+    with pytest.raises(Interrupted, match="the same command goes on"):
+        run_table("losses", base(tmp_path), [3], tmp_path / "runs", tmp_path / "r.json", print)
+    assert not (tmp_path / "r.json").exists()
+
+
+def test_what_a_table_has_in_common(tmp_path):
+    text = budget(base(tmp_path), [3, 4])
+    assert "edsr_s ×2 (num_blocks 1, num_filters 4); 4 + 6 updates of 2 patches of 16" in text
+    assert text.endswith("; seeds 3, 4\n\n")
+
+
+def test_gains_are_taken_seed_by_seed():
+    results = {BASELINE: [{"Set5": 30.0}, {"Set5": 31.0}], "UDL": [{"Set5": 30.1}, {"Set5": 31.1}]}
+    cells = reproduction_table(results, ModelConfig(scale=4))
+    assert cells[0] == ["PSNR-Y, dB", "Set5", "Set5, gain"]
+    assert cells[1] == [BASELINE, "30.500 ± 0.707", ""]
+    assert cells[2] == ["UDL", "30.600 ± 0.707", "+0.100 ± 0.000"]
+    assert cells[3][1:] == ["31.61", ""]
+    assert len(reproduction_table(results, ModelConfig(scale=2))) == 3

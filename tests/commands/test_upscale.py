@@ -1,0 +1,129 @@
+"""The command, run as a person runs it."""
+
+import re
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.commands import assert_one_line_error, run_command, run_process
+from helpers.images import declared_png, noise_image
+from PIL import Image
+
+
+@pytest.fixture(scope="module")
+def upscale(transparent_run):
+    def call(*arguments, peak_memory=False):
+        module = "with_peak_memory" if peak_memory else "udl_tf.upscale"
+        place = {"PYTHONPATH": str(Path(__file__).parent)} if peak_memory else {}
+        return run_process(module, *arguments, "--model", transparent_run, **place)
+
+    return call
+
+
+def test_a_picture_and_its_trust_map(upscale, tmp_path):
+    Image.fromarray(noise_image(6, 8)).save(tmp_path / "a.png")
+    result = upscale(tmp_path / "a.png", "--output", tmp_path / "out", "--uncertainty", "npy")
+    assert result.returncode == 0, result.stderr
+    assert "theta is as trained, not calibrated" in result.stdout
+    assert result.stdout.splitlines()[-1].startswith("1 of 1 pictures upscaled in ")
+    assert np.asarray(Image.open(tmp_path / "out/a.png")).shape == (12, 16, 3)
+    assert np.allclose(np.load(tmp_path / "out/a_theta.npy"), 1.0)
+
+
+def test_skip_existing(upscale, tmp_path):
+    for name in ("a", "b"):
+        Image.fromarray(noise_image(6, 8)).save(tmp_path / f"{name}.png")
+    out = tmp_path / "out"
+    upscale(tmp_path / "a.png", "--output", out)
+    before = (out / "a.png").stat().st_mtime_ns
+    result = upscale(tmp_path / "a.png", tmp_path / "b.png", "--output", out, "--skip-existing")
+    assert "1 of 2 pictures upscaled" in result.stdout
+    assert "1 were there, 0 failed" in result.stdout
+    assert (out / "a.png").stat().st_mtime_ns == before
+    assert (out / "b.png").exists()
+    result = upscale(tmp_path / "a.png", tmp_path / "b.png", "--output", out, "--skip-existing")
+    assert result.returncode == 0, result.stderr
+    assert "0 of 2 pictures upscaled" in result.stdout
+
+
+def real_bomb() -> bytes:
+    """A PNG of 12000x12000 black pixels in 18 kilobytes."""
+    png = b"\x89PNG\r\n\x1a\n"
+    header = struct.pack(">IIBBBBB", 12000, 12000, 1, 0, 0, 0, 0)
+    for chunk in (b"IHDR" + header, b"IDAT" + zlib.compress(bytes(1501 * 12000)), b"IEND"):
+        png += struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    return png
+
+
+def test_two_hundred_good_and_bad_files(upscale, tmp_path):
+    """All good ones are done, each bad one is a line, and memory stays below 1.5 GB."""
+    folder, bad = tmp_path / "in", []
+    for index in range(200):
+        name, kind = f"{index:03}", index % 10
+        path = folder / f"d{index % 3}" / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image = Image.fromarray(noise_image(6 + kind, 8, index))
+        image.save(path)
+        if kind == 1:
+            path.write_bytes(path.read_bytes()[:60])
+        elif kind == 3:
+            path.write_bytes(b"")
+        elif kind == 5:
+            path.write_bytes(declared_png(50000 + index, 50000))
+        elif kind == 7:
+            path.write_text("no picture at all")
+        elif kind == 8:
+            Image.fromarray(noise_image(4, 4)[:1, :1]).save(path)
+        elif kind == 9:  # a JPEG by another name is no error
+            image.save(path, format="JPEG", quality=100)
+        if kind in (1, 3, 5, 7):
+            bad.append(path)
+    bad.append(folder / "bomb.png")  # which Pillow itself would decode
+    bad[-1].write_bytes(real_bomb())
+    result = upscale(
+        folder, "--output", tmp_path / "out", "--uncertainty", "none", peak_memory=True
+    )
+    assert result.returncode == 1, result.stderr[-2000:]
+    assert "Traceback" not in result.stderr
+    lines = [line for line in result.stderr.splitlines() if line.startswith("failed: ")]
+    for path in bad:
+        assert sum(str(path) in line for line in lines) == 1, path
+    assert len(lines) == len(bad) == 81
+    assert len(list((tmp_path / "out").rglob("*.png"))) == 120
+    assert "120 of 201 pictures upscaled" in result.stdout
+    assert int(re.search(r"peak (\d+) kB", result.stdout)[1]) < 1.5e6
+    assert not list((tmp_path / "out").rglob("*.part*"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["--outscale", "0"], "--outscale 0: expected a number above 0"),
+        (["--outscale", "x"], "--outscale x"),
+        (["--size", "100"], "--size 100: expected WIDTHxHEIGHT"),
+        (["--tile", "0"], "--tile 0: expected a positive number"),
+        (["--memory", "-1"], "--memory -1.0"),
+        (["--memory", "inf"], "--memory inf"),
+        (["--max-megapixels", "inf"], "--max-megapixels inf"),
+        (["--max-megapixels", "0"], "--max-megapixels 0.0"),
+        (["--ensemble", "--uncertainty", "none"], "take --uncertainty"),
+    ],
+)
+def test_bad_options_are_one_line(upscale, tmp_path, arguments, part):
+    Image.fromarray(noise_image(6, 8)).save(tmp_path / "a.png")
+    result = upscale(tmp_path / "a.png", "--output", tmp_path / "out", *arguments)
+    assert_one_line_error(result, part)
+    assert not (tmp_path / "out").exists()
+
+
+def test_missing_input_and_model_are_one_line(upscale, tmp_path):
+    assert_one_line_error(upscale(tmp_path / "gone.png", "--output", tmp_path), "gone.png: no such")
+    Image.fromarray(noise_image(6, 8)).save(tmp_path / "a.png")
+    result = upscale(tmp_path / "a.png", "--output", tmp_path / "a.png")
+    assert_one_line_error(result, "a.png: is a file; expected a folder")
+    result = run_command(
+        "upscale", tmp_path / "a.png", "--model", tmp_path, "--output", tmp_path / "out"
+    )
+    assert_one_line_error(result, "holds no trained model")

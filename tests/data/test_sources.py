@@ -1,0 +1,185 @@
+import numpy as np
+import pytest
+from helpers.commands import assert_one_line_error, run_command
+from helpers.images import noise_image
+
+from udl_tf.config import DataConfig
+from udl_tf.data.sources import (
+    ImageSource,
+    find_datasets,
+    folder_dataset,
+    large_enough,
+    split_validation,
+)
+from udl_tf.data.store import ImageStore, read_pair
+from udl_tf.errors import UserError
+from udl_tf.imaging.resize import imresize
+from udl_tf.imaging.rgb_files import write_rgb
+
+
+def make_pairs(folder, scale, lr_folder="LR_bicubic/X{scale}", suffix="x{scale}"):
+    for index in range(3):
+        hr = noise_image(24, 36, index)
+        write_rgb(folder / "HR" / f"{index}.png", hr)
+        name = f"{index}{suffix.format(scale=scale)}.png"
+        write_rgb(folder / lr_folder.format(scale=scale) / name, imresize(hr, 1 / scale))
+    return folder
+
+
+def test_hr_folder_makes_lr_by_imresize_and_caches_it(image_folder, tmp_path):
+    dataset = folder_dataset(image_folder, 4)
+    assert dataset.name == "images"
+    assert len(dataset.sources) == 6
+    cache = tmp_path / "cache"
+    lr, hr = read_pair(dataset.sources[0], 4, cache)
+    assert np.array_equal(lr, imresize(hr, 1 / 4))
+    (cached,) = cache.iterdir()
+    write_rgb(cached, np.zeros_like(lr))  # proof that the second read takes the cached file
+    assert not read_pair(dataset.sources[0], 4, cache)[0].any()
+    write_rgb(dataset.sources[0].hr, 255 - hr)  # a changed picture is not taken from the cache
+    assert np.array_equal(read_pair(dataset.sources[0], 4, cache)[0], imresize(255 - hr, 1 / 4))
+
+
+@pytest.mark.parametrize(
+    ("lr_folder", "suffix"), [("LR_bicubic/X{scale}", "x{scale}"), ("LR/X{scale}", ""), ("LR", "")]
+)
+def test_paired_layouts(tmp_path, lr_folder, suffix):
+    dataset = folder_dataset(make_pairs(tmp_path / "set", 3, lr_folder, suffix), 3)
+    lr, hr = read_pair(dataset.sources[2], 3)
+    assert (lr.shape, hr.shape) == ((8, 12, 3), (24, 36, 3))
+    assert dataset.sources[2].lr is not None
+
+
+def test_div2k_layout(tmp_path):
+    hr = noise_image(24, 36)
+    write_rgb(tmp_path / "DIV2K/DIV2K_train_HR/0001.png", hr)
+    lr_file = tmp_path / "DIV2K/DIV2K_train_LR_bicubic/X2/0001x2.png"
+    write_rgb(lr_file, imresize(hr, 1 / 2))
+    (dataset,) = find_datasets(DataConfig(root=str(tmp_path)), "train", 2)
+    assert dataset.name == "DIV2K"
+    assert dataset.sources == (ImageSource(tmp_path / "DIV2K/DIV2K_train_HR/0001.png", lr_file),)
+
+
+def test_sources_with_and_without_a_root(image_folder):
+    (bundled,) = find_datasets(DataConfig(), "train", 2)
+    assert bundled.name == "bundled"
+    assert len(bundled.sources) >= 8
+    (judged,) = find_datasets(DataConfig(), "test", 2)
+    assert len(judged.sources) >= 3
+    assert not {p.hr.name for p in bundled.sources} & {p.hr.name for p in judged.sources}
+    (absolute,) = find_datasets(DataConfig(train=[str(image_folder), "bundled"]), "train", 2)
+    assert absolute.name == "images"
+    root = str(image_folder.parent)
+    both = find_datasets(DataConfig(root=root, train=["images", "bundled"]), "train", 2)
+    assert [d.name for d in both] == ["images"]
+    with pytest.raises(UserError, match=r"DIV2K.*does not exist"):
+        find_datasets(DataConfig(root=root), "train", 2)
+    with pytest.raises(UserError, match=r"data\.root is not set"):
+        find_datasets(DataConfig(train=["DIV2K"]), "train", 2)
+
+
+def test_sets_of_one_name_are_told_apart(tmp_path):
+    for parent in ("a", "b"):
+        write_rgb(tmp_path / parent / "HR/0.png", noise_image(24, 24))
+    config = DataConfig(root=str(tmp_path), train=["a/HR", "b/HR"])
+    assert [d.name for d in find_datasets(config, "train", 2)] == ["a_HR", "b_HR"]
+    with pytest.raises(UserError, match="named twice"):
+        find_datasets(DataConfig(root=str(tmp_path), train=["a/HR", "a/HR"]), "train", 2)
+    mixed = DataConfig(train=[str(tmp_path / "a/HR"), "DIV2K"])
+    with pytest.raises(UserError, match=r"DIV2K and data\.root is not set"):
+        find_datasets(mixed, "train", 2)
+
+
+def test_a_damaged_cached_lr_image_is_made_anew(image_folder, tmp_path):
+    source = folder_dataset(image_folder, 2).sources[0]
+    expected, _ = read_pair(source, 2, tmp_path / "cache")
+    (cached,) = (tmp_path / "cache").iterdir()
+    for damage in (lambda: cached.write_bytes(b"torn"), lambda: write_rgb(cached, expected[:-1])):
+        damage()
+        assert np.array_equal(read_pair(source, 2, tmp_path / "cache")[0], expected)
+        assert np.array_equal(read_pair(source, 2, tmp_path / "cache")[0], expected)
+
+
+def test_pairs_of_the_wrong_scale_and_missing_partners(tmp_path):
+    folder = make_pairs(tmp_path / "set", 2, "LR", "")
+    with pytest.raises(UserError, match=r"18x12.*x4 needs 9x6"):
+        read_pair(folder_dataset(folder, 4).sources[0], 4)
+    (folder / "LR/1.png").unlink()
+    with pytest.raises(UserError, match=r"HR/1\.png: its LR file .*LR/1x2\.png is missing"):
+        read_pair(folder_dataset(folder, 2).sources[1], 2)
+
+
+def test_a_store_that_fits_decodes_each_picture_once(image_folder):
+    sources = folder_dataset(image_folder, 2).sources
+    store = ImageStore(sources, 2, memory_gb=1)
+    store.load_all()
+    for _ in range(3):
+        for index in range(len(store)):
+            store.pair(index)
+    assert store.decoded == 6
+    one_pair = (48 * 56 + 24 * 28) * 3
+    small = ImageStore(sources, 2, memory_gb=2.5 * one_pair / 1e9)
+    for index in range(6):  # not load_all, whose threads may end in another order
+        small.pair(index)
+    for index in (0, 1, 0, 1, 0):
+        lr, hr = small.pair(index)
+        assert np.array_equal(imresize(hr, 0.5), lr)
+    assert small.decoded == 8  # 0 and 1 are read again once, then both stay
+
+
+def test_held_out_pictures():
+    sources = [ImageSource(hr=i) for i in range(50)]
+    training, held_out = split_validation(sources, sources, 10, seed=3)
+    assert (len(training), len(held_out)) == (40, 10)
+    assert not set(training) & set(held_out)
+    assert split_validation(sources, sources, 10, seed=3) == (training, held_out)
+    assert split_validation(sources, sources, 10, seed=4) != (training, held_out)
+    assert len(split_validation(sources, sources[:8], 10, seed=0)[1]) == 1
+    assert split_validation(sources, sources[:1], 10, seed=0) == (sources[:1], sources[:1])
+
+    # Where one is too small: the others, and the next.
+    large = [source for source in sources if source is not held_out[0]]
+    fewer, others = split_validation(sources, large, 9, seed=3)
+    assert others == held_out[1:]
+    assert fewer == training
+
+
+def test_small_images_are_an_error_or_skipped(image_folder):
+    write_rgb(image_folder / "tiny.png", noise_image(5, 5))
+    sources = folder_dataset(image_folder, 2).sources
+    with pytest.raises(UserError, match=r"tiny\.png: 5x5 pixels, smaller than data\.hr_patch_size"):
+        large_enough(sources, DataConfig(hr_patch_size=48))
+    skip = DataConfig(hr_patch_size=48, small_images="skip")
+    assert len(large_enough(sources, skip)) == 6
+    with pytest.raises(UserError, match="no training image"):
+        large_enough(sources, DataConfig(hr_patch_size=64, small_images="skip"))
+
+
+def test_check_lists_everything_that_is_wrong(tmp_path):
+    folder = make_pairs(tmp_path / "set", 2, "LR", "")
+    good = run_command("data", "check", folder, "--scale", 2, "--hr-patch-size", 24)
+    assert good.returncode == 0
+    assert "3 images, 0 problems" in good.stdout
+    hr = noise_image(24, 36, 0)
+    for name, image in (("copy", hr), ("small", hr[:8, :8]), ("mismatch", hr)):
+        write_rgb(folder / f"HR/{name}.png", image)
+        write_rgb(folder / f"LR/{name}.png", imresize(image, 1 / 2))
+    write_rgb(folder / "LR/mismatch.png", noise_image(5, 7))
+    (folder / "HR/text.png").write_text("no picture")
+    (folder / "LR/text.png").write_text("no picture")
+    write_rgb(folder / "LR/lonely.png", noise_image(12, 18))
+    write_rgb(folder / "HR/single.png", noise_image(24, 36, 9))
+    result = run_command("data", "check", folder, "--scale", 2, "--hr-patch-size", 24)
+    assert_one_line_error(result, "8 images, 6 problems")
+    lines = result.stdout.splitlines()
+    assert len(lines) == 6
+    for part in (
+        "small.png: 8x8",
+        "mismatch.png: 7x5",
+        "text.png: not an image",
+        "lonely.png: no HR image",
+        "single.png: its LR file",
+    ):
+        assert any(part in line for line in lines), part
+    assert any("0.png: the same pixels as" in line and "copy.png" in line for line in lines)
+    assert_one_line_error(run_command("data", "check", tmp_path / "none"), "does not exist")

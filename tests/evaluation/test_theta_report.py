@@ -1,0 +1,84 @@
+import json
+
+import numpy as np
+import pytest
+from helpers.models import laplace_samples
+from PIL import Image
+
+from udl_tf.evaluation.theta_fit import calibrate
+from udl_tf.evaluation.theta_report import assess, write_report
+from udl_tf.uncertainty import LEVELS
+
+
+@pytest.fixture(scope="module")
+def judged():
+    """(calibration, its judgement on unseen images whose theta is the true one over 2)."""
+    samples = laplace_samples(30, lambda s: s - np.log(2))
+    for sample in samples:
+        sample.baselines["noise"] = np.random.default_rng(1).uniform(size=sample.error.shape)
+    calibration = calibrate(samples[:15], "noise (15 images)")
+    return calibration, assess("unseen", samples[15:], calibration, seen=False)
+
+
+def test_a_true_theta_reaches_what_is_attainable(judged):
+    _, result = judged
+    nll = result["nll"]
+    # Half the scale costs 2 - 1 - ln 2 nats.
+    assert nll["as trained"] - nll["calibrated"] == pytest.approx(1 - np.log(2), abs=0.02)
+    assert nll["calibrated"] == pytest.approx(nll["perfect Laplace"], abs=0.02)
+    for kind in ("laplace", "measured"):
+        assert np.allclose(result["coverage"][kind], LEVELS, atol=0.01)
+    ranking = result["ranking"]
+    assert ranking["theta"]["ause"] == pytest.approx(ranking["perfect Laplace"]["ause"], abs=0.01)
+    assert ranking["theta"]["ause"] < ranking["noise"]["ause"] - 0.2
+    assert ranking["noise"]["spearman"] == pytest.approx(0, abs=0.02)
+    assert ranking["theta"]["ause_per_image"] == pytest.approx(ranking["theta"]["ause"], abs=0.02)
+    assert result["uce"]["theta"] < 0.3
+    assert result["psnr"]["mean_absolute_difference"] < 0.3
+    assert (result["images"], result["pixels"]) == (15, 15 * 4000)
+
+
+def test_conformal_intervals_are_judged(tmp_path):
+    samples = laplace_samples(120, size=300)
+    calibration = calibrate(samples[:60], "noise", conformal=(0.1, 0.1))
+    own = assess("own", samples[:60], calibration, seen=True)
+    result = assess("unseen", samples[60:], calibration, seen=False)
+    # Equal images: f theta misses what a Laplace error has beyond f.
+    expected = np.exp(-calibration.conformal.factor)
+    assert result["conformal_misses"] == pytest.approx(expected, abs=0.005)
+    assert own["conformal_misses"] is None
+    write_report(tmp_path, [own, result], calibration, "mine")
+    text = (tmp_path / "report.md").read_text()
+    assert f"sr ± {calibration.conformal.factor:.3f} θ'. With probability 0.9 over" in text
+    assert f"Outside the conformal intervals: {100 * result['conformal_misses']:.1f} %" in text
+
+
+def test_images_of_the_fit_are_judged_by_fits_to_the_others():
+    """Each image has its own scale, so that only its own fit would do."""
+    samples = laplace_samples(5)
+    for index, sample in enumerate(samples):
+        sample.log_theta[:] = sample.log_theta - index
+    calibration = calibrate(samples, "all", "scale")
+    own = assess("all", samples, calibration, seen=False)["coverage"]["measured"]
+    assert np.allclose(own, LEVELS, atol=0.01)  # of course: these quantiles were measured here
+    others = assess("all", samples, calibration, seen=True)["coverage"]["measured"]
+    assert not np.allclose(others, LEVELS, atol=0.02)
+
+
+def test_the_report_is_text_json_and_figures(judged, tmp_path):
+    calibration, result = judged
+    alone = assess("one", laplace_samples(1), calibration, seen=True)
+    write_report(tmp_path, [result, {**alone, "dataset": "a + b/c"}], calibration, "mine")
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "a_b_c.png", "report.json", "report.md", "unseen.png"]  # fmt: skip
+    content = json.loads((tmp_path / "report.json").read_text())
+    assert content["calibration"]["method"] == "scale"
+    assert content["sets"][0]["ranking"]["theta"]["ause"] == result["ranking"]["theta"]["ause"]
+    text = (tmp_path / "report.md").read_text()
+    assert "θ' = c θ, c = 2." in text
+    assert "the one of the fit" in text
+    line = next(line for line in text.splitlines() if line.startswith("| laplace intervals"))
+    values = [float(cell) for cell in line.split("|")[2:-1]]
+    assert values == pytest.approx([50, 80, 90, 95], abs=1)
+    with Image.open(tmp_path / "unseen.png") as figure:
+        assert min(figure.size) > 600

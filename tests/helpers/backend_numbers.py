@@ -1,0 +1,45 @@
+"""Run as a program under some KERAS_BACKEND: writes what forward passes, losses and a step give."""
+
+import sys
+
+import keras
+import numpy as np
+
+from helpers.models import SMALL_NETWORKS
+from udl_tf.config import WeightingConfig
+from udl_tf.losses import LOSSES
+from udl_tf.models import BACKBONES, build_model, copy_weights
+from udl_tf.training.trainer import Trainer, make_pixel_weight
+
+
+def main(path):
+    random = np.random.default_rng(0)
+    lr = random.uniform(0, 255, (2, 9, 12, 3)).astype("float32")
+    hr = random.uniform(0, 255, (2, 18, 24, 3)).astype("float32")
+    found = {"backend": keras.backend.backend()}
+    for name in BACKBONES:
+        network = build_model(name, 2, **SMALL_NETWORKS[name])
+        network.set_weights(
+            [random.uniform(-0.1, 0.1, w.shape).astype("float32") for w in network.get_weights()]
+        )
+        outputs = network(lr)
+        for key, value in outputs.items():
+            found[f"{name} {key}"] = keras.ops.convert_to_numpy(value)
+        for loss_name, loss in LOSSES.items():
+            value = loss()(hr, outputs, sample_weight=np.ones_like(hr))
+            found[f"{name} {loss_name}"] = keras.ops.convert_to_numpy(value)
+        student = build_model(name, 2, uncertainty=False, **SMALL_NETWORKS[name])
+        copy_weights(network, student)
+        trainer = Trainer(
+            student, LOSSES["udl"](), make_pixel_weight(WeightingConfig(), network, 2)
+        )
+        trainer.compile(optimizer=keras.optimizers.SGD(1e-6))
+        history = trainer.fit(lr, hr, batch_size=2, epochs=2, shuffle=False, verbose=0)
+        found[f"{name} step losses"] = np.array(history.history["loss"])
+        for index, value in enumerate(student.get_weights()):
+            found[f"{name} weight {index}"] = value
+    np.savez(path, **found)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

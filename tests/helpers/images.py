@@ -1,0 +1,41 @@
+"""Small images and image files."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+from PIL import Image
+
+
+def noise_image(height: int, width: int, seed: int = 0) -> np.ndarray:
+    """A uint8 RGB image of smooth noise."""
+    random = np.random.default_rng(seed)
+    coarse = random.integers(0, 256, (height // 4 + 2, width // 4 + 2, 3), dtype=np.uint8)
+    size = (width, height)
+    return np.asarray(Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC))
+
+
+def fill_folder(folder, count):
+    """Writes pictures of different sizes, every other one in a folder below."""
+    from udl_tf.imaging.rgb_files import write_rgb
+
+    for index in range(count):
+        place = folder / ("below" if index % 2 else "") / f"{index:03}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        write_rgb(place, noise_image(20 + index % 7, 24 + index % 5, index))
+
+
+def declared_png(width: int, height: int) -> bytes:
+    """A PNG that claims a size and holds no pixels."""
+    png = b"\x89PNG\r\n\x1a\n"
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    for chunk in (b"IHDR" + header, b"IDAT" + zlib.compress(b"")):
+        png += struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    return png
+
+
+def encoded(image: np.ndarray, kind: str, **options) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, kind, **options)
+    return buffer.getvalue()

@@ -1,0 +1,91 @@
+"""Small and transparent networks, as models and as bundles on disk."""
+
+from pathlib import Path
+
+import numpy as np
+
+SMALL_NETWORKS = {  # small forms of the networks, for speed
+    "edsr_s": {"num_blocks": 2, "num_filters": 8},
+    "edsr": {"num_blocks": 1, "num_filters": 12},
+    "dpdnn": {"num_stages": 2, "num_filters": 8},
+}
+
+
+def transparent_model(scale: int):
+    """A KerasUpscaler whose EDSR repeats every pixel scale x scale times, with theta = 1.
+
+    Whatever else comes out of it was done to the picture before or after the network.
+    """
+    from udl_tf.inference.keras_upscaler import KerasUpscaler, Networks
+    from udl_tf.models import build_model
+
+    network = build_model("edsr_s", scale, num_blocks=1, num_filters=4)
+    for layer in network.layers:
+        layer.set_weights([np.zeros_like(value) for value in layer.get_weights()])
+    for layer in network.layers:
+        if layer.name in ("head", "tail", "upsample0", "upsample1"):
+            kernel, bias = layer.get_weights()
+            for channel in range(kernel.shape[3]):  # all phases of a channel alike
+                if (source := channel % (3 if layer.name == "tail" else 4)) < kernel.shape[2]:
+                    kernel[1, 1, source, channel] = 1.0
+            layer.set_weights([kernel, bias])
+    return KerasUpscaler(Networks(scale, network, network))
+
+
+def make_run(folder: Path, name: str, scale: int, calibrated: bool = True, **options) -> Path:
+    """A bundle on disk of two different, untrained networks, with a theta of some grey levels."""
+    from udl_tf.config import ModelConfig
+    from udl_tf.models import build_model
+    from udl_tf.saved import bundle
+    from udl_tf.uncertainty import LEVELS, Calibration, laplace_factor
+
+    files = {}
+    for part in ("mean", "uncertainty"):
+        network = build_model(name, scale, **(options or SMALL_NETWORKS[name]))
+        head = network.get_layer("log_scale_conv2")  # whose s of an untrained EDSR are in the tens
+        head.set_weights([0.1 * value for value in head.get_weights()])
+        files[part] = f"weights/{part}.weights.h5"
+        bundle.save_weights(network, folder / files[part])
+    factors = laplace_factor(LEVELS)[:, None].repeat(3, axis=1).tolist()
+    calibration = Calibration(
+        method="affine", a=[0.1, 0.0, -0.1], b=[1.0, 0.9, 1.1], levels=LEVELS.tolist(),
+        factors=factors, data="nothing", images=0,
+    )  # fmt: skip
+    manifest = bundle.Manifest(
+        architecture=ModelConfig(name=name, scale=scale, options=options or SMALL_NETWORKS[name]),
+        mean=bundle.MeanFile(weights=files["mean"], uncertainty=True),
+        uncertainty=bundle.UncertaintyFile(weights=files["uncertainty"], unit=1.5, power=1.0),
+        calibration=calibration if calibrated else None,
+        training={},
+    )
+    bundle.write_manifest(folder, manifest)
+    return folder
+
+
+def plain_calibration(a=(0.0, 0.0, 0.0), b=(1.0, 1.0, 1.0)):
+    """theta' = exp(a + b ln theta) with the quantiles of a Laplace error."""
+    from udl_tf import uncertainty as cal
+
+    factors = cal.laplace_factor(cal.LEVELS)[:, None].repeat(3, axis=1)
+    return cal.Calibration(
+        method="affine",
+        a=list(a),
+        b=list(b),
+        levels=cal.LEVELS.tolist(),
+        factors=factors.tolist(),
+        data="none",
+        images=0,
+    )
+
+
+def laplace_samples(count: int, distort=lambda log_theta: log_theta, size: int = 4000):
+    """Images whose errors are Laplace with scale theta, known to the model as distort(ln theta)."""
+    from udl_tf.evaluation.theta_fit import Sample
+
+    random = np.random.default_rng(0)
+    samples = []
+    for index in range(count):
+        log_theta = random.uniform(-0.5, 3, (size, 3))
+        error = np.abs(random.laplace(scale=np.exp(log_theta)))
+        samples.append(Sample(f"{index}", error, distort(log_theta), {}, key=index))
+    return samples

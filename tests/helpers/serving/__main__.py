@@ -1,0 +1,65 @@
+"""Serves exported models on this machine, as a stand-in for TensorFlow Serving.
+
+    python -m helpers.serving DIR [DIR...]
+
+DIR is what tools/export_savedmodel.py wrote, with versions in it; its name is the model's name. It
+answers TF Serving's requests (gRPC: Predict, GetModelMetadata, GetModelStatus; REST: predict,
+metadata, status) until Ctrl-C. For users to come use the real server: deploy/.
+"""
+
+import threading
+from pathlib import Path
+
+from udl_tf._support import command_line
+from udl_tf._support.stderr import quiet
+from udl_tf.errors import UserError, needs_extra
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = command_line.make_parser("python -m helpers.serving", __doc__)
+    parser.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="a model's folder")
+    parser.add_argument("--host", default="127.0.0.1", help="default: this machine only")
+    parser.add_argument("--grpc-port", type=int, default=8500, help="default: 8500; 0: a free one")
+    parser.add_argument("--rest-port", type=int, default=8501, help="default: 8501; 0: a free one")
+    options = parser.parse_args(arguments)
+    for name in ("grpc_port", "rest_port"):
+        if not 0 <= getattr(options, name) <= 65535:
+            option = name.replace("_", "-")
+            raise UserError(f"--{option} {getattr(options, name)}: expected 0..65535")
+
+    with quiet(), needs_extra("serve"):
+        from helpers.serving.grpc_server import start_grpc
+        from helpers.serving.models import StandIn
+        from helpers.serving.rest_server import start_rest
+
+    folders = {folder.resolve().name: folder for folder in options.folders}
+    if len(folders) < len(options.folders):
+        raise UserError("two folders have one name, which is the model's: rename one")
+    models = StandIn(folders)
+    try:
+        rest = start_rest(models, options.host, options.rest_port)
+    except OSError as error:
+        place = f"{options.host}:{options.rest_port}"
+        raise UserError(
+            f"{place}: {error.strerror}: choose another --rest-port or --host"
+        ) from None
+    place = f"{options.host}:{options.grpc_port}"
+    with quiet():
+        try:
+            server, port = start_grpc(models, place)
+        except RuntimeError:
+            raise UserError(
+                f"{place}: cannot be used: choose another --grpc-port or --host"
+            ) from None
+    for name in folders:
+        print(f"grpc://{options.host}:{port}/{name}")
+        print(f"http://{options.host}:{rest.server_port}/{name}", flush=True)
+    try:
+        threading.Event().wait()
+    finally:
+        rest.shutdown()
+        server.stop(grace=1).wait()
+
+
+if __name__ == "__main__":
+    command_line.run(main)

@@ -1,0 +1,59 @@
+"""Run as a program: SGD updates on one device and on two replicas give the same weights."""
+
+import sys
+
+import keras
+import numpy as np
+
+from helpers.images import noise_image
+from udl_tf.config import DataConfig, DistributionConfig, WeightingConfig
+from udl_tf.data.pipeline import training_batches
+from udl_tf.data.sources import folder_dataset
+from udl_tf.data.store import ImageStore
+from udl_tf.distributed.strategy import make_strategy
+from udl_tf.imaging.rgb_files import write_rgb
+from udl_tf.losses import ESULoss, UDLLoss
+from udl_tf.models import build_model, copy_weights
+from udl_tf.training.trainer import Trainer, make_pixel_weight
+
+
+def train(store, config):
+    """Weights after five ESU and five UDL updates, and the losses."""
+    keras.utils.set_random_seed(0)
+    options = {"num_blocks": 1, "num_filters": 8, "shift": 127.5, "divide": 127.5}
+    network = build_model("edsr_s", 2, **options)
+    student = build_model("edsr_s", 2, uncertainty=False, **options)
+    losses = []
+    for model, loss, weighting in ((network, ESULoss(), None), (student, UDLLoss(), "uncertainty")):
+        weight = None
+        if weighting:
+            copy_weights(network, student)
+            weight = make_pixel_weight(WeightingConfig(source=weighting), network, 2)
+        trainer = Trainer(model, loss, weight)
+        trainer.compile(optimizer=keras.optimizers.SGD(1e-4))
+        batches = training_batches(store, config, seed=0, first_update=0)
+        history = trainer.fit(batches, steps_per_epoch=5, shuffle=False, verbose=0)
+        losses += history.history["loss"]
+    return [np.array(w) for m in (network, student) for w in m.get_weights()], losses
+
+
+def main(folder):
+    for index in range(4):
+        write_rgb(f"{folder}/{index}.png", noise_image(40, 40, index))
+    config = DataConfig(hr_patch_size=16, batch_size=8)
+    strategy = make_strategy(DistributionConfig(strategy="mirrored", devices=["CPU:0", "CPU:1"]))
+    assert strategy is not None
+    assert strategy.num_replicas_in_sync == 2
+    store = ImageStore(folder_dataset(folder, 2).sources, 2, memory_gb=1)
+    one, one_losses = train(store, config)
+    with strategy.scope():
+        two, two_losses = train(store, config)
+    print("losses", one_losses, two_losses)
+    assert np.allclose(one_losses, two_losses, rtol=1e-5)
+    for a, b in zip(one, two, strict=True):
+        assert np.allclose(a, b, rtol=1e-4, atol=1e-6), np.abs(a - b).max()
+    print("equal")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

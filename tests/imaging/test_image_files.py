@@ -1,0 +1,243 @@
+import io
+
+import imagecodecs
+import numpy as np
+import pytest
+import tifffile
+from helpers.images import declared_png, noise_image
+from PIL import ExifTags, Image, ImageCms
+
+from udl_tf.errors import UserError
+from udl_tf.imaging.image_files import ImageFile, read_image, write_image
+
+RGB = noise_image(12, 9)
+DEEP = (RGB.astype(np.uint16) << 8) + np.arange(9, dtype=np.uint16)[None, :, None]
+ALPHA = noise_image(12, 9, seed=1)[..., :1]
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+ORIENTATION, WIDTH = ExifTags.Base.Orientation, ExifTags.Base.ExifImageWidth
+
+
+def with_channels(image: np.ndarray, channels: int) -> np.ndarray:
+    alpha = ALPHA.astype(image.dtype) * (257 if image.dtype == np.uint16 else 1)
+    if channels == 1:
+        return image[..., 0]
+    if channels == 2:
+        return np.concatenate([image[..., :1], alpha], axis=-1)
+    return image if channels == 3 else np.concatenate([image, alpha], axis=-1)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".webp"])
+@pytest.mark.parametrize("depth", ["uint8", "uint16"])
+def test_written_pixels_are_read_back(tmp_path, channels, suffix, depth):
+    pixels = with_channels(RGB if depth == "uint8" else DEEP, channels)
+    notes = write_image(tmp_path / f"a{suffix}", ImageFile(pixels))
+    back = read_image(tmp_path / f"a{suffix}")
+    if suffix == ".webp" and depth == "uint16":
+        assert notes == (".webp holds 8 bits: 16-bit pixels rounded",)
+        pixels = np.round(pixels / 257).astype(np.uint8)
+    else:
+        assert notes == ()
+    if suffix == ".webp" and channels <= 2:  # which knows colour only
+        pixels = np.concatenate([pixels.reshape(12, 9, -1)[..., :1]] * 3, axis=-1)
+        pixels = pixels if channels == 1 else np.concatenate([pixels, ALPHA], axis=-1)
+    assert back.pixels.dtype == pixels.dtype
+    assert np.array_equal(back.pixels, pixels)
+
+
+def exif_of(**tags) -> Image.Exif:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Make] = "Maker"
+    exif[ExifTags.IFD.Exif] = {ExifTags.Base.LensModel: "Lens", WIDTH: 9}
+    for name, value in tags.items():
+        exif[ExifTags.Base[name]] = value
+    return exif
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif"])
+@pytest.mark.parametrize("depth", ["uint8", "uint16"])
+def test_colour_profile_and_exif_are_kept(tmp_path, suffix, depth):
+    first, second = tmp_path / f"a{suffix}", tmp_path / f"b{suffix}"
+    Image.fromarray(RGB).save(first, icc_profile=SRGB, exif=exif_of().tobytes())
+    photo = read_image(first)
+    pixels = photo.pixels if depth == "uint8" else photo.pixels.astype(np.uint16) * 257
+    notes = write_image(second, ImageFile(pixels, photo.icc_profile, photo.exif))
+    with Image.open(second) as image:
+        assert image.info["icc_profile"] == SRGB
+        exif = image.getexif()
+        inner = exif.get_ifd(ExifTags.IFD.Exif)
+    if suffix == ".tif" and depth == "uint16":
+        assert any("EXIF dropped" in note for note in notes)
+        return
+    assert exif[ExifTags.Base.Make] == "Maker"
+    assert inner[ExifTags.Base.LensModel] == "Lens"
+    assert WIDTH not in inner, "the width of the small picture"
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_orientation_is_honoured_once(tmp_path, suffix, orientation):
+    """Against Pillow's own transposition of an 8-bit picture."""
+    path, options = tmp_path / f"a{suffix}", {"quality": 100, "subsampling": 0}
+    options = options if suffix == ".jpg" else {"lossless": True} if suffix == ".webp" else {}
+    Image.fromarray(RGB).save(path, exif=exif_of(Orientation=orientation).tobytes(), **options)
+    turned = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_270,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_90,
+    }
+    expected = Image.fromarray(RGB)
+    if orientation > 1:
+        expected = expected.transpose(turned[orientation])
+    photo = read_image(path)
+    assert photo.pixels.shape == np.asarray(expected).shape
+    difference = np.abs(photo.pixels.astype(int) - np.asarray(expected))
+    assert difference.max() <= (12 if suffix == ".jpg" else 0)
+    exif = Image.Exif()
+    exif.load(photo.exif)
+    assert ORIENTATION not in exif
+
+
+def test_orientation_of_deep_files(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", DEEP, photometric="rgb", extratags=[(274, 3, 1, 6, True)])
+    assert np.array_equal(read_image(tmp_path / "a.tif").pixels, np.rot90(DEEP, -1))
+
+
+@pytest.mark.parametrize(
+    ("image", "expected"),
+    [
+        (Image.fromarray(RGB[..., 0]), RGB[..., 0]),
+        (Image.fromarray(RGB[..., 0] > 99), (RGB[..., 0] > 99) * 255),
+        (Image.fromarray(RGB).quantize(16), None),
+    ],
+)
+def test_grey_bilevel_and_palette(tmp_path, image, expected):
+    image.save(tmp_path / "a.png")
+    photo = read_image(tmp_path / "a.png")
+    expected = np.asarray(image.convert("RGB")) if expected is None else expected
+    assert np.array_equal(photo.pixels, expected)
+    assert photo.notes == ()
+
+
+def test_transparency_of_palettes_and_single_colours(tmp_path):
+    palette = Image.fromarray(RGB).quantize(8)
+    palette.save(tmp_path / "p.png", transparency=0)
+    photo = read_image(tmp_path / "p.png")
+    assert photo.pixels.shape == (12, 9, 4)
+    assert np.array_equal(photo.pixels[..., 3] == 0, np.asarray(palette) == 0)
+    Image.fromarray(RGB).save(tmp_path / "c.png", transparency=tuple(RGB[0, 0].tolist()))
+    assert read_image(tmp_path / "c.png").pixels[0, 0, 3] == 0
+
+
+def test_cmyk_is_converted_and_that_is_said(tmp_path):
+    Image.fromarray(RGB).convert("CMYK").save(tmp_path / "a.tif")
+    photo = read_image(tmp_path / "a.tif")
+    assert photo.notes == ("CMYK converted to RGB",)
+    assert np.abs(photo.pixels.astype(int) - RGB).max() <= 2
+
+
+def test_other_colour_spaces_go_by_their_profile(tmp_path):
+    lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
+    srgb = ImageCms.createProfile("sRGB")
+    plain = Image.new("RGB", (8, 8), (200, 60, 30))
+    transform = ImageCms.buildTransform(srgb, lab, "RGB", "LAB")
+    ImageCms.applyTransform(plain, transform).save(tmp_path / "a.tif", icc_profile=lab.tobytes())
+    photo = read_image(tmp_path / "a.tif")
+    assert photo.notes == ("LAB converted to RGB",)
+    assert np.abs(photo.pixels.astype(int) - np.array([200, 60, 30])).max() <= 3
+    profile = ImageCms.ImageCmsProfile(io.BytesIO(photo.icc_profile))
+    assert "sRGB" in ImageCms.getProfileDescription(profile)
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".webp", ".png", ".tif"])
+def test_the_first_of_several_frames_with_a_note(tmp_path, suffix):
+    frames = [Image.fromarray(noise_image(12, 9, seed)).quantize(64) for seed in range(3)]
+    frames = frames if suffix == ".gif" else [frame.convert("RGB") for frame in frames]
+    options = {"lossless": True} if suffix == ".webp" else {}
+    path = tmp_path / f"a{suffix}"
+    frames[0].save(path, save_all=True, append_images=frames[1:], **options)
+    photo = read_image(path)
+    assert photo.notes == ("the first of 3 frames or pages",)
+    assert np.array_equal(photo.pixels[..., :3], np.asarray(frames[0].convert("RGB")))
+
+
+@pytest.mark.parametrize("compression", [None, "lzw", "zlib", "packbits"])
+@pytest.mark.parametrize("kind", ["rgb", "planar", "minisblack", "miniswhite", "big"])
+def test_deep_tiffs_of_all_sorts(tmp_path, compression, kind):
+    pixels = DEEP if kind in ("rgb", "planar", "big") else DEEP[..., 0]
+    data = np.moveaxis(DEEP, -1, 0) if kind == "planar" else pixels
+    data = 65535 - data if kind == "miniswhite" else data
+    options = {"photometric": {"planar": "rgb", "big": "rgb"}.get(kind, kind)}
+    options |= {"planarconfig": "separate"} if kind == "planar" else {}
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, data, compression=compression, bigtiff=kind == "big", **options)
+    assert np.array_equal(read_image(path).pixels, pixels)
+
+
+def test_png_by_another_writer_keeps_16_bits(tmp_path):
+    (tmp_path / "a.png").write_bytes(imagecodecs.png_encode(DEEP))
+    assert np.array_equal(read_image(tmp_path / "a.png").pixels, DEEP)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".bmp"])
+def test_what_a_format_cannot_keep_is_told(tmp_path, suffix):
+    photo = ImageFile(with_channels(RGB, 4), SRGB, exif_of().tobytes())
+    notes = write_image(tmp_path / f"a{suffix}", photo)
+    assert f"{suffix} holds no alpha: dropped" in notes
+    assert any("colour profile" in note for note in notes) == (suffix == ".bmp")
+    assert read_image(tmp_path / f"a{suffix}").pixels.shape == (12, 9, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "part"),
+    [
+        ("empty.png", b"", "not an image"),
+        ("text.jpg", b"hello", "not an image"),
+        ("bomb.png", declared_png(60000, 60000), "declares too many pixels"),
+        ("head.png", declared_png(40, 40), "cannot be decoded"),
+        ("tiff.tif", b"II*\0garbage", "cannot be decoded"),
+        ("gone.png", None, "no such file"),
+    ],
+)
+def test_bad_files_are_one_line(tmp_path, name, content, part):
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=part) as caught:
+        read_image(tmp_path / name)
+    assert name in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("depth", ["uint8", "uint16"])
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_truncated_files_are_one_line(tmp_path, suffix, depth):
+    path = tmp_path / f"a{suffix}"
+    write_image(path, ImageFile(RGB if depth == "uint8" else DEEP))
+    path.write_bytes(path.read_bytes()[:-120])
+    with pytest.raises(UserError, match="cannot be decoded") as caught:
+        read_image(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int32", "float64"])
+def test_other_depths_are_refused(tmp_path, dtype):
+    tifffile.imwrite(tmp_path / "a.tif", RGB[..., 0].astype(dtype))
+    with pytest.raises(UserError, match=r"expected 8 or 16 bits"):
+        read_image(tmp_path / "a.tif")
+
+
+def test_more_channels_than_four_are_refused(tmp_path):
+    data = np.zeros((8, 8, 7), np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", data, photometric="minisblack", planarconfig="contig")
+    with pytest.raises(UserError, match="at most 4 channels"):
+        read_image(tmp_path / "a.tif")
+
+
+def test_a_picture_too_large_for_its_format_is_one_line_and_leaves_nothing(tmp_path):
+    with pytest.raises(UserError, match=r"16400x1 pixels cannot be written .*--format png"):
+        write_image(tmp_path / "a.webp", ImageFile(np.zeros((1, 16400, 3), np.uint8)))
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,58 @@
+import numpy as np
+import pytest
+from helpers.images import noise_image
+
+from udl_tf.imaging.resize import cubic, imresize, mod_crop, resize_weights
+from udl_tf.imaging.rgb_files import image_files, read_rgb
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_no_pixel_differs_from_the_lr_files_that_matlab_made(shared_data, scale):
+    files = image_files(shared_data / f"benchmark/Set5_LR_bicubic/X{scale}")
+    assert len(files) == 5
+    for file in files:
+        hr = read_rgb(shared_data / "benchmark/Set5" / file.name)
+        assert np.array_equal(imresize(mod_crop(hr, scale), 1 / scale), read_rgb(file))
+
+
+def test_cubic_is_keys_kernel():
+    # Keys 1981 with a = -0.5: 1 at 0, 0 at the other integers, 9/16 at 0.5, -1/16 at 1.5.
+    assert cubic(np.array([0, 0.5, 1, 1.5, 2, 3])).tolist() == [1, 0.5625, 0, -0.0625, 0, 0]
+
+
+@pytest.mark.parametrize("scale", [0.25, 0.4, 1.0, 1.7, 3.0])
+def test_weights_sum_to_one_and_reproduce_lines(scale):
+    length = 40
+    out = round(length * scale)
+    indices, weights = resize_weights(length, out, scale)
+    assert np.allclose(weights.sum(axis=1), 1)
+    positions = (np.arange(out) + 0.5) / scale - 0.5
+    inside = slice(out // 4, -(out // 4))  # away from the mirrored borders
+    assert np.allclose((weights * indices).sum(axis=1)[inside], positions[inside], atol=0.01)
+
+
+def test_dtype_size_and_rounding():
+    image = noise_image(17, 23)
+    assert imresize(image, 0.5).shape == (9, 12, 3)  # ceil, as MATLAB
+    assert imresize(image, size=(20, 10)).shape == (20, 10, 3)
+    assert imresize(image[..., 0], 2).shape == (34, 46)
+    assert imresize(image.astype(np.uint16) * 257, 2).dtype == np.uint16
+    assert imresize(image.astype(np.float32), 2).dtype == np.float32
+    checker = np.array([[0, 255], [255, 0]], np.uint8)
+    # 127.5 rounds half away from zero to 128 in the first pass; then 128 stays.
+    assert imresize(checker, size=(1, 1)).item() == 128
+
+
+def test_flat_stays_flat_and_identity_is_identity():
+    flat = np.full((9, 11, 3), 77, np.uint8)
+    for scale in (0.3, 0.5, 2, 2.7):
+        assert np.all(imresize(flat, scale) == 77)
+    image = noise_image(9, 11)
+    assert np.array_equal(imresize(image, 1.0), image)
+
+
+def test_bad_arguments():
+    image = noise_image(8, 8)
+    for arguments in ({}, {"scale": 2, "size": (3, 3)}, {"scale": 0}, {"size": (0, 4)}):
+        with pytest.raises(ValueError, match="Received"):
+            imresize(image, **arguments)

@@ -1,0 +1,111 @@
+import json
+
+import numpy as np
+import pytest
+from helpers.images import noise_image
+
+from udl_tf.config import ModelConfig
+from udl_tf.errors import UserError
+from udl_tf.saved.bundle import (
+    Manifest,
+    MeanFile,
+    UncertaintyFile,
+    build_network,
+    load,
+    read_manifest,
+    save_weights,
+    write_manifest,
+)
+
+MODEL = ModelConfig(name="edsr_s", scale=2, options={"num_blocks": 1, "num_filters": 8})
+LR = noise_image(9, 12)
+
+
+@pytest.fixture
+def bundle(tmp_path):
+    """A bundle of two different networks, and both networks."""
+    mean, uncertainty = build_network(MODEL, False), build_network(MODEL, True)
+    save_weights(mean, tmp_path / "weights/mean.weights.h5")
+    save_weights(uncertainty, tmp_path / "weights/s.weights.h5")
+    manifest = Manifest(
+        architecture=MODEL,
+        mean=MeanFile(weights="weights/mean.weights.h5", uncertainty=False),
+        uncertainty=UncertaintyFile(weights="weights/s.weights.h5", unit=3.0, power=2.0),
+        training={},
+    )
+    write_manifest(tmp_path, manifest)
+    return tmp_path, mean, uncertainty
+
+
+def test_a_bundle_gives_picture_and_theta_of_its_two_networks(bundle):
+    folder, mean, uncertainty = bundle
+    model = load(folder)
+    assert model.scale == 2
+    batch = LR[None].astype(np.float32)
+    sr, theta = model.predict(LR)
+    assert sr.dtype == theta.dtype == np.float32
+    assert np.allclose(sr, mean(batch)["sr"][0], atol=1e-3)
+    expected = 3 * np.exp(uncertainty(batch)["log_scale"][0] / 2)
+    assert np.allclose(theta, expected, rtol=1e-4)
+    assert model.predict(noise_image(20, 5))[0].shape == (40, 10, 3)
+
+
+def test_a_bundle_without_uncertainty(bundle):
+    folder, mean, _ = bundle
+    content = json.loads((folder / "model.json").read_text())
+    (folder / "model.json").write_text(json.dumps({**content, "uncertainty": None}))
+    sr, theta = load(folder).predict(LR)
+    assert theta is None
+    assert np.allclose(sr, mean(LR[None].astype(np.float32))["sr"][0], atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("change", "part"),
+    [
+        ({"format": "1"}, "format '1'"),
+        ({"uncertainty": {"weights": "x", "unit": "a", "power": 1.0}}, "damaged at uncertainty"),
+        ({"format": 4}, "format 4; this version reads formats up to 3: update"),
+        ({"calibration": {"method": "magic"}}, "damaged at calibration"),
+        ({"mean": {"weights": 3}}, "damaged at mean"),
+        ({"architecture": {"name": "edsr_s", "scale": 7}}, "damaged at architecture.scale"),
+        ({"architecture": {"name": "edsr_s", "scale": 2}}, "no weights of this edsr_s"),
+        ({"architecture": {"name": "dpdnn", "scale": 2}}, "no weights of this dpdnn"),
+        ({"mean": {"weights": "gone.weights.h5", "uncertainty": False}}, "gone.weights.h5"),
+    ],
+)
+def test_damaged_newer_and_foreign_bundles_are_one_line(bundle, change, part):
+    folder, *_ = bundle
+    content = json.loads((folder / "model.json").read_text())
+    (folder / "model.json").write_text(json.dumps({**content, **change}))
+    with pytest.raises(UserError, match=part) as caught:
+        load(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_no_bundle_and_broken_files(bundle, tmp_path_factory):
+    folder, *_ = bundle
+    with pytest.raises(UserError, match="holds no trained model"):
+        load(tmp_path_factory.mktemp("empty"))
+    (folder / "weights/mean.weights.h5").write_bytes(b"no weights")
+    write_manifest(folder, read_manifest(folder))  # signs whatever file is there
+    with pytest.raises(UserError, match=r"mean\.weights\.h5: no weights of this edsr_s"):
+        load(folder)
+    (folder / "model.json").write_text("{")
+    with pytest.raises(UserError, match="not valid JSON"):
+        load(folder)
+
+
+def test_weights_of_another_model_of_the_same_shape_are_refused(bundle):
+    folder, *_ = bundle
+    save_weights(build_network(MODEL, False), folder / "weights/mean.weights.h5")
+    with pytest.raises(UserError, match="checksums differ"):
+        load(folder)
+
+
+def test_a_bundle_of_format_1_is_read(bundle):
+    folder, *_ = bundle
+    content = json.loads((folder / "model.json").read_text())
+    del content["calibration"], content["mean"]["sha256"], content["uncertainty"]["sha256"]
+    (folder / "model.json").write_text(json.dumps({**content, "format": 1}))
+    assert load(folder).calibration is None
+    assert load(folder).predict(LR)[1].shape == (18, 24, 3)

@@ -1,0 +1,117 @@
+import keras
+import numpy as np
+import pytest
+from helpers.images import noise_image
+
+from udl_tf.config import OptimizerConfig, WeightingConfig
+from udl_tf.losses import ESULoss, L1Loss, UDLLoss
+from udl_tf.models import build_model, copy_weights
+from udl_tf.training.optimizers import make_optimizer
+from udl_tf.training.trainer import Trainer, make_pixel_weight
+from udl_tf.weighting import error_map_weight, uncertainty_weight
+
+HR = np.stack([noise_image(16, 16, i) for i in range(4)]).astype("float32")
+LR = HR[:, ::2, ::2]
+
+
+def small(**options):
+    return build_model("edsr_s", 2, num_blocks=1, num_filters=8, **options)
+
+
+def weights(network):
+    return [w.copy() for w in network.get_weights()]
+
+
+def one_update(network, loss, pixel_weight=None, rate=1e-3):
+    trainer = Trainer(network, loss, pixel_weight)
+    trainer.compile(optimizer=keras.optimizers.SGD(rate))
+    history = trainer.fit(LR, HR, batch_size=4, epochs=1, shuffle=False, verbose=0)
+    return history.history["loss"][0]
+
+
+def test_udl_step_weights_the_loss_with_the_frozen_network():
+    frozen, student = small(), small(uncertainty=False)
+    copy_weights(frozen, student)
+    before = weights(frozen)
+    w = uncertainty_weight(frozen(LR)["log_scale"], floor=1.0)
+    expected = float(np.mean(w * np.abs(HR - student(LR)["sr"])))
+    start = weights(student)
+    weight = make_pixel_weight(WeightingConfig(), frozen, 2)
+    loss = one_update(student, UDLLoss(), weight)
+    assert loss == pytest.approx(expected, rel=1e-5)
+    assert all(np.array_equal(a, b) for a, b in zip(before, frozen.get_weights(), strict=True))
+    assert all(not np.array_equal(a, b) for a, b in zip(start, student.get_weights(), strict=True))
+
+
+def test_udl_update_is_plain_descent_on_the_weighted_error():
+    import tensorflow as tf
+
+    frozen, student, by_hand = small(), small(uncertainty=False), small(uncertainty=False)
+    copy_weights(frozen, student)
+    copy_weights(frozen, by_hand)
+    w = uncertainty_weight(frozen(LR)["log_scale"], floor=0.0)
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_mean(w * tf.abs(HR - by_hand(LR)["sr"]))
+    gradients = tape.gradient(loss, by_hand.trainable_variables)
+    for variable, gradient in zip(by_hand.trainable_variables, gradients, strict=True):
+        variable.assign(variable - 0.01 * gradient)
+    weight = make_pixel_weight(WeightingConfig(floor=0.0), frozen, 2)
+    one_update(student, UDLLoss(), weight, rate=0.01)
+    for a, b in zip(student.get_weights(), by_hand.get_weights(), strict=True):
+        assert np.allclose(a, b, atol=1e-5)
+
+
+def test_the_frozen_network_is_no_part_of_the_trainer():
+    frozen, student = small(), small(uncertainty=False)
+    trainer = Trainer(student, UDLLoss(), make_pixel_weight(WeightingConfig(), frozen, 2))
+    assert len(trainer.trainable_variables) == len(student.trainable_variables)
+    assert len(trainer.variables) == len(student.variables)
+
+
+@pytest.mark.parametrize("source", ["error_map", "hr_gradient", "lr_gradient"])
+def test_the_other_sources_of_weights(source):
+    frozen = small()
+    weight = make_pixel_weight(WeightingConfig(source=source), frozen, 2)(LR, HR)
+    assert weight.shape == HR.shape
+    if source == "error_map":
+        expected = error_map_weight(HR, frozen(LR)["sr"], floor=1.0)
+        assert np.allclose(weight, expected, atol=1e-5)
+
+
+def test_esu_step_learns_where_the_error_is_large():
+    keras.utils.set_random_seed(0)
+    random = np.random.default_rng(0)
+    noisy = random.random((32, 16, 16, 3)) < 0.5
+    lr = np.full((32, 8, 8, 3), 60, "float32")
+    lr[:, :, 4:] = 190
+    hr = lr.repeat(2, axis=1).repeat(2, axis=2)
+    hr[:, :, 8:] += np.where(noisy, 20, -20)[:, :, 8:]  # the bright half cannot be predicted
+    network = small(shift=127.5, divide=127.5)
+    trainer = Trainer(network, ESULoss())
+    trainer.compile(optimizer=keras.optimizers.Adam(3e-3))
+    trainer.fit(lr, hr, batch_size=8, epochs=80, shuffle=False, verbose=0)
+    s = np.asarray(network(lr)["log_scale"])
+    # ESU's optimum is ln(20 / 2) = 2.3 in the bright half and the floor of -1 in the dark one.
+    assert s[:, :, 10:].mean() == pytest.approx(np.log(10), abs=0.3)
+    assert s[:, :, :6].mean() < 1
+
+
+def test_ema_is_what_training_ends_with():
+    network = small(uncertainty=False)
+    trainer = Trainer(network, L1Loss())
+    config = OptimizerConfig(name="sgd", schedule="constant", learning_rate=0.1, ema=0.5)
+    trainer.compile(optimizer=make_optimizer(config, 3))
+    plain = small(uncertainty=False)
+    copy_weights(network, plain)
+    twin = Trainer(plain, L1Loss())
+    twin.compile(optimizer=keras.optimizers.SGD(0.1))
+    trainer.fit(LR, HR, batch_size=4, epochs=3, shuffle=False, verbose=0)
+    average = None
+    for _ in range(3):
+        twin.fit(LR, HR, batch_size=4, epochs=1, shuffle=False, verbose=0)
+        now = weights(plain)
+        average = now if average is None else [
+            0.5 * a + 0.5 * b for a, b in zip(average, now, strict=True)
+        ]  # fmt: skip
+    for a, b in zip(network.get_weights(), average, strict=True):
+        assert np.allclose(a, b, atol=1e-5)

@@ -1,0 +1,124 @@
+"""Option parsing, exit codes and progress bars shared by the commands."""
+
+import argparse
+import math
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+from udl_tf._support.progress import Progress
+from udl_tf.errors import Interrupted, Lost, UserError
+
+MODEL_HELP = (
+    "a preset, such as edsr_s_x4 (udl-tf presets lists them), a run folder, an exported file or"
+    " folder, or grpc://HOST:8500/NAME of a server"
+)
+RUN_HELP = "a preset, such as edsr_s_x4, or a run folder"
+MAX_MEGAPIXELS_HELP = "refuse larger images (protection against decompression bombs; default: 89)"
+
+
+def make_parser(prog: str, description: str | None) -> argparse.ArgumentParser:
+    """Returns a parser whose help shows a module docstring as it is written."""
+    return argparse.ArgumentParser(
+        prog=prog,
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def add_precision(parser: argparse.ArgumentParser) -> None:
+    """Adds --precision for a model that this process runs, and its older form --fast."""
+    parser.add_argument(
+        "--precision",
+        choices=["float32", "bfloat16", "auto"],
+        default="float32",
+        help="compute presets and run folders in this precision; auto is the faster on this machine"
+        " and prints what it costs; exports keep their own (default: float32)",
+    )
+    parser.add_argument(
+        "--fast", dest="precision", action="store_const", const="auto", help="--precision auto"
+    )
+
+
+def with_max_pixels(options: Any, megapixels: float | None) -> Any:
+    """Returns job options with another limit of pixels, if one is given."""
+    if megapixels is None:
+        return options
+    return replace(options, max_pixels=int(1e6 * megapixels))
+
+
+def check_positive(options: argparse.Namespace, *names: str) -> None:
+    """Requires the given options to be positive and finite.
+
+    Raises:
+        UserError: naming the first that is not.
+    """
+    for name in names:
+        value = getattr(options, name)
+        if value is not None and not 0 < value < math.inf:
+            raise UserError(f"--{name.replace('_', '-')} {value}: expected a positive number")
+
+
+@contextmanager
+def progress_bar(unit: str, scale: float = 1.0) -> Iterator[Progress]:
+    """Yields a Progress that draws a bar with the time left; silent without a terminal.
+
+    Args:
+        unit: name of what is counted.
+        scale: units of the bar per unit of the task.
+    """
+    from tqdm import tqdm
+
+    layout = "{desc}{percentage:3.0f}%|{bar}| {n:.6g}/{total:.6g} {unit}, {remaining} left"
+    with tqdm(unit=unit, bar_format=layout, disable=None) as bar:
+
+        def report(done: float, total: float | None, label: str = "") -> None:
+            bar.total = None if total is None else round(scale * total, 2)
+            bar.set_description(label, refresh=False)
+            bar.update(scale * done - bar.n)
+
+        yield report
+
+
+def run(
+    main: Callable[[list[str] | None], object],
+    arguments: list[str] | None = None,
+    flags: Mapping[str, str] | None = None,
+) -> None:
+    """Runs a command: bad input is one line and exit code 2, an interruption exit code 130.
+
+    Args:
+        main: the command.
+        arguments: what it parses; None: those of the process.
+        flags: option by argument name, where it is not --NAME, for UserError.argument.
+    """
+    try:
+        main(arguments)
+    except UserError as error:
+        print(f"error: {with_option(error, flags or {})}", file=sys.stderr)
+        sys.exit(2)
+    except BrokenPipeError:  # the reader of a pipe, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    except OSError as error:
+        named = f"{error.filename}: " if error.filename else ""
+        print(f"error: {named}{error.strerror or error}", file=sys.stderr)
+        sys.exit(2)
+    except Interrupted as interruption:
+        print(interruption, file=sys.stderr)
+        sys.exit(130)
+    except Lost as loss:
+        print(f"error: {loss}", file=sys.stderr)
+        sys.exit(loss.exit_code)
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        sys.exit(130)
+
+
+def with_option(error: UserError, flags: Mapping[str, str]) -> str:
+    """Returns the line of an error with the option that sets its argument, if it names one."""
+    if error.argument is None:
+        return str(error)
+    return f"{error} ({flags.get(error.argument, '--' + error.argument.replace('_', '-'))})"

@@ -1,0 +1,111 @@
+"""JSON files and the pydantic models that describe them."""
+
+import json
+import math
+import types
+import typing
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from udl_tf._support.files import write_text
+from udl_tf.config import Section
+from udl_tf.errors import UserError, nearest
+
+Model = TypeVar("Model", bound=Section)
+
+
+def read_json(path: Path | str, fix: str = "fix the file") -> dict[str, Any]:
+    """Reads a JSON file that holds an object.
+
+    Args:
+        path: the file.
+        fix: what to do about a damaged file, in words.
+
+    Raises:
+        OSError: if the file cannot be read.
+        UserError: if it is not valid JSON, or holds something else than an object.
+    """
+    return parse_json(Path(path).read_bytes(), path, fix)
+
+
+def parse_json(text: str | bytes, source: Path | str, fix: str = "fix the file") -> dict[str, Any]:
+    """Parses JSON text that holds an object; `source` is named in errors.
+
+    Raises:
+        UserError: as read_json.
+    """
+    try:
+        content = json.loads(text)
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise UserError(f"{source}: not valid JSON ({error}): {fix}") from None
+    if not isinstance(content, dict):
+        kind = type(content).__name__
+        raise UserError(f"{source}: expected a JSON object {{...}}, got {kind}: {fix}")
+    return content
+
+
+def read_model(path: Path | str, model: type[Model], fix: str = "fix the file") -> Model:
+    """Reads a JSON file into a pydantic model.
+
+    Raises:
+        OSError: if the file cannot be read.
+        UserError: naming the file, each wrong key and the nearest known one.
+    """
+    return parse_model(read_json(path, fix), model, path)
+
+
+def parse_model(content: dict[str, Any], model: type[Model], source: Path | str) -> Model:
+    """Validates a dict; `source` is named in the one-line error.
+
+    Raises:
+        UserError: naming each wrong key and the nearest known one.
+    """
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        reasons = "; ".join(_explain(e, model) for e in error.errors())
+        raise UserError(f"{source}: {reasons}") from None
+
+
+def write_json(path: Path | str, content: Any) -> None:
+    """Writes `content` as indented JSON, complete or not at all; NaN and infinities become null."""
+    write_text(path, json.dumps(_finite(content), indent=1, allow_nan=False) + "\n")
+
+
+def _finite(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {key: _finite(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
+
+
+def _explain(error: Any, model: type[Section]) -> str:
+    location = error["loc"]
+    key = ".".join(str(part) for part in location)
+    if error["type"] == "extra_forbidden":
+        return f"unknown key {key}, {nearest(str(location[-1]), _known_keys(model, location[:-1]))}"
+    if error["type"] == "missing":
+        return f"{key} is missing: add it"
+    message = error["msg"].removeprefix("Value error, ")
+    if not key:
+        return message
+    given = json.dumps(error["input"], default=str)
+    return f"{key}: got {given}; {message[0].lower()}{message[1:]}"
+
+
+def _known_keys(model: type[Section], location: tuple[int | str, ...]) -> list[str]:
+    section: Any = model
+    for part in location:
+        if isinstance(part, str):
+            section = _section_type(section.model_fields[part].annotation)
+    return [field.alias or name for name, field in section.model_fields.items()]
+
+
+def _section_type(annotation: Any) -> Any:
+    if typing.get_origin(annotation) in (list, typing.Union, types.UnionType):
+        inner = [_section_type(a) for a in typing.get_args(annotation)]
+        return next(a for a in inner if a is not None)
+    return annotation if isinstance(annotation, type) and issubclass(annotation, Section) else None

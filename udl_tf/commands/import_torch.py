@@ -1,0 +1,40 @@
+"""Imports a PyTorch checkpoint as a bundle, which every command accepts like a run folder.
+
+    udl-tf import-torch EDSR_S_X4.pt --output runs/edsr_s_x4_released
+
+Accepts the UDL authors' EDSR-S (either step) and the networks of EDSR-PyTorch. Needs
+"udl_tf[torch]".
+"""
+
+from pathlib import Path
+
+from udl_tf._support import command_line
+from udl_tf._support.stderr import quiet
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = command_line.make_parser("udl-tf import-torch", __doc__)
+    parser.add_argument("checkpoint", type=Path, help="state_dict written by torch.save")
+    parser.add_argument("--output", required=True, type=Path, help="new folder for the bundle")
+    parser.add_argument(
+        "--res-scale",
+        type=float,
+        help="factor of the residual branches (default: as published, 0.1; 1 for the small networks"
+        " of EDSR-PyTorch)",
+    )
+    options = parser.parse_args(arguments)
+    command_line.check_positive(options, "res_scale")
+    with quiet():
+        from udl_tf.saved import import_torch
+
+    manifest = import_torch(options.checkpoint, options.output, options.res_scale)
+    network, theta = manifest.architecture, manifest.uncertainty
+    settings = ", ".join(f"{key} {value}" for key, value in network.options.items())
+    print(f"{network.name} x{network.scale} ({settings}), {'with' if theta else 'without'} theta")
+    if theta:
+        print(f"theta is not calibrated: run udl-tf calibrate --model {options.output} --data ...")
+    print(f"written: {options.output}")
+
+
+if __name__ == "__main__":
+    command_line.run(main)

@@ -1,0 +1,24 @@
+"""Prints the TF_CONFIG of one of the hosts of a run, for a launcher to export.
+
+python -m udl_tf.distributed --hosts HOST HOST ... --index N [--port P]
+"""
+
+from udl_tf._support import command_line
+from udl_tf.distributed.cluster import PORT, Cluster
+from udl_tf.errors import UserError
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = command_line.make_parser("python -m udl_tf.distributed", __doc__)
+    parser.add_argument("--hosts", required=True, nargs="+", help="the first has the run folder")
+    parser.add_argument("--index", required=True, type=int, help="of this host, counted from 0")
+    parser.add_argument("--port", type=int, default=PORT, help=f"on each host (default: {PORT})")
+    options = parser.parse_args(arguments)
+    if not 0 <= options.index < len(options.hosts):
+        raise UserError(f"--index {options.index}: expected 0..{len(options.hosts) - 1}")
+    addresses = tuple(host if ":" in host else f"{host}:{options.port}" for host in options.hosts)
+    print(Cluster(addresses, options.index).tf_config())
+
+
+if __name__ == "__main__":
+    command_line.run(main)

@@ -1,0 +1,142 @@
+"""A run on several machines: one worker, the chief, has the run folder; the others have copies.
+
+So no disk needs to be shared. What another worker writes goes into its copy, which is temporary.
+"""
+
+import io
+import re
+import tempfile
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import tensorflow as tf
+
+from udl_tf.distributed.group import Group
+from udl_tf.distributed.strategy import is_chief, sum_over_workers, worker_index
+from udl_tf.errors import Lost, UserError
+
+T = TypeVar("T")
+
+_COPIED = ("*.json", "*.npz", "weights/*")  # what a run needs to resume
+_UNREACHABLE = tf.errors.UnavailableError, tf.errors.DeadlineExceededError, tf.errors.AbortedError
+_FAREWELL = 3.0  # s in which a lost worker's name still reaches the others, unless they are busy
+_CHUNK = 2**23  # int64 values sent at a time
+
+
+class WorkerGroup(Group):
+    """The workers of a run under MultiWorkerMirroredStrategy."""
+
+    strategy: tf.distribute.MultiWorkerMirroredStrategy
+
+    @property
+    def writes(self) -> bool:
+        return is_chief(self.strategy)
+
+    def any(self, flag: bool) -> bool:
+        return bool(sum_over_workers(self.strategy, np.array([flag], int))[0])
+
+    def everywhere(self, make: Callable[[], T]) -> T:
+        try:
+            made = make()
+        except UserError:
+            self.any(True)
+            raise
+        if self.any(False):
+            raise UserError("another worker cannot start: the last line of its log says why")
+        return made
+
+    @contextmanager
+    def run_folder(self, folder: Path, begin: Callable[[Path], T]) -> Iterator[T]:
+        if self.writes:
+            begun = []
+
+            def content() -> bytes:
+                begun.append(begin(folder))
+                return _packed(folder)
+
+            self._from_chief(content)
+            yield begun[0]
+        else:
+            with tempfile.TemporaryDirectory() as copy:
+                with zipfile.ZipFile(io.BytesIO(self._from_chief(bytes))) as file:
+                    file.extractall(copy)
+                yield begin(Path(copy))
+
+    def require_same(self, what: str, content: str) -> None:
+        own = content.encode()
+        differs = own != self._from_chief(lambda: own)
+        if self.any(differs):
+            place = "here" if differs else "on another worker"
+            raise UserError(
+                f"the {what} {place} differs from the chief's: give all workers the same"
+            )
+
+    def own_folder(self, folder: Path) -> Path:
+        return folder / f"worker{worker_index(self.strategy)}"
+
+    @contextmanager
+    def guard(self) -> Iterator[None]:
+        try:
+            yield
+        except tf.errors.OpError as error:
+            aborted = "Collective ops is aborted" in error.message
+            if not (aborted or isinstance(error, _UNREACHABLE)):
+                raise
+            time.sleep(_FAREWELL)
+            raise Lost(
+                f"{self._lost(error.message)} has stopped or is unreachable (if its last line names"
+                " another worker, that one was first). The chief's run folder has the last"
+                " checkpoint: start all workers again to resume"
+            ) from error
+
+    def finish(self) -> None:
+        self.any(False)  # a barrier: if one fails before, all fail, and all are started again
+
+    def _from_chief(self, make: Callable[[], bytes]) -> bytes:
+        """Returns what `make` returns on the chief; the others do not call it.
+
+        Raises:
+            UserError: on every worker, if `make` raises it.
+        """
+        content, error = b"", None
+        if self.writes:
+            try:
+                content = make()
+            except UserError as raised:
+                content, error = str(raised).encode(), raised
+        header = np.array([len(content), error is not None])
+        length, failed = sum_over_workers(self.strategy, header)
+        # The others add zeros; as integers, because a sum of floats may change their bits.
+        padded = np.zeros(-(-length // 8), np.int64)
+        padded.view(np.uint8)[: len(content)] = np.frombuffer(content, np.uint8)
+        pieces = [padded[i : i + _CHUNK] for i in range(0, len(padded), _CHUNK)]
+        received = [sum_over_workers(self.strategy, piece).tobytes() for piece in pieces]
+        content = b"".join(received)[:length]
+        if failed and error is None:
+            error = UserError(f"on the chief: {content.decode()}")
+        if error is not None:
+            raise error
+        return content
+
+    def _lost(self, message: str) -> str:
+        """The worker that a TensorFlow error names: in a chain of errors the last is the first."""
+        numbers = re.findall(r"(?:remote target|reported from) \S*/task:(\d+)", message)
+        if not numbers and "CoordinationService" in message:
+            numbers = ["0"]  # the chief runs it
+        if not numbers:
+            return "another worker"
+        cluster = self.strategy.cluster_resolver.cluster_spec()
+        return f"worker {numbers[-1]} ({cluster.task_address('worker', int(numbers[-1]))})"
+
+
+def _packed(folder: Path) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as file:
+        for path in (path for pattern in _COPIED for path in sorted(folder.glob(pattern))):
+            file.write(path, path.relative_to(folder))
+    return buffer.getvalue()

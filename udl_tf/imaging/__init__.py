@@ -1,0 +1,19 @@
+"""Pixels: resizing, colour, reading and writing image files, theta maps as images."""
+
+from udl_tf.imaging.color import rgb_to_y
+from udl_tf.imaging.dtypes import to_dtype
+from udl_tf.imaging.image_files import ImageFile, read_image, write_image
+from udl_tf.imaging.resize import imresize, mod_crop
+from udl_tf.imaging.rgb_files import read_rgb, write_rgb
+
+__all__ = [
+    "ImageFile",
+    "imresize",
+    "mod_crop",
+    "read_image",
+    "read_rgb",
+    "rgb_to_y",
+    "to_dtype",
+    "write_image",
+    "write_rgb",
+]

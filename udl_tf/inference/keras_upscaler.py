@@ -1,0 +1,109 @@
+"""A trained model as Keras networks."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+
+from udl_tf.inference.chain_runner import ChainRunner
+from udl_tf.inference.upscaler import Pass, Runner, Upscaler
+from udl_tf.models.stages import Stage
+from udl_tf.uncertainty.record import Calibration
+
+Chain = Sequence[Stage]
+
+
+@dataclass(frozen=True)
+class Networks:
+    """The networks of a trained model.
+
+    Attributes:
+        scale: HR size divided by LR size.
+        mean: network lr -> {"sr", ...}, which computes the image.
+        uncertainty: network lr -> {"log_scale", ...}, which computes theta; None if none was
+            trained.
+        unit, power: theta as trained is unit * exp(log_scale / power), in grey levels.
+        calibration: corrects theta; None: theta stays as trained.
+        policy: Keras dtype policy that the networks compute in.
+    """
+
+    scale: int
+    mean: keras.Model
+    uncertainty: keras.Model | None
+    unit: float = 1.0
+    power: float = 1.0
+    calibration: Calibration | None = None
+    policy: str = "float32"
+
+    def build_chains(
+        self, uncertainty: bool, bordered: bool
+    ) -> list[tuple[tuple[str, ...], Chain]]:
+        """Builds, per network that must run, its outputs and the chain of stages to them.
+
+        Args:
+            uncertainty: whether to compute the log-scale too.
+            bordered: whether the outermost pixels will be cut off; see udl_tf.models.stages.
+        """
+        wanted = [(self.mean, ("sr",))]
+        if uncertainty and self.uncertainty is self.mean:
+            wanted = [(self.mean, ("sr", "log_scale"))]
+        elif uncertainty and self.uncertainty is not None:
+            wanted.append((self.uncertainty, ("log_scale",)))
+        return [
+            (names, network.build_chain(*names, bordered=bordered)) for network, names in wanted
+        ]
+
+    @property
+    def log_theta_line(self) -> tuple[np.ndarray, np.ndarray]:
+        """(a, b) of ln theta = a + b log_scale, calibrated; float32, one value per channel."""
+        a, b = np.full(3, math.log(self.unit)), np.full(3, 1 / self.power)
+        if self.calibration is not None:
+            slope = np.array(self.calibration.b)
+            a, b = np.array(self.calibration.a) + slope * a, slope * b
+        return a.astype(np.float32), b.astype(np.float32)
+
+    def theta_of(self, log_scale: np.ndarray) -> np.ndarray:
+        """Returns theta, in grey levels and calibrated, for a map (..., 3) of s."""
+        a, b = self.log_theta_line
+        return np.exp(a + b * log_scale, dtype=np.float32)
+
+
+class KerasUpscaler(Upscaler):
+    """An Upscaler that runs Keras networks.
+
+    Args:
+        networks: of the trained model.
+
+    Attributes:
+        networks: the same.
+    """
+
+    def __init__(self, networks: Networks):
+        self.networks = networks
+        self.scale, self.calibration = networks.scale, networks.calibration
+        self._made: dict[tuple[bool, bool], list[Pass]] = {}
+
+    @property
+    def has_uncertainty(self) -> bool:
+        return self.networks.uncertainty is not None
+
+    def _passes(self, uncertainty: bool, bordered: bool = False) -> Sequence[Pass]:
+        key = (uncertainty, bordered)
+        if key not in self._made:
+            self._made[key] = make_passes(self.networks, ChainRunner, *key)
+        return self._made[key]
+
+    def _theta_of(self, log_scale: np.ndarray) -> np.ndarray:
+        return self.networks.theta_of(log_scale)
+
+
+def make_passes(
+    networks: Networks, make_runner: Callable[[Chain], Runner], uncertainty: bool, bordered: bool
+) -> list[Pass]:
+    """Builds the passes of a trained model, with a runner for each of its chains."""
+    return [
+        Pass(make_runner(chain), names)
+        for names, chain in networks.build_chains(uncertainty, bordered)
+    ]

@@ -1,0 +1,126 @@
+"""Result of super-resolution: image, uncertainty maps, intervals."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from udl_tf.errors import UserError
+from udl_tf.imaging.dtypes import gray_level
+from udl_tf.imaging.resize import imresize
+from udl_tf.uncertainty.record import Calibration
+
+
+@dataclass(frozen=True, repr=False)
+class Upscaled:
+    """An upscaled image with what is known of its errors.
+
+    Attributes:
+        image: (h, w), (h, w, c) or, for a stack of images, (n, h, w, c), in the dtype of the input;
+            alpha last where the input has it.
+        theta: float32 scale of the Laplace distribution of the error, in grey levels of 0..255, per
+            pixel and colour channel; None without uncertainty.
+        spread: float32 standard deviation over the members of the self-ensemble, in the same shape;
+            None without self-ensemble.
+        calibration: how theta was calibrated; None: theta is as trained.
+    """
+
+    image: np.ndarray
+    theta: np.ndarray | None = None
+    spread: np.ndarray | None = None
+    calibration: Calibration | None = None
+
+    def __repr__(self) -> str:
+        shape = "x".join(map(str, self.image.shape))
+        text = f"Upscaled(image {shape} {self.image.dtype}"
+        if self.theta is not None:
+            kind = "not calibrated" if self.calibration is None else "calibrated"
+            text += f", mean theta {self.theta.mean():.3g} grey levels ({kind})"
+        if self.spread is not None:
+            text += f", mean spread {self.spread.mean():.3g} grey levels"
+        return f"{text})"
+
+    @property
+    def total(self) -> np.ndarray | None:
+        """Laplace scale of theta and spread together: their variances are added."""
+        if self.theta is None or self.spread is None:
+            return None
+        return np.sqrt(self.theta**2 + self.spread**2 / 2)  # a Laplace variance is 2 theta^2
+
+    def resized(self, size: tuple[int, int]) -> "Upscaled":
+        """Resizes the image and its maps to (height, width) by bicubic interpolation.
+
+        Shrinking averages pixels, whose errors partly cancel: theta is then an upper bound.
+        """
+        return Upscaled(
+            imresize(self.image, size=size),
+            _resized_map(self.theta, size),
+            _resized_map(self.spread, size),
+            self.calibration,
+        )
+
+    def interval(self, level: float) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the bounds that cover the true value of a share `level` of the pixels.
+
+        Args:
+            level: in 0.01..0.999.
+
+        Returns:
+            (low, high): float32, in the unit of the image and the shape of theta. Half the width is
+            theta times the quantile of |error|/theta that the calibration measured.
+
+        Raises:
+            UserError: for another level, or a model that is not calibrated.
+        """
+        return self._around(self._calibrated().quantile(level))
+
+    def conformal_interval(self) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the bounds with the conformal guarantee that the model was calibrated for.
+
+        Raises:
+            UserError: if it was calibrated without a conformal guarantee.
+        """
+        conformal = self._calibrated().conformal
+        if conformal is None:
+            raise UserError(
+                "the model has no conformal factor: calibrate it with a guarantee,"
+                " conformal=(alpha, delta)",
+                argument="conformal",
+            )
+        return self._around(np.full(3, conformal.factor))
+
+    def _calibrated(self) -> Calibration:
+        if self.theta is None or self.calibration is None:
+            raise UserError(
+                "the result has no calibrated theta: calibrate the model, and upscale with"
+                " uncertainty"
+            )
+        return self.calibration
+
+    def _around(self, factors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        theta, image = self.theta, self.image
+        assert theta is not None
+        if theta.ndim < 3 or theta.shape[-1] == 1:
+            factors = factors.mean(keepdims=True)
+        center = image if image.ndim == 2 else image[..., : theta.shape[-1]]
+        half = (theta * factors * gray_level(image.dtype)).astype(np.float32)
+        return center - half, center + half
+
+
+def stacked(results: list[Upscaled]) -> Upscaled:
+    """Returns the results of several images of one size as one, with a leading axis."""
+    first = results[0]
+
+    def stack(name: str) -> np.ndarray | None:
+        values = [getattr(result, name) for result in results]
+        return None if values[0] is None else np.stack(values)
+
+    image = stack("image")
+    assert image is not None
+    return Upscaled(image, stack("theta"), stack("spread"), first.calibration)
+
+
+def _resized_map(values: np.ndarray | None, size: tuple[int, int]) -> np.ndarray | None:
+    if values is None:
+        return None
+    # The bicubic kernel overshoots.
+    return np.clip(imresize(values, size=size), values.min(), values.max())

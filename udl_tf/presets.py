@@ -1,0 +1,90 @@
+"""Lists the trained models that come with the package, or describes one of them.
+
+udl-tf presets [NAME]
+"""
+
+from typing import Any
+
+from udl_tf._support import command_line
+from udl_tf._support.json_files import read_json
+from udl_tf._support.tables import markdown_table
+from udl_tf.errors import UserError, nearest
+from udl_tf.saved import presets
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = command_line.make_parser("udl-tf presets", __doc__)
+    parser.add_argument("name", nargs="?", help="preset to describe")
+    options = parser.parse_args(arguments)
+    if options.name is None:
+        print(presets_table(), end="")
+        return
+    if options.name not in presets.names():
+        known = nearest(options.name, presets.names())
+        raise UserError(f"preset {options.name!r} is unknown, {known}")
+    print(card(options.name))
+
+
+def presets_table() -> str:
+    """Returns all presets with their results, as a Markdown table."""
+    rows = []
+    sets: list[str] = []
+    for name in presets.names():
+        found = {r["dataset"]: r for r in _read(name, "metrics.json")["results"]}
+        sets += [dataset for dataset in found if dataset not in sets]
+        rows.append((name, found))
+    cells = [["preset", "MB", *(f"{dataset} (bicubic)" for dataset in sets), "80 % intervals"]]
+    for name, found in rows:
+        size = sum(p.stat().st_size for p in (presets.FOLDER / name).rglob("*.h5")) / 1e6
+        values = [
+            f"{r['psnr_y']:.3f} ({r['bicubic_psnr_y']:.2f})" if (r := found.get(dataset)) else ""
+            for dataset in sets
+        ]
+        shares = [f"{100 * r['coverage_80']:.0f}" for r in found.values() if "coverage_80" in r]
+        covered = f"cover {', '.join(shares)} %" if shares else ""
+        cells.append([name, f"{size:.1f}", *values, covered])
+    return markdown_table(cells)
+
+
+def card(name: str) -> str:
+    """Returns the model card of a preset, as text."""
+    model = _read(name, "model.json")
+    architecture, calibration = model["architecture"], model["calibration"]
+    options = ", ".join(f"{key} {value}" for key, value in architecture["options"].items())
+    lines = [
+        f"# {name}",
+        f"network: {architecture['name']} x{architecture['scale']} ({options or 'as published'})",
+        f"trained: {_history(model['training'])}",
+        f"theta: {'calibrated on ' + calibration['data'] if calibration else 'none'}",
+        f"licence: {model['licence']}",
+        f"limits: {model['limits']}",
+        f"files: {presets.FOLDER / name}",
+    ]
+    for result in _read(name, "metrics.json")["results"]:
+        line = (
+            f"{result['dataset']} ({result['images']} images): PSNR-Y {result['psnr_y']:.3f} dB"
+            f" (bicubic {result['bicubic_psnr_y']:.3f}), SSIM-Y {result['ssim_y']:.4f}"
+            f" (bicubic {result['bicubic_ssim_y']:.4f})"
+        )
+        if "coverage_80" in result:
+            line += f"; 80 % intervals cover {100 * result['coverage_80']:.1f} %"
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def _history(training: dict[str, Any]) -> str:
+    """Describes the steps and data of a training, and of the model that it started from."""
+    if "steps" not in training:
+        return f"imported from {training['imported']}"
+    steps = ", then ".join(f"{s['updates']:,} updates of {s['loss']}" for s in training["steps"])
+    text = f"{steps}; on {training['data']['text']}"
+    origin = training.get("origin")
+    return f"{text}; from {origin['name']} (trained: {_history(origin)})" if origin else text
+
+
+def _read(name: str, file: str) -> dict[str, Any]:
+    return read_json(presets.FOLDER / name / file)
+
+
+if __name__ == "__main__":
+    command_line.run(main)

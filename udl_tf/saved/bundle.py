@@ -1,0 +1,184 @@
+"""A trained model on disk: a folder with `model.json` and the weight files that it names.
+
+    {"format": 3,
+     "architecture": {"name": "edsr_s", "scale": 4, "options": {...}},   arguments of build_model
+     "range": [0, 255],                                                  of lr and sr, RGB
+     "mean": {"weights": "weights/step2-udl.weights.h5", "uncertainty": false, "sha256": "..."},
+     "uncertainty": {"weights": "weights/step1-esu.weights.h5", "unit": 1.0, "power": 1.0,
+                     "sha256": "..."} or null,
+     "calibration": {"method": "scale", "a": [...], "b": [...], ...} or null,
+     "training": {...},                                                  steps, data and origin
+     "licence": "...", "limits": "..."}                                  of use, in words
+
+`mean` computes the image; its "uncertainty" says whether its file has an s head. `uncertainty`
+computes theta = unit * exp(log_scale / power), in grey levels, which `calibration`
+(udl_tf.uncertainty.Calibration) corrects. "sha256" is the checksum of the weight file. Run folders
+and presets are such folders. Format 1 had neither calibration nor sha256, format 2 neither licence
+nor limits; both can be read.
+"""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import keras
+from pydantic import Field
+
+from udl_tf._support.files import complete_file, sha256
+from udl_tf._support.json_files import parse_model, read_json, write_json
+from udl_tf.config import ModelConfig, Section
+from udl_tf.errors import UserError
+from udl_tf.inference.keras_upscaler import Networks
+from udl_tf.models import build_model, precision
+from udl_tf.saved import presets
+from udl_tf.uncertainty.record import Calibration
+
+FORMAT = 3
+MANIFEST = "model.json"
+
+
+class MeanFile(Section):
+    """The network that computes the image; `uncertainty` says whether its file has an s head."""
+
+    weights: str
+    uncertainty: bool
+    sha256: str | None = None
+
+
+class UncertaintyFile(Section):
+    """The network that computes theta = unit * exp(log_scale / power), in grey levels."""
+
+    weights: str
+    unit: float
+    power: float
+    sha256: str | None = None
+
+
+class Manifest(Section):
+    """Content of model.json."""
+
+    format: int = FORMAT
+    architecture: ModelConfig
+    range: list[int] = Field(default=[0, 255])
+    mean: MeanFile
+    uncertainty: UncertaintyFile | None
+    calibration: Calibration | None = None
+    training: dict[str, Any]
+    licence: str = "not stated"
+    limits: str = "not stated"
+
+
+def build_network(model: ModelConfig, uncertainty: bool) -> keras.Model:
+    """Builds the network of a config, with or without the s head."""
+    return build_model(model.name, model.scale, **{**model.options, "uncertainty": uncertainty})
+
+
+def save_weights(network: keras.Model, path: Path) -> None:
+    """Writes the weights of a network (Keras' .weights.h5), complete or not at all."""
+    with complete_file(path) as temporary:
+        network.save_weights(temporary)
+
+
+def load_weights(network: keras.Model, path: Path) -> None:
+    """Reads weights that save_weights wrote.
+
+    Raises:
+        UserError: if the file is missing, damaged or does not match the network.
+    """
+    try:
+        with warnings.catch_warnings():
+            # Keras only warns about layers that the file lacks, and leaves them as they were.
+            warnings.simplefilter("error", UserWarning)
+            network.load_weights(path)
+    except (OSError, ValueError, KeyError, IndexError, UserWarning) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"{path}: the weights do not match the network {network.name}: {reason}"
+        ) from None
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Writes model.json with the checksums of the weight files, which must exist."""
+
+    def signed(part):
+        return part and part.model_copy(update={"sha256": sha256(folder / part.weights)})
+
+    parts = {"mean": signed(manifest.mean), "uncertainty": signed(manifest.uncertainty)}
+    write_json(folder / MANIFEST, manifest.model_copy(update=parts).model_dump())
+
+
+def read_manifest(folder: Path | str) -> Manifest:
+    """Reads model.json.
+
+    Raises:
+        UserError: if it is missing, damaged or of a newer format.
+    """
+    folder = Path(folder)
+    try:
+        content = read_json(folder / MANIFEST, "restore the file")
+    except OSError:
+        raise _not_a_model(folder) from None
+    if content.get("format") not in (1, 2, FORMAT):
+        raise UserError(
+            f"{folder / MANIFEST}: format {content.get('format')!r}; this version reads formats up"
+            f" to {FORMAT}: update udl_tf"
+        )
+    return parse_model({**content, "format": FORMAT}, Manifest, folder / MANIFEST)
+
+
+def _not_a_model(folder: Path) -> UserError:
+    """The error for a path without model.json."""
+    if not folder.exists():
+        known = ", ".join(presets.names())
+        return UserError(
+            f"{folder}: no such file, folder or preset: check the path, or use one of {known}"
+        )
+    if not folder.is_dir() or any(folder.rglob("saved_model.pb")):
+        return UserError(f"{folder}: is an export; expected the run folder or preset it came from")
+    return UserError(
+        f"{folder}: holds no trained model ({MANIFEST} is missing); expected a run folder in which"
+        " at least one step has finished"
+    )
+
+
+def read_networks(folder: Path | str, policy: str = "float32") -> Networks:
+    """Reads the networks of a bundle.
+
+    Args:
+        folder: of the bundle.
+        policy: Keras dtype policy to compute in.
+
+    Raises:
+        UserError: if the folder holds no bundle, it is of a newer format, or its weights are
+            damaged or belong to another model.
+    """
+    manifest = read_manifest(folder)
+    model, uncertainty = manifest.architecture, manifest.uncertainty
+    mean = _read_network(Path(folder), model, manifest.mean, manifest.mean.uncertainty, policy)
+    if uncertainty is None:
+        return Networks(model.scale, mean, None, policy=policy)
+    same = uncertainty.weights == manifest.mean.weights
+    return Networks(
+        model.scale,
+        mean,
+        mean if same else _read_network(Path(folder), model, uncertainty, True, policy),
+        uncertainty.unit,
+        uncertainty.power,
+        manifest.calibration,
+        policy,
+    )
+
+
+def _read_network(
+    folder: Path, model: ModelConfig, file: MeanFile | UncertaintyFile, with_s: bool, policy: str
+) -> keras.Model:
+    path = folder / file.weights
+    if file.sha256 is not None and path.exists() and sha256(path) != file.sha256:
+        raise UserError(
+            f"{path}: does not match {folder / MANIFEST} (the checksums differ): the file is"
+            " damaged or belongs to another model, restore the right one"
+        )
+    with precision(policy):
+        network = build_network(model, with_s)
+    load_weights(network, path)
+    return network

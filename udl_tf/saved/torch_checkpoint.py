@@ -1,0 +1,211 @@
+"""Networks from PyTorch checkpoints: of the UDL authors' EDSR-S, and of EDSR-PyTorch.
+
+Both name their layers alike. UDL's step 1 adds the s head, `var_conv`; step 2 holds two networks,
+the frozen one below `EDSR_var.` and the student below `EDSR_U.`. EDSR-PyTorch adds the constant
+convolutions `sub_mean` and `add_mean`.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import keras
+import numpy as np
+
+from udl_tf._support.files import complete_folder
+from udl_tf.config import ModelConfig
+from udl_tf.errors import UserError, needs_extra
+from udl_tf.losses import ESULoss
+from udl_tf.saved.bundle import (
+    Manifest,
+    MeanFile,
+    UncertaintyFile,
+    build_network,
+    save_weights,
+    write_manifest,
+)
+
+State = dict[str, np.ndarray]
+
+_MEANS = ("sub_mean", "add_mean")
+_FROZEN, _STUDENT, _S_HEAD = "EDSR_var.", "EDSR_U.", "var_conv."
+
+
+def import_torch(
+    checkpoint: Path | str, output: Path | str, res_scale: float | None = None
+) -> Manifest:
+    """Writes a bundle with a checkpoint's weights.
+
+    Args:
+        checkpoint: what torch.save made of a state_dict; read without running code from it.
+        output: folder of the bundle, which must not exist.
+        res_scale: factor of the residual branches, which no weight tells. None: 0.1, but 1 for
+            EDSR-PyTorch's networks of less than 256 channels, as published.
+
+    Raises:
+        UserError: if it is no such checkpoint: a key too many or too few, or of another shape; or
+            if torch is missing or output exists.
+    """
+    checkpoint, output = Path(checkpoint), Path(output)
+    if output.exists():
+        raise UserError(f"{output}: is there already: choose another --output")
+    state = read_checkpoint(checkpoint)
+    two_steps = any(key.startswith(_FROZEN) for key in state)
+    parts = {"mean": _STUDENT, "uncertainty": _FROZEN} if two_steps else {"mean": ""}
+    if two_steps:
+        # Step 2 leaves the student's s head as it was, untrained by its loss: it is not kept.
+        state = {k: v for k, v in state.items() if not k.startswith(_STUDENT + _S_HEAD)}
+    left = [key for key in state if not key.startswith(tuple(parts.values()))]
+    if left:
+        raise UserError(f"{checkpoint}: unknown key {left[0]}: {_expected(two_steps)}")
+    networks: dict[str, keras.Model] = {}
+    architectures: list[ModelConfig] = []
+    for part, prefix in parts.items():
+        own = {key.removeprefix(prefix): v for key, v in state.items() if key.startswith(prefix)}
+        try:
+            architecture, networks[part] = build_from_state(own, res_scale)
+            architectures.append(architecture)
+            if part == "uncertainty" and "log_scale" not in networks[part].output:
+                raise ValueError(f"key {_S_HEAD}0.weight is missing")
+            if architecture != architectures[0]:
+                raise ValueError("is of another size or scale than the student")
+        except ValueError as error:
+            where = f" below {prefix}" if prefix else ""
+            raise UserError(f"{checkpoint}{where}: {error}: {_expected(two_steps)}") from None
+    files = {part: f"weights/{part}.weights.h5" for part in networks}
+    with_s = "log_scale" in networks["mean"].output
+    uncertainty = None
+    if two_steps or with_s:
+        last = files.get("uncertainty", files["mean"])
+        uncertainty = UncertaintyFile(weights=last, unit=ESULoss.unit, power=ESULoss.power)
+    manifest = Manifest(
+        architecture=architectures[0],
+        mean=MeanFile(weights=files["mean"], uncertainty=with_s),
+        uncertainty=uncertainty,
+        training={"imported": checkpoint.name},
+    )
+    with complete_folder(output) as made:
+        for part, network in networks.items():
+            save_weights(network, made / files[part])
+        write_manifest(made, manifest)
+    return manifest
+
+
+def read_checkpoint(path: Path) -> State:
+    """The arrays of a saved state_dict.
+
+    Raises:
+        UserError: if it is none, or torch is missing.
+    """
+    with needs_extra("torch"):
+        import torch
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror or error}") from None
+    except Exception as error:  # unpickling fails in many ways
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"{path}: expected torch.save(network.state_dict()): {reason}") from None
+    if not (
+        isinstance(content, dict)
+        and all(isinstance(key, str) for key in content)
+        and all(map(torch.is_tensor, content.values()))
+    ):
+        raise UserError(f"{path}: expected a dict of tensors, torch.save(network.state_dict())")
+    return {key: value.detach().float().numpy() for key, value in content.items()}
+
+
+def build_from_state(
+    state: State, res_scale: float | None = None
+) -> tuple[ModelConfig, keras.Model]:
+    """A network with the weights of a state_dict, its architecture found from their shapes.
+
+    Args:
+        state: arrays by PyTorch's names, without prefix.
+        res_scale: as for import_torch.
+
+    Raises:
+        ValueError: if a key or shape does not fit.
+    """
+    if "head.0.weight" not in state:
+        raise ValueError("key head.0.weight is missing")
+    filters = state["head.0.weight"].shape[0]
+    blocks = sum(key.startswith("body.") and key.endswith(".body.0.weight") for key in state)
+    factor = state["tail.0.0.weight"].shape[0] // filters if "tail.0.0.weight" in state else 0
+    scales: dict[int, Literal[2, 3, 4]] = {4: 4 if "tail.0.2.weight" in state else 2, 9: 3}
+    if factor not in scales:
+        raise ValueError(f"tail.0.0.weight makes {factor} times the channels, not 4 or 9")
+    shifted = "sub_mean.weight" in state
+    if res_scale is None:
+        res_scale = 1.0 if shifted and filters < 256 else 0.1
+    options: dict[str, Any] = {
+        "num_blocks": blocks,
+        "num_filters": filters,
+        "res_scale": res_scale,
+        **(_normalization(state) if shifted else {}),
+    }
+    name = "edsr" if (blocks, filters) == (32, 256) else "edsr_s"
+    architecture = ModelConfig(name=name, scale=scales[factor], options=options)
+    with_s = any(key.startswith(_S_HEAD) for key in state)
+    network = build_network(architecture, with_s)
+    names = [*_MEANS] if shifted else []
+    for layer, theirs in _names(network, blocks):
+        names.append(theirs)
+        weights = _convolution(state, theirs, layer.name)
+        shapes = [tuple(variable.shape) for variable in layer.weights]
+        if [w.shape for w in weights] != shapes:
+            raise ValueError(f"{theirs}.weight has shape {state[f'{theirs}.weight'].shape}")
+        layer.set_weights(weights)
+    left = sorted(set(state) - {f"{name}.{part}" for name in names for part in ("weight", "bias")})
+    if left:
+        raise ValueError(f"unknown key {left[0]}")
+    return architecture, network
+
+
+def _names(network: keras.Model, blocks: int) -> Iterator[tuple[keras.Layer, str]]:
+    """The layers with weights, and their names in PyTorch."""
+    theirs = {"head": "head.0", "body_end": f"body.{blocks}", "tail": "tail.1"}
+    for block in range(blocks):
+        theirs |= {f"block{block}_conv{i}": f"body.{block}.body.{2 * i}" for i in (0, 1)}
+    theirs |= {f"upsample{i}": f"tail.0.{2 * i}" for i in (0, 1)}
+    theirs |= {f"log_scale_conv{i}": f"{_S_HEAD}{2 * i}" for i in (0, 1, 2)}
+    return ((layer, theirs[layer.name]) for layer in network.layers if layer.weights)
+
+
+def _convolution(state: State, theirs: str, ours: str) -> list[np.ndarray]:
+    """Kernel and bias as Keras holds them."""
+    for part in ("weight", "bias"):
+        if f"{theirs}.{part}" not in state:
+            raise ValueError(f"key {theirs}.{part} is missing")
+    kernel, bias = state[f"{theirs}.weight"], state[f"{theirs}.bias"]
+    if kernel.ndim != 4 or kernel.shape[:1] != bias.shape:
+        raise ValueError(f"{theirs}.weight has shape {kernel.shape}, its bias {bias.shape}")
+    if ours.startswith("upsample"):
+        # pixel_shuffle counts its channels (c, row, column), depth_to_space (row, column, c).
+        channels, inputs = len(bias), kernel.shape[1]
+        order = np.arange(channels).reshape(inputs, -1).T.ravel()
+        kernel, bias = kernel[order], bias[order]
+    return [kernel.transpose(2, 3, 1, 0), bias]
+
+
+def _normalization(state: State) -> dict[str, Any]:
+    """shift and divide of the 1x1 convolutions that take off and add the mean colour."""
+    weights = {}
+    for mean in _MEANS:
+        weight, bias = state.get(f"{mean}.weight"), state.get(f"{mean}.bias")
+        if weight is None or bias is None or weight.shape != (3, 3, 1, 1):
+            raise ValueError(f"{mean} is not complete")
+        matrix = weight[:, :, 0, 0]
+        if np.any(matrix != np.diag(np.diag(matrix))):
+            raise ValueError(f"{mean}.weight mixes colours")
+        weights[mean] = np.diag(matrix).astype(float), bias.astype(float)
+    divide, shift = weights["add_mean"]
+    factor, offset = weights["sub_mean"]
+    if not (np.allclose(factor * divide, 1) and np.allclose(offset, -shift * factor)):
+        raise ValueError("sub_mean and add_mean do not undo each other")
+    return {"shift": shift.tolist(), "divide": divide.tolist()}
+
+
+def _expected(two_steps: bool) -> str:
+    what = "two such networks, below EDSR_var. and EDSR_U." if two_steps else "a network"
+    return f"expected {what} of the UDL authors' EDSR-S or of EDSR-PyTorch"

@@ -1,0 +1,239 @@
+"""How requests reach TF Serving: by gRPC or REST, with deadlines, retries, one-line errors."""
+
+import base64
+import random
+import re
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import imagecodecs
+import numpy as np
+import requests
+from requests.adapters import HTTPAdapter
+
+from udl_tf.errors import UserError, needs_extra
+from udl_tf.imaging.dtypes import to_dtype
+from udl_tf.saved.card import THETA_STEPS
+
+_CONNECTIONS = 64  # kept open
+_AWAY = "cannot be reached"
+_FIRST_WAIT = 0.2  # seconds before the first retry; doubled before each other
+
+
+class Busy(Exception):
+    """The server is not there or has no time now; the message says which."""
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a model is served: SCHEME://HOST:PORT/NAME or .../NAME/VERSION, grpc, http or https."""
+
+    scheme: str
+    host: str
+    model: str
+    version: int | None
+
+    @classmethod
+    def parse(cls, url: str) -> "Address":
+        """Reads the text of an address; TF Serving's own http://HOST/v1/models/NAME is read too.
+
+        Raises:
+            UserError: for anything else.
+        """
+        parts = urlsplit(url)
+        names = [name for name in parts.path.split("/") if name]
+        names = names[2:] if names[:2] == ["v1", "models"] else names
+        names = [name for name in names if name != "versions"]
+        version = names[1] if len(names) == 2 else None
+        if (
+            parts.scheme not in ("grpc", "http", "https")
+            or not parts.hostname
+            or (parts.scheme == "grpc" and parts.port is None)
+            or len(names) not in (1, 2)
+            or not (version is None or version.isdigit())
+        ):
+            raise UserError(
+                f"{url}: expected grpc://HOST:8500/NAME or http://HOST:8501/NAME, and after it"
+                " /VERSION for one that is not the latest"
+            )
+        return cls(parts.scheme, parts.netloc, names[0], int(version) if version else None)
+
+    def __str__(self) -> str:
+        version = "" if self.version is None else f"/{self.version}"
+        return f"{self.scheme}://{self.host}/{self.model}{version}"
+
+
+class Transport(ABC):
+    """Sends requests to a served model.
+
+    Args:
+        address: of the model.
+        timeout: seconds for one request.
+        retries: how often a request is sent again when the server is not there or has no time.
+    """
+
+    def __init__(self, address: Address, timeout: float, retries: int):
+        self.address, self.timeout, self.retries = address, timeout, retries
+
+    @abstractmethod
+    def card(self) -> bytes:
+        """The JSON of the model card."""
+
+    @abstractmethod
+    def upscale(self, images: np.ndarray, theta: bool, dtype: str) -> dict[str, np.ndarray]:
+        """Pictures (n, h, w, 3) with values 0..255, sent as `dtype`, -> "sr", and "theta"."""
+
+    def _persist(self, send: Callable[[], Any]) -> Any:
+        """Sends until there is an answer: waits 0.2, 0.4, 0.8, ... seconds and a random part more.
+
+        Raises:
+            UserError: when the last retry found the server busy or away.
+        """
+        for attempt in range(self.retries + 1):
+            try:
+                return send()
+            except Busy as busy:
+                if attempt == self.retries:
+                    raise UserError(
+                        f"{self.address}: {busy}, also after {self.retries} retries: check the"
+                        " address, and that the server runs and is not too busy"
+                    ) from None
+                time.sleep(_FIRST_WAIT * 2**attempt * random.uniform(1, 1.5))
+
+    def _not_found(self, detail: str) -> UserError:
+        address = self.address
+        what = f"model {address.model!r}"
+        if address.version is not None:
+            what = f"version {address.version} of {what}"
+        return UserError(f"{address}: the server has no {what} ({_line(detail)}): check the name")
+
+    def _refused(self, detail: str) -> UserError:
+        return UserError(f"{self.address}: refused: {_line(detail)}")
+
+    def _too_slow(self) -> UserError:
+        return UserError(
+            f"{self.address}: no answer within {self.timeout:g} s: raise the timeout, or send"
+            " smaller tiles"
+        )
+
+
+class GrpcTransport(Transport):
+    """PredictionService.Predict, with tensors as they are."""
+
+    def __init__(self, address: Address, timeout: float, retries: int):
+        super().__init__(address, timeout, retries)
+        with needs_extra("serve"):
+            import grpc
+            from tensorflow_serving.apis import prediction_service_pb2_grpc
+
+        options = [
+            ("grpc.max_receive_message_length", -1),  # 4 MiB unless told otherwise
+            ("grpc.max_send_message_length", -1),
+            ("grpc.initial_reconnect_backoff_ms", 100),
+        ]
+        self._grpc = grpc
+        channel = grpc.insecure_channel(address.host, options=options)
+        self._stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+
+    def card(self) -> bytes:
+        return self._predict("model_card", "query", np.array([b""], object))["card"][0]
+
+    def upscale(self, images: np.ndarray, theta: bool, dtype: str) -> dict[str, np.ndarray]:
+        signature = "serving_default" if theta else "sr_only"
+        return self._predict(signature, "image", to_dtype(images, dtype))
+
+    def _predict(self, signature: str, name: str, value: np.ndarray) -> dict[str, np.ndarray]:
+        import tensorflow as tf
+        from tensorflow_serving.apis import predict_pb2
+
+        request = predict_pb2.PredictRequest()
+        request.model_spec.name = self.address.model
+        request.model_spec.signature_name = signature
+        if self.address.version is not None:
+            request.model_spec.version.value = self.address.version
+        request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
+        answer = self._persist(lambda: self._send(request))
+        return {key: tf.make_ndarray(tensor) for key, tensor in answer.outputs.items()}
+
+    def _send(self, request: Any) -> Any:
+        codes = self._grpc.StatusCode
+        try:
+            return self._stub.Predict(request, timeout=self.timeout)
+        except self._grpc.RpcError as error:
+            code, detail = error.code(), error.details() or ""
+            if code is codes.UNAVAILABLE:
+                away = "failed to connect" in detail.lower()
+                raise Busy(_AWAY if away else _line(detail)) from None
+            if code is codes.NOT_FOUND:
+                raise self._not_found(detail) from None
+            if code is codes.DEADLINE_EXCEEDED:
+                raise self._too_slow() from None
+            raise self._refused(detail or code.name) from None
+
+
+class RestTransport(Transport):
+    """POST :predict, with pictures as PNG files: as JSON text they would be ten times as long."""
+
+    def __init__(self, address: Address, timeout: float, retries: int):
+        super().__init__(address, timeout, retries)
+        self._session = requests.Session()
+        self._session.mount(f"{address.scheme}://", HTTPAdapter(pool_maxsize=_CONNECTIONS))
+
+    def card(self) -> bytes:
+        return self._predict("model_card", [{"query": ""}])[0].encode()
+
+    def upscale(self, images: np.ndarray, theta: bool, dtype: str) -> dict[str, np.ndarray]:
+        signature = "image_bytes" if theta else "image_bytes_sr_only"
+        rows = [{"image_bytes": _b64(imagecodecs.png_encode(to_dtype(image, "uint8"), level=1))}
+                for image in images]  # fmt: skip
+        answers = self._predict(signature, rows)
+        made = {"sr": np.stack([_png(a if not theta else a["sr_image_bytes"]) for a in answers])}
+        if theta:
+            maps = [_png(answer["theta_image_bytes"]) for answer in answers]
+            made["theta"] = (np.stack(maps) / THETA_STEPS).astype(np.float32)
+        return made
+
+    def _predict(self, signature: str, rows: Sequence[Mapping[str, Any]]) -> list[Any]:
+        address = self.address
+        version = "" if address.version is None else f"/versions/{address.version}"
+        url = f"{address.scheme}://{address.host}/v1/models/{address.model}{version}:predict"
+        body = {"signature_name": signature, "instances": rows}
+        return self._persist(lambda: self._send(url, body))["predictions"]
+
+    def _send(self, url: str, body: Any) -> Any:
+        try:
+            answer = self._session.post(url, json=body, timeout=self.timeout)
+        except requests.ReadTimeout:
+            raise self._too_slow() from None
+        except (requests.ConnectionError, requests.Timeout):
+            raise Busy(_AWAY) from None
+        except requests.RequestException as error:
+            raise self._refused(str(error)) from None
+        if answer.status_code == 200:
+            return answer.json()
+        try:
+            detail = str(answer.json()["error"])
+        except (ValueError, KeyError, TypeError):
+            detail = f"HTTP status {answer.status_code}"
+        if answer.status_code == 503:
+            raise Busy(_line(detail))
+        if answer.status_code == 404:
+            raise self._not_found(detail)
+        raise self._refused(detail)
+
+
+def _b64(data: bytes | bytearray) -> dict[str, str]:
+    return {"b64": base64.b64encode(data).decode()}
+
+
+def _png(value: Mapping[str, str]) -> np.ndarray:
+    return imagecodecs.png_decode(base64.b64decode(value["b64"]))
+
+
+def _line(text: str) -> str:
+    """The first 300 characters, in one line, without the names of TensorFlow's nodes."""
+    return " ".join(re.sub(r"\{\{.*?\}\}|\[\[.*", "", text, flags=re.DOTALL).split())[:300]

@@ -1,5 +1,0 @@
-"""Clients of TensorFlow Serving, and a stand-in for it on one's own machine."""
-
-from udl_tf.serving.client import Client
-
-__all__ = ["Client"]

@@ -1,0 +1,56 @@
+"""Makes a run longer: the last step that has begun continues with a new schedule."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from udl_tf._support.json_files import write_json
+from udl_tf.config import Config
+from udl_tf.saved.bundle import build_network, load_weights
+from udl_tf.training.checkpoint import (
+    Progress,
+    read_progress,
+    read_weight_arrays,
+    weight_arrays,
+    write_checkpoint,
+)
+from udl_tf.training.run_folder import RunFolder
+
+
+def extend_run(folder: Path, config: Config, losses: list) -> None:
+    """Prepares a run folder for more updates, unless its config asks for as many already.
+
+    A checkpoint with the last weights and without optimizer state takes the place of the finished
+    step or of the last checkpoint; then the new config is written. The bundle stays usable.
+
+    Args:
+        folder: of the run.
+        config: with more updates in the last step that has begun.
+        losses: of its steps.
+    """
+    before = RunFolder(folder, config, extend=True).stored_config()
+    if before is None or before == config:
+        return
+    run = RunFolder(folder, before)
+    index = run.last_begun()
+    if index is not None and before.steps[index] != config.steps[index]:
+        progress, arrays = _last_state(run, index, losses[index].needs_log_scale)
+        extended = [*progress.extended_from, progress.update]
+        write_checkpoint(folder, replace(progress, extended_from=extended), arrays)
+    write_json(folder / "config.json", config.model_dump())
+
+
+def _last_state(
+    run: RunFolder, index: int, uncertainty: bool
+) -> tuple[Progress, dict[str, np.ndarray]]:
+    """Returns how far a step has come, and its weights, from its checkpoint or its weight file."""
+    progress = read_progress(run.path)
+    if progress is not None:
+        return progress, read_weight_arrays(run.path)
+    note = run.read_notes()["steps"][index]
+    network = build_network(run.config.model, uncertainty)
+    load_weights(network, run.weights(index))
+    extended = note.get("extended_from", [])
+    done = Progress(index, note["updates"], note["seconds"], note["validation"], extended)
+    return done, weight_arrays(network)
