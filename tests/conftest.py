@@ -1,4 +1,4 @@
-"""Fixtures that several rooms share."""
+"""Fixtures shared by several rooms."""
 
 import os
 import sys
@@ -16,32 +16,32 @@ SHARED = ROOT.parent / "shared"
 
 @pytest.fixture(autouse=True)
 def fixed_seed():
-    """Fresh networks start from the same weights in every run of the tests."""
+    """Seeds Keras, so that new networks have the same weights in every run of the tests."""
     if "keras" in sys.modules:
         sys.modules["keras"].utils.set_random_seed(0)
 
 
 @pytest.fixture(scope="session")
 def shared_data():
-    """Folder of the research-only benchmark images; tests that need it are skipped without it."""
+    """Folder of the research-only benchmark images; without it, tests that need it are skipped."""
     folder = SHARED / "data"
     if not folder.is_dir():
-        pytest.skip(f"the benchmark images are not here: {folder}")
+        pytest.skip(f"benchmark images not found: {folder}")
     return folder
 
 
 @pytest.fixture(scope="session")
 def reference():
-    """Folder of reference numbers, likewise."""
+    """Folder of reference numbers; without it, tests that need it are skipped."""
     folder = SHARED / "reference"
     if not folder.is_dir():
-        pytest.skip(f"the reference numbers are not here: {folder}")
+        pytest.skip(f"reference numbers not found: {folder}")
     return folder
 
 
 @pytest.fixture(scope="session")
 def transparent_run(tmp_path_factory):
-    """A bundle on disk of transparent_model(2)."""
+    """Run folder of transparent_model(2)."""
     from udl_tf.config import ModelConfig
     from udl_tf.saved import bundle
 
@@ -61,13 +61,13 @@ def transparent_run(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def small_run(tmp_path_factory):
-    """A bundle on disk of small EDSR networks x2."""
+    """Run folder of small EDSR networks x2."""
     return make_run(tmp_path_factory.mktemp("runs") / "small_x2", "edsr_s", 2)
 
 
 @pytest.fixture(scope="session")
 def served(small_run, tmp_path_factory):
-    """The folder of a served model, exported from small_run, with version 1 in it."""
+    """Folder of a served model, exported from small_run, with version 1."""
     from udl_tf.export.savedmodel import export_savedmodel
 
     folder = tmp_path_factory.mktemp("models") / "small_x2"
@@ -77,7 +77,7 @@ def served(small_run, tmp_path_factory):
 
 @pytest.fixture
 def image_folder(tmp_path):
-    """A folder of six 48x56 PNG images."""
+    """Folder of six 48x56 PNG images."""
     folder = tmp_path / "images"
     folder.mkdir()
     for index in range(6):

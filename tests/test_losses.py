@@ -5,7 +5,8 @@ import tensorflow as tf
 
 from udl_tf.losses import LOSSES, BetaNLLLoss, ESULoss, EULoss, GRAMLoss, L1Loss, MSELoss, UDLLoss
 
-# Two pixels of one channel: errors 3 and -1, s = ln 2 and 0. Expected values are worked by hand.
+# Two pixels of one channel with errors 3 and -1, s = ln 2 and 0. Expected values are computed by
+# hand.
 HR = np.array([13.0, 9.0], "float32").reshape(1, 1, 2, 1)
 PREDICTION = {
     "sr": np.array([10.0, 10.0], "float32").reshape(1, 1, 2, 1),
@@ -22,13 +23,13 @@ PREDICTION = {
         (ESULoss(), ((3 / 2 + 2 * np.log(2)) + (1 + 0)) / 2),
         # theta^2 = 4 and 1
         (BetaNLLLoss(beta=2.0), (4 * (3 / 2 + 2 * np.log(2)) + (1 + 0)) / 2),
-        # sigmoid(ln 2) = 2/3, sigmoid(0) = 1/2; e in units of 1.
+        # sigmoid(ln 2) = 2/3, sigmoid(0) = 1/2; the unit of e is 1.
         (GRAMLoss(unit=1.0), (2 / 3 * (9 / 2 + np.log(2)) + 1 / 2 * (1 + 0)) / 2),
         (GRAMLoss(unit=1.0, power=1.0), (2 / 3 * (3 / 2 + np.log(2)) + 1 / 2 * (1 + 0)) / 2),
     ],
     ids=lambda v: getattr(v, "name", ""),
 )
-def test_values_worked_by_hand(loss, expected):
+def test_values_computed_by_hand(loss, expected):
     assert float(loss(HR, PREDICTION)) == pytest.approx(expected, rel=1e-6)
 
 
@@ -49,7 +50,7 @@ def test_losses_without_s_read_only_sr(name):
 
 
 def optimum(loss, errors):
-    """s at which the loss over many pixels of given errors is least, by a fine grid."""
+    """s that minimises the loss over many pixels of given errors, found on a fine grid."""
     grid = np.linspace(-2, 4, 6001, dtype="float32")
     hr = np.broadcast_to(errors.reshape(1, 1, -1, 1), (1, 1, errors.size, 1))
     prediction = {"sr": np.zeros_like(hr)}
@@ -69,7 +70,7 @@ def test_eu_learns_the_laplace_scale_and_esu_half_of_it():
     assert np.exp(optimum(ESULoss(), errors)) == pytest.approx(scale / 2, rel=0.01)
 
 
-def test_gram_sends_no_gradient_through_its_attention():
+def test_no_gradient_flows_through_the_attention_of_gram():
     sr, z = tf.constant(PREDICTION["sr"]), tf.Variable(PREDICTION["log_scale"])
     with tf.GradientTape() as tape:
         loss = GRAMLoss(unit=1.0)(HR, {"sr": sr, "log_scale": z})
@@ -79,7 +80,7 @@ def test_gram_sends_no_gradient_through_its_attention():
     assert np.allclose(np.ravel(gradient), expected, rtol=1e-5)
 
 
-def test_beta_nll_with_beta_1_gives_the_picture_the_gradient_of_l1():
+def test_the_gradient_of_sr_for_beta_1_is_that_of_l1():
     sr, s = tf.Variable(PREDICTION["sr"]), tf.Variable(PREDICTION["log_scale"])
     with tf.GradientTape() as tape:
         loss = BetaNLLLoss()(HR, {"sr": sr, "log_scale": s})
@@ -88,7 +89,7 @@ def test_beta_nll_with_beta_1_gives_the_picture_the_gradient_of_l1():
     assert np.allclose(np.ravel(s_gradient), [2 * (2 - 3 / 2) / 2, (2 - 1) / 2])
 
 
-def test_losses_are_float32_under_mixed_precision_and_divide_by_replicas():
+def test_losses_are_float32_under_mixed_precision():
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:

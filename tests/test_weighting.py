@@ -44,11 +44,11 @@ def test_uncertainty_weight_is_s_minus_its_minimum():
 
 
 @pytest.mark.parametrize("source", SOURCES)
-def test_a_quantile_stands_in_for_the_minimum(source):
+def test_a_quantile_replaces_the_minimum(source):
     w = np.asarray(SOURCES[source](floor=1.0, quantile=0.25))
     assert w.min() == 1.0
-    least = np.isclose(w, 1.0).mean(axis=(1, 2))
-    assert (least >= 0.24).all()
+    at_floor = np.isclose(w, 1.0).mean(axis=(1, 2))
+    assert (at_floor >= 0.24).all()
     assert w.max() > 1.5
 
 
@@ -59,7 +59,7 @@ def test_the_quantile_is_taken_of_each_image_and_channel():
 
 
 def test_error_map_is_on_the_scale_of_s():
-    # r = 2 e gives s* = ln(r / 2) = 1; r = 0 stops at ELU's floor of -1.
+    # r = 2 e yields s* = ln(r / 2) = 1; r = 0 yields the minimum of ELU, -1.
     sr = HR.copy()
     sr[:, 0, 0] += 2 * np.e
     w = np.asarray(error_map_weight(HR, sr, floor=0.0))

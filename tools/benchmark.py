@@ -1,16 +1,18 @@
-"""Measures this package on this machine; each table says with what, and when.
+"""Measures speed, memory and accuracy on this machine, and writes tables.
 
     python tools/benchmark.py train [--batches 1 2 4 8 16 32 --replicas 1 2]
     python tools/benchmark.py workers [--counts 1 2 3]
     python tools/benchmark.py pipeline --data FOLDER [FOLDER...]
     python tools/benchmark.py upscale --model RUN [--sizes 1 4 16 64]
     python tools/benchmark.py exports --model RUN [RUN...] --data FOLDER
-    python tools/benchmark.py load --model RUN
+    python tools/benchmark.py load --url grpc://HOST:8500/NAME [--model RUN] [--pid PID]
 
-Nothing else should run meanwhile. Contestants run in turns; what they are compared with comes with
-pip install "udl_tf[bench]", and is left out where it is missing.
+Stop all other programs first. Each table states the processor, the versions and the date. PyTorch
+and OpenVINO, to compare with, come with pip install "udl_tf[bench]"; rows without their package are
+left empty.
 """
 
+import argparse
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -22,95 +24,125 @@ from udl_tf._support.stderr import quiet
 from udl_tf._support.tables import markdown_table
 from udl_tf.errors import needs_extra
 
+_SCALE = 4
+
 
 def main(arguments: list[str] | None = None) -> None:
     parser = command_line.make_parser("python tools/benchmark.py", __doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    train = commands.add_parser("train", help="updates of EDSR-S x4 beside PyTorch")
-    train.add_argument("--batch-size", type=int, default=8, help="default: 8")
-    train.add_argument("--lr-patch-size", type=int, default=48, help="default: 48")
-    train.add_argument("--repeats", type=int, default=7, help="updates (default: 7)")
-    train.add_argument(
-        "--batches", nargs="*", type=int, default=[], metavar="N", help="also by patches an update"
-    )
-    train.add_argument(
-        "--replicas", nargs="+", type=int, default=[1], metavar="N", help="of these (default: 1)"
-    )
-    workers = commands.add_parser("workers", help="updates by workers on this machine's loopback")
-    workers.add_argument("--batch-size", type=int, default=12, help="global (default: 12)")
-    workers.add_argument("--lr-patch-size", type=int, default=48, help="default: 48")
-    workers.add_argument("--counts", type=int, nargs="+", default=[1, 2, 3], help="default: 1 2 3")
-    workers.add_argument(
-        "--mbit", type=float, nargs="*", default=[], help="also by links of these Mbit/s"
-    )
-    pipeline = commands.add_parser("pipeline", help="training patches beside a DataLoader")
-    pipeline.add_argument("--data", required=True, nargs="+", type=Path, help="training folders")
-    pipeline.add_argument("--repeats", type=int, default=3, help="of 5 s each (default: 3)")
-    upscale = commands.add_parser("upscale", help="a picture beside PyTorch and OpenVINO")
-    upscale.add_argument("--model", required=True, type=Path, help="run folder of an edsr_s")
-    upscale.add_argument("--repeats", type=int, default=7, help="default: 7")
-    upscale.add_argument(
-        "--sizes", nargs="*", type=float, default=[], metavar="MP", help="also grows to these"
-    )
-    exports = commands.add_parser(
-        "exports", help="size, difference, PSNR-Y, time of formats; keeps them"
-    )
-    exports.add_argument("--model", required=True, nargs="+", type=Path, help="run folders")
-    exports.add_argument("--data", required=True, type=Path, help="folder of HR images, as Set5")
-    exports.add_argument("--repeats", type=int, default=5, help="of each timing (default: 5)")
-    load = commands.add_parser("load", help="many requests at a time to a served model")
-    load.add_argument("--model", required=True, type=Path, help="run folder")
-    load.add_argument("--requests", type=int, default=500, help="by each way (default: 500)")
-    load.add_argument("--at-a-time", type=int, default=16, help="default: 16")
-    for command in (train, workers, pipeline, upscale, exports, load):
+    for add in (_add_train, _add_workers, _add_pipeline, _add_upscale, _add_exports, _add_load):
+        command = add(commands)
         command.add_argument(
-            "--output", type=Path, default=Path("benchmarks"), help="default: ./benchmarks"
+            "--output",
+            type=Path,
+            default=Path("benchmarks"),
+            help="folder for the table and its numbers (default: benchmarks)",
         )
     options = parser.parse_args(arguments)
-    counts = ("repeats", "batch_size", "lr_patch_size", "requests", "at_a_time")
+    counts = ("repeats", "batch_size", "lr_patch_size", "side", "requests", "at_a_time")
     command_line.check_positive(options, *(name for name in counts if hasattr(options, name)))
-    measures = {"train": _train, "workers": _workers, "pipeline": _pipeline, "upscale": _upscale}
-    {**measures, "exports": _exports, "load": _load}[options.command](options)
+    options.measure(options)
 
 
-def _train(options: Any) -> None:
+def _add_train(commands: Any) -> argparse.ArgumentParser:
+    parser = commands.add_parser("train", help="updates of EDSR-S x4, next to PyTorch")
+    parser.set_defaults(measure=_train)
+    parser.add_argument("--batch-size", type=int, default=8, help="default: 8")
+    parser.add_argument("--lr-patch-size", type=int, default=48, help="default: 48")
+    parser.add_argument("--repeats", type=int, default=7, help="updates to time (default: 7)")
+    parser.add_argument(
+        "--batches",
+        nargs="*",
+        type=int,
+        default=[],
+        metavar="N",
+        help="also time these batch sizes, and measure their memory",
+    )
+    parser.add_argument(
+        "--replicas",
+        nargs="+",
+        type=int,
+        default=[1],
+        metavar="N",
+        help="numbers of replicas for --batches (default: 1)",
+    )
+    return parser
+
+
+def _train(options: argparse.Namespace) -> None:
     with quiet():
         from benchmarks.growth import batches_table, run_batches
         from benchmarks.train import run_train, train_table
 
     side = options.lr_patch_size
-    results = run_train(4, options.batch_size, side, options.repeats)
+    results = run_train(_SCALE, options.batch_size, side, options.repeats)
     text = markdown_table(train_table(results))
     if options.batches:
-        rows = run_batches(4, side, options.batches, options.replicas)
+        rows = run_batches(_SCALE, side, options.batches, options.replicas)
         results["batches"] = rows
         text += "\n" + markdown_table(batches_table(rows))
     _write(options, results, text)
 
 
-def _workers(options: Any) -> None:
+def _add_workers(commands: Any) -> argparse.ArgumentParser:
+    parser = commands.add_parser("workers", help="updates by the number of workers, all here")
+    parser.set_defaults(measure=_workers)
+    parser.add_argument("--batch-size", type=int, default=12, help="global (default: 12)")
+    parser.add_argument("--lr-patch-size", type=int, default=48, help="default: 48")
+    parser.add_argument("--counts", type=int, nargs="+", default=[1, 2, 3], help="default: 1 2 3")
+    return parser
+
+
+def _workers(options: argparse.Namespace) -> None:
     with quiet():
         from benchmarks.workers import run_workers, workers_table
 
-    rows = run_workers(4, options.lr_patch_size, options.batch_size, options.counts, options.mbit)
+    rows = run_workers(_SCALE, options.lr_patch_size, options.batch_size, options.counts)
     _write(options, rows, markdown_table(workers_table(rows)))
 
 
-def _pipeline(options: Any) -> None:
+def _add_pipeline(commands: Any) -> argparse.ArgumentParser:
+    parser = commands.add_parser("pipeline", help="training patches, next to a DataLoader")
+    parser.set_defaults(measure=_pipeline)
+    parser.add_argument("--data", required=True, nargs="+", type=Path, help="training images")
+    parser.add_argument("--repeats", type=int, default=3, help="of 5 s each (default: 3)")
+    return parser
+
+
+def _pipeline(options: argparse.Namespace) -> None:
     with quiet():
         from benchmarks.pipeline import pipeline_table, run_pipeline
 
     with tempfile.TemporaryDirectory() as folder:
-        rates = run_pipeline(options.data, 4, Path(folder), options.repeats)
+        rates = run_pipeline(options.data, _SCALE, Path(folder), options.repeats)
     _write(options, rates, markdown_table(pipeline_table(rates)))
 
 
-def _upscale(options: Any) -> None:
+def _add_upscale(commands: Any) -> argparse.ArgumentParser:
+    parser = commands.add_parser("upscale", help="one image, next to PyTorch and OpenVINO")
+    parser.set_defaults(measure=_upscale)
+    parser.add_argument("--model", required=True, type=Path, help="run folder of an edsr_s")
+    parser.add_argument("--repeats", type=int, default=7, help="default: 7")
+    parser.add_argument(
+        "--side", type=int, default=128, help="of the image, LR pixels (default: 128)"
+    )
+    parser.add_argument(
+        "--sizes",
+        nargs="*",
+        type=float,
+        default=[],
+        metavar="MP",
+        help="also time results of these megapixels, and measure their memory",
+    )
+    return parser
+
+
+def _upscale(options: argparse.Namespace) -> None:
     with quiet():
         from benchmarks.growth import run_sizes, sizes_table
         from benchmarks.upscale import run_upscale, upscale_table
 
-    results = run_upscale(options.model, options.repeats)
+    results = run_upscale(options.model, options.repeats, options.side)
     text = markdown_table(upscale_table(results))
     if options.sizes:
         results["sizes"] = run_sizes(options.model, options.sizes)
@@ -118,7 +150,18 @@ def _upscale(options: Any) -> None:
     _write(options, results, text)
 
 
-def _exports(options: Any) -> None:
+def _add_exports(commands: Any) -> argparse.ArgumentParser:
+    parser = commands.add_parser(
+        "exports", help="size, accuracy and speed of all formats; keeps the exports"
+    )
+    parser.set_defaults(measure=_exports)
+    parser.add_argument("--model", required=True, nargs="+", type=Path, help="run folders")
+    parser.add_argument("--data", required=True, type=Path, help="HR images, such as Set5")
+    parser.add_argument("--repeats", type=int, default=5, help="of each timing (default: 5)")
+    return parser
+
+
+def _exports(options: argparse.Namespace) -> None:
     with quiet(), needs_extra("onnx"):
         from benchmarks.exports import exports_table, run_exports
 
@@ -136,24 +179,36 @@ def _exports(options: Any) -> None:
     _write(options, results, text, "onnx", "onnxruntime", "ai-edge-litert")
 
 
-def _load(options: Any) -> None:
-    with quiet(), needs_extra("serve"):
-        from benchmarks.load import run_load
+def _add_load(commands: Any) -> argparse.ArgumentParser:
+    parser = commands.add_parser("load", help="many simultaneous requests to running servers")
+    parser.set_defaults(measure=_load)
+    parser.add_argument(
+        "--url",
+        required=True,
+        nargs="+",
+        help="grpc://HOST:8500/NAME, http://HOST:8501/NAME, or both",
+    )
+    parser.add_argument("--model", help="the same model here, to compare the results with")
+    parser.add_argument(
+        "--pid", type=int, help="process of the server on this machine, to measure its memory"
+    )
+    parser.add_argument("--requests", type=int, default=500, help="per URL (default: 500)")
+    parser.add_argument("--at-a-time", type=int, default=16, help="default: 16")
+    return parser
 
-        from udl_tf.export.savedmodel import export_savedmodel
+
+def _load(options: argparse.Namespace) -> None:
+    with quiet(), needs_extra("serve"):
+        from benchmarks.load import load_table, run_load
+
         from udl_tf.saved.loading import load
 
-    with tempfile.TemporaryDirectory() as folder:
-        base = Path(folder) / options.model.resolve().name
-        export_savedmodel(options.model, base)
-        results = run_load(base, load(options.model), options.requests, options.at_a_time)
-    heads = list(results[0])
-    rows = [[r[h] if isinstance(r[h], str) else f"{r[h]:.4g}" for h in heads] for r in results]
-    text = markdown_table([[head.replace("_", " ") for head in heads], *rows])
-    _write(options, {options.model.name: results}, text, "tensorflow-serving-api", "grpcio")
+        direct = load(options.model) if options.model else None
+    rows = run_load(options.url, direct, options.pid, options.requests, options.at_a_time)
+    _write(options, rows, markdown_table(load_table(rows)), "tensorflow-serving-api", "grpcio")
 
 
-def _write(options: Any, results: Any, text: str, *packages: str) -> None:
+def _write(options: argparse.Namespace, results: Any, text: str, *packages: str) -> None:
     from benchmarks.machine import machine
 
     facts = machine(*packages)

@@ -1,7 +1,9 @@
-"""The same as `udl-tf import-torch`."""
+"""Short form of `udl-tf import-torch`."""
 
+import sys
+
+from udl_tf.__main__ import main
 from udl_tf._support import command_line
-from udl_tf.commands.import_torch import main
 
 if __name__ == "__main__":
-    command_line.run(main)
+    command_line.run(main, ["import-torch", *sys.argv[1:]])

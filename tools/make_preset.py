@@ -1,4 +1,4 @@
-"""Turns a run folder into a preset: the package's own copy of it, with weights in float16.
+"""Turns a run folder into a preset of the package, with weights in float16.
 
 python tools/make_preset.py --model RUN --name edsr_s_x4 --data benchmark/Set5 benchmark/Set14
 """
@@ -26,9 +26,9 @@ _LICENCE = (
     " published for research only"
 )
 _LIMITS = (
-    "for pictures shrunk by antialiased bicubic interpolation, without noise and JPEG artefacts;"
-    " theta tells how large the error is on such pictures, and is too small on others; small text"
-    " and faces may be drawn wrongly: not for evidence or diagnosis"
+    "for images that were shrunk by antialiased bicubic interpolation and have neither noise nor"
+    " JPEG artefacts; on other images theta underestimates the error; small text and faces may be"
+    " reconstructed wrongly: not for evidence or diagnosis"
 )
 
 
@@ -40,18 +40,18 @@ def make_preset(
     limits: str,
     folder: Path = presets.FOLDER,
 ) -> list[dict[str, Any]]:
-    """Writes folder/name: model.json, weights, and metrics.json with `results` of test sets.
+    """Writes a preset: model.json, weights, and metrics.json with "results" on test sets.
 
     Args:
-        run: folder of a finished run, calibrated.
-        name: of the preset.
-        data: folders of HR images or of pairs to evaluate the preset on.
-        licence, limits: of use, in words.
-        folder: of the presets.
+        run: folder of a finished and calibrated run.
+        name: name of the preset.
+        data: folders of test sets, with HR images or pairs.
+        licence, limits: licence and limits of use, in words.
+        folder: folder of all presets.
 
     Returns:
-        For each data set the result of udl_tf.evaluation.evaluate, and "coverage_80", the share of
-        values that 80 % intervals cover.
+        Per test set, the result of udl_tf.evaluation.evaluate, and "coverage_80", the share of
+        values that the 80 % intervals cover.
 
     Raises:
         UserError: if the run has not finished or is not calibrated, data are missing, or the preset
@@ -62,26 +62,25 @@ def make_preset(
     config = run / "config.json"  # an imported network has none
     steps = read_model(config, Config).steps if config.exists() else []
     if len(manifest.training.get("steps", [])) < len(steps):
-        raise UserError(f"{run}: has not finished: run its command again to resume")
+        raise UserError(f"{run}: has not finished: run the same command again to resume")
     if manifest.uncertainty is not None and manifest.calibration is None:
         raise UserError(f"{run}: not calibrated: run udl-tf calibrate on it first")
     if (folder / name).exists():
         raise UserError(f"{folder / name}: already exists: delete it first")
     sets = folder_datasets(data, manifest.architecture.scale)
     parts = [part for part in (manifest.mean, manifest.uncertainty) if part is not None]
-    with complete_folder(folder / name) as made:
+    with complete_folder(folder / name) as preset:
         for weights in {part.weights for part in parts}:
-            (made / weights).parent.mkdir(exist_ok=True)
-            _halve(run / weights, made / weights)
-        stated = manifest.model_copy(update={"licence": licence, "limits": limits})
-        write_manifest(made, stated)
-        results = _evaluate(KerasUpscaler(read_networks(made)), sets)
-        write_json(made / "metrics.json", {"results": results})
+            (preset / weights).parent.mkdir(exist_ok=True)
+            _convert_to_float16(run / weights, preset / weights)
+        write_manifest(preset, manifest.model_copy(update={"licence": licence, "limits": limits}))
+        results = _evaluate(KerasUpscaler(read_networks(preset)), sets)
+        write_json(preset / "metrics.json", {"results": results})
     return results
 
 
 def _evaluate(model: KerasUpscaler, sets: Sequence[Dataset]) -> list[dict[str, Any]]:
-    """PSNR-Y, SSIM-Y and the coverage of 80 % intervals on each set."""
+    """Returns PSNR-Y, SSIM-Y and the coverage of 80 % intervals on each test set."""
     results = [
         {key: value for key, value in result.items() if key != "per_image"}
         for result in evaluate(model, sets)
@@ -94,19 +93,19 @@ def _evaluate(model: KerasUpscaler, sets: Sequence[Dataset]) -> list[dict[str, A
     return results
 
 
-def _halve(source: Path, target: Path) -> None:
-    """Copies an HDF5 file, with float32 arrays as float16."""
+def _convert_to_float16(source: Path, target: Path) -> None:
+    """Copies an HDF5 file, converting float32 arrays to float16."""
     with h5py.File(source) as old, h5py.File(target, "w") as new:
 
         def copy(path: str, item: h5py.Group | h5py.Dataset) -> None:
             if isinstance(item, h5py.Group):
-                made = new.require_group(path)
+                copied = new.require_group(path)
             else:
                 value = item[()]
                 half = value.astype(np.float16) if value.dtype == np.float32 else value
-                made = new.create_dataset(path, data=half)
+                copied = new.create_dataset(path, data=half)
             for key, attribute in item.attrs.items():
-                made.attrs[key] = attribute
+                copied.attrs[key] = attribute
 
         for key, attribute in old.attrs.items():
             new.attrs[key] = attribute
@@ -115,13 +114,16 @@ def _halve(source: Path, target: Path) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     parser = command_line.make_parser("python tools/make_preset.py", __doc__)
-    parser.add_argument("--model", required=True, help="run folder, calibrated")
-    parser.add_argument("--name", required=True, help="of the preset")
-    parser.add_argument("--data", required=True, nargs="+", help="folders it is evaluated on")
-    parser.add_argument("--licence", default=_LICENCE, help="of use, in words")
-    parser.add_argument("--limits", default=_LIMITS, help="of use, in words")
+    parser.add_argument("--model", required=True, help="folder of a finished and calibrated run")
+    parser.add_argument("--name", required=True, help="name of the preset")
+    parser.add_argument("--data", required=True, nargs="+", help="folders of test sets")
+    parser.add_argument("--licence", default=_LICENCE, help="licence of use, in words")
+    parser.add_argument("--limits", default=_LIMITS, help="limits of use, in words")
     parser.add_argument(
-        "--output", type=Path, default=presets.FOLDER, help="folder of presets (default: ours)"
+        "--output",
+        type=Path,
+        default=presets.FOLDER,
+        help="folder of all presets (default: that of the package)",
     )
     options = parser.parse_args(arguments)
 

@@ -1,9 +1,9 @@
-"""Runs a table of the paper again: every loss or weighting with one equal number of updates.
+"""Reproduces a table of the paper: every loss or weighting with the same number of updates.
 
     python tools/reproduce.py losses --set data.root=DATA
 
-The same command again goes on where it stopped. Writes OUTPUT/losses.md, and what every run reached
-to the record, whose runs are not trained again.
+Writes the table OUTPUT/losses.md, and a record with the results of every run; runs in the record
+are not trained again. Run the same command again to resume.
 """
 
 from pathlib import Path
@@ -14,6 +14,7 @@ from udl_tf._support.files import write_text
 from udl_tf._support.stderr import quiet
 from udl_tf._support.tables import markdown_table
 
+FLAGS = {"overrides": "--set"}
 _CONFIG = Path(__file__).parent.parent / "configs" / "tables" / "light_x4.json"
 
 
@@ -23,17 +24,20 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--config",
         default=_CONFIG,
-        help="of two steps: network, data, and the updates of each (default: tables/light_x4.json)",
+        help="config with two steps: network, data, and the updates of each step (default:"
+        " tables/light_x4)",
     )
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="override a config key"
     )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="default: 0 1 2")
     parser.add_argument(
-        "--output", type=Path, help="folder of the runs (default: runs/tables/CONFIG_NAME)"
+        "--output", type=Path, help="folder of the runs (default: runs/tables/CONFIG)"
     )
     parser.add_argument(
-        "--record", type=Path, help="file of what every run reached (default: OUTPUT/record.json)"
+        "--record",
+        type=Path,
+        help="file with the results of every run (default: OUTPUT/record.json)",
     )
     options = parser.parse_args(arguments)
     config = load_config(options.config, options.set)
@@ -50,4 +54,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    command_line.run(main)
+    command_line.run(main, flags=FLAGS)

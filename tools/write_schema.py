@@ -1,4 +1,4 @@
-"""Writes configs/schema.json, by which editors check and complete the config files.
+"""Writes configs/schema.json, with which editors check and complete config files.
 
 python tools/write_schema.py [--output configs/schema.json]
 """
@@ -13,7 +13,7 @@ from udl_tf.config import Config
 
 
 def make_schema() -> dict[str, Any]:
-    """The JSON schema of a config, with the names of networks and losses as choices."""
+    """Returns the JSON schema of a config, with the names of networks and losses as choices."""
     from udl_tf.losses import LOSSES
     from udl_tf.models import BACKBONES
 

@@ -1,4 +1,4 @@
-"""The command udl-tf.
+"""The udl-tf command, which runs the command that its first argument names.
 
     udl-tf COMMAND [OPTION ...]
 
@@ -15,7 +15,7 @@ from udl_tf.errors import UserError, nearest
 COMMANDS = {
     "upscale": ("udl_tf.upscale", "upscale images, with a map of their uncertainty"),
     "presets": ("udl_tf.presets", "list the trained models that come with the package"),
-    "train": ("udl_tf.train", "train a network by a config file"),
+    "train": ("udl_tf.train", "train a network as a config file describes"),
     "configs": ("udl_tf.commands.configs", "list the configs that come with the package"),
     "data": ("udl_tf.data.__main__", "check or pack a folder of training images"),
     "evaluate": ("udl_tf.evaluate", "measure PSNR and SSIM on test sets"),
@@ -24,13 +24,14 @@ COMMANDS = {
     "import-torch": ("udl_tf.commands.import_torch", "import a PyTorch checkpoint"),
     "batch": ("udl_tf.batch", "upscale an archive of any size through Ray"),
     "check-server": ("udl_tf.commands.check_server", "check a model on TensorFlow Serving"),
-    "doctor": ("udl_tf.doctor", "print what this machine has, and what is used of it"),
+    "doctor": ("udl_tf.doctor", "report versions, hardware and speed, for bug reports"),
 }
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command that the first argument names."""
-    name, *rest = sys.argv[1:] if arguments is None else arguments or ["--help"]
+    arguments = sys.argv[1:] if arguments is None else arguments
+    name, *rest = arguments or ["--help"]
     if name == "--version":
         print(f"udl-tf {udl_tf.__version__}")
     elif name in ("-h", "--help"):
@@ -55,8 +56,7 @@ def _help() -> str:
 
 def run() -> None:
     """Entry point of the console script."""
-    arguments = sys.argv[1:] or ["--help"]
-    command_line.run(main, arguments)
+    command_line.run(main)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
     udl-tf batch INPUT --output OUTPUT --model edsr_s_x4
 
 INPUT and OUTPUT are folders or URIs, such as s3://BUCKET/FOLDER. OUTPUT/manifest.parquet has a row
-per image: checksums, result, mean theta, time, error. Run the same command again to upscale what
-has no row yet and to retry what failed; the exit code is 1 while any image has failed.
+per image: checksums, result, mean theta, time, error. Run the same command again to upscale images
+that have no result yet, have changed or failed; the exit code is 1 while any image has failed.
 """
 
 import argparse
@@ -13,22 +13,24 @@ import signal
 import sys
 import threading
 import time
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from udl_tf._support import command_line
 from udl_tf._support.processes import run_to_its_end
 from udl_tf._support.stderr import quiet
-from udl_tf.errors import Interrupted, Lost, UserError, needs_extra
+from udl_tf.errors import Interrupted, Lost, UserError
 from udl_tf.imaging.rgb_files import SUFFIXES
 from udl_tf.saved import presets
 
 if TYPE_CHECKING:
-    from udl_tf.archive import Work
+    from udl_tf.archive import ArchiveJob, Work
 
-_EVERY = 10.0  # s between lines of progress
-_WATCHED = "UDL_TF_BATCH_WATCHED"  # set for the process that runs the job
+_INTERVAL = 10.0  # s between lines of progress
+_SHOWN = 10  # errors printed at the end; the manifest has all
+_WATCHED = "UDL_TF_BATCH_WATCHED"  # set in the process that runs the job
 _CRASHES = -signal.SIGABRT, -signal.SIGSEGV, -signal.SIGBUS
-_TRIES = 5  # times that a job may crash
+_TRIES = 5  # crashes until the command gives up
 _STOPPED = "stopped: run the same command again to resume"
 
 
@@ -36,37 +38,18 @@ def main(arguments: list[str] | None = None) -> None:
     options = _parse(arguments)
     if _WATCHED not in os.environ:
         sys.exit(_watch(sys.argv[1:] if arguments is None else arguments))
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    threading.Thread(target=_end_with_watcher, daemon=True).start()
-    with quiet(), needs_extra("ray"):
-        import tensorflow as tf
-
-        from udl_tf.archive import run_archive
-        from udl_tf.archive.job import Resources
-
-    tf.config.set_visible_devices([], "GPU")  # which belong to the actors
-    work = _work(options)
     try:
-        resources = Resources(options.address, options.actors)
-        tally, rows = run_archive(work, resources, _Progress())
+        _prepare_process()
+        job = _run(options)
     except KeyboardInterrupt:
         raise Interrupted(_STOPPED) from None
-    errors = rows.filter(rows["error"].is_valid())
-    for row in errors.slice(0, 10).to_pylist():
-        print(f"failed: {row['source']}: {row['error']}", file=sys.stderr)
-    print(
-        f"{tally.made} images upscaled in {tally.seconds:.1f} s ({tally.rate:.3g} images/s),"
-        f" {tally.skipped} already existed (skipped), {tally.failed} failed: {options.output},"
-        " manifest.parquet"
-    )
-    if len(errors):
-        sys.exit(1)
+    _report(job, options.output)
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = command_line.make_parser("udl-tf batch", __doc__)
     parser.add_argument("input", help="folder or URI of the images")
-    parser.add_argument("place", nargs="?", metavar="OUTPUT", help="the same as --output")
+    parser.add_argument("place", nargs="?", metavar="OUTPUT", help="older form of --output")
     parser.add_argument("--output", help="folder or URI for the results, which keep their names")
     parser.add_argument(
         "--model",
@@ -78,8 +61,8 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--uncertainty",
         choices=["none", "mean", "npy", "tiff", "png"],
-        help="theta: its mean in the manifest; also a map next to each image (npy, tiff, png); or"
-        " none, which takes half the time (default: mean, if the model has uncertainty)",
+        help="mean: mean theta in the manifest; npy, tiff, png: also a map next to each result;"
+        " none: no theta, in half the time (default: mean, if the model has uncertainty)",
     )
     parser.add_argument(
         "--actors", type=int, help="processes (default: one per GPU, or one per machine)"
@@ -100,16 +83,34 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--address", help="of a Ray cluster's head, or auto (default: this machine alone)"
     )
-    options = parser.parse_args(arguments)
-    if (options.output is None) == (options.place is None):
-        raise UserError("expected one output: INPUT --output OUTPUT")
-    options.output = options.output or options.place
+    options = parser.parse_intermixed_args(arguments)  # allows INPUT --model MODEL OUTPUT
+    if options.output is None:
+        options.output = options.place
+    elif options.place is not None:
+        raise UserError(f"--output {options.output} and {options.place}: expected one output")
+    if options.output is None:
+        raise UserError("the output is missing: add --output OUTPUT")
     command_line.check_positive(options, "actors", "threads", "tile", "max_megapixels")
     return options
 
 
+def _run(options: argparse.Namespace) -> "ArchiveJob":
+    """Runs the job; Ray is opened only if images are left to upscale."""
+    with quiet():
+        from udl_tf.archive import ArchiveJob, open_ray
+
+        work = _work(options)
+    job = ArchiveJob(work)
+    if not job.is_finished:
+        with ExitStack() as stack:
+            with quiet():  # Ray's native code prints a line when it is opened
+                stack.enter_context(open_ray(options.address))
+            job.run(options.actors, _Progress())
+    return job
+
+
 def _work(options: argparse.Namespace) -> "Work":
-    """Describes the job; loads the model once, so that a wrong one fails here."""
+    """Returns the settings of the job; loads the model once, so that a wrong one fails here."""
     from udl_tf.archive import Work
     from udl_tf.inference import Options
     from udl_tf.saved import load
@@ -126,16 +127,31 @@ def _work(options: argparse.Namespace) -> "Work":
     )
     chosen = command_line.with_max_pixels(chosen, options.max_megapixels)
     places = options.input, options.output, options.model
-    return Work(*places, options.precision, chosen, options.threads, cores=0)
+    return Work(*places, options.precision, chosen, options.threads)
+
+
+def _report(job: "ArchiveJob", output: str) -> None:
+    """Prints the result, and exits with code 1 if images failed, in this run or earlier ones."""
+    rows, tally = job.gather_manifest(), job.tally
+    errors = rows.filter(rows["error"].is_valid())
+    for row in errors.slice(0, _SHOWN).to_pylist():
+        print(f"failed: {row['source']}: {row['error']}", file=sys.stderr)
+    print(
+        f"{tally.upscaled} images upscaled in {tally.seconds:.1f} s ({tally.rate:.3g} images/s),"
+        f" {tally.skipped} already existed (skipped), {tally.failed} failed: {output},"
+        " manifest.parquet"
+    )
+    if len(errors):
+        sys.exit(1)
 
 
 def _watch(arguments: list[str]) -> int:
     """Runs the job in another process, again if native code crashes it; returns its exit code.
 
-    Ray 2.60 crashes now and then when an actor dies.
+    Ray 2.60 occasionally crashes the process when an actor dies.
 
     Raises:
-        Interrupted: if a person stopped it, and it could not say so itself.
+        Interrupted: if a person stopped it, and it could not report that itself.
         Lost: if it crashes every time.
     """
     command = [sys.executable, "-m", "udl_tf.batch", *arguments]
@@ -149,24 +165,33 @@ def _watch(arguments: list[str]) -> int:
     raise Lost(f"Ray crashed {_TRIES} times: run the same command again to resume")
 
 
-def _end_with_watcher() -> None:
-    """Ends this process when its standard input does, because its watcher has ended."""
+def _prepare_process() -> None:
+    """Prepares this process for the job: it stops with its watcher and uses no GPU."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    threading.Thread(target=_stop_with_watcher, daemon=True).start()
+    with quiet():
+        import tensorflow as tf
+    tf.config.set_visible_devices([], "GPU")  # GPUs belong to the actors
+
+
+def _stop_with_watcher() -> None:
+    """Stops this process when its standard input ends, because the watcher was killed."""
     os.read(0, 1)
     os.kill(os.getpid(), signal.SIGTERM)
 
 
 class _Progress:
-    """Prints a line now and then."""
+    """Prints a line every ten seconds."""
 
     def __init__(self):
-        self._began = self._last = time.monotonic()
+        self._start = self._last = time.monotonic()
 
     def __call__(self, done: float, total: float | None, label: str = "") -> None:
         now = time.monotonic()
-        if now - self._last > _EVERY:
+        if now - self._last > _INTERVAL:
             self._last = now
-            rate = done / (now - self._began)
-            print(f"{done:.0f} images, {rate:.3g} images/s, {label}", file=sys.stderr)
+            rate = done / (now - self._start)
+            print(f"{done:.0f} images done, {rate:.3g} images/s, {label}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -2,9 +2,9 @@
 
     udl-tf calibrate --model RUN [--data FOLDER...] [--test FOLDER...]
 
-Fits theta to the errors on --data, images that the network was not trained on, and stores the fit in
-the model. The report evaluates it there and on --test. Without --data, the calibration that the
-model has is evaluated on --test.
+Fits theta to the errors on the images in --data, which the network was not trained on, and stores
+the calibration in the model. The report evaluates it on --data and --test. Without --data, the
+stored calibration is evaluated on --test.
 """
 
 import argparse
@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> None:
         )
     sets = folder_datasets([*options.data, *options.test], model.scale)
     held_out = sets[: len(options.data)]
-    if options.conformal:  # checked before the work; fewer images may be distinct
+    if options.conformal:  # too few images fail here, before the work; duplicates count later
         risk_bound(sum(len(d.sources) for d in held_out), *options.conformal)
     samples = _measure(model, sets, not options.no_baselines)
     name, calibration, results = options.model.resolve().name, model.calibration, []
@@ -47,11 +47,11 @@ def main(arguments: list[str] | None = None) -> None:
         results.append(result)
     assert calibration is not None
     results += _assess(sets[len(held_out) :], samples[len(held_out) :], calibration)
-    folder = "calibration" if options.data else "judged"
+    folder = "calibration" if options.data else "calibration_test"
     output = Path(options.output or options.model / folder)
     write_report(output, results, calibration, name)
     print(report_text(results, calibration, name))
-    stored = f"; the fit is stored in {options.model}" if options.data else ""
+    stored = f"; the calibration is stored in {options.model}" if options.data else ""
     print(f"report: {output}{stored}")
 
 
@@ -64,18 +64,19 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--output",
-        help="folder for the report (default: MODEL/calibration, without --data MODEL/judged)",
+        help="folder for the report (default: MODEL/calibration; without --data"
+        " MODEL/calibration_test)",
     )
     parser.add_argument(
         "--method",
         default="auto",
         choices=["auto", "scale", "affine"],
-        help="theta' = c theta, or exp(a + b ln theta); auto: the better on unseen images",
+        help="theta' = c theta, or exp(a + b ln theta); auto: the better of both on unseen images",
     )
     parser.add_argument(
         "--conformal",
         metavar="ALPHA,DELTA",
-        help="also find intervals that, with probability 1 - DELTA, miss at most a share ALPHA",
+        help="also find intervals that miss at most a share ALPHA with probability 1 - DELTA",
     )
     parser.add_argument(
         "--no-baselines",
@@ -86,10 +87,10 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     options.conformal = _conformal(options.conformal)
     if not (options.data or options.test):
         raise UserError(
-            "nothing to do: give --data, folders to fit theta on, or --test, to evaluate it on"
+            "nothing to do: give --data, to fit theta on, or --test, to evaluate the calibration on"
         )
     if options.conformal and not options.data:
-        raise UserError("--conformal finds a factor on --data: give that too")
+        raise UserError("--conformal fits intervals on --data: give --data too")
     if presets.contains(options.model) and (options.data or not options.output):
         raise UserError(
             f"{options.model.name}: presets are read-only: give --test and --output to evaluate it,"
@@ -109,7 +110,7 @@ def _conformal(text: str | None) -> tuple[float, float] | None:
 
 
 def _measure(model: Any, sets: "list[Dataset]", baselines: bool) -> "list[list[Sample]]":
-    """Returns the errors and uncertainties of each set's images."""
+    """Returns the errors and uncertainties of the images of each set."""
     from udl_tf._support.progress import part_of
     from udl_tf.evaluation import measure
 
@@ -129,7 +130,7 @@ def _measure(model: Any, sets: "list[Dataset]", baselines: bool) -> "list[list[S
 def _fit(
     options: argparse.Namespace, held_out: "list[Dataset]", samples: "list[list[Sample]]"
 ) -> "tuple[Calibration, dict[str, Any]]":
-    """Calibrates theta on the held-out images, and stores the fit in the model."""
+    """Calibrates theta on the held-out images, and stores the calibration in the model."""
     from udl_tf.evaluation import assess, calibrate
     from udl_tf.saved.bundle import read_manifest, write_manifest
 

@@ -1,4 +1,4 @@
-"""What a run is, as strict pydantic models. Every default lives here and only here."""
+"""Configuration of a run: strict pydantic models, which hold every default."""
 
 from typing import Any, Literal
 
@@ -6,42 +6,40 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Section(BaseModel):
-    """A part of a config: unknown keys and wrong types are errors."""
+    """Part of a config: unknown keys and wrong types are errors."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 class ModelConfig(Section):
-    """Which network: a name in BACKBONES, its scale and its constructor's other arguments."""
+    """Network: its name, scale and further constructor arguments."""
 
-    name: str = Field(default="edsr_s", description="a name in udl_tf.BACKBONES")
+    name: str = Field(default="edsr_s", description="name in udl_tf.models.BACKBONES")
     scale: Literal[2, 3, 4] = Field(default=4, description="upscaling factor")
     options: dict[str, Any] = Field(
         default={}, description="further constructor arguments, such as num_blocks"
     )
 
     @model_validator(mode="after")
-    def _leaves_the_rest_to_others(self) -> "ModelConfig":
+    def _check_options(self) -> "ModelConfig":
         for name in ("name", "scale", "uncertainty"):
             if name in self.options:
-                where = (
-                    "follows from a step's loss" if name == "uncertainty" else f"is model.{name}"
-                )
-                raise ValueError(f"options hold {name!r}, which {where}: remove it")
+                where = f"model.{name}" if name != "uncertainty" else "the loss of a step"
+                raise ValueError(f"options contain {name!r}, which {where} sets: remove it")
         return self
 
 
 class DataConfig(Section):
-    """Where the pictures are and how patches are cut from them."""
+    """Image folders, and how patches are cut from the images."""
 
     root: str | None = Field(
         default=None,
-        description="folder that holds the datasets; null: the bundled images are used",
+        description="folder that contains the datasets; null: use the bundled images",
     )
     train: list[str] = Field(
         default=["DIV2K", "bundled"],
         min_length=1,
-        description="training sets below root (or absolute); 'bundled' stands in without a root",
+        description="training sets, relative to root or absolute; 'bundled' is used without a root",
     )
     test: list[str] = Field(
         default=[
@@ -52,45 +50,49 @@ class DataConfig(Section):
             "benchmark/Manga109",
             "bundled",
         ],
-        description="test sets below root (or absolute); 'bundled' stands in without a root",
+        description="test sets, relative to root or absolute; 'bundled' is used without a root",
     )
     hr_patch_size: int = Field(
         default=192, ge=8, description="side of an HR training patch, pixels"
     )
-    batch_size: int = Field(default=64, ge=1, description="patches an update, over all replicas")
+    batch_size: int = Field(default=64, ge=1, description="global batch size (patches per update)")
     augment: bool = Field(
-        default=True, description="random flips and transposes, each with p = 0.5"
+        default=True, description="random flips and transposition, each with probability 0.5"
     )
     small_images: Literal["error", "skip"] = Field(
         default="error", description="what to do with training images smaller than a patch"
     )
     validation_images: int = Field(
-        default=10, ge=1, description="training images held out (at most a fifth of the set)"
+        default=10,
+        ge=1,
+        description="training images held out for validation (at most a fifth of the set)",
     )
-    memory_gb: float = Field(default=10.0, gt=0, description="decoded images kept in memory, GB")
+    memory_gb: float = Field(default=10.0, gt=0, description="memory for decoded images, GB")
     cache_dir: str | None = Field(
         default=None,
-        description="where LR images made on the fly are kept; null: the user's cache folder",
+        description="folder for LR images computed from HR images; null: the user's cache folder",
     )
 
 
 class OptimizerConfig(Section):
-    """How weights are updated. Each step of a run starts its own optimizer and schedule."""
+    """Optimizer and learning rate schedule; each step of a run starts its own."""
 
     name: Literal["adam", "adamw", "muon", "sgd"] = Field(
-        default="adam", description="muon learns faster from few updates"
+        default="adam", description="optimizer; muon learns faster in short runs"
     )
     learning_rate: float = Field(default=1e-4, gt=0, description="initial learning rate")
-    schedule: Literal["halving", "cosine", "constant"] = "halving"
+    schedule: Literal["halving", "cosine", "constant"] = Field(
+        default="halving", description="learning rate schedule over the updates of a step"
+    )
     halve_every: float = Field(
         default=0.5,
         gt=0,
         le=1,
-        description="share of a step's updates after which 'halving' halves",
+        description="fraction of a step's updates after which 'halving' halves the learning rate",
     )
-    beta_1: float = Field(default=0.9, ge=0, lt=1)
-    beta_2: float = Field(default=0.999, ge=0, lt=1)
-    epsilon: float = Field(default=1e-8, gt=0)
+    beta_1: float = Field(default=0.9, ge=0, lt=1, description="decay rate of the first moment")
+    beta_2: float = Field(default=0.999, ge=0, lt=1, description="decay rate of the second moment")
+    epsilon: float = Field(default=1e-8, gt=0, description="added to the denominator of an update")
     weight_decay: float = Field(
         default=0.0, ge=0, description="decoupled weight decay of adamw and muon"
     )
@@ -103,107 +105,123 @@ class OptimizerConfig(Section):
         default=None,
         gt=0,
         lt=1,
-        description="momentum of the moving average of weights; null: none",
+        description="momentum of the moving average of the weights; null: no average",
     )
 
 
 class WeightingConfig(Section):
-    """Where the pixel weights w of a UDL step come from."""
+    """Source and scale of the pixel weights w of a UDL step."""
 
-    source: Literal["uncertainty", "error_map", "hr_gradient", "lr_gradient"] = "uncertainty"
-    floor: float = Field(
-        default=1.0, ge=0, description="w's minimum: 0 = poster, 1 = released code"
+    source: Literal["uncertainty", "error_map", "hr_gradient", "lr_gradient"] = Field(
+        default="uncertainty", description="what the weights are computed from"
     )
-    normalize: bool = Field(default=False, description="divide w by its mean over each image")
+    floor: float = Field(
+        default=1.0, ge=0, description="minimum of w: 0 as on the poster, 1 as in the released code"
+    )
+    normalize: bool = Field(
+        default=False, description="whether to divide w by its mean over each patch"
+    )
     quantile: float = Field(
-        default=0.0, ge=0, lt=1, description="of s, in place of its minimum; 0: the minimum"
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="quantile of s to subtract instead of its minimum; 0: the minimum",
     )
 
 
 class StepConfig(Section):
-    """One step of training. It starts from the weights of the step before it."""
+    """One step of training; it starts from the weights of the previous step."""
 
-    loss: str = Field(description="a name in udl_tf.losses.LOSSES")
-    loss_options: dict[str, Any] = Field(default={}, description="the loss class' arguments")
+    loss: str = Field(description="name in udl_tf.losses.LOSSES")
+    loss_options: dict[str, Any] = Field(
+        default={}, description="constructor arguments of the loss"
+    )
     updates: int = Field(ge=1, description="number of weight updates")
     learning_rate: float | None = Field(
         default=None,
         gt=0,
-        description="this step's own initial learning rate; null: the optimizer's",
+        description="initial learning rate of this step; null: that of the optimizer section",
     )
     weighting: WeightingConfig | None = Field(
-        default=None, description="pixel weights, made by the frozen network of the step before"
+        default=None,
+        description="pixel weights, computed by the frozen network of the previous step",
     )
 
 
 class TrainingConfig(Section):
-    """Precision, seed and rhythm."""
+    """Precision, seed, starting weights, and intervals of checkpoints and log lines."""
 
     precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = Field(
-        default="auto", description="auto: bfloat16 where this machine trains faster in it"
+        default="auto",
+        description="auto: mixed_bfloat16 if this machine trains faster in it, else float32",
     )
     cache_uncertainty: bool = Field(
         default=False,
-        description="make s of whole images once before a step weighted by uncertainty, instead of"
-        " running the frozen network on every patch",
+        description="compute s of whole images once, before a step weighted by uncertainty, instead"
+        " of running the frozen network on every patch",
     )
     start_from: str | None = Field(
         default=None,
-        description="a trained model (run folder or preset), perhaps of another scale: the first"
-        " step starts from its weights, layer by layer where names and shapes agree",
+        description="trained model (run folder or preset) of any scale: the first step starts from"
+        " its weights, layer by layer where names and shapes agree",
     )
     steps_per_execution: int | None = Field(
         default=None,
         ge=1,
-        description="most updates in one call of the device, where they divide the intervals;"
-        " null: 1 on processors, 10 on GPUs",
+        description="upper limit of updates per call of the device, which are always a divisor of"
+        " the intervals; null: 1 on CPUs, 10 on GPUs",
     )
     seed: int = Field(
-        default=0, ge=0, lt=2**31, description="of weights, patches and the held-out images"
+        default=0,
+        ge=0,
+        lt=2**31,
+        description="seed of weights, patches and the choice of held-out images",
     )
     interval: int = Field(
-        default=1000, ge=1, description="updates between checkpoints, each with a validation"
+        default=1000, ge=1, description="updates between two checkpoints, each with a validation"
     )
-    log_every: int = Field(default=50, ge=1, description="updates between log lines")
+    log_every: int = Field(default=50, ge=1, description="updates between two log lines")
 
 
 class DistributionConfig(Section):
-    """Which devices train."""
+    """Devices that train."""
 
     strategy: Literal["auto", "none", "mirrored", "multi_worker"] = Field(
         default="auto",
-        description="auto: mirrored over all GPUs where there are several; multi_worker: over the"
-        " machines that the environment's TF_CONFIG names",
+        description="auto: mirrored over all GPUs if there are several; multi_worker: over the"
+        " machines named by the environment variable TF_CONFIG",
     )
     devices: list[str] | None = Field(
         default=None,
         description='devices of "mirrored", such as ["GPU:0", "GPU:1"]; null: all GPUs',
     )
     wait_minutes: float = Field(
-        default=30.0, gt=0, description='how long workers of "multi_worker" wait for one another'
+        default=30.0,
+        gt=0,
+        description='how long workers of "multi_worker" wait for each other, minutes',
     )
 
 
 class EvaluationConfig(Section):
-    """What a run leaves to look at."""
+    """Evaluation at the end of a run."""
 
-    figures: int = Field(default=2, ge=0, description="figures a test set")
+    figures: int = Field(default=2, ge=0, description="figures per test set")
 
 
 class QuickConfig(Section):
-    """What --quick changes so that a rehearsal ends in minutes: never the network."""
+    """Sizes of a rehearsal (--quick), which takes minutes and keeps the network."""
 
-    updates: int = Field(default=200, ge=1, description="updates a step")
-    batch_size: int = Field(default=4, ge=1)
-    lr_patch_size: int = Field(default=24, ge=8)
-    validation_images: int = Field(default=1, ge=1)
+    updates: int = Field(default=200, ge=1, description="updates per step")
+    batch_size: int = Field(default=4, ge=1, description="global batch size (patches per update)")
+    lr_patch_size: int = Field(default=24, ge=8, description="side of an LR training patch, pixels")
+    validation_images: int = Field(default=1, ge=1, description="images held out for validation")
 
 
 class Config(Section):
-    """A whole run, from data to result table."""
+    """Complete run, from data to result table."""
 
     schema_url: str | None = Field(
-        default=None, alias="$schema", description="for editors", exclude=True
+        default=None, alias="$schema", description="JSON schema, for editors", exclude=True
     )
     model: ModelConfig = ModelConfig()
     data: DataConfig = DataConfig()
@@ -221,27 +239,31 @@ class Config(Section):
     quick: QuickConfig = QuickConfig()
 
     @model_validator(mode="after")
-    def _fits_together(self) -> "Config":
+    def _check_consistency(self) -> "Config":
         if self.data.hr_patch_size % self.model.scale:
             raise ValueError(
-                f"data.hr_patch_size {self.data.hr_patch_size} is no multiple of model.scale"
+                f"data.hr_patch_size {self.data.hr_patch_size} is not a multiple of model.scale"
                 f" {self.model.scale}"
             )
         if self.steps[0].weighting is not None:
             raise ValueError(
-                "steps.0.weighting needs a network to make weights, and no step comes before the"
-                " first: remove it, or put an 'esu' step first"
+                "steps.0.weighting: the first step has no previous network to compute weights:"
+                " remove it, or put an 'esu' step first"
             )
         for index, step in enumerate(self.steps):
-            if (step.loss == "udl") != (step.weighting is not None):
+            if step.loss == "udl" and step.weighting is None:
                 raise ValueError(
-                    f"steps.{index}: loss 'udl' and 'weighting' go together; got loss"
-                    f" {step.loss!r} {'without' if step.weighting is None else 'with'} weighting"
+                    f"steps.{index}: loss 'udl' needs a weighting: add \"weighting\": {{}} for the"
+                    " defaults"
+                )
+            if step.loss != "udl" and step.weighting is not None:
+                raise ValueError(
+                    f"steps.{index}: loss {step.loss!r} takes no weighting: remove it, or use 'udl'"
                 )
         return self
 
     def rehearsal(self) -> "Config":
-        """The same run on the bundled images with few updates and small patches (--quick)."""
+        """Returns the run on the bundled images with few updates and small patches (--quick)."""
         quick = self.quick
         return self.model_copy(
             update={

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 
 class UserError(ValueError):
-    """A mistake that a person can fix, in one line: what was given, what is expected, how to fix it.
+    """A mistake that a user can fix, in one line: what was given, what is expected, how to fix it.
 
     Commands print it without a traceback and exit with code 2.
 
@@ -22,13 +22,13 @@ class UserError(ValueError):
 
 
 class Interrupted(Exception):
-    """A person stopped the command; the message says how to resume. The exit code is 130."""
+    """The user stopped the command; the message says how to resume. The exit code is 130."""
 
 
 class Lost(Exception):
-    """Something outside failed, such as another machine; the same command may succeed later."""
+    """Something external failed, such as another machine; the same command may succeed later."""
 
-    exit_code = 75  # EX_TEMPFAIL: systems that start programs may retry
+    exit_code = 75  # EX_TEMPFAIL: a job scheduler may retry
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -40,7 +40,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 @contextmanager
 def needs_extra(extra: str) -> Iterator[None]:
-    """Turns a missing package inside the block into one line that names the extra to install.
+    """Reports a missing package inside the block as one line that names the extra to install.
 
     Raises:
         UserError: if an import inside fails.

@@ -1,4 +1,4 @@
-"""Measures PSNR-Y and SSIM-Y of a trained model by the field's protocol, next to bicubic.
+"""Measures PSNR-Y and SSIM-Y of a trained model on test sets, next to bicubic interpolation.
 
 udl-tf evaluate --model edsr_s_x4 --data FOLDER [FOLDER...]
 """
@@ -32,11 +32,11 @@ def main(arguments: list[str] | None = None) -> None:
 
         print(precision_note(options.model, model))
     datasets = _datasets(options.data, model.scale)
-    name, *others = [_name(other) for other in (options.model, *options.beside)]
-    beside = _load_beside(options, model.scale, [name, *others])
+    names = [presets.find(name).resolve().name for name in (options.model, *options.beside)]
+    beside = _load_beside(options, model.scale, names)
     output = Path(options.output or _default_output(presets.find(options.model)))
-    results = evaluate(model, datasets, output / "figures", options.figures, beside, name)
-    table = results_table(results, name)
+    results = evaluate(model, datasets, output / "figures", options.figures, beside, names[0])
+    table = results_table(results, names[0])
     write_json(output / "results.json", {"results": results})
     write_text(output / "results.md", table)
     print(table, end="")
@@ -55,7 +55,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--output",
         help="folder for the results (default: MODEL/evaluation; for a preset evaluation/MODEL; for"
-        " an export MODEL_evaluation next to it)",
+        " an export MODEL_evaluation)",
     )
     parser.add_argument(
         "--beside",
@@ -65,7 +65,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         help="other models of the same scale, for the table and the figures",
     )
     parser.add_argument(
-        "--figures", type=int, default=2, help="figures per data set (default: %(default)s)"
+        "--figures", type=int, default=2, help="figures per test set (default: %(default)s)"
     )
     command_line.add_precision(parser)
     return parser.parse_args(arguments)
@@ -77,28 +77,27 @@ def _datasets(folders: list[str], scale: int) -> "list[Dataset]":
     skipped = [folder for folder in folders if holds_lr_only(folder)]
     for folder in skipped:
         print(f"skipped: {folder}, which holds LR images only", file=sys.stderr)
-    return folder_datasets([f for f in folders if f not in skipped] or folders, scale)
-
-
-def _name(model: str) -> str:
-    return presets.find(model).resolve().name
+    left = [folder for folder in folders if folder not in skipped]
+    return folder_datasets(left or folders, scale)  # if none is left, this says what is expected
 
 
 def _load_beside(
     options: argparse.Namespace, scale: int, names: list[str]
 ) -> "dict[str, Upscaler]":
-    """Returns the other models by name."""
+    """Loads the models to compare with, by name; `names` starts with that of the first model."""
     from udl_tf.saved import load
 
     for name in names:
         if names.count(name) > 1:
-            raise UserError(f"--beside: two models are named {name}: rename the folder of one")
+            raise UserError(
+                f"--beside: two models are named {name}: rename the folder of one of them"
+            )
     beside = {name: load(other) for name, other in zip(names[1:], options.beside, strict=True)}
     for name, other in beside.items():
         if other.scale != scale:
             raise UserError(
-                f"--beside {name}: is x{other.scale}, and {options.model} x{scale}: only models of"
-                " one scale can be compared"
+                f"--beside {name}: is x{other.scale}, but {options.model} is x{scale}: only models"
+                " of the same scale can be compared"
             )
     return beside
 

@@ -1,4 +1,4 @@
-"""The losses of the uncertainty-driven loss paper and those it compares with.
+"""Losses of the uncertainty-driven loss paper and those that it compares with.
 
     L1    |x - f|
     MSE   (x - f)^2
@@ -8,9 +8,10 @@
     GRAM  sg(sigmoid(z)) (exp(-z) |e|^p + z),  e = (x - f) / unit
     beta-NLL  sg(theta^beta) (exp(-s) |x - f| + 2 s)
 
-x is `hr`, f `prediction["sr"]`, s = ln theta `prediction["log_scale"]`: float32 (n, h, w, c), grey
-levels 0..255. sg stops the gradient. Each loss is the mean over all of them, divided by the number
-of replicas as Keras losses are; `sample_weight` (n, h, w, c) multiplies it pixel by pixel.
+x is `hr` and f `prediction["sr"]`, in grey levels of 0..255; s = ln theta is
+`prediction["log_scale"]`; all are float32 (n, h, w, c). sg stops the gradient. Each loss is the
+mean over all values, multiplied by `sample_weight` (n, h, w, c) if given, and divided by the number
+of replicas as all Keras losses.
 
 Source: Ning et al., Uncertainty-Driven Loss for Single Image Super-Resolution, NeurIPS 2021. GRAM:
 Lee and Chung, GRAM: Gradient Rescaling Attention Model for Data Uncertainty Estimation in Single
@@ -23,9 +24,11 @@ from keras import ops
 
 
 class _SRLoss(keras.losses.Loss):
-    """What the losses share: float32 under every precision policy.
+    """Base of the losses: mean over all values, float32 under every precision policy.
 
-    A loss with `needs_log_scale` makes the network learn theta = unit * exp(log_scale / power).
+    Attributes:
+        needs_log_scale: whether the loss reads `prediction["log_scale"]`.
+        unit, power: the learned theta is unit * exp(log_scale / power), in grey levels.
     """
 
     needs_log_scale = False
@@ -37,21 +40,21 @@ class _SRLoss(keras.losses.Loss):
 
 
 class L1Loss(_SRLoss):
-    """|x - f|: the mean absolute error in grey levels."""
+    """|x - f|: mean absolute error, in grey levels."""
 
     def call(self, hr, prediction):
         return ops.abs(hr - prediction["sr"])
 
 
 class MSELoss(_SRLoss):
-    """(x - f)^2: the mean squared error in squared grey levels."""
+    """(x - f)^2: mean squared error, in squared grey levels."""
 
     def call(self, hr, prediction):
         return ops.square(hr - prediction["sr"])
 
 
 class EULoss(_SRLoss):
-    """exp(-s) |x - f| + s: the Laplace likelihood; s settles at ln E|x - f|."""
+    """exp(-s) |x - f| + s: negative Laplace log-likelihood; the optimum of s is ln E|x - f|."""
 
     needs_log_scale = True
 
@@ -61,7 +64,7 @@ class EULoss(_SRLoss):
 
 
 class ESULoss(_SRLoss):
-    """exp(-s) |x - f| + 2 s: EU with Jeffreys' prior; s settles at ln(E|x - f| / 2)."""
+    """exp(-s) |x - f| + 2 s: EU with Jeffreys' prior; the optimum of s is ln(E|x - f| / 2)."""
 
     needs_log_scale = True
 
@@ -71,13 +74,13 @@ class ESULoss(_SRLoss):
 
 
 class BetaNLLLoss(ESULoss):
-    """sg(theta^beta) (exp(-s) |x - f| + 2 s): ESU whose pixels count by their uncertainty.
+    """sg(theta^beta) (exp(-s) |x - f| + 2 s): ESU with pixels weighted by their uncertainty.
 
-    s settles where ESU's does. The picture gets the gradient of ESU with beta 0, of plain L1 with
-    beta 1, and beyond, uncertain pixels count more, as with UDL but in a single step.
+    The optimum of s is that of ESU. The gradient of sr is that of ESU for beta = 0 and of plain L1
+    for beta = 1; beyond 1, uncertain pixels weigh more, as with UDL but in a single step.
 
     Args:
-        beta: 0 to 2; values above 1.5 let few pixels count for all.
+        beta: 0..2; above 1.5, few pixels dominate.
     """
 
     def __init__(self, beta: float = 1.0, name: str | None = None):
@@ -96,12 +99,12 @@ class UDLLoss(L1Loss):
     """w |x - f|: L1 with the pixel weights of `udl_tf.weighting` as `sample_weight`.
 
     Raises:
-        ValueError: when called without weights.
+        ValueError: if called without weights.
     """
 
     def __call__(self, y_true, y_pred, sample_weight=None):
         if sample_weight is None:
-            raise ValueError("UDLLoss takes its weights w as sample_weight. Received: None")
+            raise ValueError("UDLLoss expects its weights w as sample_weight. Received: None")
         return super().__call__(y_true, y_pred, sample_weight)
 
 
@@ -111,7 +114,7 @@ class GRAMLoss(_SRLoss):
     z is `prediction["log_scale"]` of a network built with `log_scale_activation="linear"`.
 
     Args:
-        unit: grey levels that count as 1; the loss is not invariant to it. 127.5 as released.
+        unit: unit of e, grey levels; the loss depends on it. 127.5 as released.
         power: 2 as released (z is a log variance); 1 is the absolute-error mode.
     """
 

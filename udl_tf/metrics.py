@@ -1,10 +1,11 @@
-"""PSNR and SSIM of the field's protocol: the one place where it is written down.
+"""PSNR and SSIM by the standard protocol of super-resolution.
 
-SR and HR are compared on the unrounded BT.601 luma of uint8 RGB images after `shave` pixels
-(= the scale) are cut from every side; a data set's value is the mean of its images' values.
+SR and HR images, uint8 RGB, are compared on their unrounded BT.601 luma after `shave` pixels (the
+scale) are removed on every side; the value of a test set is the mean over its images.
 """
 
 import numpy as np
+from scipy.ndimage import correlate1d
 
 from udl_tf.imaging.color import rgb_to_y
 
@@ -12,11 +13,14 @@ SSIM_WINDOW = 11
 
 
 def psnr_y(sr: np.ndarray, hr: np.ndarray, shave: int) -> float:
-    """Peak signal-to-noise ratio of the luma, in dB (infinite for equal images).
+    """Computes the peak signal-to-noise ratio of the luma, in dB; infinite for equal images.
 
     Args:
-        sr, hr: (h, w, 3) uint8 RGB.
-        shave: pixels cut from every side, by the protocol the scale.
+        sr, hr: uint8 RGB, (h, w, 3).
+        shave: pixels to remove on every side; the scale, by the protocol.
+
+    Raises:
+        ValueError: for other shapes or dtypes, or if no pixel is left.
     """
     a, b = _luma_pair(sr, hr, shave, smallest=1)
     mse = np.mean((a - b) ** 2)
@@ -24,9 +28,14 @@ def psnr_y(sr: np.ndarray, hr: np.ndarray, shave: int) -> float:
 
 
 def ssim_y(sr: np.ndarray, hr: np.ndarray, shave: int) -> float:
-    """Structural similarity of the luma, at most 1.
+    """Computes the structural similarity of the luma, at most 1.
 
-    Args: as psnr_y; 11 x 11 pixels at least must be left.
+    Args:
+        sr, hr: uint8 RGB, (h, w, 3).
+        shave: pixels to remove on every side; at least 11 x 11 must be left.
+
+    Raises:
+        ValueError: for other shapes or dtypes, or if fewer pixels are left.
 
     Source: Wang et al. 2004: 11x11 Gaussian window of sigma 1.5, valid positions only, K1 = 0.01,
     K2 = 0.03, L = 255, population covariance.
@@ -45,17 +54,18 @@ def ssim_y(sr: np.ndarray, hr: np.ndarray, shave: int) -> float:
 def _luma_pair(
     sr: np.ndarray, hr: np.ndarray, shave: int, smallest: int
 ) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the luma of both images inside the shaved border, float64."""
     for name, image in (("sr", sr), ("hr", hr)):
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3:
             raise ValueError(
                 f"{name} must be uint8 of shape (h, w, 3). Received: {image.dtype} {image.shape}"
             )
     if sr.shape != hr.shape:
-        raise ValueError(f"sr and hr must have one shape. Received: {sr.shape} and {hr.shape}")
+        raise ValueError(f"sr and hr must have the same shape. Received: {sr.shape} and {hr.shape}")
     height, width = sr.shape[0] - 2 * shave, sr.shape[1] - 2 * shave
     if shave < 0 or min(height, width) < smallest:
         raise ValueError(
-            f"{smallest}x{smallest} pixels must be left after the shave."
+            f"at least {smallest}x{smallest} pixels must be left after shaving."
             f" Received: shape={sr.shape}, shave={shave}"
         )
     inside = np.s_[shave : shave + height, shave : shave + width]
@@ -63,12 +73,10 @@ def _luma_pair(
 
 
 def _window(image: np.ndarray) -> np.ndarray:
-    """Gaussian-weighted local mean at the positions where the 11x11 window fits."""
-    offsets = np.arange(SSIM_WINDOW) - SSIM_WINDOW // 2
-    taps = np.exp(-(offsets**2) / (2 * 1.5**2))
+    """Computes the Gaussian-weighted local mean at the positions where the window fits."""
+    reach = SSIM_WINDOW // 2
+    taps = np.exp(-(np.arange(-reach, reach + 1) ** 2) / (2 * 1.5**2))
     taps /= taps.sum()
     for axis in (0, 1):
-        length = image.shape[axis] - SSIM_WINDOW + 1
-        shifted = [np.take(image, range(i, i + length), axis=axis) for i in range(SSIM_WINDOW)]
-        image = np.tensordot(taps, shifted, axes=1)
-    return image
+        image = correlate1d(image, taps, axis)
+    return image[reach:-reach, reach:-reach]

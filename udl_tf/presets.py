@@ -26,15 +26,14 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def presets_table() -> str:
-    """Returns all presets with their results, as a Markdown table."""
-    rows = []
-    sets: list[str] = []
-    for name in presets.names():
-        found = {r["dataset"]: r for r in _read(name, "metrics.json")["results"]}
-        sets += [dataset for dataset in found if dataset not in sets]
-        rows.append((name, found))
+    """Returns a Markdown table of all presets with their size and results."""
+    results = {
+        name: {r["dataset"]: r for r in _read(name, "metrics.json")["results"]}
+        for name in presets.names()
+    }
+    sets = list(dict.fromkeys(dataset for found in results.values() for dataset in found))
     cells = [["preset", "MB", *(f"{dataset} (bicubic)" for dataset in sets), "80 % intervals"]]
-    for name, found in rows:
+    for name, found in results.items():
         size = sum(p.stat().st_size for p in (presets.FOLDER / name).rglob("*.h5")) / 1e6
         values = [
             f"{r['psnr_y']:.3f} ({r['bicubic_psnr_y']:.2f})" if (r := found.get(dataset)) else ""
@@ -47,7 +46,7 @@ def presets_table() -> str:
 
 
 def card(name: str) -> str:
-    """Returns the model card of a preset, as text."""
+    """Returns the model card of a preset as text."""
     model = _read(name, "model.json")
     architecture, calibration = model["architecture"], model["calibration"]
     options = ", ".join(f"{key} {value}" for key, value in architecture["options"].items())
@@ -73,7 +72,7 @@ def card(name: str) -> str:
 
 
 def _history(training: dict[str, Any]) -> str:
-    """Describes the steps and data of a training, and of the model that it started from."""
+    """Describes the steps and data of a training, and those of the model that it started from."""
     if "steps" not in training:
         return f"imported from {training['imported']}"
     steps = ", then ".join(f"{s['updates']:,} updates of {s['loss']}" for s in training["steps"])

@@ -1,4 +1,4 @@
-"""Trains a network by a config file: every step, then the result table and figures.
+"""Trains a network as a config file describes, then calibrates theta and evaluates the network.
 
     udl-tf train --config dpdnn_x3 [--quick] [--set key=value ...]
 
@@ -11,9 +11,8 @@ from pathlib import Path
 from udl_tf._support import command_line
 from udl_tf._support.config_file import config_name, find_config, load_config
 from udl_tf._support.stderr import quiet
-from udl_tf.errors import UserError
 
-FLAGS = {"extend": "--extend"}
+FLAGS = {"overrides": "--set"}
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -22,19 +21,19 @@ def main(arguments: list[str] | None = None) -> None:
         "--config", required=True, help="JSON file, or a name that udl-tf configs lists"
     )
     parser.add_argument(
-        "--output", "--run-dir", help="run folder (default: runs/NAME, after the config)"
+        "--output", "--run-dir", help="run folder (default: runs/NAME, NAME being the config's)"
     )
     parser.add_argument(
         "--set",
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="override a config key, such as optimizer.learning_rate=2e-4; may be repeated",
+        help="override a config key, such as optimizer.learning_rate=2e-4; repeatable",
     )
     parser.add_argument(
         "--quick",
         action="store_true",
-        help="rehearsal in minutes: bundled images, and the sizes in the config's quick section",
+        help="rehearsal in minutes: bundled images, and the sizes of the config's quick section",
     )
     parser.add_argument(
         "--extend",
@@ -46,10 +45,7 @@ def main(arguments: list[str] | None = None) -> None:
         "--print-config", action="store_true", help="print the resolved config and exit"
     )
     options = parser.parse_args(arguments)
-    try:
-        config = load_config(options.config, options.set, options.quick)
-    except UserError as error:
-        raise UserError(str(error).replace("override ", "--set ", 1)) from None
+    config = load_config(options.config, options.set, options.quick)
     if options.print_config:
         print(json.dumps(config.model_dump(), indent=1))
         return

@@ -1,10 +1,10 @@
-"""Upscales images, and estimates for each pixel how reliable it is.
+"""Upscales images, and estimates how reliable each pixel is.
 
     udl-tf upscale photo.jpg
 
-writes upscaled/photo.jpg, four times as large, and a map of theta next to it. Folders are searched
-recursively, and their structure is kept. Files that fail are listed at the end, with exit code 1;
-the others are upscaled.
+writes upscaled/photo.jpg, four times as wide and high, and a map of theta next to it. Folders are
+searched recursively, and results keep their structure. Files that fail do not stop the others; they
+are listed at the end, with exit code 1.
 """
 
 import argparse
@@ -23,6 +23,7 @@ from udl_tf.saved import presets
 if TYPE_CHECKING:
     from udl_tf.inference import Options, Upscaler
     from udl_tf.inference.job_runner import Summary
+    from udl_tf.inference.jobs import Job
 
 FLAGS = {"memory_gb": "--memory", "max_pixels": "--max-megapixels"}
 
@@ -45,13 +46,11 @@ def main(arguments: list[str] | None = None) -> None:
     if output.is_file():
         raise UserError(f"--output {output}: is a file; expected a folder")
     output.mkdir(parents=True, exist_ok=True)
-    waiting = jobs
-    if options.skip_existing:
-        waiting = [job for job in jobs if not all(target.exists() for target in job.targets)]
+    left = _without_existing(jobs) if options.skip_existing else jobs
     start = time.monotonic()
     with command_line.progress_bar("megapixels", 1e-6) as progress:
-        summary = run_jobs(model, waiting, chosen, progress)
-    skipped = len(jobs) - len(waiting) if options.skip_existing else None
+        summary = run_jobs(model, left, chosen, progress)
+    skipped = len(jobs) - len(left) if options.skip_existing else None
     _report(summary, len(jobs), skipped, time.monotonic() - start, output)
     if summary.failed:
         sys.exit(1)
@@ -73,30 +72,32 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     sizes = parser.add_mutually_exclusive_group()
     sizes.add_argument(
         "--outscale",
-        help="size of the result divided by the input's (default: the model's scale); resamples"
-        " the model's result if they differ",
+        help="width of the result divided by the input's (default: the model's scale); the model's"
+        " result is resampled where this differs from its scale",
     )
     sizes.add_argument(
-        "--size", metavar="WxH", help="pixels of the result; may change its proportions"
+        "--size", metavar="WxH", help="size of the result, pixels; may change its proportions"
     )
     parser.add_argument(
         "--uncertainty",
         choices=["none", "npy", "tiff", "png"],
         help="write theta as float32 grey levels (npy, tiff) or as a colour image (png); none takes"
-        " half the time (default: png, if the model has uncertainty)",
+        " half the time (default: png if the model has uncertainty, else none)",
     )
     parser.add_argument(
         "--self-ensemble",
         action="store_true",
-        help="mean over the eight flips and rotations: slightly better, eight times slower",
+        help="average the eight flips and rotations: slightly better, eight times slower",
     )
     parser.add_argument(
         "--ensemble",
         action="store_true",
-        help="the same, and with --uncertainty also the members' spread, and both together",
+        help="the same, with two more maps: the spread of the eight, and both together",
     )
     parser.add_argument(
-        "--tile", type=int, help="side of the tiles, input pixels; small tiles are slower"
+        "--tile",
+        type=int,
+        help="side of the tiles, input pixels (default: auto); small tiles are slower",
     )
     parser.add_argument("--memory", type=float, metavar="GB", help="working memory (default: auto)")
     parser.add_argument(
@@ -118,18 +119,22 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
 def _job_options(options: argparse.Namespace, model: "Upscaler") -> "Options":
     from udl_tf.inference import Options
 
-    usual = "png" if model.has_uncertainty or options.ensemble else "none"
+    default = "png" if model.has_uncertainty or options.ensemble else "none"
     chosen = Options(
         format=options.format,
         outscale=options.outscale,
         size=options.size,
-        uncertainty=options.uncertainty or usual,
+        uncertainty=options.uncertainty or default,
         self_ensemble=options.self_ensemble,
         ensemble=options.ensemble,
         tile=options.tile,
         memory_gb=options.memory,
     )
     return command_line.with_max_pixels(chosen, options.max_megapixels)
+
+
+def _without_existing(jobs: "list[Job]") -> "list[Job]":
+    return [job for job in jobs if not all(target.exists() for target in job.targets)]
 
 
 def _check_uncertainty(name: str, model: "Upscaler", chosen: "Options") -> None:
@@ -165,7 +170,9 @@ def _outscale(text: str | None) -> float | None:
     except ValueError:
         scale = -1.0
     if not 0 < scale <= 100:
-        raise UserError(f"--outscale {text}: expected a number above 0, such as 2.5")
+        raise UserError(
+            f"--outscale {text}: expected a number above 0 and at most 100, such as 2.5"
+        )
     return scale
 
 

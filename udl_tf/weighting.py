@@ -1,10 +1,10 @@
-"""Where the pixel weights w of the uncertainty-driven loss come from.
+"""Pixel weights w of the uncertainty-driven loss.
 
-Every function returns float32 weights of the HR patch's shape (n, h, w, c) whose minimum over each
-image and channel is `floor` (0 = the paper's equation, 1 = the authors' released code), and no
-gradient flows through them. The three alternatives to the uncertainty are brought to the scale
-of s first, by s* = ln(r / 2), the optimum of ESU at a mean absolute error r. The paper names them
-without formulas: theirs here are reconstructions.
+Every function returns float32 weights of the HR patch's shape (n, h, w, c). Their minimum over each
+image and channel is `floor` (0 in the paper's equation, 1 in the authors' released code), and no
+gradient flows through them. The three alternatives to the uncertainty are first converted to the
+scale of s by s* = ln(r / 2), the optimum of ESU for a mean absolute error r. The paper names them
+without formulas; the formulas here are reconstructions.
 
 Source: Ning et al., NeurIPS 2021, equation of L_UDL and its ablation of the weights.
 """
@@ -16,14 +16,16 @@ from keras import ops
 
 
 def uncertainty_weight(log_scale, *, floor: float, normalize: bool = False, quantile: float = 0.0):
-    """w = s - min(s) + floor, the uncertainty-driven loss itself.
+    """Computes w = s - min(s) + floor, the weight of the uncertainty-driven loss.
 
     Args:
         log_scale: s = ln theta of the frozen network, (n, h, w, c).
-        floor: smallest weight of each image and channel.
-        normalize: divide w by its mean over each image, so that no image of a batch counts more.
-        quantile: in place of the minimum, this quantile of s over the image, below which all
-            pixels weigh `floor`: so no single pixel decides. 0: the minimum, the paper's.
+        floor: minimum of w over each image and channel.
+        normalize: divide w by its mean over each image, so that all images of a batch weigh the
+            same.
+        quantile: subtract this quantile of s over each image and channel instead of the minimum,
+            so that no single pixel determines it; all pixels below it weigh `floor`. 0: minimum, as
+            in the paper.
     """
     s = ops.cast(log_scale, "float32")
     if quantile:
@@ -38,10 +40,10 @@ def uncertainty_weight(log_scale, *, floor: float, normalize: bool = False, quan
 
 
 def error_map_weight(hr, sr, **options):
-    """The weight from |x - f1(y)|, the absolute error of the frozen network.
+    """Computes w from |x - f1(y)|, the absolute error of the frozen network.
 
     Args:
-        hr, sr: (n, h, w, c), grey levels 0..255.
+        hr, sr: (n, h, w, c), grey levels of 0..255.
         options: as for uncertainty_weight.
     """
     error = ops.abs(ops.cast(hr, "float32") - ops.cast(sr, "float32"))
@@ -49,20 +51,20 @@ def error_map_weight(hr, sr, **options):
 
 
 def hr_gradient_weight(hr, **options):
-    """The weight from |grad x|, the gradient magnitude of the HR image (Sobel / 8).
+    """Computes w from |grad x|, the gradient magnitude of the HR image (Sobel / 8).
 
     Args:
-        hr: (n, h, w, c), grey levels 0..255.
+        hr: (n, h, w, c), grey levels of 0..255.
         options: as for uncertainty_weight.
     """
     return uncertainty_weight(_as_log_scale(_gradient(hr)), **options)
 
 
 def lr_gradient_weight(lr, *, scale: int, **options):
-    """The weight from |grad y| of the LR image, brought to HR size by nearest neighbours.
+    """Computes w from |grad y| of the LR image, upsampled by nearest neighbours.
 
     Args:
-        lr: (n, h, w, c), grey levels 0..255.
+        lr: (n, h, w, c), grey levels of 0..255.
         scale: HR over LR size.
         options: as for uncertainty_weight.
     """
@@ -71,12 +73,12 @@ def lr_gradient_weight(lr, *, scale: int, **options):
 
 
 def _as_log_scale(magnitude):
-    # The clip keeps s above ELU's floor of -1: ln((2 / e) / 2) = -1.
+    # The lower bound keeps s at or above the minimum of ELU, -1 = ln((2 / e) / 2).
     return ops.log(ops.maximum(magnitude, 2.0 / math.e) / 2.0)
 
 
 def _gradient(image):
-    """Magnitude of the Sobel gradient per channel, in grey levels a pixel."""
+    """Computes the magnitude of the Sobel gradient per channel, in grey levels per pixel."""
     x = ops.cast(image, "float32")
     x = ops.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="symmetric")
     rows = x[:, :-2] + 2.0 * x[:, 1:-1] + x[:, 2:]

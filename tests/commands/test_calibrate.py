@@ -1,4 +1,4 @@
-"""The command, run as a person runs it."""
+"""udl-tf calibrate: the stored calibration, its report, bad options."""
 
 import json
 import shutil
@@ -15,13 +15,13 @@ def run(transparent_run, tmp_path):
     return shutil.copytree(transparent_run, tmp_path / "run")
 
 
-def test_the_fit_is_kept_with_the_model_and_judged(run, image_folder, tmp_path):
+def test_the_calibration_is_stored_in_the_model_and_evaluated(run, image_folder, tmp_path):
     other = shutil.copytree(image_folder, tmp_path / "other")
     before = udl_tf.load(run)
-    result = run_command("calibrate", "--model", run, "--data", image_folder, "--test", other
-    )  # fmt: skip
+    result = run_command("calibrate", "--model", run, "--data", image_folder, "--test", other)
     assert result.returncode == 0, result.stderr
     assert "Fitted on images (6 images)" in result.stdout
+    assert f"the calibration is stored in {run}" in result.stdout
     model, lr = udl_tf.load(run), np.full((4, 4, 3), 99, np.uint8)
     assert model.calibration.images == 6
     expected = before.upscale(lr).theta * np.exp(model.calibration.a)
@@ -32,11 +32,10 @@ def test_the_fit_is_kept_with_the_model_and_judged(run, image_folder, tmp_path):
         "theta", "perfect Laplace", "gradient of bicubic", "self-ensemble spread"}  # fmt: skip
 
     content = (run / "model.json").read_text()
-    result = run_command("calibrate", "--model", run, "--test", other, "--output", tmp_path / "report",
-        "--no-baselines",
-    )  # fmt: skip
+    arguments = ("--output", tmp_path / "report", "--no-baselines")
+    result = run_command("calibrate", "--model", run, "--test", other, *arguments)
     assert result.returncode == 0, result.stderr
-    assert "the fit is kept" not in result.stdout
+    assert "is stored in" not in result.stdout
     assert (run / "model.json").read_text() == content
     again = json.loads((tmp_path / "report/report.json").read_text())["sets"][0]
     assert again["coverage"] == report["sets"][1]["coverage"]
@@ -47,7 +46,7 @@ def test_the_fit_is_kept_with_the_model_and_judged(run, image_folder, tmp_path):
     [
         ([], "nothing to do: give --data"),
         (["--test", "."], "not calibrated yet: give --data"),
-        (["--test", ".", "--conformal", "0.1,0.1"], "--conformal finds a factor on --data"),
+        (["--test", ".", "--conformal", "0.1,0.1"], "--conformal fits intervals on --data"),
         (["--data", ".", "--conformal", "a"], "--conformal a: expected ALPHA,DELTA"),
         (
             ["--data", "udl_tf/data/bundled/test", "--conformal", "2,0.1"],
@@ -67,5 +66,5 @@ def test_too_few_images_for_a_guarantee_change_nothing(run, image_folder):
     result = run_command(
         "calibrate", "--model", run, "--data", image_folder, "--conformal", "0.1,0.1"
     )
-    assert_one_line_error(result, "6 distinct images are too few", "give 50 at least")
+    assert_one_line_error(result, "6 distinct images are too few", "give at least 50")
     assert (run / "model.json").read_text() == content

@@ -1,9 +1,8 @@
-"""The command, run as a person runs it."""
+"""udl-tf upscale: results, bad files, bad options."""
 
 import re
 import struct
 import zlib
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,20 +13,16 @@ from PIL import Image
 
 @pytest.fixture(scope="module")
 def upscale(transparent_run):
-    def call(*arguments, peak_memory=False):
-        module = "with_peak_memory" if peak_memory else "udl_tf.upscale"
-        place = {"PYTHONPATH": str(Path(__file__).parent)} if peak_memory else {}
-        return run_process(module, *arguments, "--model", transparent_run, **place)
-
-    return call
+    """The command with a network that repeats pixels."""
+    return lambda *arguments: run_command("upscale", *arguments, "--model", transparent_run)
 
 
-def test_a_picture_and_its_trust_map(upscale, tmp_path):
+def test_an_image_and_its_map_of_theta(upscale, tmp_path):
     Image.fromarray(noise_image(6, 8)).save(tmp_path / "a.png")
     result = upscale(tmp_path / "a.png", "--output", tmp_path / "out", "--uncertainty", "npy")
     assert result.returncode == 0, result.stderr
     assert "theta is as trained, not calibrated" in result.stdout
-    assert result.stdout.splitlines()[-1].startswith("1 of 1 pictures upscaled in ")
+    assert result.stdout.splitlines()[-1].startswith("1 of 1 images upscaled in ")
     assert np.asarray(Image.open(tmp_path / "out/a.png")).shape == (12, 16, 3)
     assert np.allclose(np.load(tmp_path / "out/a_theta.npy"), 1.0)
 
@@ -39,13 +34,13 @@ def test_skip_existing(upscale, tmp_path):
     upscale(tmp_path / "a.png", "--output", out)
     before = (out / "a.png").stat().st_mtime_ns
     result = upscale(tmp_path / "a.png", tmp_path / "b.png", "--output", out, "--skip-existing")
-    assert "1 of 2 pictures upscaled" in result.stdout
-    assert "1 were there, 0 failed" in result.stdout
+    assert "1 of 2 images upscaled" in result.stdout
+    assert "1 already existed (skipped), 0 failed" in result.stdout
     assert (out / "a.png").stat().st_mtime_ns == before
     assert (out / "b.png").exists()
     result = upscale(tmp_path / "a.png", tmp_path / "b.png", "--output", out, "--skip-existing")
     assert result.returncode == 0, result.stderr
-    assert "0 of 2 pictures upscaled" in result.stdout
+    assert "0 of 2 images upscaled" in result.stdout
 
 
 def real_bomb() -> bytes:
@@ -57,8 +52,9 @@ def real_bomb() -> bytes:
     return png
 
 
-def test_two_hundred_good_and_bad_files(upscale, tmp_path):
-    """All good ones are done, each bad one is a line, and memory stays below 1.5 GB."""
+@pytest.mark.slow
+def test_two_hundred_good_and_bad_files(transparent_run, tmp_path):
+    """All good ones are upscaled, each bad one is a line, and memory stays below 1.5 GB."""
     folder, bad = tmp_path / "in", []
     for index in range(200):
         name, kind = f"{index:03}", index % 10
@@ -73,18 +69,17 @@ def test_two_hundred_good_and_bad_files(upscale, tmp_path):
         elif kind == 5:
             path.write_bytes(declared_png(50000 + index, 50000))
         elif kind == 7:
-            path.write_text("no picture at all")
+            path.write_text("not an image")
         elif kind == 8:
             Image.fromarray(noise_image(4, 4)[:1, :1]).save(path)
-        elif kind == 9:  # a JPEG by another name is no error
+        elif kind == 9:  # a JPEG with the wrong suffix is not an error
             image.save(path, format="JPEG", quality=100)
         if kind in (1, 3, 5, 7):
             bad.append(path)
-    bad.append(folder / "bomb.png")  # which Pillow itself would decode
+    bad.append(folder / "bomb.png")  # Pillow by itself would decode it
     bad[-1].write_bytes(real_bomb())
-    result = upscale(
-        folder, "--output", tmp_path / "out", "--uncertainty", "none", peak_memory=True
-    )
+    arguments = (folder, "--output", tmp_path / "out", "--uncertainty", "none")
+    result = run_process("helpers.with_peak_memory", *arguments, "--model", transparent_run)
     assert result.returncode == 1, result.stderr[-2000:]
     assert "Traceback" not in result.stderr
     lines = [line for line in result.stderr.splitlines() if line.startswith("failed: ")]
@@ -92,7 +87,7 @@ def test_two_hundred_good_and_bad_files(upscale, tmp_path):
         assert sum(str(path) in line for line in lines) == 1, path
     assert len(lines) == len(bad) == 81
     assert len(list((tmp_path / "out").rglob("*.png"))) == 120
-    assert "120 of 201 pictures upscaled" in result.stdout
+    assert "120 of 201 images upscaled" in result.stdout
     assert int(re.search(r"peak (\d+) kB", result.stdout)[1]) < 1.5e6
     assert not list((tmp_path / "out").rglob("*.part*"))
 
@@ -108,7 +103,7 @@ def test_two_hundred_good_and_bad_files(upscale, tmp_path):
         (["--memory", "inf"], "--memory inf"),
         (["--max-megapixels", "inf"], "--max-megapixels inf"),
         (["--max-megapixels", "0"], "--max-megapixels 0.0"),
-        (["--ensemble", "--uncertainty", "none"], "take --uncertainty"),
+        (["--ensemble", "--uncertainty", "none"], "use --uncertainty npy"),
     ],
 )
 def test_bad_options_are_one_line(upscale, tmp_path, arguments, part):

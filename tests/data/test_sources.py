@@ -26,7 +26,15 @@ def make_pairs(folder, scale, lr_folder="LR_bicubic/X{scale}", suffix="x{scale}"
     return folder
 
 
-def test_hr_folder_makes_lr_by_imresize_and_caches_it(image_folder, tmp_path):
+def test_hr_images_are_cropped_to_multiples_of_the_scale(tmp_path):
+    image = noise_image(26, 41)
+    write_rgb(tmp_path / "image.png", image)
+    lr, hr = read_pair(ImageSource(tmp_path / "image.png"), 3)
+    assert np.array_equal(hr, image[:24, :39])
+    assert np.array_equal(lr, imresize(image[:24, :39], 1 / 3))
+
+
+def test_missing_lr_images_are_computed_by_imresize_and_cached(image_folder, tmp_path):
     dataset = folder_dataset(image_folder, 4)
     assert dataset.name == "images"
     assert len(dataset.sources) == 6
@@ -34,9 +42,9 @@ def test_hr_folder_makes_lr_by_imresize_and_caches_it(image_folder, tmp_path):
     lr, hr = read_pair(dataset.sources[0], 4, cache)
     assert np.array_equal(lr, imresize(hr, 1 / 4))
     (cached,) = cache.iterdir()
-    write_rgb(cached, np.zeros_like(lr))  # proof that the second read takes the cached file
+    write_rgb(cached, np.zeros_like(lr))  # shows that the second read uses the cached file
     assert not read_pair(dataset.sources[0], 4, cache)[0].any()
-    write_rgb(dataset.sources[0].hr, 255 - hr)  # a changed picture is not taken from the cache
+    write_rgb(dataset.sources[0].hr, 255 - hr)  # a changed image has no cached LR image
     assert np.array_equal(read_pair(dataset.sources[0], 4, cache)[0], imresize(255 - hr, 1 / 4))
 
 
@@ -64,9 +72,9 @@ def test_sources_with_and_without_a_root(image_folder):
     (bundled,) = find_datasets(DataConfig(), "train", 2)
     assert bundled.name == "bundled"
     assert len(bundled.sources) >= 8
-    (judged,) = find_datasets(DataConfig(), "test", 2)
-    assert len(judged.sources) >= 3
-    assert not {p.hr.name for p in bundled.sources} & {p.hr.name for p in judged.sources}
+    (test,) = find_datasets(DataConfig(), "test", 2)
+    assert len(test.sources) >= 3
+    assert not {s.hr.name for s in bundled.sources} & {s.hr.name for s in test.sources}
     (absolute,) = find_datasets(DataConfig(train=[str(image_folder), "bundled"]), "train", 2)
     assert absolute.name == "images"
     root = str(image_folder.parent)
@@ -78,7 +86,7 @@ def test_sources_with_and_without_a_root(image_folder):
         find_datasets(DataConfig(train=["DIV2K"]), "train", 2)
 
 
-def test_sets_of_one_name_are_told_apart(tmp_path):
+def test_sets_of_equal_names_get_their_parents_name(tmp_path):
     for parent in ("a", "b"):
         write_rgb(tmp_path / parent / "HR/0.png", noise_image(24, 24))
     config = DataConfig(root=str(tmp_path), train=["a/HR", "b/HR"])
@@ -90,7 +98,7 @@ def test_sets_of_one_name_are_told_apart(tmp_path):
         find_datasets(mixed, "train", 2)
 
 
-def test_a_damaged_cached_lr_image_is_made_anew(image_folder, tmp_path):
+def test_a_damaged_cached_lr_image_is_computed_again(image_folder, tmp_path):
     source = folder_dataset(image_folder, 2).sources[0]
     expected, _ = read_pair(source, 2, tmp_path / "cache")
     (cached,) = (tmp_path / "cache").iterdir()
@@ -109,7 +117,13 @@ def test_pairs_of_the_wrong_scale_and_missing_partners(tmp_path):
         read_pair(folder_dataset(folder, 2).sources[1], 2)
 
 
-def test_a_store_that_fits_decodes_each_picture_once(image_folder):
+def test_an_image_too_small_for_the_scale_is_one_line(tmp_path):
+    write_rgb(tmp_path / "tiny.png", noise_image(7, 30))
+    with pytest.raises(UserError, match=r"tiny\.png: 30x7 pixels; x4 needs at least 8 pixels per"):
+        read_pair(ImageSource(tmp_path / "tiny.png"), 4)
+
+
+def test_a_store_that_fits_in_memory_decodes_each_image_once(image_folder):
     sources = folder_dataset(image_folder, 2).sources
     store = ImageStore(sources, 2, memory_gb=1)
     store.load_all()
@@ -119,15 +133,15 @@ def test_a_store_that_fits_decodes_each_picture_once(image_folder):
     assert store.decoded == 6
     one_pair = (48 * 56 + 24 * 28) * 3
     small = ImageStore(sources, 2, memory_gb=2.5 * one_pair / 1e9)
-    for index in range(6):  # not load_all, whose threads may end in another order
+    for index in range(6):  # not load_all, whose threads may finish in another order
         small.pair(index)
     for index in (0, 1, 0, 1, 0):
         lr, hr = small.pair(index)
         assert np.array_equal(imresize(hr, 0.5), lr)
-    assert small.decoded == 8  # 0 and 1 are read again once, then both stay
+    assert small.decoded == 8  # 0 and 1 are read again once, then both stay in memory
 
 
-def test_held_out_pictures():
+def test_held_out_images():
     sources = [ImageSource(hr=i) for i in range(50)]
     training, held_out = split_validation(sources, sources, 10, seed=3)
     assert (len(training), len(held_out)) == (40, 10)
@@ -137,7 +151,7 @@ def test_held_out_pictures():
     assert len(split_validation(sources, sources[:8], 10, seed=0)[1]) == 1
     assert split_validation(sources, sources[:1], 10, seed=0) == (sources[:1], sources[:1])
 
-    # Where one is too small: the others, and the next.
+    # If a held-out image is too small, the next one in the drawn order replaces it.
     large = [source for source in sources if source is not held_out[0]]
     fewer, others = split_validation(sources, large, 9, seed=3)
     assert others == held_out[1:]
@@ -155,7 +169,7 @@ def test_small_images_are_an_error_or_skipped(image_folder):
         large_enough(sources, DataConfig(hr_patch_size=64, small_images="skip"))
 
 
-def test_check_lists_everything_that_is_wrong(tmp_path):
+def test_check_lists_all_problems(tmp_path):
     folder = make_pairs(tmp_path / "set", 2, "LR", "")
     good = run_command("data", "check", folder, "--scale", 2, "--hr-patch-size", 24)
     assert good.returncode == 0
@@ -165,9 +179,9 @@ def test_check_lists_everything_that_is_wrong(tmp_path):
         write_rgb(folder / f"HR/{name}.png", image)
         write_rgb(folder / f"LR/{name}.png", imresize(image, 1 / 2))
     write_rgb(folder / "LR/mismatch.png", noise_image(5, 7))
-    (folder / "HR/text.png").write_text("no picture")
-    (folder / "LR/text.png").write_text("no picture")
-    write_rgb(folder / "LR/lonely.png", noise_image(12, 18))
+    (folder / "HR/text.png").write_text("no image")
+    (folder / "LR/text.png").write_text("no image")
+    write_rgb(folder / "LR/unpaired.png", noise_image(12, 18))
     write_rgb(folder / "HR/single.png", noise_image(24, 36, 9))
     result = run_command("data", "check", folder, "--scale", 2, "--hr-patch-size", 24)
     assert_one_line_error(result, "8 images, 6 problems")
@@ -177,7 +191,7 @@ def test_check_lists_everything_that_is_wrong(tmp_path):
         "small.png: 8x8",
         "mismatch.png: 7x5",
         "text.png: not an image",
-        "lonely.png: no HR image",
+        "unpaired.png: has no HR image",
         "single.png: its LR file",
     ):
         assert any(part in line for line in lines), part

@@ -1,111 +1,145 @@
-"""Several workers, each a real process, on this machine's loopback."""
+"""Several workers, each a process, connected through this machine's loopback."""
 
-import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from helpers.commands import ROOT
-from helpers.workers import CONFIG, TESTS, checksums, ends, losses, start, start_run, wait_for
+from helpers.workers import checksums, losses, outcomes, start, wait_for, workers_config
 
+from udl_tf._support.config_file import load_config
 from udl_tf.training.checkpoint import read_progress
+from udl_tf.training.run import train
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory):
-    file = tmp_path_factory.mktemp("config") / "config.json"
-    file.write_text(json.dumps(CONFIG))
-    return file
+    return workers_config(tmp_path_factory.mktemp("config"))
+
+
+@pytest.fixture(scope="module")
+def two(config, tmp_path_factory):
+    """Two workers with five jobs; the last worker gets SIGTERM in `stopped`.
+
+    Attributes:
+        folder: has the run folders, named as their jobs.
+        other_config, no_folder, run, stopped, keras: outcomes of the jobs, per worker.
+    """
+    folder = tmp_path_factory.mktemp("two")
+    (folder / "no_folder").mkdir()
+    (folder / "no_folder/file").write_text("in the way")
+    jobs = {name: [config, folder / name] for name in ("other_config", "no_folder", "run")}
+    jobs["stopped"] = [config, folder / "stopped", "steps.0.updates=2000"]
+    jobs["keras"] = ["keras"]
+    other = jobs | {"other_config": [*jobs["other_config"], "data.batch_size=8"]}
+    workers = start(list(jobs.values()), list(other.values()))
+    wait_for(lambda: (folder / "stopped/checkpoint.npz").exists(), workers)
+    workers[1].send_signal(signal.SIGTERM)
+    by_job = zip(*outcomes(workers), strict=True)
+    return SimpleNamespace(folder=folder, **dict(zip(jobs, by_job, strict=True)))
 
 
 @pytest.fixture(scope="module")
 def three(config, tmp_path_factory):
-    """(run folder, checksums) of three workers that nothing disturbed."""
-    folder = tmp_path_factory.mktemp("three") / "run"
-    results = ends(start_run(3, config, folder))
-    assert "PSNR-Y" in results[0][2]
-    assert [len(error.splitlines()) for *_, error in results[1:]] == [1, 1], "only the chief logs"
-    return folder, checksums(results)
+    """Three workers: an undisturbed run, then a run that is killed twice and resumed twice.
+
+    Attributes:
+        folder: has the run folders "undisturbed" and "killed".
+        undisturbed: outcomes of the first run.
+        survivors: for each killed worker, (outcomes of the others, seconds until they ended).
+        resumed: outcomes of the last part of the killed run.
+    """
+    folder = tmp_path_factory.mktemp("three")
+    undisturbed, run = [config, folder / "undisturbed"], [config, folder / "killed"]
+    survivors = {}
+
+    def kill(victim, workers, condition):
+        wait_for(condition, workers)
+        workers[victim].kill()
+        killed = time.monotonic()
+        results = outcomes(workers)
+        del results[victim]
+        survivors[victim] = [result[-1] for result in results], time.monotonic() - killed
+        return results
+
+    workers = start(*3 * [[undisturbed, run]])
+    first = kill(0, workers, (run[1] / "checkpoint.npz").exists)
+    workers = start(*3 * [[run]])
+    kill(2, workers, lambda: getattr(read_progress(run[1]), "step", 0) == 1)
+    resumed = [result for (result,) in outcomes(start(*3 * [[run]]))]
+    return SimpleNamespace(
+        folder=folder,
+        undisturbed=[result for result, _ in first],
+        survivors=survivors,
+        resumed=resumed,
+    )
 
 
-def test_two_and_three_workers_have_the_losses_of_one_process(config, three, tmp_path):
-    command = [sys.executable, TESTS / "one_worker.py", config, tmp_path / "one"]
-    env = os.environ | {"PYTHONPATH": str(ROOT)}
-    subprocess.run(command, env=env, check=True, capture_output=True, timeout=120)
+def test_two_and_three_workers_have_the_losses_of_one_process(config, two, three, tmp_path):
+    train(load_config(config), tmp_path / "one")
     expected = losses(tmp_path / "one")
     assert expected.shape == (40,)
-    checksums(ends(start_run(2, config, tmp_path / "two")))
-    for run in (tmp_path / "two", three[0]):
+    checksums(two.run)
+    for run in (two.folder / "run", three.folder / "undisturbed"):
         assert np.allclose(losses(run), expected, rtol=1e-5, atol=0)
 
 
+def test_only_the_chief_logs_to_the_console(two):
+    chief, other = two.run
+    assert "PSNR-Y" in chief.stderr
+    assert other.stderr == ""
+
+
 @pytest.mark.parametrize("victim", [0, 2])
-def test_a_killed_worker_ends_the_others_and_the_run_goes_on_exactly(
-    victim, config, three, tmp_path
-):
-    run = tmp_path / "run"
-    workers = start_run(3, config, run)
-    wait_for(lambda: (run / "checkpoint.npz").exists(), workers)
-    workers[victim].kill()
-    killed = time.monotonic()
-    results = ends(workers)
-    assert time.monotonic() - killed < 60
-    del results[victim]
-    lines = [error.splitlines()[-1] for *_, error in results]
-    assert [code for code, *_ in results] == [75, 75]
+def test_a_killed_worker_ends_the_others(victim, three):
+    survivors, seconds = three.survivors[victim]
+    assert seconds < 60
+    assert [outcome.code for outcome in survivors] == [75, 75]
+    lines = [outcome.last_line for outcome in survivors]
     assert any(line.startswith(f"error: worker {victim} (localhost:") for line in lines)
     for line in lines:  # a busy worker may learn of another's end only by that one's
-        assert re.match(r"error: worker \d \(localhost:\d+\) is gone or cannot be reached", line)
-        assert line.endswith("start every worker again, and the run goes on from there")
-    assert checksums(ends(start_run(3, config, run))) == three[1]
-    assert sorted(os.listdir(run)) == sorted(os.listdir(three[0]))
+        assert re.match(r"error: worker \d \(localhost:\d+\) has stopped or is unreachable", line)
+        assert line.endswith("start all workers again to resume")
 
 
-def test_a_signal_to_one_worker_stops_all_at_the_same_update(config, tmp_path):
-    run = tmp_path / "run"
-    workers = start_run(2, config, run, "steps.0.updates=2000")
-    wait_for(lambda: (run / "checkpoint.npz").exists(), workers)
-    workers[1].send_signal(signal.SIGTERM)
-    results = ends(workers)
-    updates = [error.splitlines()[-1].split()[3] for *_, error in results]
-    assert [code for code, *_ in results] == [130, 130]
-    assert updates == [str(read_progress(run).update)] * 2
+def test_a_run_of_killed_workers_resumes_exactly(three):
+    assert checksums(three.resumed) == three.resumed[0].result
+    assert three.resumed[0].result == three.undisturbed[0].result
+    names = [sorted(os.listdir(three.folder / name)) for name in ("killed", "undisturbed")]
+    assert names[0] == names[1]
 
 
-def test_workers_with_another_config_end_all_with_one_line(config, tmp_path):
-    results = ends(start_run(2, config, tmp_path / "run", last=["data.batch_size=8"]))
-    assert [code for code, *_ in results] == [2, 2]
-    for place, (*_, error) in zip(("on another worker", "here"), results, strict=True):
-        assert error.splitlines()[1:] == [
-            f"error: the config {place} differs from the chief's: give all workers the same"
+def test_a_signal_to_one_worker_stops_all_at_the_same_update(two):
+    updates = [outcome.last_line.split()[3] for outcome in two.stopped]
+    assert [outcome.code for outcome in two.stopped] == [130, 130]
+    assert updates == [str(read_progress(two.folder / "stopped").update)] * 2
+
+
+def test_workers_with_another_config_end_with_one_line(two):
+    for place, outcome in zip(("on another worker", "here"), two.other_config, strict=True):
+        assert outcome.code == 2
+        assert outcome.stderr.splitlines()[-1:] == [
+            f"error: the config {place} differs from that of the chief: give all workers the same"
         ]
-    assert not (tmp_path / "run").exists()
+        assert len(outcome.stderr.splitlines()) == 2  # after "waiting for the others"
+    assert not (two.folder / "other_config").exists()
 
 
-def test_what_the_chief_cannot_do_ends_all(config, tmp_path):
-    (tmp_path / "file").write_text("in the way")
-    for code, _, error in ends(start_run(2, config, tmp_path)):
-        assert code == 2
-        assert len(error.splitlines()) == 2
+def test_an_error_of_the_chief_ends_all(two):
+    for outcome in two.no_folder:
+        assert outcome.code == 2
+        (line,) = outcome.stderr.splitlines()
+        assert "another worker failed" in line or "is not empty and holds no run" in line
 
 
-def test_a_worker_that_stays_alone_ends(config, tmp_path):
-    first, second, third = start_run(3, config, tmp_path / "run", "distribution.wait_minutes=0.1")
-    second.kill()
-    (code, _, error), _, (last_code, _, last_error) = ends([first, second, third])
-    assert (code, last_code) == (75, 75)
-    assert re.search(r"error: workers that did not come: 1 \(localhost:\d+\): start", error)
-    assert re.search(r"error: the chief \(localhost:\d+\) did not come, or another", last_error)
-
-
-def test_keras_still_needs_what_workers_model_mends():
-    for code, out, error in ends(start(2, "keras_over_workers.py")):
-        assert code == 0, error[-2000:]
-        first, second = out.split()
-        assert first != "works", "Keras builds over workers: WorkersModel need not mend it"
-        assert second != "works", "Keras reduces scalar logs: WorkersModel need not mend it"
+def test_keras_still_needs_the_workarounds_of_group_model(two):
+    for outcome in two.keras:
+        assert outcome.code == 0, outcome.stderr
+        first, second = outcome.result
+        assert first != "works", "Keras builds over workers: GroupModel need not work around it"
+        assert second != "works", "Keras reduces scalar logs: GroupModel need not work around it"

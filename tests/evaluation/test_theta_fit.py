@@ -74,7 +74,7 @@ def test_conformal_counts_distinct_images_and_refuses_too_few():
     # Equal images: the bound hardly widens what holds 90 % of a Laplace error.
     assert np.log(10) < fit.conformal.factor < 2 * np.log(10)
     copies = [replace(sample, key=0) for sample in samples]
-    with pytest.raises(UserError, match=r"1 distinct images are too few .*give 50 at least"):
+    with pytest.raises(UserError, match=r"1 distinct images are too few .*give at least 50"):
         calibrate(copies, "noise", conformal=(0.1, 0.1))
 
 

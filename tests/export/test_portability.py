@@ -1,4 +1,4 @@
-"""Exports run where only their runtime is installed."""
+"""Exports in processes in which nothing but their runtime can be imported."""
 
 import subprocess
 import sys
@@ -7,8 +7,6 @@ import numpy as np
 import pytest
 from helpers.images import noise_image
 
-from udl_tf.export.onnx import export_onnx
-from udl_tf.export.tflite import export_tflite
 from udl_tf.inference.upscaler import BORDER
 from udl_tf.saved.loading import load
 
@@ -18,8 +16,8 @@ RUNTIMES = {
         """
 import tensorflow as tf
 serve = tf.saved_model.load(path).signatures["serving_default"]
-made = serve(image=tf.constant(lr.astype("uint8")))
-made = {name: value.numpy() for name, value in made.items()}
+outputs = serve(image=tf.constant(lr.astype("uint8")))
+outputs = {name: value.numpy() for name, value in outputs.items()}
 """,
     ),
     "tflite": (
@@ -29,14 +27,14 @@ from ai_edge_litert.interpreter import Interpreter
 interpreter = Interpreter(model_path=path)
 index = interpreter.get_input_details()[0]["index"]
 interpreter.resize_tensor_input(index, lr.shape)
-made = interpreter.get_signature_runner()(lr=lr)
+outputs = interpreter.get_signature_runner()(lr=lr)
 """,
     ),
     "onnx": (
         "udl_tf keras tensorflow tf2onnx onnx",
         """
 import onnxruntime
-made = dict(zip(("sr", "theta"), onnxruntime.InferenceSession(path).run(None, {"lr": lr})))
+outputs = dict(zip(("sr", "theta"), onnxruntime.InferenceSession(path).run(None, {"lr": lr})))
 """,
     ),
 }
@@ -45,7 +43,7 @@ import sys
 import numpy as np
 
 class Blind:
-    # A finder that does not find what is blocked, as if it were not installed.
+    # A finder that does not find blocked packages, as if they were not installed.
 
     def __init__(self, finder):
         self.finder = finder
@@ -61,21 +59,23 @@ class Blind:
 sys.meta_path[:] = [Blind(finder) for finder in sys.meta_path]
 path, lr = sys.argv[1], np.load(sys.argv[2])
 {body}
-np.savez(sys.argv[3], **made)
+np.savez(sys.argv[3], **outputs)
 assert not set(sys.modules) & set({blocked!r}.split())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", RUNTIMES)
-def test_an_export_runs_with_its_runtime_alone(kind, small_run, served, tmp_path):
-    path = served / "1" if kind == "savedmodel" else tmp_path / f"model.{kind}"
-    if kind != "savedmodel":
-        {"tflite": export_tflite, "onnx": export_onnx}[kind](small_run, path)
+def test_an_export_runs_with_its_runtime_alone(kind, small_run, request, tmp_path):
+    if kind == "savedmodel":
+        path = request.getfixturevalue("served") / "1"
+    else:
+        path, _ = request.getfixturevalue(f"small_{kind}")
     lr = noise_image(13, 18).astype(np.float32)[None]
     np.save(tmp_path / "lr.npy", lr)
     blocked, body = RUNTIMES[kind]
     program = PROGRAM.format(blocked=blocked, body=body)
-    files = [path, tmp_path / "lr.npy", tmp_path / "made.npz"]
+    files = [path, tmp_path / "lr.npy", tmp_path / "outputs.npz"]
     result = subprocess.run(
         [sys.executable, "-c", program, *map(str, files)],
         cwd=tmp_path,
@@ -83,8 +83,8 @@ def test_an_export_runs_with_its_runtime_alone(kind, small_run, served, tmp_path
         text=True,
     )
     assert result.returncode == 0, result.stderr
-    made = np.load(tmp_path / "made.npz")
+    outputs = np.load(tmp_path / "outputs.npz")
     sr, theta = load(small_run).predict(lr[0], BORDER)
     sr = np.clip(sr, 0, 255)
-    assert np.abs(made["sr"][0] - sr).max() <= (0.501 if kind == "savedmodel" else 1e-3)
-    assert np.abs(made["theta"][0] - theta).max() <= 1e-3
+    assert np.abs(outputs["sr"][0] - sr).max() <= (0.501 if kind == "savedmodel" else 1e-3)
+    assert np.abs(outputs["theta"][0] - theta).max() <= 1e-3

@@ -1,1 +1,1 @@
-"""Equipment of the tests: small images and models, commands, processes, a model server."""
+"""Test equipment: small images and models, commands, processes, a model server."""

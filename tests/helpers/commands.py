@@ -1,12 +1,15 @@
-"""Commands, run in this process or in one of their own."""
+"""Commands and tools, run in this process or in one of their own."""
 
 import contextlib
 import io
 import os
+import runpy
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
 TESTS = Path(__file__).parent.parent
 ROOT = TESTS.parent
@@ -26,21 +29,32 @@ def run_command(command: str, *arguments, cwd: Path = ROOT) -> Result:
     from udl_tf.__main__ import main
     from udl_tf._support import command_line
 
+    return _run(lambda: command_line.run(main, [command, *map(str, arguments)]), cwd)
+
+
+def run_tool(name: str, *arguments, cwd: Path = ROOT) -> Result:
+    """Runs `python tools/name` in this process."""
+    path = str(ROOT / "tools" / name)
+    with mock.patch.object(sys, "argv", [path, *map(str, arguments)]):
+        return _run(lambda: runpy.run_path(path, run_name="__main__"), cwd)
+
+
+def _run(run: Callable[[], object], cwd: Path) -> Result:
     out, err, code = io.StringIO(), io.StringIO(), 0
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), contextlib.chdir(cwd):
         try:
-            command_line.run(main, [command, *map(str, arguments)])
+            run()
         except SystemExit as exit_:
             code = exit_.code if isinstance(exit_.code, int) else 0 if exit_.code is None else 1
     return Result(code, out.getvalue(), err.getvalue())
 
 
 def run_process(module: str, *arguments, cwd: Path = ROOT, **environment):
-    """Runs `python -m module` in a process of its own."""
+    """Runs `python -m module` in a process of its own, which finds the helpers too."""
     return subprocess.run(
         [sys.executable, "-m", module, *map(str, arguments)],
         cwd=cwd,
-        env={**os.environ, **environment},
+        env={**os.environ, "PYTHONPATH": str(TESTS), **environment},
         capture_output=True,
         text=True,
         timeout=300,
@@ -48,7 +62,7 @@ def run_process(module: str, *arguments, cwd: Path = ROOT, **environment):
 
 
 def assert_one_line_error(result, *parts: str) -> None:
-    """A command ended with exit code 2 and one line of error that holds `parts`."""
+    """Asserts that a command failed with exit code 2 and one line of error that holds `parts`."""
     assert result.returncode == 2, result.stderr
     assert "Traceback" not in result.stderr
     errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]

@@ -9,7 +9,7 @@ from PIL import Image
 
 
 def noise_image(height: int, width: int, seed: int = 0) -> np.ndarray:
-    """A uint8 RGB image of smooth noise."""
+    """Returns a uint8 RGB image of smooth noise."""
     random = np.random.default_rng(seed)
     coarse = random.integers(0, 256, (height // 4 + 2, width // 4 + 2, 3), dtype=np.uint8)
     size = (width, height)
@@ -17,7 +17,7 @@ def noise_image(height: int, width: int, seed: int = 0) -> np.ndarray:
 
 
 def fill_folder(folder, count):
-    """Writes pictures of different sizes, every other one in a folder below."""
+    """Writes images of different sizes, every other one in a subfolder."""
     from udl_tf.imaging.rgb_files import write_rgb
 
     for index in range(count):
@@ -27,7 +27,7 @@ def fill_folder(folder, count):
 
 
 def declared_png(width: int, height: int) -> bytes:
-    """A PNG that claims a size and holds no pixels."""
+    """Returns a PNG that declares a size and contains no pixels."""
     png = b"\x89PNG\r\n\x1a\n"
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     for chunk in (b"IHDR" + header, b"IDAT" + zlib.compress(b"")):
@@ -36,6 +36,7 @@ def declared_png(width: int, height: int) -> bytes:
 
 
 def encoded(image: np.ndarray, kind: str, **options) -> bytes:
+    """Returns an image file in one of Pillow's formats."""
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, kind, **options)
     return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""Small and transparent networks, as models and as bundles on disk."""
+"""Small and transparent networks, as models and as run folders."""
 
 from pathlib import Path
 
@@ -12,9 +12,9 @@ SMALL_NETWORKS = {  # small forms of the networks, for speed
 
 
 def transparent_model(scale: int):
-    """A KerasUpscaler whose EDSR repeats every pixel scale x scale times, with theta = 1.
+    """Returns a KerasUpscaler whose EDSR repeats each pixel scale x scale times, with theta = 1.
 
-    Whatever else comes out of it was done to the picture before or after the network.
+    Any other difference between its input and its result is due to steps outside the network.
     """
     from udl_tf.inference.keras_upscaler import KerasUpscaler, Networks
     from udl_tf.models import build_model
@@ -25,7 +25,7 @@ def transparent_model(scale: int):
     for layer in network.layers:
         if layer.name in ("head", "tail", "upsample0", "upsample1"):
             kernel, bias = layer.get_weights()
-            for channel in range(kernel.shape[3]):  # all phases of a channel alike
+            for channel in range(kernel.shape[3]):  # the same for all phases of a channel
                 if (source := channel % (3 if layer.name == "tail" else 4)) < kernel.shape[2]:
                     kernel[1, 1, source, channel] = 1.0
             layer.set_weights([kernel, bias])
@@ -33,7 +33,7 @@ def transparent_model(scale: int):
 
 
 def make_run(folder: Path, name: str, scale: int, calibrated: bool = True, **options) -> Path:
-    """A bundle on disk of two different, untrained networks, with a theta of some grey levels."""
+    """Writes a run folder of two different untrained networks; theta is a few grey levels."""
     from udl_tf.config import ModelConfig
     from udl_tf.models import build_model
     from udl_tf.saved import bundle
@@ -42,7 +42,7 @@ def make_run(folder: Path, name: str, scale: int, calibrated: bool = True, **opt
     files = {}
     for part in ("mean", "uncertainty"):
         network = build_model(name, scale, **(options or SMALL_NETWORKS[name]))
-        head = network.get_layer("log_scale_conv2")  # whose s of an untrained EDSR are in the tens
+        head = network.get_layer("log_scale_conv2")  # without it, s of an untrained EDSR exceeds 10
         head.set_weights([0.1 * value for value in head.get_weights()])
         files[part] = f"weights/{part}.weights.h5"
         bundle.save_weights(network, folder / files[part])
@@ -63,7 +63,7 @@ def make_run(folder: Path, name: str, scale: int, calibrated: bool = True, **opt
 
 
 def plain_calibration(a=(0.0, 0.0, 0.0), b=(1.0, 1.0, 1.0)):
-    """theta' = exp(a + b ln theta) with the quantiles of a Laplace error."""
+    """Returns the calibration theta' = exp(a + b ln theta) with the quantiles of Laplace errors."""
     from udl_tf import uncertainty as cal
 
     factors = cal.laplace_factor(cal.LEVELS)[:, None].repeat(3, axis=1)
@@ -79,7 +79,7 @@ def plain_calibration(a=(0.0, 0.0, 0.0), b=(1.0, 1.0, 1.0)):
 
 
 def laplace_samples(count: int, distort=lambda log_theta: log_theta, size: int = 4000):
-    """Images whose errors are Laplace with scale theta, known to the model as distort(ln theta)."""
+    """Returns images of Laplace errors with scale theta; the model predicts distort(ln theta)."""
     from udl_tf.evaluation.theta_fit import Sample
 
     random = np.random.default_rng(0)

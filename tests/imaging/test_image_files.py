@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tifffile
 from helpers.images import declared_png, noise_image
-from PIL import ExifTags, Image, ImageCms
+from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 
 from udl_tf.errors import UserError
 from udl_tf.imaging.image_files import ImageFile, read_image, write_image
@@ -34,11 +34,11 @@ def test_written_pixels_are_read_back(tmp_path, channels, suffix, depth):
     notes = write_image(tmp_path / f"a{suffix}", ImageFile(pixels))
     back = read_image(tmp_path / f"a{suffix}")
     if suffix == ".webp" and depth == "uint16":
-        assert notes == (".webp holds 8 bits: 16-bit pixels rounded",)
+        assert notes == (".webp stores 8 bits per channel: 16-bit pixels rounded",)
         pixels = np.round(pixels / 257).astype(np.uint8)
     else:
         assert notes == ()
-    if suffix == ".webp" and channels <= 2:  # which knows colour only
+    if suffix == ".webp" and channels <= 2:  # WebP has no grey images
         pixels = np.concatenate([pixels.reshape(12, 9, -1)[..., :1]] * 3, axis=-1)
         pixels = pixels if channels == 1 else np.concatenate([pixels, ALPHA], axis=-1)
     assert back.pixels.dtype == pixels.dtype
@@ -56,28 +56,28 @@ def exif_of(**tags) -> Image.Exif:
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif"])
 @pytest.mark.parametrize("depth", ["uint8", "uint16"])
-def test_colour_profile_and_exif_are_kept(tmp_path, suffix, depth):
+def test_colour_profile_and_exif_are_stored(tmp_path, suffix, depth):
     first, second = tmp_path / f"a{suffix}", tmp_path / f"b{suffix}"
     Image.fromarray(RGB).save(first, icc_profile=SRGB, exif=exif_of().tobytes())
-    photo = read_image(first)
-    pixels = photo.pixels if depth == "uint8" else photo.pixels.astype(np.uint16) * 257
-    notes = write_image(second, ImageFile(pixels, photo.icc_profile, photo.exif))
-    with Image.open(second) as image:
-        assert image.info["icc_profile"] == SRGB
-        exif = image.getexif()
+    image = read_image(first)
+    pixels = image.pixels if depth == "uint8" else image.pixels.astype(np.uint16) * 257
+    notes = write_image(second, ImageFile(pixels, image.icc_profile, image.exif))
+    with Image.open(second) as written:
+        assert written.info["icc_profile"] == SRGB
+        exif = written.getexif()
         inner = exif.get_ifd(ExifTags.IFD.Exif)
     if suffix == ".tif" and depth == "uint16":
         assert any("EXIF dropped" in note for note in notes)
         return
     assert exif[ExifTags.Base.Make] == "Maker"
     assert inner[ExifTags.Base.LensModel] == "Lens"
-    assert WIDTH not in inner, "the width of the small picture"
+    assert WIDTH not in inner, "the width of the image before upscaling"
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_orientation_is_honoured_once(tmp_path, suffix, orientation):
-    """Against Pillow's own transposition of an 8-bit picture."""
+def test_orientation_is_applied_once(tmp_path, suffix, orientation):
+    """Compared with Pillow's transposition of an 8-bit image."""
     path, options = tmp_path / f"a{suffix}", {"quality": 100, "subsampling": 0}
     options = options if suffix == ".jpg" else {"lossless": True} if suffix == ".webp" else {}
     Image.fromarray(RGB).save(path, exif=exif_of(Orientation=orientation).tobytes(), **options)
@@ -93,12 +93,12 @@ def test_orientation_is_honoured_once(tmp_path, suffix, orientation):
     expected = Image.fromarray(RGB)
     if orientation > 1:
         expected = expected.transpose(turned[orientation])
-    photo = read_image(path)
-    assert photo.pixels.shape == np.asarray(expected).shape
-    difference = np.abs(photo.pixels.astype(int) - np.asarray(expected))
+    image = read_image(path)
+    assert image.pixels.shape == np.asarray(expected).shape
+    difference = np.abs(image.pixels.astype(int) - np.asarray(expected))
     assert difference.max() <= (12 if suffix == ".jpg" else 0)
     exif = Image.Exif()
-    exif.load(photo.exif)
+    exif.load(image.exif)
     assert ORIENTATION not in exif
 
 
@@ -108,66 +108,66 @@ def test_orientation_of_deep_files(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("image", "expected"),
+    ("source", "expected"),
     [
         (Image.fromarray(RGB[..., 0]), RGB[..., 0]),
         (Image.fromarray(RGB[..., 0] > 99), (RGB[..., 0] > 99) * 255),
         (Image.fromarray(RGB).quantize(16), None),
     ],
 )
-def test_grey_bilevel_and_palette(tmp_path, image, expected):
-    image.save(tmp_path / "a.png")
-    photo = read_image(tmp_path / "a.png")
-    expected = np.asarray(image.convert("RGB")) if expected is None else expected
-    assert np.array_equal(photo.pixels, expected)
-    assert photo.notes == ()
+def test_grey_bilevel_and_palette(tmp_path, source, expected):
+    source.save(tmp_path / "a.png")
+    image = read_image(tmp_path / "a.png")
+    expected = np.asarray(source.convert("RGB")) if expected is None else expected
+    assert np.array_equal(image.pixels, expected)
+    assert image.notes == ()
 
 
 def test_transparency_of_palettes_and_single_colours(tmp_path):
     palette = Image.fromarray(RGB).quantize(8)
     palette.save(tmp_path / "p.png", transparency=0)
-    photo = read_image(tmp_path / "p.png")
-    assert photo.pixels.shape == (12, 9, 4)
-    assert np.array_equal(photo.pixels[..., 3] == 0, np.asarray(palette) == 0)
+    image = read_image(tmp_path / "p.png")
+    assert image.pixels.shape == (12, 9, 4)
+    assert np.array_equal(image.pixels[..., 3] == 0, np.asarray(palette) == 0)
     Image.fromarray(RGB).save(tmp_path / "c.png", transparency=tuple(RGB[0, 0].tolist()))
     assert read_image(tmp_path / "c.png").pixels[0, 0, 3] == 0
 
 
-def test_cmyk_is_converted_and_that_is_said(tmp_path):
+def test_cmyk_is_converted_with_a_note(tmp_path):
     Image.fromarray(RGB).convert("CMYK").save(tmp_path / "a.tif")
-    photo = read_image(tmp_path / "a.tif")
-    assert photo.notes == ("CMYK converted to RGB",)
-    assert np.abs(photo.pixels.astype(int) - RGB).max() <= 2
+    image = read_image(tmp_path / "a.tif")
+    assert image.notes == ("CMYK converted to RGB",)
+    assert np.abs(image.pixels.astype(int) - RGB).max() <= 2
 
 
-def test_other_colour_spaces_go_by_their_profile(tmp_path):
+def test_other_colour_spaces_are_converted_by_their_profile(tmp_path):
     lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
     srgb = ImageCms.createProfile("sRGB")
     plain = Image.new("RGB", (8, 8), (200, 60, 30))
     transform = ImageCms.buildTransform(srgb, lab, "RGB", "LAB")
     ImageCms.applyTransform(plain, transform).save(tmp_path / "a.tif", icc_profile=lab.tobytes())
-    photo = read_image(tmp_path / "a.tif")
-    assert photo.notes == ("LAB converted to RGB",)
-    assert np.abs(photo.pixels.astype(int) - np.array([200, 60, 30])).max() <= 3
-    profile = ImageCms.ImageCmsProfile(io.BytesIO(photo.icc_profile))
+    image = read_image(tmp_path / "a.tif")
+    assert image.notes == ("LAB converted to RGB",)
+    assert np.abs(image.pixels.astype(int) - np.array([200, 60, 30])).max() <= 3
+    profile = ImageCms.ImageCmsProfile(io.BytesIO(image.icc_profile))
     assert "sRGB" in ImageCms.getProfileDescription(profile)
 
 
 @pytest.mark.parametrize("suffix", [".gif", ".webp", ".png", ".tif"])
-def test_the_first_of_several_frames_with_a_note(tmp_path, suffix):
+def test_the_first_of_several_frames_is_read_with_a_note(tmp_path, suffix):
     frames = [Image.fromarray(noise_image(12, 9, seed)).quantize(64) for seed in range(3)]
     frames = frames if suffix == ".gif" else [frame.convert("RGB") for frame in frames]
     options = {"lossless": True} if suffix == ".webp" else {}
     path = tmp_path / f"a{suffix}"
     frames[0].save(path, save_all=True, append_images=frames[1:], **options)
-    photo = read_image(path)
-    assert photo.notes == ("the first of 3 frames or pages",)
-    assert np.array_equal(photo.pixels[..., :3], np.asarray(frames[0].convert("RGB")))
+    image = read_image(path)
+    assert image.notes == ("the first of 3 frames or pages",)
+    assert np.array_equal(image.pixels[..., :3], np.asarray(frames[0].convert("RGB")))
 
 
 @pytest.mark.parametrize("compression", [None, "lzw", "zlib", "packbits"])
 @pytest.mark.parametrize("kind", ["rgb", "planar", "minisblack", "miniswhite", "big"])
-def test_deep_tiffs_of_all_sorts(tmp_path, compression, kind):
+def test_16_bit_tiffs_of_all_kinds(tmp_path, compression, kind):
     pixels = DEEP if kind in ("rgb", "planar", "big") else DEEP[..., 0]
     data = np.moveaxis(DEEP, -1, 0) if kind == "planar" else pixels
     data = 65535 - data if kind == "miniswhite" else data
@@ -178,16 +178,16 @@ def test_deep_tiffs_of_all_sorts(tmp_path, compression, kind):
     assert np.array_equal(read_image(path).pixels, pixels)
 
 
-def test_png_by_another_writer_keeps_16_bits(tmp_path):
+def test_a_16_bit_png_of_another_program(tmp_path):
     (tmp_path / "a.png").write_bytes(imagecodecs.png_encode(DEEP))
     assert np.array_equal(read_image(tmp_path / "a.png").pixels, DEEP)
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".bmp"])
-def test_what_a_format_cannot_keep_is_told(tmp_path, suffix):
-    photo = ImageFile(with_channels(RGB, 4), SRGB, exif_of().tobytes())
-    notes = write_image(tmp_path / f"a{suffix}", photo)
-    assert f"{suffix} holds no alpha: dropped" in notes
+def test_what_a_format_cannot_store_is_noted(tmp_path, suffix):
+    image = ImageFile(with_channels(RGB, 4), SRGB, exif_of().tobytes())
+    notes = write_image(tmp_path / f"a{suffix}", image)
+    assert f"{suffix} stores no alpha: dropped" in notes
     assert any("colour profile" in note for note in notes) == (suffix == ".bmp")
     assert read_image(tmp_path / f"a{suffix}").pixels.shape == (12, 9, 3)
 
@@ -197,7 +197,11 @@ def test_what_a_format_cannot_keep_is_told(tmp_path, suffix):
     [
         ("empty.png", b"", "not an image"),
         ("text.jpg", b"hello", "not an image"),
-        ("bomb.png", declared_png(60000, 60000), "declares too many pixels"),
+        (
+            "bomb.png",
+            declared_png(60000, 60000),
+            "declares 60000x60000 pixels; expected at most 179 meg",
+        ),
         ("head.png", declared_png(40, 40), "cannot be decoded"),
         ("tiff.tif", b"II*\0garbage", "cannot be decoded"),
         ("gone.png", None, "no such file"),
@@ -237,7 +241,24 @@ def test_more_channels_than_four_are_refused(tmp_path):
         read_image(tmp_path / "a.tif")
 
 
-def test_a_picture_too_large_for_its_format_is_one_line_and_leaves_nothing(tmp_path):
-    with pytest.raises(UserError, match=r"16400x1 pixels cannot be written .*--format png"):
+@pytest.mark.parametrize("kind", [".png", ".tif", "unknown to Pillow"])
+def test_the_pixel_limit_holds_for_16_bit_files_too(tmp_path, kind, monkeypatch):
+    path = tmp_path / f"a{'.tif' if kind[0] != '.' else kind}"
+    write_image(path, ImageFile(DEEP))
+    if kind == "unknown to Pillow":
+
+        def refuse(path):
+            raise UnidentifiedImageError(path)
+
+        monkeypatch.setattr(Image, "open", refuse)
+    assert read_image(path, max_pixels=12 * 9).pixels.shape == (12, 9, 3)
+    with pytest.raises(UserError, match="declares 9x12 pixels") as caught:
+        read_image(path, max_pixels=12 * 9 - 1)
+    assert caught.value.argument == "max_pixels"
+
+
+def test_an_image_too_large_for_its_format_is_one_line_and_leaves_no_file(tmp_path):
+    with pytest.raises(UserError, match=r"16400x1 pixels cannot be written .*: use png") as caught:
         write_image(tmp_path / "a.webp", ImageFile(np.zeros((1, 16400, 3), np.uint8)))
+    assert caught.value.argument == "format"
     assert list(tmp_path.iterdir()) == []

@@ -3,12 +3,12 @@ import pytest
 from helpers.images import noise_image
 
 from udl_tf.imaging.resize import cubic, imresize, mod_crop, resize_weights
-from udl_tf.imaging.rgb_files import image_files, read_rgb
+from udl_tf.imaging.rgb_files import list_images, read_rgb
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
-def test_no_pixel_differs_from_the_lr_files_that_matlab_made(shared_data, scale):
-    files = image_files(shared_data / f"benchmark/Set5_LR_bicubic/X{scale}")
+def test_every_pixel_equals_the_lr_files_of_matlab(shared_data, scale):
+    files = list_images(shared_data / f"benchmark/Set5_LR_bicubic/X{scale}")
     assert len(files) == 5
     for file in files:
         hr = read_rgb(shared_data / "benchmark/Set5" / file.name)
@@ -33,7 +33,7 @@ def test_weights_sum_to_one_and_reproduce_lines(scale):
 
 def test_dtype_size_and_rounding():
     image = noise_image(17, 23)
-    assert imresize(image, 0.5).shape == (9, 12, 3)  # ceil, as MATLAB
+    assert imresize(image, 0.5).shape == (9, 12, 3)  # ceil, as in MATLAB
     assert imresize(image, size=(20, 10)).shape == (20, 10, 3)
     assert imresize(image[..., 0], 2).shape == (34, 46)
     assert imresize(image.astype(np.uint16) * 257, 2).dtype == np.uint16
@@ -41,6 +41,15 @@ def test_dtype_size_and_rounding():
     checker = np.array([[0, 255], [255, 0]], np.uint8)
     # 127.5 rounds half away from zero to 128 in the first pass; then 128 stays.
     assert imresize(checker, size=(1, 1)).item() == 128
+
+
+def test_strips_of_rows_do_not_change_the_result():
+    """A float image of one column against the weights applied at once."""
+    values = np.random.default_rng(0).uniform(0, 255, (500, 1))
+    for length in (90, 700):
+        indices, weights = resize_weights(500, length, length / 500)
+        result = imresize(values, size=(length, 1))
+        assert np.allclose(result[:, 0], (weights * values[indices, 0]).sum(axis=1), atol=1e-10)
 
 
 def test_flat_stays_flat_and_identity_is_identity():

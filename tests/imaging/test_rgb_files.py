@@ -1,14 +1,21 @@
 import struct
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from helpers.images import noise_image
+from helpers.images import declared_png, noise_image
 from PIL import Image
 
 from udl_tf.errors import UserError
-from udl_tf.imaging.dtypes import to_dtype
-from udl_tf.imaging.rgb_files import image_files, image_size, read_rgb, write_rgb
+from udl_tf.imaging.rgb_files import (
+    MAX_PIXELS,
+    image_size,
+    list_images,
+    opened,
+    read_rgb,
+    write_rgb,
+)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif", ".webp"])
@@ -18,7 +25,7 @@ def test_lossless_round_trip(tmp_path, suffix):
     write_rgb(path, image)
     assert np.array_equal(read_rgb(path), image)
     assert image_size(path) == (13, 17)
-    assert [p.name for p in tmp_path.iterdir()] == [path.name]  # nothing temporary is left
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]  # no temporary file remains
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "P", "RGBA"])
@@ -29,7 +36,7 @@ def test_other_modes_become_rgb(tmp_path, mode):
 
 
 def deep_rgb_png() -> bytes:
-    """An 8x8 RGB PNG of 16 bits a channel, which Pillow cannot write."""
+    """An 8x8 RGB PNG of 16 bits per channel, which Pillow cannot write."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         crc = struct.pack(">I", zlib.crc32(kind + content))
@@ -45,7 +52,7 @@ def bad_files(folder):
     good = folder / "good.png"
     write_rgb(good, noise_image(64, 64))
     (folder / "truncated.png").write_bytes(good.read_bytes()[:2000])
-    (folder / "text.png").write_text("no picture")
+    (folder / "text.png").write_text("no image")
     (folder / "empty.png").write_bytes(b"")
     Image.fromarray(np.zeros((8, 8), np.uint16)).save(folder / "deep.png")
     (folder / "deep_rgb.png").write_bytes(deep_rgb_png())
@@ -67,22 +74,48 @@ def test_a_bad_file_is_one_clear_line(tmp_path):
 
 def test_folders(tmp_path):
     with pytest.raises(UserError, match="does not exist"):
-        image_files(tmp_path / "missing")
+        list_images(tmp_path / "missing")
     with pytest.raises(UserError, match="holds no image"):
-        image_files(tmp_path)
+        list_images(tmp_path)
     write_rgb(tmp_path / "b.png", noise_image(4, 4))
     write_rgb(tmp_path / "A.BMP", noise_image(4, 4))
     (tmp_path / "notes.txt").write_text("")
-    assert [p.name for p in image_files(tmp_path)] == ["A.BMP", "b.png"]
+    assert [p.name for p in list_images(tmp_path)] == ["A.BMP", "b.png"]
     with pytest.raises(UserError, match="is a file"):
-        image_files(tmp_path / "b.png")
+        list_images(tmp_path / "b.png")
 
 
-def test_to_uint8_clips_and_rounds_half_up():
-    assert to_dtype(np.array([-3.0, 0.49, 0.5, 254.5, 300.0]), np.uint8).tolist() == [
-        0,
-        0,
-        1,
-        255,
-        255,
-    ]
+def test_the_limit_of_pixels_is_an_argument(tmp_path):
+    """400 megapixels, more than Pillow itself opens."""
+    path = tmp_path / "large.png"
+    path.write_bytes(declared_png(20_000, 20_000))
+    before = Image.MAX_IMAGE_PIXELS
+    with pytest.raises(UserError, match="declares 20000x20000 pixels; .*: crop it") as caught:
+        image_size(path)
+    assert caught.value.argument is None  # there is no argument to change
+    with pytest.raises(UserError, match="at most 300 megapixels .*: raise the limit") as caught:
+        image_size(path, 300_000_000)
+    assert caught.value.argument == "max_pixels"
+    assert image_size(path, 400_000_000) == (20_000, 20_000)
+    assert Image.MAX_IMAGE_PIXELS == before
+    assert 2 * before == MAX_PIXELS
+    with pytest.raises(Image.DecompressionBombError):  # Pillow's own limit holds outside
+        Image.open(path)
+
+
+def test_threads_with_different_limits(tmp_path):
+    path = tmp_path / "large.png"
+    path.write_bytes(declared_png(20_000, 20_000))
+    before = Image.MAX_IMAGE_PIXELS
+
+    def open_with(limit):
+        try:
+            with opened(path, limit) as image:
+                return image.width * image.height
+        except UserError:
+            return None
+
+    limits = [None, 400_000_000, 399_999_999] * 40
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(open_with, limits)) == [None, 400_000_000, None] * 40
+    assert Image.MAX_IMAGE_PIXELS == before

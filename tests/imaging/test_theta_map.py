@@ -9,7 +9,7 @@ RANDOM = np.random.default_rng(0)
 
 
 @pytest.mark.parametrize("shape", [(20, 30, 3), (20, 30), (20, 30, 1)])
-def test_numbers_are_kept_to_the_bit(tmp_path, shape):
+def test_values_are_stored_exactly(tmp_path, shape):
     values = RANDOM.uniform(0, 9, shape).astype(np.float32)
     write_map(tmp_path / "t.npy", values, "theta")
     assert np.array_equal(np.load(tmp_path / "t.npy"), values)
@@ -22,16 +22,16 @@ def test_numbers_are_kept_to_the_bit(tmp_path, shape):
 
 
 @pytest.mark.parametrize("size", [(1, 1), (40, 600), (700, 64)])
-def test_the_picture_has_the_map_and_a_scale_bar_below(tmp_path, size):
+def test_the_image_shows_the_map_and_a_scale_bar_below(tmp_path, size):
     values = np.zeros((*size, 3), np.float32)
     values[-1, -1] = 10.0
     write_map(tmp_path / "t.png", values, "theta")
-    picture = np.asarray(Image.open(tmp_path / "t.png"))
-    assert picture.shape[0] > size[0]
-    assert picture.shape[1] >= size[1]
-    assert picture[size[0] - 1, size[1] - 1].mean() > 200  # bright
+    image = np.asarray(Image.open(tmp_path / "t.png"))
+    assert image.shape[0] > size[0]
+    assert image.shape[1] >= size[1]
+    assert image[size[0] - 1, size[1] - 1].mean() > 200  # bright
     if size[0] > 1:
-        assert picture[0, 0].tolist() == [0, 0, 4] or picture[0, 0].max() < 10  # dark
-    below = picture[size[0] :]
+        assert image[0, 0].tolist() == [0, 0, 4] or image[0, 0].max() < 10  # dark
+    below = image[size[0] :]
     assert len(np.unique(below.reshape(-1, 3), axis=0)) > 50  # the bar's colours
     assert (below < 100).all(axis=-1).any()  # text

@@ -1,5 +1,6 @@
 import threading
 import time
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -10,71 +11,29 @@ from helpers.models import transparent_model
 from PIL import Image
 
 from udl_tf.errors import UserError
-from udl_tf.inference.job_runner import run_jobs
+from udl_tf.imaging.image_files import ImageFile
+from udl_tf.inference import job_runner
+from udl_tf.inference.job_runner import needed_memory, read_job, run_jobs, upscale_file
 from udl_tf.inference.jobs import Options, plan_jobs
+from udl_tf.inference.upscaler import Pass, Upscaler
 
 
-def make(path: Path, seed: int = 0) -> Path:
+@pytest.fixture(scope="module")
+def model():
+    return transparent_model(2)
+
+
+def write_file(path: Path, seed: int = 0) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(noise_image(6, 8, seed)).save(path)
     return path
 
 
-def names(jobs, output: Path) -> list[str]:
-    return [str(target.relative_to(output)) for job in jobs for target in job.targets]
-
-
-def test_folders_keep_their_structure_and_hidden_and_other_files_stay_out(tmp_path):
-    for name in ("in/a.png", "in/sub/b.jpg", "in/sub/deep/c.gif", "in/.hidden/d.png", "in/.e.png"):
-        make(tmp_path / name)
-    (tmp_path / "in/notes.txt").write_text("hello")
-    output = tmp_path / "out"
-    jobs = plan_jobs([tmp_path / "in"], output, Options())
-    assert names(jobs, output) == ["a.png", "sub/b.jpg", "sub/deep/c.png"]
-    jobs = plan_jobs([tmp_path / "in"], output, Options(format="webp", uncertainty="npy"))
-    assert names(jobs, output)[:2] == ["a.webp", "a_theta.npy"]
-    maps = plan_jobs([tmp_path / "in/a.png"], output, Options(uncertainty="png", ensemble=True))
-    assert names(maps, output) == ["a.png", "a_theta.png", "a_spread.png", "a_total.png"]
-
-
-def test_a_file_given_by_name_may_have_any_suffix(tmp_path):
-    make(tmp_path / "a.png").rename(tmp_path / "picture.dat")
-    jobs = plan_jobs([tmp_path / "picture.dat"], tmp_path / "out", Options())
-    assert names(jobs, tmp_path / "out") == ["picture.png"]
-    assert run_jobs(transparent_model(2), jobs, Options()).done == 1
-
-
-def test_results_of_one_name(tmp_path):
-    make(tmp_path / "in/a.png")
-    make(tmp_path / "in/a.jpg")
-    jobs = plan_jobs([tmp_path / "in"], tmp_path / "out", Options(format="png"))
-    assert names(jobs, tmp_path / "out") == ["a.jpg.png", "a.png.png"]
-    maps = plan_jobs([tmp_path / "in"], tmp_path / "out", Options(uncertainty="npy"))
-    assert names(maps, tmp_path / "out") == [
-        "a.jpg.jpg", "a.jpg_theta.npy", "a.png.png", "a.png_theta.npy"]  # fmt: skip
-    other = make(tmp_path / "other/a.png")
-    with pytest.raises(UserError, match=r"would both become .*a\.png"):
-        plan_jobs([tmp_path / "in/a.png", other], tmp_path / "out", Options())
-    # The same file twice is one job.
-    assert len(plan_jobs([other, other], tmp_path / "out", Options())) == 1
-
-
-def test_inputs_are_never_replaced_and_results_never_upscaled_again(tmp_path):
-    make(tmp_path / "a.png")
-    with pytest.raises(UserError, match="would replace an input"):
-        plan_jobs([tmp_path / "a.png"], tmp_path, Options())
-    make(tmp_path / "out/a.png")
-    jobs = plan_jobs([tmp_path], tmp_path / "out", Options())
-    assert [job.source.name for job in jobs] == ["a.png"]
-    assert jobs[0].source.parent == tmp_path
-
-
-def test_missing_inputs_and_empty_folders_are_one_line(tmp_path):
-    with pytest.raises(UserError, match="no such file or folder"):
-        plan_jobs([tmp_path / "gone"], tmp_path / "out", Options())
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="holds no picture"):
-        plan_jobs([tmp_path / "empty"], tmp_path / "out", Options())
+def test_a_file_given_by_name_may_have_any_suffix(model, tmp_path):
+    write_file(tmp_path / "a.png").rename(tmp_path / "image.dat")
+    jobs = plan_jobs([tmp_path / "image.dat"], tmp_path / "out", Options())
+    assert [job.output for job in jobs] == [tmp_path / "out/image.png"]
+    assert run_jobs(model, jobs, Options()).done == 1
 
 
 @pytest.mark.parametrize(
@@ -86,73 +45,142 @@ def test_missing_inputs_and_empty_folders_are_one_line(tmp_path):
         (Options(size=(9, 30)), (30, 9)),
     ],
 )
-def test_sizes(tmp_path, options, size):
+def test_sizes(model, tmp_path, options, size):
     options = Options(**{**options.__dict__, "uncertainty": "npy", "ensemble": True})
-    jobs = plan_jobs([make(tmp_path / "a.png")], tmp_path / "out", options)
-    summary = run_jobs(transparent_model(2), jobs, options)
+    jobs = plan_jobs([write_file(tmp_path / "a.png")], tmp_path / "out", options)
+    summary = run_jobs(model, jobs, options)
     assert summary.failed == []
     assert np.asarray(Image.open(tmp_path / "out/a.png")).shape[:2] == size
     for name in ("theta", "spread", "total"):
         assert np.load(tmp_path / f"out/a_{name}.npy").shape == (*size, 3)
 
 
-def test_no_job_is_no_error():
-    assert run_jobs(transparent_model(2), [], Options()).done == 0
+def test_no_jobs_are_no_error(model):
+    assert run_jobs(model, [], Options()).done == 0
 
 
-def test_a_tiff_that_pillow_does_not_know_is_made_or_told_rightly(tmp_path):
+def test_a_tiff_that_pillow_cannot_read_is_upscaled_or_reported(model, tmp_path):
     pixels = noise_image(6, 8)
     tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="rgb", compression="jpegxl")
     tifffile.imwrite(tmp_path / "b.tif", pixels.astype(np.float32), photometric="rgb")
     jobs = plan_jobs([tmp_path / "a.tif", tmp_path / "b.tif"], tmp_path / "out", Options())
-    summary = run_jobs(transparent_model(2), jobs, Options())
+    summary = run_jobs(model, jobs, Options())
     assert summary.done == 1
-    assert "b.tif: float32 pixels" in summary.failed[0]
+    assert "b.tif: float32 pixels" in str(summary.failed[0])
 
 
-def test_a_bad_file_is_a_line_and_the_others_are_made(tmp_path):
+def test_a_bad_file_is_one_line_and_the_others_are_upscaled(model, tmp_path):
     for index in range(4):
-        make(tmp_path / f"in/{index}.png", index)
+        write_file(tmp_path / f"in/{index}.png", index)
     (tmp_path / "in/1.png").write_bytes(b"broken")
     jobs = plan_jobs([tmp_path / "in"], tmp_path / "out", Options())
-    told = []
-    summary = run_jobs(
-        transparent_model(2), jobs, Options(), lambda job, share: told.append((job, share))
-    )
+    summary = run_jobs(model, jobs, Options())
     assert summary.done == 3
     assert len(summary.failed) == 1
-    assert "1.png: not an image" in summary.failed[0]
+    assert "1.png: not an image" in str(summary.failed[0])
     assert summary.pixels == 3 * 12 * 16
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["0.png", "2.png", "3.png"]
     for index in (0, 2, 3):
-        made = np.asarray(Image.open(tmp_path / f"out/{index}.png"))
+        result = np.asarray(Image.open(tmp_path / f"out/{index}.png"))
         expected = noise_image(6, 8, index).repeat(2, axis=0).repeat(2, axis=1)
-        assert np.array_equal(made, expected)
-        shares = [share for job, share in told if job.source.name == f"{index}.png"]
-        assert sum(shares) == pytest.approx(1.0)
+        assert np.array_equal(result, expected)
 
 
-def test_an_output_that_cannot_be_written_is_a_line_too(tmp_path):
-    make(tmp_path / "in/a.png")
+def test_progress_covers_all_files_including_those_that_fail(model, tmp_path):
+    for index in range(3):
+        write_file(tmp_path / f"in/{index}.png", index)
+    broken = tmp_path / "in/2.png"  # the last one, whose header is intact
+    broken.write_bytes(broken.read_bytes()[:60])
+    jobs = plan_jobs([tmp_path / "in"], tmp_path / "out", Options())
+    reports = []
+    summary = run_jobs(model, jobs, Options(tile=4), lambda *report: reports.append(report))
+    assert len(summary.failed) == 1
+    done = [report[0] for report in reports]
+    assert done == sorted(done)
+    assert {report[1] for report in reports} == {3 * 6 * 8}
+    assert [report[2] for report in reports] == sorted(report[2] for report in reports)
+    assert {report[2] for report in reports} == {"0.png", "1.png", "2.png"}
+    assert reports[-1] == (3 * 6 * 8, 3 * 6 * 8, "2.png")
+    first = [report[0] for report in reports if report[2] == "0.png"]
+    assert 0 < first[0] < first[-1] == 6 * 8
+
+
+def test_an_output_that_cannot_be_written_is_one_line_too(model, tmp_path):
+    write_file(tmp_path / "in/a.png")
     (tmp_path / "out").write_text("a file where the folder should be")
     jobs = plan_jobs([tmp_path / "in"], tmp_path / "out", Options())
-    summary = run_jobs(transparent_model(2), jobs, Options())
+    summary = run_jobs(model, jobs, Options())
     assert summary.done == 0
-    assert "a.png: FileExistsError" in summary.failed[0]
+    assert "a.png: FileExistsError" in str(summary.failed[0])
 
 
-def test_what_memory_cannot_hold_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
-    path = make(tmp_path / "a.png")
-    monkeypatch.setattr("psutil.virtual_memory", lambda: type("M", (), {"available": 700}))
-    jobs = plan_jobs([path], tmp_path / "out", Options())
-    summary = run_jobs(transparent_model(2), jobs, Options())
-    assert "8x6 pixels; x2 needs 0 GB of memory and 0 GB are free" in summary.failed[0]
+@pytest.mark.parametrize(
+    ("free", "options"), [(700, Options()), (50_000, Options(outscale=100))], ids=["x2", "x100"]
+)
+def test_results_larger_than_the_memory_are_refused_before_decoding(
+    tmp_path, monkeypatch, free, options
+):
+    path = write_file(tmp_path / "a.png")
+    monkeypatch.setattr("psutil.virtual_memory", lambda: type("M", (), {"available": free}))
+    monkeypatch.setattr(job_runner, "read_image", None)
+    (job,) = plan_jobs([path], tmp_path / "out", options)
+    with pytest.raises(UserError, match=r"8x6 pixels; the result needs 0\.0 GB of memory, 0\.0 GB"):
+        read_job(job, 2, options)
 
 
-def test_reading_computing_and_writing_overlap(tmp_path, monkeypatch):
-    """With 0.1 s for each of the three, eight pictures take far less than 2.4 s."""
-    for index in range(8):
-        make(tmp_path / f"in/{index}.png", index)
+class Repeating(Upscaler):
+    """Repeats pixels, in bands of four rows, without memory of its own worth mentioning."""
+
+    calibration = None
+    has_uncertainty = True
+    radius = 0
+
+    def __init__(self, scale: int):
+        self.scale = scale
+
+    def _passes(self, uncertainty, bordered=False):
+        return [Pass(self, ("sr", "log_scale") if uncertainty else ("sr",))]
+
+    def _theta_of(self, log_scale):
+        return np.exp(log_scale / 100)
+
+    def run(self, lr, tile=None, budget=None):
+        for top in range(0, len(lr), 4):
+            band = lr[top : top + 4].repeat(self.scale, axis=0).repeat(self.scale, axis=1)
+            rows = slice(top * self.scale, top * self.scale + len(band))
+            yield (rows, slice(0, band.shape[1])), np.concatenate([band, band], axis=-1)
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+@pytest.mark.parametrize(
+    "options",
+    [
+        Options(),
+        Options(theta=True),
+        Options(self_ensemble=True),
+        Options(theta=True, ensemble=True),
+        Options(outscale=8),
+        Options(theta=True, outscale=8),
+    ],
+    ids=["plain", "theta", "ensemble", "theta+ensemble", "resized", "theta+resized"],
+)
+def test_needed_memory_is_what_is_allocated(scale, options):
+    """Within 20 %, by Python's allocations, which are those of NumPy."""
+    height, width = 480 // scale, 480 // scale
+    image = ImageFile(noise_image(height, width))
+    tracemalloc.start()
+    try:
+        upscale_file(Repeating(scale), image, options)
+        peak = tracemalloc.get_traced_memory()[1] + image.pixels.nbytes
+    finally:
+        tracemalloc.stop()
+    assert needed_memory(height, width, scale, options) == pytest.approx(peak, rel=0.2)
+
+
+def test_reading_computing_and_writing_overlap(model, tmp_path, monkeypatch):
+    """All three are busy at the same time at some moment."""
+    for index in range(5):
+        write_file(tmp_path / f"in/{index}.png", index)
     busy, most, lock = set(), [], threading.Lock()
 
     def slowed(name, function):
@@ -166,14 +194,10 @@ def test_reading_computing_and_writing_overlap(tmp_path, monkeypatch):
                 busy.discard(name)
             return result
 
-        monkeypatch.setattr(f"udl_tf.inference.job_runner.{name}", call)
+        monkeypatch.setattr(job_runner, name, call)
 
-    import udl_tf.inference.job_runner
-
-    for name in ("read_image", "make_picture", "write_image"):
-        slowed(name, getattr(udl_tf.inference.job_runner, name))
+    for name in ("read_image", "upscale_file", "write_image"):
+        slowed(name, getattr(job_runner, name))
     jobs = plan_jobs([tmp_path / "in"], tmp_path / "out", Options())
-    model = transparent_model(2)
-    model.upscale(noise_image(6, 8))
-    assert run_jobs(model, jobs, Options()).done == 8
+    assert run_jobs(model, jobs, Options()).done == 5
     assert max(most) == 3

@@ -22,7 +22,7 @@ def test_spans_cover_the_axis_with_equal_windows(length, side, margin, align):
 
 
 def blurred(image: np.ndarray, radius: int) -> np.ndarray:
-    """Box sum with zeros outside, twice as large: it depends on `radius` pixels a side."""
+    """Box sum with zeros outside, twice as large: it depends on `radius` pixels on each side."""
     padded = np.pad(image, ((radius, radius), (radius, radius), (0, 0)))
     size = 2 * radius + 1
     windows = np.lib.stride_tricks.sliding_window_view(padded, (size, size), axis=(0, 1))
@@ -31,7 +31,7 @@ def blurred(image: np.ndarray, radius: int) -> np.ndarray:
 
 @pytest.mark.parametrize("most", [10**9, 120, 60])
 @pytest.mark.parametrize("batch", [1, 5])
-def test_tiles_equal_the_whole_also_when_memory_runs_out(most, batch):
+def test_tiles_equal_the_whole_even_when_memory_runs_out(most, batch):
     image = np.random.default_rng(0).integers(0, 100, (23, 31, 2))
     refused, batches = [], []
 
@@ -53,7 +53,7 @@ def test_tiles_equal_the_whole_also_when_memory_runs_out(most, batch):
     assert max(batches) == (batch if most > 1000 else 1)
 
 
-def test_other_errors_and_a_memory_too_small_for_one_pixel_are_not_hidden():
+def test_other_errors_and_too_little_memory_for_one_pixel_are_raised():
     def broken(tiles):
         raise ValueError("something else")
 

@@ -28,10 +28,10 @@ def muon(**options):
     return make_optimizer(config, 100)
 
 
-def test_muon_moves_a_kernel_in_all_directions_alike():
+def test_muon_moves_a_kernel_equally_in_all_directions():
     random = np.random.default_rng(0)
     kernel = keras.Variable(np.zeros((3, 3, 8, 16), "float32"))
-    # Of a gradient with singular values from 1 to 1000, Adam would follow the signs.
+    # A gradient with singular values from 1 to 1000, of which Adam would follow the signs.
     left, _ = np.linalg.qr(random.normal(size=(72, 16)))
     right, _ = np.linalg.qr(random.normal(size=(16, 16)))
     gradient = (left * np.geomspace(1, 1000, 16)) @ right.T
@@ -43,7 +43,7 @@ def test_muon_moves_a_kernel_in_all_directions_alike():
     assert np.linalg.norm(moved - left @ (left.T @ moved @ right) @ right.T) < 1e-4
 
 
-def test_muon_leaves_biases_and_what_touches_an_image_to_adam():
+def test_adam_updates_biases_and_image_kernels_in_muon():
     network = build_model("edsr_s", 2, num_blocks=1, num_filters=8)
     optimizer = muon()
     optimizer.build(network.trainable_variables)

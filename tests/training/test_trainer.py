@@ -1,6 +1,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from helpers.images import noise_image
 
 from udl_tf.config import OptimizerConfig, WeightingConfig
@@ -44,8 +45,6 @@ def test_udl_step_weights_the_loss_with_the_frozen_network():
 
 
 def test_udl_update_is_plain_descent_on_the_weighted_error():
-    import tensorflow as tf
-
     frozen, student, by_hand = small(), small(uncertainty=False), small(uncertainty=False)
     copy_weights(frozen, student)
     copy_weights(frozen, by_hand)
@@ -61,7 +60,7 @@ def test_udl_update_is_plain_descent_on_the_weighted_error():
         assert np.allclose(a, b, atol=1e-5)
 
 
-def test_the_frozen_network_is_no_part_of_the_trainer():
+def test_the_frozen_network_is_not_part_of_the_trainer():
     frozen, student = small(), small(uncertainty=False)
     trainer = Trainer(student, UDLLoss(), make_pixel_weight(WeightingConfig(), frozen, 2))
     assert len(trainer.trainable_variables) == len(student.trainable_variables)
@@ -78,6 +77,7 @@ def test_the_other_sources_of_weights(source):
         assert np.allclose(weight, expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_esu_step_learns_where_the_error_is_large():
     keras.utils.set_random_seed(0)
     random = np.random.default_rng(0)
@@ -89,14 +89,15 @@ def test_esu_step_learns_where_the_error_is_large():
     network = small(shift=127.5, divide=127.5)
     trainer = Trainer(network, ESULoss())
     trainer.compile(optimizer=keras.optimizers.Adam(3e-3))
-    trainer.fit(lr, hr, batch_size=8, epochs=80, shuffle=False, verbose=0)
+    batches = tf.data.Dataset.from_tensor_slices((lr, hr)).batch(8).repeat()
+    trainer.fit(batches, steps_per_epoch=320, shuffle=False, verbose=0)
     s = np.asarray(network(lr)["log_scale"])
     # ESU's optimum is ln(20 / 2) = 2.3 in the bright half and the floor of -1 in the dark one.
     assert s[:, :, 10:].mean() == pytest.approx(np.log(10), abs=0.3)
     assert s[:, :, :6].mean() < 1
 
 
-def test_ema_is_what_training_ends_with():
+def test_training_ends_with_the_moving_average():
     network = small(uncertainty=False)
     trainer = Trainer(network, L1Loss())
     config = OptimizerConfig(name="sgd", schedule="constant", learning_rate=0.1, ema=0.5)

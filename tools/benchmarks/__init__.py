@@ -1,1 +1,1 @@
-"""Measurements that anyone can run again; tools/benchmark.py is their command."""
+"""Benchmarks, and the paper's tables; tools/benchmark.py and tools/reproduce.py run them."""

@@ -1,4 +1,4 @@
-"""What the formats of an export cost and give, beside one another and the network in Keras."""
+"""Size, accuracy and speed of each export format, next to the Keras networks."""
 
 import time
 from collections.abc import Callable
@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.machine import median_and_spread
+from benchmarks.turns import median_and_range
 from udl_tf._support.files import write_text
 from udl_tf.data.sources import Dataset
 from udl_tf.data.store import read_pair
 from udl_tf.export.onnx import export_onnx
-from udl_tf.export.parity import TooFar
+from udl_tf.export.parity import ParityError
 from udl_tf.export.savedmodel import export_savedmodel
 from udl_tf.export.tflite import export_tflite
 from udl_tf.metrics import psnr_y
@@ -23,21 +23,29 @@ from udl_tf.saved.card import ModelCard
 from udl_tf.saved.exported import ExportedUpscaler
 from udl_tf.saved.loading import load
 
-SIDE = 128  # LR pixels of the picture that is timed
+SIDE = 128  # of the image that is timed, LR pixels
+
+Row = dict[str, Any]
+Places = dict[str, tuple[Path, Path]]
+"""By format, the exports that are timed for the image alone, and with theta."""
 
 
 @dataclass(frozen=True)
 class Format:
-    """A kind of export: its name, its file or folder's name, and what writes it.
+    """A kind of export.
 
-    `apart`: whether a file with theta always computes it, so that for the picture alone one exports
-    without.
+    Attributes:
+        name: in the table.
+        file: name of its file or folder.
+        write: writes it.
+        computes_all: whether an export with theta always computes theta, so that the image alone
+            is timed on an export without.
     """
 
     name: str
-    place: str
+    file: str
     write: Callable[..., ModelCard]
-    apart: bool = True
+    computes_all: bool = True
 
 
 def _savedmodel(run: Path | str, folder: Path | str) -> ModelCard:
@@ -45,7 +53,7 @@ def _savedmodel(run: Path | str, folder: Path | str) -> ModelCard:
 
 
 FORMATS = (
-    Format("SavedModel", "savedmodel", _savedmodel, apart=False),
+    Format("SavedModel", "savedmodel", _savedmodel, computes_all=False),
     Format("TFLite float32", "float32.tflite", export_tflite),
     Format("TFLite float16", "float16.tflite", partial(export_tflite, precision="float16")),
     Format("TFLite int8", "int8.tflite", partial(export_tflite, precision="int8")),
@@ -54,92 +62,43 @@ FORMATS = (
 )
 
 
-def run_exports(
-    run: Path, folder: Path, dataset: Dataset, repeats: int = 5
-) -> list[dict[str, Any]]:
+def run_exports(run: Path, folder: Path, dataset: Dataset, repeats: int = 5) -> list[Row]:
     """Exports a trained model with theta in every format, and measures each.
 
     Args:
         run: run folder.
-        folder: for the exports; those that are there, newer than the run, are taken as they are.
-        dataset: whose PSNR-Y is measured, on pictures as `upscale` makes them.
-        repeats: of the timed picture, the formats in turn.
+        folder: for the exports; existing ones that are newer than the run are used again.
+        dataset: test set on which PSNR-Y is measured, through `upscale`.
+        repeats: of the timed image, the formats in turns.
 
     Returns:
-        For Keras and each format: size in MB with theta; its own check beside Keras; PSNR-Y, dB;
-        the seconds of all repeats for a picture of 128x128 LR pixels, alone and with theta. An
-        export that its own check refused has "refused", its words, instead.
+        For Keras and each format: "format"; "mb", the size with theta; the result of its own
+        comparison with Keras; "psnr_y", dB; "seconds" and "seconds_with_theta" of all repeats for
+        an image of 128x128 LR pixels. An export that exceeded its bound has "refused", the error,
+        instead.
     """
     scale = read_manifest(run).architecture.scale
-    rows: list[dict[str, Any]] = [{"format": "Keras float32", "mb": _size(run / "weights")}]
-    places = {"Keras float32": (run, run)}  # without, with theta
-    for entry in FORMATS:
-        refused = folder / f"{entry.place}.refused"
-        try:
-            card = _exported(run, folder / entry.place, entry.write, refused)
-        except TooFar as error:
-            write_text(refused, f"{error}\n")
-            rows.append({"format": entry.name, "refused": str(error)})
-            continue
-        rows.append({"format": entry.name, "mb": _size(folder / entry.place), **_checked(card)})
-        alone = both = folder / entry.place
-        if entry.apart:
-            alone = folder / f"alone.{entry.place}"
-            _exported(run, alone, partial(entry.write, uncertainty=False), refused)
-        places[entry.name] = (alone, both)
+    rows, places = _export_all(run, folder)
     pairs = [read_pair(source, scale) for source in dataset.sources]
-    source = pairs[0][0]
-    source = np.pad(source, ((0, SIDE), (0, SIDE), (0, 0)), "symmetric")[:SIDE, :SIDE]
-    present = [(row, places[row["format"]]) for row in rows if row["format"] in places]
-    for row, (alone, _) in present:
+    image = pairs[0][0]
+    image = np.pad(image, ((0, SIDE), (0, SIDE), (0, 0)), "symmetric")[:SIDE, :SIDE]
+    measured = [(row, places[row["format"]]) for row in rows if row["format"] in places]
+    for row, (alone, _) in measured:
         model = load(alone)
-        made = [model.upscale(lr, uncertainty=False).image for lr, _ in pairs]
-        values = [psnr_y(sr, hr, scale) for sr, (_, hr) in zip(made, pairs, strict=True)]
+        results = [model.upscale(lr, uncertainty=False).image for lr, _ in pairs]
+        values = [psnr_y(sr, hr, scale) for sr, (_, hr) in zip(results, pairs, strict=True)]
         row |= {"psnr_y": float(np.mean(values)), "seconds": [], "seconds_with_theta": []}
     for _ in range(repeats):
-        for row, (alone, both) in present:
-            row["seconds"].append(_timed(alone, source, theta=False))
-            row["seconds_with_theta"].append(_timed(both, source, theta=True))
+        for row, (alone, both) in measured:
+            row["seconds"].append(_time(alone, image, theta=False))
+            row["seconds_with_theta"].append(_time(both, image, theta=True))
     return rows
 
 
-def _timed(place: Path, source: np.ndarray, theta: bool) -> float:
-    """Seconds for the picture, which has been upscaled once before by the model just opened.
-
-    One model is open at a time: together, they need too much memory.
-    """
-    model = load(place)
-    model.upscale(source, uncertainty=theta)
-    start = time.perf_counter()
-    model.upscale(source, uncertainty=theta)
-    return time.perf_counter() - start
-
-
-def _exported(run: Path, path: Path, write: Callable[..., ModelCard], refused: Path) -> ModelCard:
-    """The card of an export; made unless it, or the note of its refusal, is newer than the run."""
-    trained = (run / MANIFEST).stat().st_mtime
-    if refused.exists() and refused.stat().st_mtime > trained:
-        raise TooFar(refused.read_text(encoding="utf-8").strip())
-    if not path.exists() or path.stat().st_mtime < trained:
-        write(run, path)
-    exported = load(path)
-    assert isinstance(exported, ExportedUpscaler)
-    return exported.card
-
-
-def _size(path: Path) -> float:
-    files = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]
-    return sum(file.stat().st_size for file in files) / 1e6
-
-
-def _checked(card: ModelCard) -> dict[str, Any]:
-    return {"precision": card.precision, **card.parity}
-
-
-def exports_table(rows: list[dict[str, Any]], dataset: str, scale: int) -> list[list[str]]:
-    """The rows as cells of a Markdown table, the heads first."""
+def exports_table(rows: list[Row], dataset: str, scale: int) -> list[list[str]]:
+    """Returns the cells of a Markdown table, header first."""
     size = f"{SIDE}² → {scale * SIDE}²"
-    heads = [
+    header = [
         "format",
         "MB",
         "difference from Keras: sr, θ",
@@ -147,7 +106,7 @@ def exports_table(rows: list[dict[str, Any]], dataset: str, scale: int) -> list[
         f"s, {size}",
         "with θ",
     ]
-    cells = [heads]
+    cells = [header]
     for row in rows:
         if "refused" in row:
             cells.append([row["format"], "", row["refused"], "", "", ""])
@@ -158,14 +117,69 @@ def exports_table(rows: list[dict[str, Any]], dataset: str, scale: int) -> list[
                 f"{row['mb']:.1f}",
                 _difference(row),
                 f"{row['psnr_y']:.3f}",
-                median_and_spread(row["seconds"]),
-                median_and_spread(row["seconds_with_theta"]),
+                median_and_range(row["seconds"]),
+                median_and_range(row["seconds_with_theta"]),
             ]
         )
     return cells
 
 
-def _difference(row: dict[str, Any]) -> str:
+def _export_all(run: Path, folder: Path) -> tuple[list[Row], Places]:
+    """Writes all exports; returns the first columns of the table, and where the exports are."""
+    rows: list[Row] = [{"format": "Keras float32", "mb": _megabytes(run / "weights")}]
+    places: Places = {"Keras float32": (run, run)}
+    for entry in FORMATS:
+        both = folder / entry.file
+        refused = folder / f"{entry.file}.refused"
+        alone = folder / f"alone.{entry.file}" if entry.computes_all else both
+        try:
+            card = _export(run, both, entry.write, refused)
+            if alone != both:
+                _export(run, alone, partial(entry.write, uncertainty=False), refused)
+        except ParityError as error:
+            write_text(refused, f"{error}\n")
+            rows.append({"format": entry.name, "refused": str(error)})
+            continue
+        rows.append({"format": entry.name, "mb": _megabytes(both)})
+        rows[-1] |= {"precision": card.precision, **card.parity}
+        places[entry.name] = (alone, both)
+    return rows, places
+
+
+def _export(run: Path, path: Path, write: Callable[..., ModelCard], refused: Path) -> ModelCard:
+    """Exports unless the export, or the note that it was refused, is newer than the run.
+
+    Raises:
+        ParityError: if the export is refused, now or before.
+    """
+    trained = (run / MANIFEST).stat().st_mtime
+    if refused.exists() and refused.stat().st_mtime > trained:
+        raise ParityError(refused.read_text(encoding="utf-8").strip())
+    if not path.exists() or path.stat().st_mtime < trained:
+        write(run, path)
+    exported = load(path)
+    assert isinstance(exported, ExportedUpscaler)
+    return exported.card
+
+
+def _time(place: Path, image: np.ndarray, theta: bool) -> float:
+    """Returns the seconds of the second call of a model that was just loaded.
+
+    Only one model is loaded at a time: all of them together need too much memory.
+    """
+    model = load(place)
+    model.upscale(image, uncertainty=theta)
+    start = time.perf_counter()
+    model.upscale(image, uncertainty=theta)
+    return time.perf_counter() - start
+
+
+def _megabytes(path: Path) -> float:
+    files = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]
+    return sum(file.stat().st_size for file in files) / 1e6
+
+
+def _difference(row: Row) -> str:
     if "bound" not in row:
         return ""
     if row["precision"] == "int8":

@@ -1,10 +1,9 @@
-"""What a measurement was made on, and how it is told."""
+"""Facts about the machine that a table was measured on."""
 
 import datetime
 import os
 from typing import Any
 
-import numpy as np
 import psutil
 
 from udl_tf._support.hardware import processor
@@ -12,7 +11,7 @@ from udl_tf._support.versions import versions
 
 
 def machine(*packages: str) -> dict[str, Any]:
-    """Facts of the machine, the versions and the day."""
+    """Returns processor, cores, memory, today's date and versions, also those of `packages`."""
     return {
         "processor": processor(),
         "cores": os.cpu_count(),
@@ -20,8 +19,3 @@ def machine(*packages: str) -> dict[str, Any]:
         "date": datetime.date.today().isoformat(),
         "versions": versions(*packages),
     }
-
-
-def median_and_spread(seconds: list[float]) -> str:
-    """The median, and the least and largest value."""
-    return f"{np.median(seconds):.2f} ({min(seconds):.2f}–{max(seconds):.2f})"

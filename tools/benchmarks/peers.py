@@ -1,10 +1,10 @@
-"""What a user would run instead: EDSR-S with its s head in PyTorch, and the step-2 iteration.
+"""EDSR-S with its s head in PyTorch and OpenVINO, to compare speed with.
 
-It does what the code that the authors released does, both networks complete, in a few lines of our
-own; weights are fresh, for speed alone.
+It does what the authors' released code does, running both networks completely, in a few lines of
+our own. Weights are fresh, because only speed is compared.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from typing import Any
 
@@ -19,38 +19,45 @@ with needs_extra("bench"):
     from torch import nn
     from torch.nn import functional as F
 
-FILTERS, BLOCKS = 64, 16
-
 
 def _conv(inputs: int, outputs: int) -> nn.Conv2d:
     return nn.Conv2d(inputs, outputs, 3, padding=1)
 
 
 class _Block(nn.Module):
-    def __init__(self):
+    def __init__(self, filters: int):
         super().__init__()
-        self.conv0, self.conv1 = _conv(FILTERS, FILTERS), _conv(FILTERS, FILTERS)
+        self.conv0, self.conv1 = _conv(filters, filters), _conv(filters, filters)
 
     def forward(self, x):
         return x + 0.1 * self.conv1(F.relu(self.conv0(x)))
 
 
 class TorchEDSR(nn.Module):
-    """EDSR-S: lr (n, 3, h, w) -> sr; with `uncertainty` -> (sr, s)."""
+    """EDSR-S: lr (n, 3, h, w) -> sr, or with uncertainty -> (sr, s).
 
-    def __init__(self, scale: int, uncertainty: bool):
+    Args:
+        scale: 2, 3 or 4.
+        uncertainty: whether the network also predicts s.
+        options: num_blocks and num_filters, as for edsr_s, whose defaults they have; others are
+            ignored, because they hardly change speed.
+    """
+
+    def __init__(self, scale: int, uncertainty: bool, options: Mapping[str, Any]):
         super().__init__()
+        blocks, filters = options.get("num_blocks", 16), options.get("num_filters", 64)
         self.scale, self.uncertainty = scale, uncertainty
-        self.head = _conv(3, FILTERS)
-        self.body = nn.Sequential(*(_Block() for _ in range(BLOCKS)), _conv(FILTERS, FILTERS))
-        steps = {2: [2], 3: [3], 4: [2, 2]}[scale]
+        self.head = _conv(3, filters)
+        self.body = nn.Sequential(
+            *(_Block(filters) for _ in range(blocks)), _conv(filters, filters)
+        )
         up: list[nn.Module] = []
-        for step in steps:
-            up += [_conv(FILTERS, FILTERS * step**2), nn.PixelShuffle(step)]
-        self.tail = nn.Sequential(*up, _conv(FILTERS, 3))
+        for factor in {2: [2], 3: [3], 4: [2, 2]}[scale]:
+            up += [_conv(filters, filters * factor**2), nn.PixelShuffle(factor)]
+        self.tail = nn.Sequential(*up, _conv(filters, 3))
         self.var = nn.Sequential(
-            _conv(FILTERS, FILTERS), nn.ELU(), _conv(FILTERS, FILTERS), nn.ELU(),
-            _conv(FILTERS, 3), nn.ELU(),
+            _conv(filters, filters), nn.ELU(), _conv(filters, filters), nn.ELU(),
+            _conv(filters, 3), nn.ELU(),
         )  # fmt: skip
 
     def forward(self, lr):
@@ -62,16 +69,33 @@ class TorchEDSR(nn.Module):
         return sr, self.var(F.interpolate(x, scale_factor=self.scale, mode="nearest"))
 
 
-def _in_form(network: nn.Module, form: torch.memory_format) -> nn.Module:
+def _memory_format(channels_last: bool) -> torch.memory_format:
+    return torch.channels_last if channels_last else torch.contiguous_format
+
+
+def _in_format(network: nn.Module, form: torch.memory_format) -> nn.Module:
     return network.to(memory_format=form)  # pyright: ignore[reportCallIssue]
 
 
 def torch_step2(
-    lr: np.ndarray, hr: np.ndarray, scale: int, channels_last: bool, bfloat16: bool
+    lr: np.ndarray,
+    hr: np.ndarray,
+    scale: int,
+    options: Mapping[str, Any],
+    channels_last: bool,
+    bfloat16: bool,
 ) -> Callable[[], float]:
-    """One update of step 2 on a batch, NHWC in 0..255; returns the loss, so that it is done."""
-    form = torch.channels_last if channels_last else torch.contiguous_format
-    frozen, student = (_in_form(TorchEDSR(scale, True), form) for _ in range(2))
+    """Returns a function that does one update of step 2 on a batch, and returns the loss.
+
+    Args:
+        lr, hr: float32 (n, h, w, 3) in 0..255.
+        scale: HR size divided by LR size.
+        options: of the network, see TorchEDSR.
+        channels_last: memory format.
+        bfloat16: whether to compute in mixed precision.
+    """
+    form = _memory_format(channels_last)
+    frozen, student = (_in_format(TorchEDSR(scale, True, options), form) for _ in range(2))
     optimizer = torch.optim.Adam(student.parameters(), 1e-4)
     y, x = (
         torch.from_numpy(a).permute(0, 3, 1, 2).contiguous(memory_format=form) for a in (lr, hr)
@@ -93,12 +117,17 @@ def torch_step2(
     return update
 
 
-def torch_picture(
-    lr: np.ndarray, scale: int, uncertainty: bool, channels_last: bool, bfloat16: bool
+def torch_upscale(
+    lr: np.ndarray,
+    scale: int,
+    uncertainty: bool,
+    options: Mapping[str, Any],
+    channels_last: bool,
+    bfloat16: bool,
 ) -> Callable[[], Any]:
-    """The network on a picture (h, w, 3) in 0..255."""
-    form = torch.channels_last if channels_last else torch.contiguous_format
-    network = _in_form(TorchEDSR(scale, uncertainty).eval(), form)
+    """Returns a function that runs the network on an image, float32 (h, w, 3) in 0..255."""
+    form = _memory_format(channels_last)
+    network = _in_format(TorchEDSR(scale, uncertainty, options).eval(), form)
     y = torch.from_numpy(lr[None]).permute(0, 3, 1, 2).contiguous(memory_format=form)
 
     def run() -> Any:
@@ -109,25 +138,25 @@ def torch_picture(
     return run
 
 
-def openvino_picture(
-    lr: np.ndarray, scale: int, uncertainty: bool, bfloat16: bool
+def openvino_upscale(
+    lr: np.ndarray, scale: int, uncertainty: bool, options: Mapping[str, Any], bfloat16: bool
 ) -> Callable[[], Any]:
-    """The same network in OpenVINO, converted from PyTorch."""
+    """Returns a function that runs the same network in OpenVINO, converted from PyTorch."""
     with needs_extra("bench"):
         import openvino  # pyright: ignore[reportMissingImports]
 
     y = np.ascontiguousarray(lr[None].transpose(0, 3, 1, 2))
-    network = TorchEDSR(scale, uncertainty).eval()
+    network = TorchEDSR(scale, uncertainty, options).eval()
     model = openvino.convert_model(network, example_input=torch.from_numpy(y))
     model.reshape(y.shape)
     kind = "bf16" if bfloat16 else "f32"
-    options = {"INFERENCE_PRECISION_HINT": kind, "PERFORMANCE_HINT": "LATENCY"}
-    compiled = openvino.Core().compile_model(model, "CPU", options)
+    hints = {"INFERENCE_PRECISION_HINT": kind, "PERFORMANCE_HINT": "LATENCY"}
+    compiled = openvino.Core().compile_model(model, "CPU", hints)
     return lambda: compiled(y)
 
 
 class _Patches(torch.utils.data.Dataset):
-    """What PyTorch projects do: decode both files, crop, flip, make tensors."""
+    """Random patches as PyTorch projects read them: decode both files, crop, rotate, to tensors."""
 
     def __init__(self, store: ImageStore, config: DataConfig, length: int):
         self.store, self.config, self.length = store, config, length
@@ -141,17 +170,17 @@ class _Patches(torch.utils.data.Dataset):
         scale = self.store.scale
         side = self.config.hr_patch_size // scale
         top, left = (int(random.integers(length - side + 1)) for length in lr.shape[:2])
-        made = []
         turns = int(random.integers(4))
+        tensors = []
         for image, factor in ((lr, 1), (hr, scale)):
             rows, columns = (slice(p * factor, (p + side) * factor) for p in (top, left))
             patch = np.ascontiguousarray(np.rot90(image[rows, columns], turns).transpose(2, 0, 1))
-            made.append(torch.from_numpy(patch).float())
-        return tuple(made)
+            tensors.append(torch.from_numpy(patch).float())
+        return tuple(tensors)
 
 
 def torch_batches(store: ImageStore, config: DataConfig, workers: int) -> Iterator[Any]:
-    """Batches of a DataLoader with so many worker processes; `store` should keep nothing."""
+    """Returns the batches of a DataLoader with worker processes; `store` should cache nothing."""
     patches = _Patches(store, config, 10**9)
     loader = torch.utils.data.DataLoader(
         patches,

@@ -1,4 +1,4 @@
-"""How many training patches a second the input pipeline makes, beside a PyTorch DataLoader."""
+"""Speed of the input pipeline, compared with a PyTorch DataLoader."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -16,60 +16,58 @@ from udl_tf.data.sources import ImageSource, folder_dataset, folder_datasets, la
 from udl_tf.data.store import ImageStore, read_pair
 from udl_tf.errors import UserError
 
+_LR_PATCH_SIZE, _BATCH_SIZE = 48, 16
+
+Rates = dict[str, list[float] | str]
+"""By way to read patches: patches per second of each repeat, or the package that is missing."""
+
 
 def run_pipeline(
     folders: Sequence[Path], scale: int, scratch: Path, repeats: int, seconds: float = 5.0
-) -> dict[str, list[float] | str]:
-    """Patches a second of each way to feed EDSR-S with LR patches of 48 pixels, 16 an update.
+) -> Rates:
+    """Measures patches per second of each way to read patches of 48x48 LR pixels.
 
     Args:
-        folders: of training images; those smaller than a patch are left out.
-        scale: HR over LR size.
-        scratch: folder for a pack of them, and for LR images.
+        folders: of training images; those smaller than a patch are skipped.
+        scale: HR size divided by LR size.
+        scratch: folder for a pack of the images, and for LR images.
         repeats: of each way, in turns.
-        seconds: that each repeat lasts.
+        seconds: duration of a repeat.
     """
-    config = DataConfig(hr_patch_size=48 * scale, batch_size=16, small_images="skip")
-    sources = [p for dataset in folder_datasets(folders, scale) for p in dataset.sources]
+    size = _LR_PATCH_SIZE * scale
+    config = DataConfig(hr_patch_size=size, batch_size=_BATCH_SIZE, small_images="skip")
+    sources = [source for data in folder_datasets(folders, scale) for source in data.sources]
     images, cache = large_enough(sources, config), scratch / "lr"
     items = [(str(number), partial(_arrays, p, scale)) for number, p in enumerate(images)]
     write_pack(scratch / "pack", {"scale": scale}, items)
     pack = folder_dataset(scratch / "pack", scale).sources
-    ways: dict[str, Iterator[Any] | str] = {}
-    for name, source, memory in (
+    ways: dict[str, Iterator[Any]] = {}
+    for name, source, memory_gb in (
         ("pack", pack, 10.0),
         ("images, all decoded in memory", images, 10.0),
         ("images, decoded each time", images, 1e-9),
     ):
-        store = ImageStore(source, scale, memory, cache)
+        store = ImageStore(source, scale, memory_gb, cache)
         store.load_all()
         ways[name] = iter(training_batches(store, config, 0, 0))
+    missing: Rates = {}
     try:
         from benchmarks.peers import torch_batches
 
         store = ImageStore(images, scale, 1e-9, cache)
-        store.load_all()  # so that the LR images are there
+        store.load_all()  # writes the LR images
         ways["PyTorch DataLoader, image files"] = torch_batches(store, config, usable_cores())
     except UserError as error:
-        ways["PyTorch DataLoader, image files"] = str(error)
-    rates: dict[str, list[float] | str] = {
-        name: way if isinstance(way, str) else [] for name, way in ways.items()
-    }
+        missing["PyTorch DataLoader, image files"] = str(error)
+    rates: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(repeats):
         for name, batches in ways.items():
-            if not isinstance(batches, str):
-                found = rates[name]
-                assert isinstance(found, list)
-                found.append(_rate(batches, config.batch_size, seconds))
-    return rates
+            rates[name].append(_rate(batches, seconds))
+    return {**rates, **missing}
 
 
-def _arrays(source: ImageSource, scale: int) -> tuple[Arrays, dict[str, Any]]:
-    return read_pair(source, scale), {}
-
-
-def pipeline_table(rates: dict[str, list[float] | str]) -> list[list[str]]:
-    """The rows as cells of a Markdown table, the heads first."""
+def pipeline_table(rates: Rates) -> list[list[str]]:
+    """Returns the cells of a Markdown table, header first."""
     cells = [["patches from", "patches/s", "range"]]
     for name, found in rates.items():
         if isinstance(found, str):
@@ -80,11 +78,15 @@ def pipeline_table(rates: dict[str, list[float] | str]) -> list[list[str]]:
     return cells
 
 
-def _rate(batches: Iterator[Any], size: int, seconds: float) -> float:
-    for _ in range(4):  # what was made ahead
+def _arrays(source: ImageSource, scale: int) -> tuple[Arrays, dict[str, Any]]:
+    return read_pair(source, scale), {}
+
+
+def _rate(batches: Iterator[Any], seconds: float) -> float:
+    for _ in range(4):  # batches that were prepared before the clock starts
         next(batches)
     start, count = time.perf_counter(), 0
     while time.perf_counter() - start < seconds:
         next(batches)
-        count += size
+        count += _BATCH_SIZE
     return count / (time.perf_counter() - start)

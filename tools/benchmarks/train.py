@@ -1,6 +1,6 @@
-"""How fast an update of each step is, beside the same in PyTorch and the machine's own limit."""
+"""Speed of an update of each step, compared with PyTorch and with the limit of the machine."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -18,12 +18,15 @@ from udl_tf.training.optimizers import make_optimizer
 from udl_tf.training.trainer import Trainer, make_pixel_weight
 
 RELEASED = "released code, PyTorch float32"
-STEPS = {
+STEPS = {  # loss, whether the uncertainty comes from the cache
     "L1": ("l1", False),
     "ESU": ("esu", False),
     "UDL": ("udl", False),
     "UDL, uncertainty cached": ("udl", True),
 }
+
+Network = Mapping[str, Any]
+"""Options of edsr_s; none: EDSR-S as released."""
 
 
 def run_train(
@@ -32,34 +35,39 @@ def run_train(
     side: int,
     repeats: int,
     policies: Sequence[str] = ("float32", "mixed_bfloat16"),
+    options: Network | None = None,
 ) -> dict[str, Any]:
     """Times updates of EDSR-S on one random batch.
 
     Args:
-        scale: HR over LR size.
-        batch: patches.
-        side: of an LR patch.
-        repeats: updates that are timed of each, in turns.
-        policies: of Keras, in which they are timed.
+        scale: HR size divided by LR size.
+        batch: patches per update.
+        side: of the LR patches, pixels.
+        repeats: updates that are timed of each contestant, in turns.
+        policies: Keras dtype policies to time.
+        options: of the network; None: EDSR-S as released.
 
     Returns:
-        The rows by name: "seconds" of all repeats, "flop" of an update where it is counted; or
-        "missing", which package is not here. And "limit": FLOP a second in a train step of plain
-        convolutions, by precision.
+        "rows": by contestant the "seconds" of all repeats, and the "flop" of an update where they
+        can be counted; or "missing", the package that is not installed. "limit": FLOP per second
+        of a train step of plain convolutions, by precision. "batch".
     """
-    tf.get_logger().setLevel("ERROR")  # it warns of many graphs, and of its old counter
+    tf.get_logger().setLevel("ERROR")  # it warns of many graphs, and that its counter is deprecated
     lr, hr = random_patches(scale, side, batch)
-    rates = measure_rates()
+    options = options or {}
     flop: dict[str, float] = {}
     contestants: dict[str, Callable[[], Callable[[], Any]]] = {
-        RELEASED: partial(_released, lr, hr, scale, False, False),
-        "released code, channels last": partial(_released, lr, hr, scale, True, False),
-        "released code, channels last, bfloat16": partial(_released, lr, hr, scale, True, True),
+        RELEASED: partial(_released, lr, hr, scale, options, False, False),
+        "released code, channels last": partial(_released, lr, hr, scale, options, True, False),
+        "released code, channels last, bfloat16": partial(
+            _released, lr, hr, scale, options, True, True
+        ),
     }
     for policy in policies:
         for name, (loss, cached) in STEPS.items():
             full = f"{name}, {policy.removeprefix('mixed_')}"
-            contestants[full] = partial(_update, full, loss, cached, policy, lr, hr, scale, flop)
+            build = partial(make_trainer, scale, loss, policy, options, cached)
+            contestants[full] = partial(_update, build, cached, lr, hr, full, flop)
     times = in_turns(contestants, repeats)
     rows: dict[str, dict[str, Any]] = {
         name: {"missing": seconds} if isinstance(seconds, str) else {"seconds": seconds}
@@ -67,13 +75,13 @@ def run_train(
     }
     for name, count in flop.items():
         rows[name]["flop"] = count
-    return {"rows": rows, "limit": vars(rates), "batch": batch}
+    return {"rows": rows, "limit": vars(measure_rates()), "batch": batch}
 
 
 def train_table(results: dict[str, Any]) -> list[list[str]]:
-    """The rows as cells of a Markdown table, the heads first."""
-    heads = ["update", "patches/s", "range", "times released", "TFLOP", "share of the limit"]
-    cells = [heads]
+    """Returns the cells of a Markdown table, header first."""
+    header = ["update", "patches/s", "range", "times released", "TFLOP", "share of the limit"]
+    cells = [header]
     batch, rows = results["batch"], results["rows"]
     released = np.median(rows[RELEASED].get("seconds", np.nan))
     for name, row in rows.items():
@@ -93,7 +101,7 @@ def train_table(results: dict[str, Any]) -> list[list[str]]:
 
 
 def random_patches(scale: int, side: int, batch: int) -> tuple[np.ndarray, np.ndarray]:
-    """A batch of LR patches, side x side pixels, and of their HR patches."""
+    """Returns random LR patches of side x side pixels, and random HR patches of their size."""
     random = np.random.default_rng(0)
     shapes = [(batch, size, size, 3) for size in (side, side * scale)]
     lr, hr = (random.uniform(0, 255, shape).astype(np.float32) for shape in shapes)
@@ -101,29 +109,43 @@ def random_patches(scale: int, side: int, batch: int) -> tuple[np.ndarray, np.nd
 
 
 def make_trainer(
-    scale: int, loss: str, policy: str, cached: bool = False, replicas: int = 1
+    scale: int, loss: str, policy: str, options: Network, cached: bool = False, replicas: int = 1
 ) -> Trainer:
-    """EDSR-S ready to be trained, with a frozen network beside it where the loss is udl."""
+    """Returns EDSR-S ready to train; for the loss udl, a frozen network computes the weights."""
     with precision(policy):
-        network = build_model("edsr_s", scale, uncertainty=LOSSES[loss].needs_log_scale)
+        uncertainty = LOSSES[loss].needs_log_scale
+        network = build_model("edsr_s", scale, uncertainty=uncertainty, **options)
         weight = None
         if loss == "udl":
-            frozen = build_model("edsr_s", scale)
+            frozen = build_model("edsr_s", scale, **options)
             weight = make_pixel_weight(WeightingConfig(), frozen, scale, cached)
         trainer = Trainer(network, LOSSES[loss](), weight)
         trainer.compile(make_optimizer(OptimizerConfig(), 1000, replicas=replicas))
     return trainer
 
 
-def _released(lr, hr, scale: int, channels_last: bool, bfloat16: bool) -> Callable[[], float]:
+def flop_of(network: keras.Model, side: int) -> float:
+    """Counts the floating-point operations of a network for one image of side x side LR pixels."""
+    specs = [
+        tf.TensorSpec((1, side, side, image.shape[-1]), tf.float32) for image in network.inputs
+    ]
+    call = tf.function(lambda *x: network(x[0] if len(x) == 1 else list(x), training=False))
+    return _flop(call.get_concrete_function(*specs).graph)
+
+
+def _released(
+    lr, hr, scale: int, options: Network, channels_last: bool, bfloat16: bool
+) -> Callable[[], float]:
     from benchmarks.peers import torch_step2
 
-    return torch_step2(lr, hr, scale, channels_last, bfloat16)
+    return torch_step2(lr, hr, scale, options, channels_last, bfloat16)
 
 
-def _update(name, loss: str, cached: bool, policy: str, lr, hr, scale: int, flop):
-    """A function that makes one update; notes in `flop` how many operations it takes."""
-    trainer = make_trainer(scale, loss, policy, cached)
+def _update(
+    build: Callable[[], Trainer], cached: bool, lr, hr, name: str, flop: dict[str, float]
+) -> Callable[[], float]:
+    """Returns a function that does one update; stores the update's operations in flop[name]."""
+    trainer = build()
     batch = (lr, hr, hr / 255) if cached else (lr, hr)
     data = tf.data.Dataset.from_tensors(batch).repeat()
     trainer.make_train_function()
@@ -132,27 +154,14 @@ def _update(name, loss: str, cached: bool, policy: str, lr, hr, scale: int, flop
     def update() -> float:
         return float(trainer.train_function(iterator)["loss"])
 
-    update()  # which makes the optimizer's variables
-    graph = (
-        tf.function(trainer.train_step)
-        .get_concrete_function(tuple(tf.TensorSpec(part.shape, tf.float32) for part in batch))
-        .graph
-    )
-    flop[name] = _flop(graph)
+    update()  # creates the optimizer's variables, which the graph below may not
+    specs = tuple(tf.TensorSpec(part.shape, tf.float32) for part in batch)
+    flop[name] = _flop(tf.function(trainer.train_step).get_concrete_function(specs).graph)
     return update
 
 
-def flop_of(network: keras.Model, side: int) -> float:
-    """Floating-point operations of a network for a square picture of so many LR pixels a side."""
-    specs = [
-        tf.TensorSpec((1, side, side, image.shape[-1]), tf.float32) for image in network.inputs
-    ]
-    call = tf.function(lambda *x: network(x[0] if len(x) == 1 else list(x), training=False))
-    return _flop(call.get_concrete_function(*specs).graph)
-
-
 def _flop(graph: tf.Graph) -> float:
-    """Floating-point operations of a graph of known shapes, as TensorFlow counts them."""
+    """Counts the floating-point operations of a graph with known shapes."""
     profiler = tf.compat.v1.profiler
     options = profiler.ProfileOptionBuilder(profiler.ProfileOptionBuilder.float_operation())
     return profiler.profile(graph, options=options.with_empty_output().build()).total_float_ops

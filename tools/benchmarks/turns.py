@@ -1,39 +1,43 @@
-"""Contestants in turn: so that what slows the machine for a while slows all of them."""
+"""Timing in turns, so that whatever slows the machine for a while slows all contestants."""
 
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+
 from udl_tf.errors import UserError
 
+Contestants = Mapping[str, Callable[[], Callable[[], Any]]]
+"""By name, what builds the function that is timed."""
 
-def in_turns(
-    contestants: Mapping[str, Callable[[], Callable[[], Any]]], repeats: int
-) -> dict[str, list[float] | str]:
-    """Seconds of each repeat of each contestant, the contestants in turn.
 
-    Args:
-        contestants: by name, what makes the function to be timed; it runs once before.
-        repeats: of each.
+def in_turns(contestants: Contestants, repeats: int) -> dict[str, list[float] | str]:
+    """Times every contestant `repeats` times, in turns, after a first call that is not timed.
 
     Returns:
-        By name its seconds; or, of one that needs a package which is not here, the words for it.
+        By name the seconds of all repeats; the error instead for a contestant that could not be
+        built, such as for want of a package.
     """
     ready: dict[str, Callable[[], Any]] = {}
-    results: dict[str, list[float] | str] = {}
-    for name, make in contestants.items():
+    times: dict[str, list[float]] = {}
+    failed: dict[str, str] = {}
+    for name, build in contestants.items():
         try:
-            ready[name] = make()
+            ready[name] = build()
         except UserError as error:
-            results[name] = str(error)
+            failed[name] = str(error)
         else:
             ready[name]()
-            results[name] = []
+            times[name] = []
     for _ in range(repeats):
         for name, run in ready.items():
             start = time.perf_counter()
             run()
-            seconds = results[name]
-            assert isinstance(seconds, list)
-            seconds.append(time.perf_counter() - start)
-    return results
+            times[name].append(time.perf_counter() - start)
+    return {name: failed.get(name) or times[name] for name in contestants}
+
+
+def median_and_range(values: list[float]) -> str:
+    """Formats the median, with the smallest and largest value in brackets."""
+    return f"{np.median(values):.2f} ({min(values):.2f}–{max(values):.2f})"

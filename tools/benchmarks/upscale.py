@@ -1,6 +1,6 @@
-"""How fast a picture becomes larger, beside other runtimes."""
+"""Speed of upscaling, compared with PyTorch and OpenVINO and with the limit of the machine."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,55 +9,51 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks.train import flop_of
-from benchmarks.turns import in_turns
+from benchmarks.turns import Contestants, in_turns
 from udl_tf._support.hardware import measure_rates
 from udl_tf.inference.chain_runner import ChainRunner
 from udl_tf.inference.keras_upscaler import KerasUpscaler
-from udl_tf.saved.bundle import read_networks
-
-SIDE = 128  # LR pixels
-
-Contestants = dict[str, Callable[[], Callable[[], Any]]]
+from udl_tf.saved.bundle import read_manifest, read_networks
 
 
-def run_upscale(run: Path, repeats: int) -> dict[str, Any]:
-    """Times an EDSR-S run's networks on a picture of 128x128 LR pixels.
+def run_upscale(run: Path, repeats: int, side: int) -> dict[str, Any]:
+    """Times the networks of a run on one image.
+
+    Args:
+        run: run folder of an edsr_s; the networks in PyTorch and OpenVINO have its size.
+        repeats: of each contestant, in turns.
+        side: of the image, LR pixels.
 
     Returns:
-        By name the seconds of all repeats for the image alone and, under "with_theta", for both; or
-        which package is not here; and "limit", FLOP a second of a train step of convolutions.
+        "rows": by contestant the seconds of all repeats "alone" for the image, and "with_theta"
+        for both; or which package is not installed. "limit": FLOP per second of a train step of
+        plain convolutions, by precision.
     """
-    tf.get_logger().setLevel("ERROR")  # it warns of its old counter
-    exact, fast = (KerasUpscaler(read_networks(run, p)) for p in ("float32", "mixed_bfloat16"))
-    random = np.random.default_rng(0)
-    picture = random.integers(0, 256, (SIDE, SIDE, 3)).astype(np.uint8)
-    lr = picture.astype(np.float32)
+    tf.get_logger().setLevel("ERROR")  # it warns that its counter of operations is deprecated
+    options = read_manifest(run).architecture.options
+    models = {
+        kind: KerasUpscaler(read_networks(run, policy))
+        for kind, policy in (("float32", "float32"), ("bfloat16", "mixed_bfloat16"))
+    }
+    exact = models["float32"]
+    image = np.random.default_rng(0).integers(0, 256, (side, side, 3)).astype(np.uint8)
     rows: dict[str, dict[str, Any]] = {}
-    for theta in (False, True):
-        contestants: Contestants = {}
-        for name, options in (
-            ("PyTorch float32", (False, False)),
-            ("PyTorch channels last", (True, False)),
-            ("PyTorch channels last, bfloat16", (True, True)),
-        ):
-            contestants[name] = partial(_torch, lr, exact.scale, theta, *options)
-        for name, bfloat16 in (("OpenVINO float32", False), ("OpenVINO bfloat16", True)):
-            contestants[name] = partial(_openvino, lr, exact.scale, theta, bfloat16)
-        for kind, model in (("float32", exact), ("bfloat16", fast)):
-            contestants[f"networks, {kind}"] = partial(_networks, model, lr, theta)
-            contestants[f"upscale, {kind}"] = partial(_upscale, model, picture, theta)
+    for theta, key in ((False, "alone"), (True, "with_theta")):
+        contestants = {
+            **_peers(image.astype(np.float32), exact.scale, theta, options),
+            **_contestants(models, image, theta),
+        }
         for name, seconds in in_turns(contestants, repeats).items():
-            rows.setdefault(name, {})["with_theta" if theta else "alone"] = seconds
-    for theta, key in ((False, "alone_flop"), (True, "with_theta_flop")):
+            rows.setdefault(name, {})[key] = seconds
         chains = [chain for _, chain in exact.networks.build_chains(theta, bordered=True)]
-        count = sum(flop_of(stage.network, SIDE) for chain in chains for stage in chain)
-        for kind in ("float32", "bfloat16"):
-            rows[f"networks, {kind}"][key] = count
+        count = sum(flop_of(stage.network, side) for chain in chains for stage in chain)
+        for kind in models:
+            rows[f"networks, {kind}"][f"{key}_flop"] = count
     return {"rows": rows, "limit": vars(measure_rates())}
 
 
 def upscale_table(results: dict[str, Any]) -> list[list[str]]:
-    """The rows as cells of a Markdown table, the heads first."""
+    """Returns the cells of a Markdown table, header first."""
     cells = [["", "s, image", "range", "s, with θ", "range", "share of the limit: image, with θ"]]
     for name, row in results["rows"].items():
         if isinstance(row["alone"], str):
@@ -74,24 +70,47 @@ def upscale_table(results: dict[str, Any]) -> list[list[str]]:
     return cells
 
 
-def _torch(lr, scale: int, theta: bool, channels_last: bool, bfloat16: bool) -> Callable[[], Any]:
-    from benchmarks.peers import torch_picture
+def _peers(lr: np.ndarray, scale: int, theta: bool, options: Mapping[str, Any]) -> Contestants:
+    """Returns the contestants that need packages of the extra bench."""
 
-    return torch_picture(lr, scale, theta, channels_last, bfloat16)
+    def torch(channels_last: bool, bfloat16: bool) -> Callable[[], Any]:
+        from benchmarks.peers import torch_upscale
+
+        return torch_upscale(lr, scale, theta, options, channels_last, bfloat16)
+
+    def openvino(bfloat16: bool) -> Callable[[], Any]:
+        from benchmarks.peers import openvino_upscale
+
+        return openvino_upscale(lr, scale, theta, options, bfloat16)
+
+    return {
+        "PyTorch float32": partial(torch, False, False),
+        "PyTorch channels last": partial(torch, True, False),
+        "PyTorch channels last, bfloat16": partial(torch, True, True),
+        "OpenVINO float32": partial(openvino, False),
+        "OpenVINO bfloat16": partial(openvino, True),
+    }
 
 
-def _openvino(lr, scale: int, theta: bool, bfloat16: bool) -> Callable[[], Any]:
-    from benchmarks.peers import openvino_picture
+def _contestants(
+    models: Mapping[str, KerasUpscaler], image: np.ndarray, theta: bool
+) -> Contestants:
+    """Returns the networks alone, as the peers run them, and all that `upscale` does.
 
-    return openvino_picture(lr, scale, theta, bfloat16)
+    `upscale` also mirrors borders, skips what plain areas do not need, and rounds.
+    """
+    contestants = {}
+    for kind, model in models.items():
+        contestants[f"networks, {kind}"] = partial(_networks, model, image, theta)
+        contestants[f"upscale, {kind}"] = partial(_upscale, model, image, theta)
+    return contestants
 
 
-def _networks(model: KerasUpscaler, lr: np.ndarray, theta: bool) -> Callable[[], Any]:
-    """The networks alone on the picture as it is, which is what the others do."""
+def _networks(model: KerasUpscaler, image: np.ndarray, theta: bool) -> Callable[[], Any]:
+    lr = image.astype(np.float32)
     runners = [ChainRunner(chain) for _, chain in model.networks.build_chains(theta, bordered=True)]
     return lambda: [list(runner.run(lr)) for runner in runners]
 
 
-def _upscale(model: KerasUpscaler, picture: np.ndarray, theta: bool) -> Callable[[], Any]:
-    """All that `upscale` does: mirrored borders, plain areas, rounding."""
-    return lambda: model.upscale(picture, uncertainty=theta)
+def _upscale(model: KerasUpscaler, image: np.ndarray, theta: bool) -> Callable[[], Any]:
+    return lambda: model.upscale(image, uncertainty=theta)

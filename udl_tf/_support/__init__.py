@@ -1,4 +1,1 @@
-"""Helpers that know nothing about images: files, processes, hardware, the command line.
-
-For the other rooms only; nothing here is public.
-"""
+"""Private helpers without knowledge of images: files, processes, hardware, the command line."""

@@ -30,13 +30,13 @@ def make_parser(prog: str, description: str | None) -> argparse.ArgumentParser:
 
 
 def add_precision(parser: argparse.ArgumentParser) -> None:
-    """Adds --precision for a model that this process runs, and its older form --fast."""
+    """Adds --precision for a model that this process runs, and its older spelling --fast."""
     parser.add_argument(
         "--precision",
         choices=["float32", "bfloat16", "auto"],
         default="float32",
-        help="compute presets and run folders in this precision; auto is the faster on this machine"
-        " and prints what it costs; exports keep their own (default: float32)",
+        help="precision of presets and run folders; auto picks the faster one on this machine and"
+        " prints its cost in PSNR; exported models keep their own (default: float32)",
     )
     parser.add_argument(
         "--fast", dest="precision", action="store_const", const="auto", help="--precision auto"
@@ -44,7 +44,7 @@ def add_precision(parser: argparse.ArgumentParser) -> None:
 
 
 def with_max_pixels(options: Any, megapixels: float | None) -> Any:
-    """Returns job options with another limit of pixels, if one is given."""
+    """Returns job options with the given limit of pixels; unchanged if there is none."""
     if megapixels is None:
         return options
     return replace(options, max_pixels=int(1e6 * megapixels))
@@ -67,7 +67,7 @@ def progress_bar(unit: str, scale: float = 1.0) -> Iterator[Progress]:
     """Yields a Progress that draws a bar with the time left; silent without a terminal.
 
     Args:
-        unit: name of what is counted.
+        unit: name of the unit of the bar.
         scale: units of the bar per unit of the task.
     """
     from tqdm import tqdm
@@ -88,19 +88,19 @@ def run(
     arguments: list[str] | None = None,
     flags: Mapping[str, str] | None = None,
 ) -> None:
-    """Runs a command: bad input is one line and exit code 2, an interruption exit code 130.
+    """Runs a command; reports bad input as one line and exit code 2, an interruption as 130.
 
     Args:
         main: the command.
-        arguments: what it parses; None: those of the process.
-        flags: option by argument name, where it is not --NAME, for UserError.argument.
+        arguments: its arguments; None: those of the process.
+        flags: the option of each argument whose option is not --ARGUMENT, for errors.
     """
     try:
         main(arguments)
     except UserError as error:
         print(f"error: {with_option(error, flags or {})}", file=sys.stderr)
         sys.exit(2)
-    except BrokenPipeError:  # the reader of a pipe, such as head, has seen enough
+    except BrokenPipeError:  # the reader of the pipe, such as head, has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     except OSError as error:
         named = f"{error.filename}: " if error.filename else ""
@@ -118,7 +118,7 @@ def run(
 
 
 def with_option(error: UserError, flags: Mapping[str, str]) -> str:
-    """Returns the line of an error with the option that sets its argument, if it names one."""
+    """Returns the message of an error, followed by the option that sets its argument, if any."""
     if error.argument is None:
         return str(error)
     return f"{error} ({flags.get(error.argument, '--' + error.argument.replace('_', '-'))})"

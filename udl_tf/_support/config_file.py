@@ -1,4 +1,4 @@
-"""Reads config files: names of shipped configs, overrides, and errors that name file and key."""
+"""Config files: names of shipped configs, overrides, and errors that name file and key."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ CONFIGS = _INSTALLED if _INSTALLED.is_dir() else _IN_CLONE
 
 
 def config_names() -> list[str]:
-    """Returns the names of the shipped configs: their paths below CONFIGS, without suffix."""
+    """Returns the names of the shipped configs: their paths relative to CONFIGS, without suffix."""
     files = (path for path in CONFIGS.rglob("*.json") if path != CONFIGS / "schema.json")
     return sorted(path.relative_to(CONFIGS).with_suffix("").as_posix() for path in files)
 
@@ -36,9 +36,9 @@ def find_config(name: Path | str) -> Path:
 
 
 def config_name(path: Path) -> str:
-    """Returns the name that a config's run folder gets: of a shipped config its path below CONFIGS.
+    """Returns the name of a config, which is the default name of its run folder.
 
-    So two shipped configs never share a run folder.
+    The name of a shipped config is its path relative to CONFIGS, so that no two share a folder.
     """
     for folder in (CONFIGS, _IN_CLONE):
         if path.resolve().is_relative_to(folder.resolve()):
@@ -55,7 +55,7 @@ def load_config(
         path: the JSON file, or the name of a shipped config, such as "dpdnn_x3".
         overrides: such as "optimizer.learning_rate=2e-4" or "steps.0.updates=100"; values are read
             as JSON, or as plain text where they are not JSON.
-        quick: whether to turn it into a rehearsal; overrides still take precedence.
+        quick: whether to return a rehearsal of the run; overrides take precedence.
 
     Raises:
         UserError: naming the file, the key and the nearest known key.
@@ -81,7 +81,10 @@ def load_config(
 def _apply(content: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key:
-        raise UserError(f"override {override!r}: expected KEY=VALUE, such as data.batch_size=16")
+        raise UserError(
+            f"override {override!r}: expected KEY=VALUE, such as data.batch_size=16",
+            argument="overrides",
+        )
     try:
         value = json.loads(text)
     except json.JSONDecodeError:
@@ -89,11 +92,11 @@ def _apply(content: dict[str, Any], override: str) -> None:
     try:
         _put(content, key.split("."), value, Config().model_dump())
     except LookupError as error:
-        raise UserError(f"override {override!r}: {error}") from None
+        raise UserError(f"override {override!r}: {error}", argument="overrides") from None
 
 
 def _put(place: Any, keys: list[str], value: Any, default: Any, above: str = "config") -> None:
-    """Sets place[keys[0]][keys[1]]...; what the file omits starts from its default."""
+    """Sets place[keys[0]][keys[1]]...; sections that the file omits start from their defaults."""
     key: Any = keys[0]
     if isinstance(place, list):
         if not key.isdecimal() or int(key) >= len(place):

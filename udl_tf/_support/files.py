@@ -1,4 +1,4 @@
-"""Files that appear under their final name only when they are complete."""
+"""Files and folders that appear under their final name only when they are complete."""
 
 import hashlib
 import os
@@ -13,7 +13,7 @@ from pathlib import Path
 def complete_file(path: Path | str) -> Iterator[Path]:
     """Yields a temporary path next to `path`; renames it on success and removes it on error.
 
-    The temporary name keeps the suffix, because writers choose their format by it.
+    The temporary name has the same suffix, because writers choose their format by it.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -29,7 +29,7 @@ def complete_file(path: Path | str) -> Iterator[Path]:
 
 @contextmanager
 def complete_folder(path: Path | str) -> Iterator[Path]:
-    """Like complete_file, for a folder that must not exist yet."""
+    """Yields a temporary folder next to `path`, which must not exist; see complete_file."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
@@ -52,6 +52,6 @@ def sha256(path: Path | str) -> str:
 
 
 def write_text(path: Path | str, text: str) -> None:
-    """Writes `text` as UTF-8, complete or not at all."""
+    """Writes `text` as UTF-8; the file is complete or does not appear."""
     with complete_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")

@@ -1,26 +1,28 @@
-"""Measures throughput per precision; counts usable cores."""
+"""Hardware of this machine: throughput per precision, usable cores."""
 
 import math
 import os
 import sys
 import time
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-_FASTER = 1.2  # times: what is gained by less is not worth the lost digits
+_FASTER = 1.2  # times; a smaller gain does not justify the lower precision
 _SIDE, _FILTERS, _LAYERS = 48, 64, 4
 
 
 @dataclass(frozen=True)
 class Rates:
-    """How fast a train step of 3x3 convolutions with 64 channels runs, FLOP a second.
+    """Throughput of a train step of 3x3 convolutions with 64 channels, in FLOP per second.
 
     Attributes:
-        float32, bfloat16: in each precision.
+        float32: throughput in float32.
+        bfloat16: throughput in mixed_bfloat16.
     """
 
     float32: float
@@ -28,7 +30,7 @@ class Rates:
 
     @property
     def precision(self) -> str:
-        """The Keras policy to train in: bfloat16 where it is clearly faster."""
+        """Keras dtype policy to train in: mixed_bfloat16 if it is clearly faster, else float32."""
         return "mixed_bfloat16" if self.bfloat16 > _FASTER * self.float32 else "float32"
 
     def __str__(self) -> str:
@@ -36,49 +38,50 @@ class Rates:
         return ", ".join(f"{rate / 1e9:,.0f} GFLOP/s in {name}" for name, rate in rates.items())
 
 
+@cache
 def measure_rates() -> Rates:
-    """Trains a small network for a moment in each precision."""
+    """Measures both precisions by training a small network, once per process."""
     return Rates(_train_rate("float32"), _train_rate("mixed_bfloat16"))
 
 
 def has_gpu() -> bool:
-    """Whether Keras computes on a GPU."""
+    """Returns whether Keras computes on a GPU."""
     return any(device.startswith("gpu") for device in keras.distribution.list_devices())
 
 
 def usable_cores() -> int:
-    """Processors that this process may use: by its affinity, and by a container's quota."""
+    """Returns the number of cores within this process's affinity and its container's quota."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
         cores = min(cores or 1, math.ceil(int(quota) / int(period)))
-    except (OSError, ValueError):  # no such group, or "max"
+    except (OSError, ValueError):  # no cgroup, or no quota ("max")
         pass
     return max(1, cores or 1)
 
 
 def use_cores(most: int | None = None) -> int:
-    """Gives TensorFlow as many threads as there are usable processors, and returns their number.
+    """Sets TensorFlow's threads per operation to the usable cores, and returns their number.
 
-    TensorFlow knows nothing of a container's quota: threads beyond it only wait for one another.
+    TensorFlow ignores a container's quota, beyond which its threads only wait for each other.
 
     Args:
-        most: how many processors at most; None: all.
+        most: upper limit; None: all usable cores.
     """
     cores = min(usable_cores(), most or sys.maxsize)
     try:
         tf.config.threading.set_intra_op_parallelism_threads(cores)
-    except RuntimeError:  # it runs already
+    except RuntimeError:  # TensorFlow has started its threads
         cores = tf.config.threading.get_intra_op_parallelism_threads() or cores
     return cores
 
 
 def updates_per_call(wanted: int | None, *intervals: int) -> int:
-    """Updates that the device does without asking Python in between.
+    """Returns how many updates the device computes per call from Python.
 
     Args:
-        wanted: at most so many; None: 10 on GPUs, whose updates are so short that Python counts.
-        intervals: numbers of updates after which Python must be asked.
+        wanted: upper limit; None: 1 on CPUs, and 10 on GPUs, where the time of a call matters.
+        intervals: numbers of updates that the result must divide, because callbacks act then.
     """
     most = wanted or (10 if has_gpu() else 1)
     common = math.gcd(*intervals)
@@ -94,9 +97,9 @@ def _train_rate(policy: str) -> float:
     model = keras.Model(image, x)
     model.compile("sgd", "mse")
     images = keras.ops.zeros((batch, _SIDE, _SIDE, _FILTERS)) + 0.5
-    model.train_on_batch(images, images)  # makes the graph
-    seconds, began = [], time.perf_counter()
-    while len(seconds) < 3 or time.perf_counter() - began < 0.3:
+    model.train_on_batch(images, images)  # traces and compiles
+    seconds: list[float] = []
+    while sum(seconds) < 0.3 or (len(seconds) < 3 and sum(seconds) < 1.0):
         start = time.perf_counter()
         model.train_on_batch(images, images)
         seconds.append(time.perf_counter() - start)

@@ -21,11 +21,11 @@ def read_json(path: Path | str, fix: str = "fix the file") -> dict[str, Any]:
 
     Args:
         path: the file.
-        fix: what to do about a damaged file, in words.
+        fix: remedy for a damaged file, which ends the error message.
 
     Raises:
         OSError: if the file cannot be read.
-        UserError: if it is not valid JSON, or holds something else than an object.
+        UserError: if it is not valid JSON or not an object.
     """
     return parse_json(Path(path).read_bytes(), path, fix)
 
@@ -34,7 +34,7 @@ def parse_json(text: str | bytes, source: Path | str, fix: str = "fix the file")
     """Parses JSON text that holds an object; `source` is named in errors.
 
     Raises:
-        UserError: as read_json.
+        UserError: as for read_json.
     """
     try:
         content = json.loads(text)
@@ -70,7 +70,7 @@ def parse_model(content: dict[str, Any], model: type[Model], source: Path | str)
 
 
 def write_json(path: Path | str, content: Any) -> None:
-    """Writes `content` as indented JSON, complete or not at all; NaN and infinities become null."""
+    """Writes `content` as indented JSON, with null for NaN and infinities."""
     write_text(path, json.dumps(_finite(content), indent=1, allow_nan=False) + "\n")
 
 

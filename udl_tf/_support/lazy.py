@@ -1,4 +1,4 @@
-"""Packages whose names are imported when they are first used."""
+"""Public names of a package that are imported at their first use."""
 
 from collections.abc import Callable, Mapping
 from importlib import import_module
@@ -8,11 +8,11 @@ from typing import Any
 def lazy_names(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
     """Returns a module-level `__getattr__` (PEP 562).
 
-    Importing a room then costs nothing, although some of its modules import Keras.
+    Importing a package is then cheap, although some of its modules import Keras.
 
     Args:
         package: `__name__` of the package.
-        homes: for each public name, the submodule that defines it; "" for a submodule itself.
+        homes: submodule that defines each public name; "" if the name is a submodule itself.
     """
 
     def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""Programs that a command starts and waits for."""
+"""Child processes that a command starts and waits for."""
 
 import signal
 import subprocess
@@ -9,25 +9,25 @@ from pathlib import Path
 def run_to_its_end(
     command: Sequence[str | Path], env: Mapping[str, str] | None = None
 ) -> tuple[int, bool]:
-    """Runs a program, which gets SIGTERM when this process is asked to stop.
+    """Runs a child process; forwards Ctrl-C, SIGTERM and SIGHUP to it as SIGTERM.
 
-    By Ctrl-C, SIGTERM or SIGHUP, unless they are ignored, as by nohup. When this process is killed,
-    the program's standard input ends.
+    A signal that is ignored, as SIGHUP under nohup, stays ignored. If this process is killed, the
+    standard input of the child reaches its end.
 
     Args:
         command: program and arguments.
-        env: its environment; None: this one.
+        env: environment of the child; None: that of this process.
 
     Returns:
-        (exit code, negative for the signal that ended it; whether this process was asked to stop).
+        (exit code, negative for the signal that killed the child; whether a signal was forwarded).
     """
-    program, stopped = None, False
+    child, stopped = None, False
 
     def stop(number, frame):
         nonlocal stopped
         stopped = True
-        if program is not None:
-            program.terminate()
+        if child is not None:
+            child.terminate()
 
     handlers = {
         number: signal.signal(number, stop)
@@ -35,11 +35,11 @@ def run_to_its_end(
         if signal.getsignal(number) != signal.SIG_IGN
     }
     try:
-        # A group of its own: Ctrl-C in a terminal comes once, from here.
-        with subprocess.Popen(command, stdin=subprocess.PIPE, env=env, process_group=0) as program:
-            if stopped:
-                program.terminate()
-            return program.wait(), stopped
+        # In a process group of its own, the child does not get the terminal's Ctrl-C as well.
+        with subprocess.Popen(command, stdin=subprocess.PIPE, env=env, process_group=0) as child:
+            if stopped:  # before the child was known to the handler
+                child.terminate()
+            return child.wait(), stopped
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)

@@ -1,15 +1,15 @@
-"""The one protocol by which long tasks report their progress."""
+"""Protocol by which long tasks report their progress."""
 
 from typing import Protocol
 
 
 class Progress(Protocol):
-    """Called whenever more of a task is done.
+    """Called whenever another part of a task is done.
 
     Args:
-        done: how much is done, in a unit of the task's choice; never decreases.
-        total: how much there is to do; None where that is unknown.
-        label: what is being worked on, such as a file name.
+        done: amount done so far, in a unit chosen by the task; never decreases.
+        total: amount to do in all; None if unknown.
+        label: current item, such as a file name.
     """
 
     def __call__(self, done: float, total: float | None, label: str = "") -> object: ...
@@ -23,9 +23,9 @@ class Counter:
     """Adds up the parts of a task and reports the sum.
 
     Args:
-        progress: where to report.
-        total: how much there is to do.
-        done: how much was done before.
+        progress: receives the reports.
+        total: amount to do in all.
+        done: amount done before.
     """
 
     def __init__(self, progress: Progress, total: float, done: float = 0.0):
@@ -34,7 +34,7 @@ class Counter:
         self._total = total
 
     def add(self, amount: float, label: str = "") -> None:
-        """Reports that `amount` more is done."""
+        """Adds `amount` and reports the sum."""
         self.done += amount
         self._progress(self.done, self._total, label)
 
@@ -46,10 +46,10 @@ def part_of(
 
     Args:
         progress: of the whole task.
-        before: how much was done before the part.
-        amount: what the part contributes.
-        whole: how much there is to do in all.
-        name: of the part, used as the label.
+        before: amount done before the part.
+        amount: amount that the part contributes.
+        whole: amount to do in all.
+        name: label of the part.
     """
 
     def report(done: float, total: float | None, label: str = "") -> None:

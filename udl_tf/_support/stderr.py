@@ -1,4 +1,4 @@
-"""Holds back what native libraries write to stderr."""
+"""Suppression of what native libraries write to stderr."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""What a result was made with."""
+"""Versions of the software that a result depends on."""
 
 import platform
 from importlib.metadata import version
@@ -7,7 +7,7 @@ PACKAGES = ("udl_tf", "tensorflow", "keras", "numpy", "pillow")
 
 
 def versions(*more: str) -> dict[str, str]:
-    """Versions of Python, of the packages that shape every result, and of `more`."""
+    """Returns the versions of Python, of PACKAGES and of the packages `more`."""
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),

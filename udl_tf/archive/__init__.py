@@ -1,13 +1,20 @@
-"""Archives of millions of images: a Ray job with a manifest, resumable, on disks or object stores."""
+"""Archives of millions of images on disks or in object stores, upscaled by a resumable Ray job."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from udl_tf._support.lazy import lazy_names
+from udl_tf.errors import needs_extra
 
 if TYPE_CHECKING:
-    from udl_tf.archive.job import run_archive as run_archive
+    from udl_tf.archive.actors import open_ray as open_ray
+    from udl_tf.archive.job import ArchiveJob as ArchiveJob
     from udl_tf.archive.worker import Work as Work
 
-__all__ = ["Work", "run_archive"]
+__all__ = ["ArchiveJob", "Work", "open_ray"]
 
-__getattr__ = lazy_names(__name__, {"Work": "worker", "run_archive": "job"})
+_load = lazy_names(__name__, {"ArchiveJob": "job", "Work": "worker", "open_ray": "actors"})
+
+
+def __getattr__(name: str) -> Any:
+    with needs_extra("ray"):
+        return _load(name)

@@ -1,28 +1,28 @@
-"""What became of each picture of an archive: rows of Parquet files beside the results.
+"""The manifest of an archive: a row per image, in Parquet files next to the results.
 
-    OUTPUT/.manifest/part-KEY.parquet    of some pictures, written when their results are
-    OUTPUT/manifest.parquet              of all, one row a picture, when the job has ended
+    OUTPUT/.manifest/part-KEY.parquet    rows of some images, written after their results
+    OUTPUT/manifest.parquet              rows of all images, merged from the parts
 
-A part names a result only after it was written: what no row names is made again.
+A part names a result only after it was written; an image without a row is upscaled again.
 """
 
 import hashlib
 import io
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from udl_tf.archive.storage import Entry, Storage
-from udl_tf.errors import needs_extra
 
-with needs_extra("ray"):
-    import pyarrow as pa
-    import pyarrow.compute as pc
-    import pyarrow.parquet as pq
-
-FOLDER = ".manifest"  # hidden: no picture of an archive can have such a place
+FOLDER = ".manifest"  # hidden, as no image of an archive can be: so no result has its place
 FILE = "manifest.parquet"
+
+Row = dict[str, Any]
 
 SCHEMA = pa.schema(
     [
@@ -30,30 +30,33 @@ SCHEMA = pa.schema(
         ("source_bytes", pa.int64()),
         ("source_modified", pa.timestamp("us", "UTC")),
         ("source_sha256", pa.string()),
-        ("output", pa.string()),  # path below the output; null for a bad picture
+        ("output", pa.string()),  # path below the output; null if the image failed
         ("output_sha256", pa.string()),
-        ("uncertainty", pa.string()),  # path of the map of theta, where one is written
-        ("width", pa.int32()),  # of the output, pixels
+        ("uncertainty", pa.string()),  # path of the map of theta; null without a map
+        ("width", pa.int32()),  # pixels of the output
         ("height", pa.int32()),
-        ("mean_theta", pa.float32()),  # grey levels of 0..255
-        ("seconds", pa.float32()),  # from reading to writing, beside other pictures
+        ("mean_theta", pa.float32()),  # grey levels, 0..255
+        ("seconds", pa.float32()),  # from reading to writing, in parallel with other images
         ("finished", pa.timestamp("us", "UTC")),
-        ("notes", pa.string()),  # what was converted or dropped
-        ("error", pa.string()),  # why there is no output
+        ("notes", pa.string()),  # conversions and metadata that the format cannot store
+        ("error", pa.string()),  # why the image failed; null if it did not
     ]
 )
 IDENTITY = ["source", "source_bytes", "source_modified"]
 
 
-def write_part(storage: Storage, key: str, rows: list[dict[str, Any]]) -> None:
-    """Writes the rows of some pictures, replacing those of the same key."""
+def write_part(storage: Storage, key: str, rows: list[Row]) -> None:
+    """Writes the rows of some images; replaces a part with the same key."""
     _write(storage, f"{FOLDER}/part-{key}.parquet", pa.Table.from_pylist(rows, SCHEMA))
 
 
 class Done:
-    """The pictures of a manifest that have their results, 8 bytes each.
+    """The images of a manifest that have results; takes 8 bytes per image.
 
-    The same file changed since is another picture.
+    A file that has changed since counts as another image.
+
+    Args:
+        table: rows of the manifest.
     """
 
     def __init__(self, table: pa.Table):
@@ -69,14 +72,14 @@ class Done:
 
 
 def gather(storage: Storage, errors: bool = True) -> pa.Table:
-    """Puts all parts into one file, the newest row of each picture, and returns it.
+    """Merges all parts into manifest.parquet, the newest row per image, and returns its table.
 
     Args:
-        storage: of the results.
-        errors: whether to keep the rows without a result.
+        storage: the output.
+        errors: whether to include the rows of failed images.
     """
     names = [f"{FOLDER}/{name}" for name in storage.names(FOLDER)]
-    with ThreadPoolExecutor(16) as pool:  # an object store answers many at a time
+    with ThreadPoolExecutor(16) as pool:  # an object store serves many requests at a time
         before, *parts = pool.map(lambda name: _read(storage, name), [FILE, *names])
         table = pa.concat_tables([before, *parts])
         table = table.sort_by([("source", "ascending"), ("finished", "ascending")])
@@ -94,7 +97,7 @@ def gather(storage: Storage, errors: bool = True) -> pa.Table:
 
 def _read(storage: Storage, name: str) -> pa.Table:
     content = storage.read(name) if name.endswith(".parquet") else None
-    if content is None:  # a journal, or no manifest yet
+    if content is None:  # a journal, or a manifest that does not exist yet
         return SCHEMA.empty_table()
     return pq.read_table(pa.BufferReader(content), schema=SCHEMA)
 
@@ -105,7 +108,7 @@ def _write(storage: Storage, name: str, table: pa.Table) -> None:
     storage.write(name, buffer.getvalue())
 
 
-def _hash(name: str, size: int, modified: Any) -> int:
+def _hash(name: str, size: int, modified: datetime | None) -> int:
     time = 0 if modified is None else round(1e6 * modified.timestamp())
     digest = hashlib.blake2b(f"{name}\0{size}\0{time}".encode(), digest_size=8).digest()
     return int.from_bytes(digest)

@@ -9,18 +9,21 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
-from udl_tf.errors import UserError, needs_extra
+import pyarrow as pa
+from pyarrow import fs
+
+from udl_tf.errors import UserError
 from udl_tf.inference.jobs import INPUT_SUFFIXES
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A picture of an archive.
+    """An image file of an archive.
 
     Attributes:
-        name: its path below the archive's root.
+        name: path below the archive's root.
         size: bytes.
-        modified: when it was changed last.
+        modified: time of the last change.
     """
 
     name: str
@@ -29,22 +32,23 @@ class Entry:
 
 
 class Storage:
-    """What is below a path or URI, such as "photos", "s3://bucket/photos" or "gs://bucket/photos".
+    """Files below a path or URI, such as "photos", "s3://bucket/photos" or "gs://bucket/photos".
 
     A file appears under its final name only when it is complete.
 
+    Args:
+        uri: path of a folder, or URI.
+
     Attributes:
-        uri: to open it again.
-        place: the same without keys and options, to be shown.
+        uri: absolute path or URI, to open the storage again.
+        place: `uri` without keys and options, for messages.
+        root: path inside the file system.
 
     Raises:
-        UserError: for a URI that is none, or of an unknown kind.
+        UserError: if the URI is malformed or its scheme is not supported.
     """
 
     def __init__(self, uri: str):
-        with needs_extra("ray"):
-            import pyarrow as pa
-            from pyarrow import fs
         # Absolute: actors on other machines have other working directories.
         self.uri = self.place = uri if "://" in uri else str(Path(uri).resolve())
         if "://" in uri:
@@ -59,62 +63,63 @@ class Storage:
         except (pa.ArrowException, OSError, ValueError) as error:
             raise UserError(
                 f"{self.place}: cannot be opened ({error}): expected a folder, s3://BUCKET/FOLDER,"
-                " gs://BUCKET/FOLDER or another URI that Apache Arrow knows"
+                " gs://BUCKET/FOLDER or another URI that Apache Arrow supports"
             ) from None
         self.root = root.rstrip("/")
-        self._kinds = fs.FileType
-        self._select = fs.FileSelector
 
     def holds(self, other: "Storage") -> bool:
-        """Whether the other is the same folder, or one below."""
+        """Returns whether the other is the same folder, or a folder below."""
         return self._fs.equals(other._fs) and f"{other.root}/".startswith(f"{self.root}/")
 
-    def pictures(self, leave_out: "Storage") -> Iterator[Entry]:
-        """Pictures by suffix, folder after folder; none that is hidden or in `leave_out`.
+    def images(self, skip: "Storage") -> Iterator[Entry]:
+        """Lists image files, recognised by suffix, folder by folder.
 
-        Links to folders are not followed. A picture or folder whose name is no UTF-8, which cannot
-        be opened, comes with backslashes in its name.
+        Hidden files and folders, links to folders, and the folder `skip` are skipped. An image or
+        folder whose name is not UTF-8 cannot be opened; it is listed with backslashes in its name,
+        so that it is reported.
 
         Raises:
-            UserError: if there is no such folder.
+            UserError: if the folder does not exist.
         """
         self.check()
-        hidden = leave_out.root if leave_out._fs.equals(self._fs) else None
+        skipped = skip.root if skip._fs.equals(self._fs) else None
         folders = [self.root]
         while folders:
             below, folder = [], folders.pop()
-            found = self._fs.get_file_info(self._select(folder, allow_not_found=True))
-            for path, sound, info in sorted(map(_named, found), key=lambda named: named[0]):
+            found = self._fs.get_file_info(fs.FileSelector(folder, allow_not_found=True))
+            for path, is_utf8, info in sorted(map(_decode_path, found), key=lambda item: item[0]):
                 name = PurePosixPath(path)
-                is_folder = info.type == self._kinds.Directory
-                if name.name.startswith(".") or path == hidden or (is_folder and self._links(path)):
+                is_folder = info.type == fs.FileType.Directory
+                if name.name.startswith(".") or path == skipped:
                     continue
-                if is_folder and sound:
+                if is_folder and self._is_link(path):
+                    continue
+                is_image = info.type == fs.FileType.File and name.suffix.lower() in INPUT_SUFFIXES
+                if is_folder and is_utf8:
                     below.append(path)
-                is_picture = info.type == self._kinds.File and name.suffix.lower() in INPUT_SUFFIXES
-                if is_picture or (is_folder and not sound):
+                elif is_folder or is_image:
                     yield Entry(path[len(self.root) + 1 :], info.size or 0, info.mtime)
             folders += reversed(below)
 
     def check(self) -> None:
-        """Raises UserError if there is no such folder."""
-        if self._fs.get_file_info(self.root).type != self._kinds.Directory:
+        """Raises UserError if the folder does not exist."""
+        if self._fs.get_file_info(self.root).type != fs.FileType.Directory:
             raise UserError(f"{self.place}: no such folder: check the path")
 
-    def _links(self, path: str) -> bool:
+    def _is_link(self, path: str) -> bool:
         return self._fs.type_name == "local" and os.path.islink(path)
 
     def names(self, folder: str) -> list[str]:
-        """Of the files directly in a folder, without it; none if there is no such folder."""
-        selector = self._select(self._path(folder), allow_not_found=True)
+        """Lists the names of files directly in a folder; none if the folder does not exist."""
+        selector = fs.FileSelector(self._path(folder), allow_not_found=True)
         return sorted(
             info.base_name
             for info in self._fs.get_file_info(selector)
-            if info.type == self._kinds.File and not info.base_name.startswith(".")
+            if info.type == fs.FileType.File and not info.base_name.startswith(".")
         )
 
     def read(self, name: str) -> bytes | None:
-        """The content of a file; None if there is no such file.
+        """Returns the content of a file; None if it does not exist.
 
         Raises:
             OSError: if it cannot be read.
@@ -132,7 +137,7 @@ class Storage:
             OSError: if it cannot be written.
         """
         path = PurePosixPath(self._path(name))
-        if self._fs.type_name not in ("local", "hdfs"):  # object stores show complete objects only
+        if self._fs.type_name not in ("local", "hdfs"):  # an object store shows complete files only
             with self._fs.open_output_stream(str(path)) as file:
                 file.write(content)
             return
@@ -148,7 +153,7 @@ class Storage:
             raise
 
     def delete(self, name: str) -> None:
-        """Removes a file, if it is there."""
+        """Removes a file, if it exists."""
         with suppress(FileNotFoundError):
             self._fs.delete_file(self._path(name))
 
@@ -156,10 +161,10 @@ class Storage:
         return f"{self.root}/{name}"
 
 
-def _named(info: Any) -> tuple[str, bool, Any]:
-    """(path, whether it is UTF-8, else it is shown with backslashes, the FileInfo itself)."""
+def _decode_path(info: fs.FileInfo) -> tuple[str, bool, fs.FileInfo]:
+    """Returns (path, whether it is UTF-8, info); backslashes escape what is not UTF-8."""
     try:
-        path, sound = info.path, True
+        path, is_utf8 = info.path, True
     except UnicodeDecodeError as error:
-        path, sound = error.object.decode("utf-8", "backslashreplace"), False
-    return path.rstrip("/"), sound, info
+        path, is_utf8 = error.object.decode("utf-8", "backslashreplace"), False
+    return path.rstrip("/"), is_utf8, info

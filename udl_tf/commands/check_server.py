@@ -1,4 +1,4 @@
-"""Checks a model on TensorFlow Serving: connects, prints its model card, and times a request.
+"""Checks a model on TensorFlow Serving: prints its model card and times a request.
 
 udl-tf check-server grpc://localhost:8500/edsr_s_x4
 """
@@ -10,7 +10,7 @@ import numpy as np
 from udl_tf._support import command_line
 from udl_tf._support.stderr import quiet
 
-_SIDE = 64  # LR pixels of the image that is sent
+_SIDE = 64  # of the image that is sent, pixels
 
 
 def main(arguments: list[str] | None = None) -> None:

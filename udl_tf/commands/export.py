@@ -1,11 +1,11 @@
-"""Exports a trained model, checked against its Keras networks.
+"""Exports a trained model, and compares the export with the Keras networks.
 
     udl-tf export savedmodel --model RUN --output models/NAME     for TensorFlow Serving
     udl-tf export tflite --model RUN --output model.tflite        for phones
     udl-tf export onnx --model RUN --output model.onnx            for ONNX Runtime
 
-Float32 and float16 exports may differ by 0.001 and 1 grey level, int8 may lose 0.3 dB of PSNR-Y on
-real patches; an export that exceeds its bound is not written.
+A float32 export may differ by 0.001 grey levels, a float16 export by 1, and an int8 export may lose
+0.3 dB of PSNR-Y on real patches; an export that exceeds its bound is not written.
 """
 
 import argparse
@@ -46,8 +46,8 @@ def _add_format(formats, name: str, text: str, output: str) -> argparse.Argument
     parser.add_argument(
         "--images",
         type=Path,
-        help="folder of HR images for the checks, best similar to those to be upscaled (default:"
-        " bundled images)",
+        help="folder of HR images for the comparison, ideally similar to those to be upscaled"
+        " (default: bundled images)",
     )
     parser.add_argument(
         "--licence", help="of the weights, for the model card (default: as the model states)"
@@ -70,13 +70,17 @@ def _add_savedmodel(formats) -> None:
         formats,
         "savedmodel",
         "SavedModel for TensorFlow Serving: writes OUTPUT/1, then OUTPUT/2, ...",
-        "folder of the model, which holds its versions",
+        "folder of the model, which holds a folder per version",
     )
-    parser.add_argument("--version", type=int, help="default: one more than the highest so far")
+    parser.add_argument(
+        "--version",
+        type=int,
+        help="number of the version (default: one more than the highest so far)",
+    )
     parser.add_argument(
         "--self-ensemble",
         action="store_true",
-        help="mean over the eight flips and rotations: slightly better, eight times slower",
+        help="average the eight flips and rotations: slightly better, eight times slower",
     )
     parser.add_argument(
         "--max-pixels",
@@ -88,19 +92,19 @@ def _add_savedmodel(formats) -> None:
         "--image-type",
         default="uint8",
         choices=["uint8", "float32"],
-        help="of the signatures' `image`, with values 0..255 (default: uint8)",
+        help="dtype of the input image, with values 0..255 (default: uint8)",
     )
     parser.add_argument(
         "--theta-type",
         default="float32",
         choices=["float32", "float16"],
-        help="float16 is half as large but available by gRPC only (default: float32)",
+        help="dtype of theta; float16 is half as large but needs gRPC (default: float32)",
     )
     parser.add_argument(
         "--memory",
         type=float,
         metavar="GB",
-        help="working memory of the server, in addition to results (default: 1, DPDNN 3)",
+        help="working memory of the server, besides the results (default: 1, for DPDNN 3)",
     )
     parser.add_argument(
         "--no-warmup",
@@ -145,7 +149,7 @@ def _add_tflite(formats) -> None:
         "--margin",
         type=int,
         metavar="M",
-        help="overlap of tiles, pixels (default: enough for no seams, for DPDNN 48)",
+        help="overlap of tiles, pixels (default: enough to show no seams, for DPDNN 48)",
     )
 
 

@@ -1,8 +1,8 @@
-"""Imports a PyTorch checkpoint as a bundle, which every command accepts like a run folder.
+"""Imports a PyTorch checkpoint as a bundle, which all commands accept like a run folder.
 
     udl-tf import-torch EDSR_S_X4.pt --output runs/edsr_s_x4_released
 
-Accepts the UDL authors' EDSR-S (either step) and the networks of EDSR-PyTorch. Needs
+Accepts EDSR-S as released by the UDL authors (either step) and the networks of EDSR-PyTorch. Needs
 "udl_tf[torch]".
 """
 
@@ -19,8 +19,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--res-scale",
         type=float,
-        help="factor of the residual branches (default: as published, 0.1; 1 for the small networks"
-        " of EDSR-PyTorch)",
+        help="factor of the residual branches (default: 0.1, as published; use 1 for the small"
+        " networks of EDSR-PyTorch)",
     )
     options = parser.parse_args(arguments)
     command_line.check_positive(options, "res_scale")

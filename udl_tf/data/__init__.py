@@ -1,4 +1,4 @@
-"""Training and test sets: finding, pairing, decoding, packing, and batches of patches."""
+"""Training and test data: datasets, decoded image pairs, packs, batches of patches."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Checks or packs a folder of images before a training.
+"""Checks a folder of images before training, or packs it for faster reading.
 
 udl-tf data check FOLDER [--scale 4] [--hr-patch-size 192]
 udl-tf data pack FOLDER [FOLDER ...] --output PACK [--scale 4]
@@ -16,12 +16,12 @@ from udl_tf.data.pack import Arrays, write_pack
 from udl_tf.data.sources import Dataset, ImageSource, folder_dataset, folder_datasets
 from udl_tf.data.store import read_pair
 from udl_tf.errors import UserError
-from udl_tf.imaging.rgb_files import image_files
+from udl_tf.imaging.rgb_files import list_images
 
 
-def problems(dataset: Dataset, scale: int, hr_patch_size: int) -> Iterator[str]:
-    """Yields a line per bad file, pair that does not fit, small image and set of duplicates."""
-    seen: dict[str, list[str]] = defaultdict(list)
+def find_problems(dataset: Dataset, scale: int, hr_patch_size: int) -> Iterator[str]:
+    """Yields one line per bad file, mismatched pair, small image and set of duplicates."""
+    names: dict[str, list[str]] = defaultdict(list)
     for source in dataset.sources:
         try:
             if source.pack:
@@ -34,15 +34,15 @@ def problems(dataset: Dataset, scale: int, hr_patch_size: int) -> Iterator[str]:
         if min(height, width) < hr_patch_size:
             yield f"{source.hr}: {width}x{height} pixels, smaller than a patch of {hr_patch_size}"
         identity = hashlib.sha256(repr(hr.shape).encode() + hr.tobytes()).hexdigest()
-        seen[identity].append(str(source.hr))
-    used = {source.lr for source in dataset.sources if source.lr}
-    for folder in {lr.parent for lr in used}:
-        for lr in image_files(folder):
-            if lr not in used:
+        names[identity].append(str(source.hr))
+    paired = {source.lr for source in dataset.sources if source.lr}
+    for folder in {lr.parent for lr in paired}:
+        for lr in list_images(folder):
+            if lr not in paired:
                 yield f"{lr}: has no HR image"
-    for same in seen.values():
-        if len(same) > 1:
-            yield f"{same[0]}: the same pixels as {', '.join(same[1:])}"
+    for first, *duplicates in names.values():
+        if duplicates:
+            yield f"{first}: the same pixels as {', '.join(duplicates)}"
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -52,7 +52,7 @@ def main(arguments: list[str] | None = None) -> None:
     check.add_argument("folder", type=Path, help="folder of HR images, of pairs, or DIV2K")
     check.add_argument("--scale", type=int, default=4, choices=(2, 3, 4), help="default: 4")
     check.add_argument("--hr-patch-size", type=int, default=192, help="default: 192")
-    pack = commands.add_parser("pack", help="decode a training set into one file, for speed")
+    pack = commands.add_parser("pack", help="decode training sets into one file for faster reading")
     pack.add_argument("folders", nargs="+", type=Path, help="folders as for check")
     pack.add_argument("--output", type=Path, required=True, help="folder of the pack")
     pack.add_argument("--scale", type=int, default=4, choices=(2, 3, 4), help="default: 4")
@@ -76,13 +76,14 @@ def _pack(folders: Sequence[Path], output: Path, scale: int) -> None:
 
 
 def _arrays(source: ImageSource, scale: int) -> tuple[Arrays, dict[str, Any]]:
+    """Returns the pair as the arrays of a pack's item, without further facts."""
     return read_pair(source, scale), {}
 
 
 def _check(folder: Path, scale: int, hr_patch_size: int) -> None:
     dataset = folder_dataset(folder, scale)
     count = 0
-    for problem in problems(dataset, scale, hr_patch_size):
+    for problem in find_problems(dataset, scale, hr_patch_size):
         print(problem)
         count += 1
     summary = f"{folder}: {len(dataset.sources)} images, {count} problems"

@@ -1,4 +1,4 @@
-"""Training batches as a pure function of (seed, update): resuming is starting the counter there."""
+"""Training batches as a pure function of (seed, update), so a run can resume at any update."""
 
 import time
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from udl_tf.config import DataConfig
 from udl_tf.data.store import ImageStore
 
 HRMap = Callable[[int], tuple[np.ndarray, float, float]]
-"""Number of a picture -> (uint8 map of the HR image's shape, a, b) of the values a + b map."""
+"""Index of an image -> (uint8 map of the HR image's shape, a, b), for the values a + b * map."""
 
 
 def draw_batch(
@@ -21,29 +21,28 @@ def draw_batch(
     hr_map: HRMap | None = None,
     rows: range | None = None,
 ) -> tuple[np.ndarray, ...]:
-    """The batch of one update: random pictures, aligned random crops, flips and transposes.
+    """Draws the batch of one update: random images, aligned random crops, flips, transposition.
 
     Args:
-        store: the pictures, each with at least one patch.
+        store: training images, each at least as large as a patch.
         config: patch size, batch size and whether to augment.
-        seed: of the run.
+        seed: seed of the run.
         update: number of the update, counted over all steps of the run.
-        hr_map: a further map of each picture, of which the same patches are cut.
-        rows: the patches of the batch to draw; None: all.
+        hr_map: further map of each image, from which the HR patches are also cut.
+        rows: rows of the batch to draw; None: all.
 
     Returns:
-        (lr, hr): uint8, (rows, p/scale, p/scale, 3) and (rows, p, p, 3) for patch size p; and where
-        there is a map its values there, float32.
+        (lr, hr), uint8 of shapes (n, p / scale, p / scale, 3) and (n, p, p, 3) for n rows and patch
+        size p; with `hr_map` also the map's values, float32 (n, p, p, 3).
     """
     rows = range(config.batch_size) if rows is None else rows
     lr_size = config.hr_patch_size // store.scale
-    shape = (len(rows), lr_size, lr_size, 3)
-    lr_batch = np.empty(shape, np.uint8)
-    hr_batch = np.empty((shape[0], config.hr_patch_size, config.hr_patch_size, 3), np.uint8)
+    hr_size, s = config.hr_patch_size, store.scale
+    lr_batch = np.empty((len(rows), lr_size, lr_size, 3), np.uint8)
+    hr_batch = np.empty((len(rows), hr_size, hr_size, 3), np.uint8)
     map_batch = np.empty(hr_batch.shape, np.float32)
-    s = store.scale
     for i, row in enumerate(rows):
-        # Philox is counter-based: equal (seed, update, row) give equal draws, whoever draws.
+        # Philox is counter-based: equal (seed, update, row) give equal draws in every process.
         random = np.random.Generator(np.random.Philox(key=[seed, update], counter=[0, 0, 0, row]))
         index = int(random.integers(len(store)))
         lr, hr = store.pair(index)
@@ -70,17 +69,17 @@ def _patch(image, top: int, left: int, size: int, symmetry) -> np.ndarray:
 
 
 class Waiting:
-    """How long the training waited for its batches.
+    """Measures how long training waits for its batches.
 
     Attributes:
-        seconds: so far.
+        seconds: total waiting time so far.
     """
 
     def __init__(self):
         self.seconds = self._began = 0.0
 
     def timed(self, batches: tf.data.Dataset) -> tf.data.Dataset:
-        """The same batches: how long it takes to get each is added to `seconds`."""
+        """Returns the same batches; the time taken to get each one is added to `seconds`."""
 
         def begin(_):
             self._began = time.perf_counter()
@@ -94,7 +93,8 @@ class Waiting:
             counter = tf.data.Dataset.counter()
             return counter.map(lambda i: tf.numpy_function(function, [i], tf.int64))
 
-        # A zip asks its parts one after another, and here nothing may ask it ahead of time.
+        # zip gets its elements in this order: begin, the batch, end. Prefetching, which TensorFlow
+        # adds by default, would run ahead of the training loop and hide the waiting.
         timed = tf.data.Dataset.zip(clock(begin), batches, clock(end)).map(lambda _, x, __: x)
         options = tf.data.Options()
         options.experimental_optimization.inject_prefetch = False
@@ -108,17 +108,17 @@ def training_batches(
     first_update: int,
     hr_map: HRMap | None = None,
     shares: range = range(1),
-    of: int = 1,
+    num_shares: int = 1,
 ) -> tf.data.Dataset:
-    """An endless tf.data.Dataset of float32 batches from `first_update` on: lr, hr in 0..255.
+    """Returns an endless tf.data.Dataset of float32 batches (lr, hr) in 0..255.
 
     Args:
-        store, config, seed, hr_map: as for draw_batch; with `hr_map` a batch has a third part.
-        first_update: number of the first batch.
-        shares: which shares of each batch are wanted, one after another.
-        of: how many equal shares a batch has.
+        store, config, seed, hr_map: as for draw_batch; with `hr_map` a batch is (lr, hr, values).
+        first_update: number of the update that the first batch is for.
+        shares: shares of each batch to produce, one after another: those of this worker's replicas.
+        num_shares: number of equal shares that each batch is divided into.
     """
-    n, p = config.batch_size // of, config.hr_patch_size
+    n, p = config.batch_size // num_shares, config.hr_patch_size
     q = p // store.scale
     parts = [(q, tf.uint8), (p, tf.uint8), (p, tf.float32)][: 2 if hr_map is None else 3]
 
@@ -136,7 +136,8 @@ def training_batches(
 
     counter = tf.data.Dataset.counter(start=first_update * len(shares))
     options = tf.data.Options()
-    # Nothing here is left to be tuned, and its thread may keep a finished training for a minute.
+    # The pipeline has nothing to tune, and deleting its iterator would wait up to a minute for the
+    # autotuning thread.
     options.autotune.enabled = False
     batches = counter.map(batch, num_parallel_calls=2, deterministic=True).prefetch(2)
     return batches.with_options(options)

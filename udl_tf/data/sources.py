@@ -1,10 +1,11 @@
-"""Datasets as lists of picture pairs.
+"""Datasets as lists of image pairs.
 
 A dataset is a folder in one of three layouts:
-- HR images directly in it: LR images are made from them by MATLAB's bicubic imresize, once;
-- paired: HR/ beside LR_bicubic/X{scale}/ or LR/X{scale}/ or LR/, names equal or NAMEx{scale};
-- DIV2K as published: DIV2K_train_HR/ beside DIV2K_train_LR_bicubic/X{scale}/.
-Or it is a pack of such (udl_tf.data.pack).
+- HR images directly in the folder: LR images are computed by MATLAB's bicubic imresize and cached;
+- paired: HR/ and LR_bicubic/X{scale}/ or LR/X{scale}/ or LR/; LR files have the name of their HR
+  file or NAMEx{scale};
+- DIV2K as published: DIV2K_train_HR/ and DIV2K_train_LR_bicubic/X{scale}/;
+or a pack of one or several of them (udl_tf.data.pack).
 """
 
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ import numpy as np
 from udl_tf.config import DataConfig
 from udl_tf.data.pack import Pack, is_pack
 from udl_tf.errors import UserError
-from udl_tf.imaging.rgb_files import image_files, image_size
+from udl_tf.imaging.rgb_files import image_size, list_images
 
 BUNDLED = "bundled"
 _BUNDLED_FOLDER = Path(__file__).parent / BUNDLED
@@ -28,7 +29,14 @@ _LAYOUTS = (  # HR folder, LR folders
 
 @dataclass(frozen=True)
 class ImageSource:
-    """An HR file and, in a paired dataset, its LR file; or a pair in a pack, named by `hr`."""
+    """Where the two images of a pair come from.
+
+    Attributes:
+        hr: HR file; for a pair in a pack, the folder of the pack followed by the image's name.
+        lr: LR file of a paired dataset; None: computed from the HR image.
+        pack: pack that contains the pair; None: files.
+        index: index of the pair in the pack.
+    """
 
     hr: Path
     lr: Path | None = None
@@ -37,7 +45,7 @@ class ImageSource:
 
     @property
     def size(self) -> tuple[int, int]:
-        """(height, width) of the HR image."""
+        """Height and width of the HR image."""
         if self.pack is None:
             return image_size(self.hr)
         height, width, _ = self.pack.entries[self.index]["shapes"][1]
@@ -46,7 +54,13 @@ class ImageSource:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A named list of pictures; `bundled` if they come with the package."""
+    """Named list of image pairs.
+
+    Attributes:
+        name: name in logs and result tables.
+        sources: image pairs.
+        bundled: whether they are the images that come with the package.
+    """
 
     name: str
     sources: tuple[ImageSource, ...]
@@ -54,13 +68,18 @@ class Dataset:
 
 
 def find_datasets(config: DataConfig, part: str, scale: int) -> list[Dataset]:
-    """The datasets that a config names for "train" or "test".
+    """Finds the datasets that a config names.
 
-    With a data root every named dataset must exist, and "bundled" is read only where it stands
-    alone; without one, the bundled images stand in for those that are not absolute paths.
+    With a data root, every named dataset must exist, and "bundled" is used only if no other name is
+    given. Without one, "bundled" replaces all names that are not absolute paths.
+
+    Args:
+        config: data section of a config.
+        part: "train" or "test".
+        scale: HR over LR size.
 
     Raises:
-        UserError: for a missing dataset, or when nothing is left without a data root.
+        UserError: for a missing dataset, or if no data root is set and "bundled" is not named.
     """
     names = config.train if part == "train" else config.test
     named = [name for name in names if name != BUNDLED]
@@ -83,16 +102,16 @@ def find_datasets(config: DataConfig, part: str, scale: int) -> list[Dataset]:
 
 
 def bundled_dataset(part: str) -> Dataset:
-    """The images that come with the package, for "train" or "test"."""
-    files = image_files(_BUNDLED_FOLDER / part)
+    """Returns the images that come with the package, for "train" or "test"."""
+    files = list_images(_BUNDLED_FOLDER / part)
     return Dataset(BUNDLED, tuple(ImageSource(file) for file in files), bundled=True)
 
 
 def folder_datasets(folders: Sequence[Path | str], scale: int) -> list[Dataset]:
-    """The datasets in some folders; those of one name get their parent's before it.
+    """Returns the datasets in several folders; equal names are prefixed by the parent folder's.
 
     Raises:
-        UserError: if a folder is missing or empty, or named twice.
+        UserError: if a folder is missing, empty or named twice.
     """
     paths = [Path(folder) for folder in folders]
     for path in paths:
@@ -109,14 +128,14 @@ def folder_datasets(folders: Sequence[Path | str], scale: int) -> list[Dataset]:
 
 
 def holds_lr_only(folder: Path | str) -> bool:
-    """Whether a folder holds nothing but LR images, by scale, of the HR images in another."""
+    """Returns whether a folder holds only LR images, in subfolders by scale (X2, X3, X4)."""
     folder = Path(folder)
-    below = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    return bool(below) and below <= {"X2", "X3", "X4"}
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    return bool(names) and names <= {"X2", "X3", "X4"}
 
 
 def folder_dataset(folder: Path | str, scale: int) -> Dataset:
-    """The dataset in `folder`, whichever of the layouts it has.
+    """Returns the dataset in a folder, in any of the layouts.
 
     Raises:
         UserError: if the folder is missing or empty.
@@ -126,23 +145,25 @@ def folder_dataset(folder: Path | str, scale: int) -> Dataset:
         return _packed_dataset(folder, scale)
     for hr_name, lr_names in _LAYOUTS:
         if (folder / hr_name).is_dir():
-            hr_files = image_files(folder / hr_name)
+            hr_files = list_images(folder / hr_name)
             for lr_name in lr_names:
                 lr_folder = folder / lr_name.format(scale=scale)
                 if lr_folder.is_dir() and _has_images(lr_folder):
                     return Dataset(folder.name, _pairs(hr_files, lr_folder, scale))
             return Dataset(folder.name, tuple(ImageSource(file) for file in hr_files))
-    return Dataset(folder.name, tuple(ImageSource(file) for file in image_files(folder)))
+    return Dataset(folder.name, tuple(ImageSource(file) for file in list_images(folder)))
 
 
 def _packed_dataset(folder: Path, scale: int) -> Dataset:
     pack = Pack(folder)
     if pack.facts["scale"] != scale:
         raise UserError(
-            f"{folder}: packed for x{pack.facts['scale']}, not for x{scale}: pack it for x{scale} too"
+            f"{folder}: packed for x{pack.facts['scale']}; expected x{scale}: pack the images for"
+            f" x{scale} too"
         )
-    names = enumerate(entry["name"] for entry in pack.entries)
-    return Dataset(folder.name, tuple(ImageSource(folder / n, None, pack, i) for i, n in names))
+    names = (folder / entry["name"] for entry in pack.entries)
+    sources = tuple(ImageSource(name, pack=pack, index=i) for i, name in enumerate(names))
+    return Dataset(folder.name, sources)
 
 
 def _has_images(folder: Path) -> bool:
@@ -150,11 +171,11 @@ def _has_images(folder: Path) -> bool:
 
 
 def _pairs(hr_files: Sequence[Path], lr_folder: Path, scale: int) -> tuple[ImageSource, ...]:
-    by_stem = {file.stem: file for file in image_files(lr_folder)}
+    by_stem = {file.stem: file for file in list_images(lr_folder)}
     sources = []
     for hr in hr_files:
         lr = by_stem.get(hr.stem) or by_stem.get(f"{hr.stem}x{scale}")
-        # Where there is none, reading the pair says so.
+        # If the LR file is missing, read_pair reports it under the expected name.
         sources.append(ImageSource(hr, lr or lr_folder / f"{hr.stem}x{scale}{hr.suffix}"))
     return tuple(sources)
 
@@ -162,14 +183,16 @@ def _pairs(hr_files: Sequence[Path], lr_folder: Path, scale: int) -> tuple[Image
 def split_validation(
     sources: Sequence[ImageSource], large: Sequence[ImageSource], count: int, seed: int
 ) -> tuple[list[ImageSource], list[ImageSource]]:
-    """(training, held-out) pictures.
+    """Splits the training images into (training, validation).
 
     Args:
-        pictures: all of a run's.
-        large: those of them that can be used, in the same order. One alone serves as both.
-        count: of the held-out ones, but at most a fifth.
-        seed: draws them from all pictures, so that runs of other scales and patch sizes, which may
-            start from this one's network, hold out the same.
+        sources: all training images of a run.
+        large: those that are large enough for a patch, in the same order. A single one serves as
+            both parts.
+        count: number of validation images, at most a fifth of `large`.
+        seed: seed of the draw. It permutes all images, not only the large ones, so that runs with
+            other scales and patch sizes, which may start from this run's network, hold out the same
+            images.
     """
     if len(large) == 1:
         return list(large), list(large)
@@ -177,14 +200,14 @@ def split_validation(
     order = np.random.default_rng(seed).permutation(len(sources))
     drawn = [sources[i] for i in order if sources[i] in usable]
     held_out = set(drawn[: min(count, max(1, len(large) // 5))])
-    return [p for p in large if p not in held_out], [p for p in large if p in held_out]
+    return [s for s in large if s not in held_out], [s for s in large if s in held_out]
 
 
 def large_enough(sources: Sequence[ImageSource], config: DataConfig) -> list[ImageSource]:
-    """The pictures that hold a training patch; others are an error or skipped, by the config.
+    """Returns the images that are at least as large as a patch; `small_images` decides on others.
 
     Raises:
-        UserError: naming the first image that is too small, or if all of them are.
+        UserError: if an image is too small and `small_images` is "error", or if all are too small.
     """
     side = config.hr_patch_size
     large = []
@@ -199,7 +222,7 @@ def large_enough(sources: Sequence[ImageSource], config: DataConfig) -> list[Ima
             )
     if not large:
         raise UserError(
-            f"no training image has {side}x{side} pixels: lower data.hr_patch_size or give larger"
-            " images"
+            f"no training image has at least {side}x{side} pixels: lower data.hr_patch_size or give"
+            " larger images"
         )
     return large

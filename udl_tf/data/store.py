@@ -1,4 +1,4 @@
-"""Decoded picture pairs: read, matched, kept in memory; LR images made on the fly and cached."""
+"""Decoded image pairs, held in memory; missing LR images are computed and cached."""
 
 import hashlib
 import os
@@ -20,15 +20,18 @@ from udl_tf.imaging.rgb_files import image_size, read_rgb, write_rgb
 def read_pair(
     source: ImageSource, scale: int, cache: Path | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Decodes a picture as (lr, hr), uint8 RGB, HR cropped to a multiple of the scale.
+    """Reads an image pair; the HR image is cropped so that its sides are multiples of the scale.
 
     Args:
-        picture: what to read.
+        source: image pair to read.
         scale: HR over LR size.
-        cache: folder that keeps LR images made on the fly; None: keep none.
+        cache: folder that stores computed LR images; None: they are not stored.
+
+    Returns:
+        (lr, hr), uint8 RGB of shapes (h, w, 3) and (scale h, scale w, 3).
 
     Raises:
-        UserError: for an unreadable file, a pair whose sizes don't fit, or a tiny image.
+        UserError: for an unreadable file, mismatched sizes, or an HR image that is too small.
     """
     if source.pack:
         lr, hr = source.pack.arrays(source.index)
@@ -37,11 +40,11 @@ def read_pair(
     if min(hr.shape[:2]) < 2 * scale:
         height, width = image_size(source.hr)
         raise UserError(
-            f"{source.hr}: {width}x{height} pixels; x{scale} needs {2 * scale} a side at least:"
-            " remove it"
+            f"{source.hr}: {width}x{height} pixels; x{scale} needs at least {2 * scale} pixels per"
+            " side: remove it"
         )
     if source.lr is None:
-        return _made_lr(source.hr, hr, scale, cache), hr
+        return _computed_lr(source.hr, hr, scale, cache), hr
     if not source.lr.exists():
         raise UserError(f"{source.hr}: its LR file {source.lr} is missing: add it")
     lr = read_rgb(source.lr)
@@ -49,20 +52,22 @@ def read_pair(
     if lr.shape[:2] != expected:
         raise UserError(
             f"{source.lr}: {lr.shape[1]}x{lr.shape[0]} pixels; its HR image at x{scale} needs"
-            f" {expected[1]}x{expected[0]}: set model.scale to the pairs' scale or mend the pair"
+            f" {expected[1]}x{expected[0]}: set model.scale to the scale of the pairs, or fix the"
+            " pair"
         )
     return lr, hr
 
 
 def cache_folder(config: DataConfig) -> Path:
-    """Where LR images made on the fly are kept."""
+    """Returns the folder that stores computed LR images."""
     if config.cache_dir:
         return Path(config.cache_dir)
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "udl_tf" / "lr"
 
 
-def _made_lr(path: Path, hr: np.ndarray, scale: int, cache: Path | None) -> np.ndarray:
+def _computed_lr(path: Path, hr: np.ndarray, scale: int, cache: Path | None) -> np.ndarray:
+    """Returns the LR image of an HR file from the cache, or computes and stores it."""
     if cache is None:
         return imresize(hr, 1 / scale)
     stat = path.stat()
@@ -73,26 +78,27 @@ def _made_lr(path: Path, hr: np.ndarray, scale: int, cache: Path | None) -> np.n
         if lr.shape == (hr.shape[0] // scale, hr.shape[1] // scale, 3):
             return lr
     except UserError:
-        pass  # not there yet, or damaged: made anew
+        pass  # missing or damaged: computed below
     lr = imresize(hr, 1 / scale)
     write_rgb(file, lr)
     return lr
 
 
 class ImageStore:
-    """Decoded (lr, hr) pairs by index, kept up to a limit; the longest unused leave first.
+    """Decoded (lr, hr) pairs by index, held in memory up to a limit.
 
-    So a set that fits in memory is decoded once a run. Safe for several threads.
+    Beyond the limit, the least recently used pairs are evicted first; a set that fits in memory is
+    decoded once per run. Safe for several threads.
 
     Args:
-        pictures: what can be asked for.
+        sources: image pairs.
         scale: HR over LR size.
-        memory_gb: how much to keep.
-        cache: folder for LR images made on the fly, or None.
+        memory_gb: memory for decoded pairs, GB.
+        cache: folder for computed LR images; None: they are not stored.
 
     Attributes:
-        decoded: how many pictures were decoded so far.
-        error: the last UserError, which would get lost inside a tf.data pipeline.
+        decoded: number of pairs decoded so far.
+        error: last UserError, which would otherwise be lost inside a tf.data pipeline.
     """
 
     def __init__(
@@ -108,37 +114,37 @@ class ImageStore:
         self.error: UserError | None = None
         self._cache = cache
         self._free_bytes = int(memory_gb * 1e9)
-        self._kept: OrderedDict[int, tuple[np.ndarray, np.ndarray]] = OrderedDict()
+        self._in_memory: OrderedDict[int, tuple[np.ndarray, np.ndarray]] = OrderedDict()
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return len(self.sources)
 
     def pair(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """(lr, hr) of picture `index`, uint8 RGB."""
+        """Returns the pair (lr, hr) at `index`, uint8 RGB."""
         with self._lock:
-            if index in self._kept:
-                self._kept.move_to_end(index)
-                return self._kept[index]
+            if index in self._in_memory:
+                self._in_memory.move_to_end(index)
+                return self._in_memory[index]
         try:
             pair = read_pair(self.sources[index], self.scale, self._cache)
         except UserError as error:
             self.error = error
             raise
         if self.sources[index].pack:
-            return pair  # which the system keeps
+            return pair  # a view of the file, which the operating system keeps in memory
         with self._lock:
             self.decoded += 1
-            if index not in self._kept:
-                self._keep(index, pair)
+            if index not in self._in_memory:
+                self._add(index, pair)
         return pair
 
     def pairs(self) -> list[tuple[np.ndarray, np.ndarray]]:
-        """All (lr, hr), in order."""
+        """Returns all pairs (lr, hr), in order."""
         return [self.pair(index) for index in range(len(self))]
 
     def load_all(self) -> None:
-        """Decodes every picture once, so that a bad one is found before training.
+        """Decodes every pair once, so that a bad file is found before training.
 
         Raises:
             UserError: naming the first bad file.
@@ -147,11 +153,11 @@ class ImageStore:
             for _ in pool.map(self.pair, range(len(self))):
                 pass
 
-    def _keep(self, index: int, pair: tuple[np.ndarray, np.ndarray]) -> None:
+    def _add(self, index: int, pair: tuple[np.ndarray, np.ndarray]) -> None:
         self._free_bytes -= _bytes(pair)
-        self._kept[index] = pair
-        while self._free_bytes < 0 and self._kept:
-            _, oldest = self._kept.popitem(last=False)
+        self._in_memory[index] = pair
+        while self._free_bytes < 0 and self._in_memory:
+            _, oldest = self._in_memory.popitem(last=False)
             self._free_bytes += _bytes(oldest)
 
 

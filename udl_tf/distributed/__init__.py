@@ -1,6 +1,7 @@
-"""Training on several devices and machines; nothing here is needed by a single process.
+"""Training on several devices and machines.
 
-The other rooms see one object, a Group, whose methods do nothing for one process.
+Other rooms use one object, the Group of processes that train a run. With a single process, its
+methods do nothing.
 """
 
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""Prints the TF_CONFIG of one of the hosts of a run, for a launcher to export.
+"""Prints TF_CONFIG for one host of a run; a launcher exports it to the environment.
 
 python -m udl_tf.distributed --hosts HOST HOST ... --index N [--port P]
 """
@@ -10,9 +10,13 @@ from udl_tf.errors import UserError
 
 def main(arguments: list[str] | None = None) -> None:
     parser = command_line.make_parser("python -m udl_tf.distributed", __doc__)
-    parser.add_argument("--hosts", required=True, nargs="+", help="the first has the run folder")
-    parser.add_argument("--index", required=True, type=int, help="of this host, counted from 0")
-    parser.add_argument("--port", type=int, default=PORT, help=f"on each host (default: {PORT})")
+    parser.add_argument(
+        "--hosts", required=True, nargs="+", help="hosts of the run; the first has the run folder"
+    )
+    parser.add_argument("--index", required=True, type=int, help="index of this host, from 0")
+    parser.add_argument(
+        "--port", type=int, default=PORT, help=f"port on each host (default: {PORT})"
+    )
     options = parser.parse_args(arguments)
     if not 0 <= options.index < len(options.hosts):
         raise UserError(f"--index {options.index}: expected 0..{len(options.hosts) - 1}")

@@ -1,4 +1,4 @@
-"""The workers of a run on several machines, as the environment's TF_CONFIG names them."""
+"""Workers of a run on several machines: read from TF_CONFIG, started together."""
 
 import json
 import os
@@ -13,11 +13,11 @@ from udl_tf.errors import Lost, UserError
 
 PORT = 23456
 _GO = b"go"
-_PATIENCE = 5.0  # s for what takes no time among machines that answer
+_TIMEOUT = 5.0  # s for a connection and its first message; both are immediate if a machine is up
 _EXPECTED = (
     'expected {"cluster": {"worker": ["HOST:PORT", ...]}, "task": {"type": "worker", "index": N}}'
 )
-_MEND = "see python -m udl_tf.distributed --help"
+_HELP = "see python -m udl_tf.distributed --help"
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class Cluster:
     """The workers of a run.
 
     Attributes:
-        addresses: HOST:PORT of each; the first is the chief.
-        index: this one's place among them.
+        addresses: HOST:PORT of each worker; the first is the chief, which has the run folder.
+        index: index of this worker.
     """
 
     addresses: tuple[str, ...]
@@ -34,45 +34,45 @@ class Cluster:
 
     @property
     def is_chief(self) -> bool:
-        """Whether this one writes the run folder."""
+        """Whether this worker is the chief."""
         return self.index == 0
 
     def tf_config(self) -> str:
-        """TF_CONFIG's value on this worker."""
+        """Returns the value of TF_CONFIG for this worker."""
         cluster = {"worker": list(self.addresses)}
         return json.dumps({"cluster": cluster, "task": {"type": "worker", "index": self.index}})
 
 
 def read_cluster() -> Cluster:
-    """The cluster that TF_CONFIG names. A task "chief", where there is one, comes first.
+    """Reads the cluster from the environment variable TF_CONFIG; a task "chief" comes first.
 
     Raises:
-        UserError: if there is no TF_CONFIG, or none that names this worker.
+        UserError: if TF_CONFIG is not set, is invalid, or does not name this worker.
     """
     text = os.environ.get("TF_CONFIG")
     if not text:
         raise UserError(
             'distribution.strategy "multi_worker": the environment has no TF_CONFIG;'
-            f" {_EXPECTED}: {_MEND}"
+            f" {_EXPECTED}: {_HELP}"
         )
     try:
         content = json.loads(text)
         jobs = dict(content["cluster"])
         kind, index = content["task"]["type"], content["task"]["index"]
     except (ValueError, KeyError, TypeError):
-        raise UserError(f"TF_CONFIG {text}: {_EXPECTED}: {_MEND}") from None
+        raise UserError(f"TF_CONFIG {text}: {_EXPECTED}: {_HELP}") from None
     unknown = sorted({*jobs, kind} - {"chief", "worker"})
     if unknown:
         raise UserError(
             f"TF_CONFIG: tasks of type {', '.join(map(repr, unknown))}; expected only 'worker' and"
-            " perhaps one 'chief': leave the others out"
+            " optionally one 'chief': remove the others"
         )
     tasks = [(job, i, address) for job in ("chief", "worker") for i, address in _tasks(jobs, job)]
     names = [(job, i) for job, i, _ in tasks]
     if (kind, index) not in names:
         raise UserError(
-            f"TF_CONFIG: its task is {kind} {index!r}, and its cluster has"
-            f" {', '.join(f'{job} {i}' for job, i in names) or 'none'}: count from 0"
+            f"TF_CONFIG: the task is {kind} {index!r}, but the cluster has"
+            f" {', '.join(f'{job} {i}' for job, i in names) or 'none'}: use one of these"
         )
     return Cluster(tuple(address for *_, address in tasks), names.index((kind, index)))
 
@@ -80,61 +80,70 @@ def read_cluster() -> Cluster:
 def _tasks(jobs: dict[str, Any], job: str) -> list[tuple[int, str]]:
     addresses = jobs.get(job, [])
     if not isinstance(addresses, list):
-        raise UserError(f"TF_CONFIG: cluster.{job} is no list of addresses; {_EXPECTED}")
+        raise UserError(f"TF_CONFIG: cluster.{job} is not a list of addresses; {_EXPECTED}")
     for address in addresses:
         if not isinstance(address, str) or not re.fullmatch(r"[^\s/]+:\d{1,5}", address):
-            raise UserError(f"TF_CONFIG: cluster.{job} names {address!r}; expected HOST:PORT")
+            raise UserError(f"TF_CONFIG: cluster.{job} has {address!r}; expected HOST:PORT")
     return list(enumerate(addresses))
 
 
 def meet(cluster: Cluster, seconds: float) -> None:
-    """Waits until every worker of the run is there.
+    """Waits until every worker of the run has started.
+
+    Every worker connects to the chief, which answers all of them once none is missing.
+
+    Args:
+        cluster: workers of the run.
+        seconds: how long to wait.
 
     Raises:
-        Lost: naming those that did not come in time.
-        UserError: if the chief cannot listen at its address.
+        Lost: naming the workers that did not start in time.
+        UserError: if this worker cannot listen at its address.
     """
-    until = time.monotonic() + seconds
+    deadline = time.monotonic() + seconds
     if cluster.is_chief:
-        _welcome(cluster, until)
+        _await_workers(cluster, deadline)
     else:
-        _report(cluster, until)
+        _report_to_chief(cluster, deadline)
 
 
-def _welcome(cluster: Cluster, until: float) -> None:
-    """On the chief: lets the others go on once all have reported."""
-    there: dict[int, socket.socket] = {}
+def _await_workers(cluster: Cluster, deadline: float) -> None:
+    """Accepts the connections of the other workers; answers all when none is missing."""
+    connected: dict[int, socket.socket] = {}
     try:
         with _listen(cluster.addresses[0]) as server:
-            while missing := [i for i in range(1, len(cluster.addresses)) if i not in there]:
-                server.settimeout(max(until - time.monotonic(), 0.001))
+            while missing := [i for i in range(1, len(cluster.addresses)) if i not in connected]:
+                server.settimeout(max(deadline - time.monotonic(), 0.001))
                 try:
                     worker, _ = server.accept()
                 except TimeoutError:
                     names = ", ".join(f"{i} ({cluster.addresses[i]})" for i in missing)
-                    raise Lost(f"workers that did not come: {names}: start them all") from None
-                worker.settimeout(_PATIENCE)
+                    raise Lost(
+                        f"timed out waiting for workers {names}: start all workers"
+                    ) from None
+                worker.settimeout(_TIMEOUT)
                 index = _read_index(worker, cluster)
                 if index is None:
                     worker.close()
                 else:
-                    there[index] = worker
-                gone, _, _ = select.select(there.values(), [], [], 0)  # they end a connection
-                there = {i: worker for i, worker in there.items() if worker not in gone}
-        for worker in there.values():
+                    connected[index] = worker
+                # A waiting worker sends nothing more, so a readable connection has been closed.
+                closed, _, _ = select.select(connected.values(), [], [], 0)
+                connected = {i: worker for i, worker in connected.items() if worker not in closed}
+        for worker in connected.values():
             worker.sendall(_GO)
-    except (ConnectionError, BrokenPipeError):
-        raise Lost("a worker came and went again: start them all") from None
+    except ConnectionError:
+        raise Lost("a worker stopped while the others were starting: start all workers") from None
     finally:
-        for worker in there.values():
+        for worker in connected.values():
             worker.close()
 
 
 def _listen(address: str) -> socket.socket:
-    """A server at this worker's own address.
+    """Returns a server socket at the port of this worker's address.
 
     Raises:
-        UserError: if there cannot be one.
+        UserError: if the port is taken or not permitted.
     """
     both = socket.has_dualstack_ipv6()
     family = socket.AF_INET6 if both else socket.AF_INET
@@ -143,34 +152,36 @@ def _listen(address: str) -> socket.socket:
         return socket.create_server(("", port), family=family, dualstack_ipv6=both)
     except OSError as error:
         raise UserError(
-            f"TF_CONFIG: cannot listen at {address} ({error.strerror}): is the port taken, by a"
-            " worker of an earlier run perhaps?"
+            f"TF_CONFIG: cannot listen at {address} ({error.strerror}): choose another port, or"
+            " stop the process that uses it, such as a worker of an earlier run"
         ) from None
 
 
 def _read_index(worker: socket.socket, cluster: Cluster) -> int | None:
+    """Returns the index that a worker sends; None if it does not belong to this run."""
     try:
         index, count = (int(word) for word in worker.recv(64).split())
-    except (OSError, ValueError):  # none of ours
+    except (OSError, ValueError):
         return None
     return index if count == len(cluster.addresses) and 0 < index < count else None
 
 
-def _report(cluster: Cluster, until: float) -> None:
-    """On another worker: tells the chief its index, and waits until all have."""
-    _listen(cluster.addresses[cluster.index]).close()  # a taken port is told before all begin
+def _report_to_chief(cluster: Cluster, deadline: float) -> None:
+    """Sends this worker's index to the chief, and waits until all workers have reported."""
+    _listen(cluster.addresses[cluster.index]).close()  # a taken port fails here, not in TensorFlow
     host, _, port = cluster.addresses[0].rpartition(":")
     reason = ""
-    while (left := until - time.monotonic()) > 0:
+    while (left := deadline - time.monotonic()) > 0:
         try:
-            with socket.create_connection((host, int(port)), timeout=_PATIENCE) as chief:
+            with socket.create_connection((host, int(port)), timeout=_TIMEOUT) as chief:
                 chief.sendall(f"{cluster.index} {len(cluster.addresses)}".encode())
                 chief.settimeout(left)
                 if chief.recv(len(_GO)) == _GO:
                     return
-        except OSError as error:  # not there yet
+        except OSError as error:  # the chief has not started yet
             reason = f" ({error.strerror or error})"
         time.sleep(min(0.2, left))
     raise Lost(
-        f"the chief ({cluster.addresses[0]}) did not come, or another worker{reason}: start all"
+        f"timed out waiting for the chief ({cluster.addresses[0]}) or another worker{reason}:"
+        " start all workers"
     )

@@ -1,4 +1,4 @@
-"""The processes that train one run, seen from inside one of them."""
+"""The group of processes that train one run, as one of them sees it."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -19,10 +19,10 @@ T = TypeVar("T")
 
 
 class Group:
-    """The processes that train one run together. This class is for one process alone.
+    """The group of processes that train one run; this class is the group of a single process.
 
     Args:
-        strategy: of tf.distribute; None for one device.
+        strategy: strategy of tf.distribute; None for one device.
 
     Attributes:
         strategy: the same.
@@ -33,7 +33,7 @@ class Group:
 
     @property
     def writes(self) -> bool:
-        """Whether this process writes the run folder, validates and logs to the console."""
+        """Whether this process writes the run folder, validates, and logs to the console."""
         return True
 
     @property
@@ -43,18 +43,18 @@ class Group:
 
     @property
     def devices(self) -> str:
-        """The devices that train, for a log line."""
+        """Names of the devices that train, for a log line."""
         return device_names(self.strategy)
 
     def scope(self) -> AbstractContextManager[Any]:
-        """Variables created inside belong to all devices."""
+        """Returns a context in which variables are created on all devices."""
         return self.strategy.scope() if self.strategy else nullcontext()
 
     def share(self, batches: Callable[[range, int], tf.data.Dataset]) -> Any:
-        """Returns batches for `fit` of which each device gets an equal share.
+        """Returns batches for `fit`, of which each device gets an equal share.
 
         Args:
-            batches: (wanted shares in order, number of shares of a batch) -> a dataset.
+            batches: function (indices of the shares to draw, shares per batch) -> dataset.
         """
         return share_batches(batches)
 
@@ -63,7 +63,7 @@ class Group:
         return flag
 
     def everywhere(self, make: Callable[[], T]) -> T:
-        """Returns what `make` returns in this process.
+        """Calls `make` in every process and returns its result in this one.
 
         Raises:
             UserError: in every process, if `make` raises it in any.
@@ -71,7 +71,7 @@ class Group:
         return make()
 
     def require_same(self, what: str, content: str) -> None:
-        """Compares something that all processes must share.
+        """Checks that `content` is the same in all processes; `what` names it in the error.
 
         Raises:
             UserError: in every process, if it differs in any.
@@ -79,19 +79,19 @@ class Group:
 
     @contextmanager
     def run_folder(self, folder: Path, begin: Callable[[Path], T]) -> Iterator[T]:
-        """Yields what `begin` returns for this process's run folder.
+        """Calls `begin` with the run folder of this process and yields its result.
 
         Raises:
-            UserError: in every process, if `begin` raises it where the run folder is.
+            UserError: in every process, if `begin` raises it in the process that writes.
         """
         yield begin(folder)
 
     def own_folder(self, folder: Path) -> Path:
-        """Returns a folder for this process, where several processes may share `folder`."""
+        """Returns `folder`, or a folder below it if several processes may share `folder`."""
         return folder
 
     def guard(self) -> AbstractContextManager[None]:
-        """Turns the loss of another process inside the block into one line.
+        """Returns a context that reports the loss of another process as one line.
 
         Raises:
             Lost: instead of TensorFlow's error.
@@ -99,15 +99,15 @@ class Group:
         return nullcontext()
 
     def finish(self) -> None:
-        """Waits until all processes have come here."""
+        """Waits until all processes have finished."""
 
 
 def join_group(config: DistributionConfig) -> Group:
-    """Returns the group of a config, in which this process takes its place.
+    """Joins this process to the group that a config describes.
 
     Raises:
-        UserError: for devices that do not exist, or a strategy that the Keras backend lacks.
-        Lost: if other machines do not come in time.
+        UserError: for unknown devices, or a strategy that the Keras backend does not support.
+        Lost: if other machines do not start in time.
     """
     strategy = make_strategy(config)
     if several_workers(strategy):

@@ -1,4 +1,4 @@
-"""Which devices train, in which precision."""
+"""tf.distribute strategies: devices of one machine, or workers on several."""
 
 import sys
 from collections.abc import Callable
@@ -14,28 +14,28 @@ from udl_tf.errors import Lost, UserError
 
 
 def make_strategy(config: DistributionConfig) -> tf.distribute.Strategy | None:
-    """The tf.distribute strategy of a config; None trains on one device without one.
+    """Returns the tf.distribute strategy of a config; None for one device.
 
-    Devices such as "CPU:1" are made as logical devices, which TensorFlow allows only before it
-    touches its devices.
+    Devices such as "CPU:1" are created as logical devices, which TensorFlow permits only before it
+    initialises its devices.
 
     Raises:
-        UserError: for devices that are not there, or a strategy under another backend.
+        UserError: for unknown devices, or a strategy under another Keras backend.
     """
     if keras.backend.backend() != "tensorflow":
-        # TensorFlow only reads the data then, and must not take the GPU's memory for it.
+        # TensorFlow only reads the data, and must not reserve GPU memory for that.
         tf.config.set_visible_devices([], "GPU")
         if config.strategy in ("mirrored", "multi_worker"):
             raise UserError(
-                f'distribution.strategy "{config.strategy}" needs the TensorFlow backend, and'
-                f' KERAS_BACKEND is {keras.backend.backend()!r}: set distribution.strategy="none"'
+                f'distribution.strategy "{config.strategy}" needs the TensorFlow backend, but the'
+                f' Keras backend is {keras.backend.backend()!r}: set distribution.strategy="none"'
             )
         return None
     if config.strategy == "multi_worker":
         if config.devices:
             raise UserError(
-                f'distribution.devices {config.devices} with strategy "multi_worker", which uses'
-                " every GPU of a machine: set null, and CUDA_VISIBLE_DEVICES to hide some"
+                f'distribution.devices {config.devices}: strategy "multi_worker" uses all GPUs of'
+                " a machine: remove the devices, and hide GPUs with CUDA_VISIBLE_DEVICES"
             )
         cluster = read_cluster()
         if len(cluster.addresses) > 1:
@@ -68,40 +68,44 @@ def _over_workers(cluster: Cluster, minutes: float) -> tf.distribute.Strategy:
     resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
         spec, task_type="worker", task_id=cluster.index, rpc_layer="grpc"
     )
-    place = f"worker {cluster.index} of {len(cluster.addresses)}"
-    print(f"{place} ({cluster.addresses[cluster.index]}): waiting for the others", file=sys.stderr)
-    meet(cluster, 60 * minutes)  # because TensorFlow's own waiting can't be ended
+    address = cluster.addresses[cluster.index]
+    name = f"worker {cluster.index} of {len(cluster.addresses)}"
+    print(f"{name} ({address}): waiting for the others", file=sys.stderr)
+    meet(cluster, 60 * minutes)  # before TensorFlow, which would wait without a limit
     try:
         return tf.distribute.MultiWorkerMirroredStrategy(resolver)
-    except tf.errors.UnknownError as error:  # of its server, on this worker's own port
+    except tf.errors.UnknownError as error:  # from the server on this worker's port
         raise UserError(
-            f"{place} cannot listen at {cluster.addresses[cluster.index]} ({error.message}): is"
-            " the port taken, by a worker of an earlier run perhaps?"
+            f"{name} cannot listen at {address} ({error.message}): choose another port, or stop the"
+            " process that uses it, such as a worker of an earlier run"
         ) from error
     except tf.errors.OpError as error:
-        raise Lost(f"{place}: lost the others ({error.message}): start them all again") from error
+        raise Lost(
+            f"{name}: lost the other workers ({error.message}): start all workers"
+        ) from error
 
 
 def several_workers(strategy: tf.distribute.Strategy | None) -> bool:
-    """Whether a run has workers on several machines, or may have."""
+    """Returns whether a strategy is for workers on several machines."""
     return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
 
 
 def worker_index(strategy: tf.distribute.Strategy | None) -> int:
-    """The place of this process among the workers of a run; 0 if there are no others."""
+    """Returns the index of this process among the workers of a run; 0 for a single process."""
     resolver = strategy and strategy.cluster_resolver
     return (resolver and resolver.task_id) or 0
 
 
 def is_chief(strategy: tf.distribute.Strategy | None) -> bool:
-    """Whether this process writes the run folder: of several workers, the first alone does."""
+    """Returns whether this process is the chief, worker 0, which writes the run folder."""
     return worker_index(strategy) == 0
 
 
 def sum_over_workers(strategy: tf.distribute.Strategy, values: np.ndarray) -> np.ndarray:
-    """The sum of the workers' int64 arrays, which have one shape; each worker gets it."""
+    """Returns the sum of the workers' int64 arrays of one shape; every worker must call it."""
 
     def own(context):
+        # A worker has one value per device, of which only the first counts.
         first = context.replica_id_in_sync_group % len(strategy.extended.worker_devices) == 0
         return tf.constant(values if first else np.zeros_like(values))
 
@@ -110,10 +114,12 @@ def sum_over_workers(strategy: tf.distribute.Strategy, values: np.ndarray) -> np
 
 
 def share_batches(make: Callable[[range, int], tf.data.Dataset]) -> Any:
-    """Batches for `fit` of which each replica gets an equal share, and a worker draws no other.
+    """Returns batches for `fit`, of which each replica gets an equal share.
+
+    A worker draws only the shares of its own replicas.
 
     Args:
-        make: (the shares that are wanted, one after another; how many a batch has) -> a dataset.
+        make: function (indices of the shares to draw, shares per batch) -> dataset.
     """
     strategy = tf.distribute.get_strategy()
     replicas = strategy.num_replicas_in_sync
@@ -128,12 +134,12 @@ def share_batches(make: Callable[[range, int], tf.data.Dataset]) -> Any:
     return strategy.distribute_datasets_from_function(own)
 
 
-class WorkersModel(keras.Model):
-    """A model that Keras 3.15 can `fit` over several workers, if it is built before.
+class GroupModel(keras.Model):
+    """A model, built beforehand, whose `fit` also works over several workers in Keras 3.15.
 
-    There `fit` fails in two places, which this mends: it takes the mean over workers of a batch, to
-    build the model with, and of the logs along axis 0, which scalars have not. Tests tell when this
-    is no longer needed.
+    Keras fails there in two places, which this class works around: it averages a batch over workers
+    in order to build the model, and it averages logs along axis 0, which scalars do not have. A
+    test fails when Keras no longer needs this.
     """
 
     def _maybe_symbolic_build(self, *args, **kwargs):
@@ -151,7 +157,7 @@ class WorkersModel(keras.Model):
 
 
 def device_names(strategy: tf.distribute.Strategy | None) -> str:
-    """The devices that will train, for a log line."""
+    """Returns the names of the devices that train, for a log line."""
     if strategy is not None:
         return " + ".join(d.rpartition("/device:")[2] for d in strategy.extended.worker_devices)
     return f"{keras.distribution.list_devices()[0].upper()} ({keras.backend.backend()})"

@@ -1,6 +1,6 @@
-"""A run on several machines: one worker, the chief, has the run folder; the others have copies.
+"""Workers on several machines: the chief has the run folder, the others have temporary copies.
 
-So no disk needs to be shared. What another worker writes goes into its copy, which is temporary.
+The machines need no common disk: the chief sends its run folder to the others through TensorFlow.
 """
 
 import io
@@ -22,10 +22,10 @@ from udl_tf.errors import Lost, UserError
 
 T = TypeVar("T")
 
-_COPIED = ("*.json", "*.npz", "weights/*")  # what a run needs to resume
+_COPIED = ("*.json", "*.npz", "weights/*")  # what is needed to resume a run
 _UNREACHABLE = tf.errors.UnavailableError, tf.errors.DeadlineExceededError, tf.errors.AbortedError
-_FAREWELL = 3.0  # s in which a lost worker's name still reaches the others, unless they are busy
-_CHUNK = 2**23  # int64 values sent at a time
+_GRACE = 3.0  # s until this worker exits after a loss, so that the others learn who was lost first
+_CHUNK = 2**23  # int64 values per message
 
 
 class WorkerGroup(Group):
@@ -42,25 +42,25 @@ class WorkerGroup(Group):
 
     def everywhere(self, make: Callable[[], T]) -> T:
         try:
-            made = make()
+            result = make()
         except UserError:
             self.any(True)
             raise
         if self.any(False):
-            raise UserError("another worker cannot start: the last line of its log says why")
-        return made
+            raise UserError("another worker failed to start: see the last line of its log")
+        return result
 
     @contextmanager
     def run_folder(self, folder: Path, begin: Callable[[Path], T]) -> Iterator[T]:
         if self.writes:
-            begun = []
+            results = []
 
             def content() -> bytes:
-                begun.append(begin(folder))
-                return _packed(folder)
+                results.append(begin(folder))
+                return _zipped(folder)
 
             self._from_chief(content)
-            yield begun[0]
+            yield results[0]
         else:
             with tempfile.TemporaryDirectory() as copy:
                 with zipfile.ZipFile(io.BytesIO(self._from_chief(bytes))) as file:
@@ -73,7 +73,7 @@ class WorkerGroup(Group):
         if self.any(differs):
             place = "here" if differs else "on another worker"
             raise UserError(
-                f"the {what} {place} differs from the chief's: give all workers the same"
+                f"the {what} {place} differs from that of the chief: give all workers the same"
             )
 
     def own_folder(self, folder: Path) -> Path:
@@ -87,18 +87,18 @@ class WorkerGroup(Group):
             aborted = "Collective ops is aborted" in error.message
             if not (aborted or isinstance(error, _UNREACHABLE)):
                 raise
-            time.sleep(_FAREWELL)
+            time.sleep(_GRACE)
             raise Lost(
-                f"{self._lost(error.message)} has stopped or is unreachable (if its last line names"
-                " another worker, that one was first). The chief's run folder has the last"
+                f"{self._lost(error.message)} has stopped or is unreachable (if the last line of"
+                " its log names another worker, that one was lost first); the chief has the last"
                 " checkpoint: start all workers again to resume"
             ) from error
 
     def finish(self) -> None:
-        self.any(False)  # a barrier: if one fails before, all fail, and all are started again
+        self.any(False)  # if a worker fails before this barrier, all fail and can be restarted
 
     def _from_chief(self, make: Callable[[], bytes]) -> bytes:
-        """Returns what `make` returns on the chief; the others do not call it.
+        """Calls `make` on the chief and returns its result on every worker.
 
         Raises:
             UserError: on every worker, if `make` raises it.
@@ -111,7 +111,7 @@ class WorkerGroup(Group):
                 content, error = str(raised).encode(), raised
         header = np.array([len(content), error is not None])
         length, failed = sum_over_workers(self.strategy, header)
-        # The others add zeros; as integers, because a sum of floats may change their bits.
+        # The other workers add zeros. Integers, because a sum of floats may change their bits.
         padded = np.zeros(-(-length // 8), np.int64)
         padded.view(np.uint8)[: len(content)] = np.frombuffer(content, np.uint8)
         pieces = [padded[i : i + _CHUNK] for i in range(0, len(padded), _CHUNK)]
@@ -124,17 +124,17 @@ class WorkerGroup(Group):
         return content
 
     def _lost(self, message: str) -> str:
-        """The worker that a TensorFlow error names: in a chain of errors the last is the first."""
+        """Returns the name of the lost worker; the last one in a chain of errors was lost first."""
         numbers = re.findall(r"(?:remote target|reported from) \S*/task:(\d+)", message)
         if not numbers and "CoordinationService" in message:
-            numbers = ["0"]  # the chief runs it
+            numbers = ["0"]  # the service runs on the chief
         if not numbers:
             return "another worker"
         cluster = self.strategy.cluster_resolver.cluster_spec()
         return f"worker {numbers[-1]} ({cluster.task_address('worker', int(numbers[-1]))})"
 
 
-def _packed(folder: Path) -> bytes:
+def _zipped(folder: Path) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as file:
         for path in (path for pattern in _COPIED for path in sorted(folder.glob(pattern))):

@@ -10,26 +10,27 @@ from udl_tf.inference.upscaler import Upscaler
 from udl_tf.metrics import psnr_y
 from udl_tf.saved.loading import load
 
-_SIDE = 64  # of the crops that the cost is measured on, LR pixels
+_SIDE = 64  # of the crops that are upscaled, LR pixels
 
 
 def precision_note(name: str, model: Upscaler) -> str:
-    """Describes the precision of a loaded model: why it was chosen, and the PSNR-Y that it costs.
+    """Describes the precision of a loaded model: why it was chosen, and its cost in PSNR-Y.
 
     Args:
         name: from which the model was loaded.
         model: the model.
     """
     if not isinstance(model, KerasUpscaler):
-        return "precision: an export computes in its own"
+        return "precision: exported models keep their own"
     rates = measure_rates()
     if model.networks.policy == "float32":
         return f"precision: float32, which is as fast on this machine ({rates})"
-    loss = _mean_psnr(load(name)) - _mean_psnr(model)
-    return f"precision: bfloat16, which costs {loss:.4f} dB on the bundled images ({rates})"
+    cost = _mean_psnr(load(name)) - _mean_psnr(model)
+    return f"precision: bfloat16, which costs {cost:.4f} dB on the bundled images ({rates})"
 
 
 def _mean_psnr(model: Upscaler) -> float:
+    """Returns the mean PSNR-Y over crops of the bundled test images, dB."""
     values = []
     for source in bundled_dataset("test").sources:
         lr, hr = read_pair(source, model.scale)

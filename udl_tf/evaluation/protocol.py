@@ -1,4 +1,4 @@
-"""Judges a trained model by the field's protocol, beside bicubic interpolation."""
+"""Evaluation on test sets by the field's protocol, with bicubic interpolation for comparison."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -17,6 +17,8 @@ from udl_tf.imaging.resize import imresize
 from udl_tf.inference.upscaler import Upscaler
 from udl_tf.metrics import SSIM_WINDOW, psnr_y, ssim_y
 
+_METRICS = ("psnr_y", "ssim_y")
+
 
 def evaluate(
     model: Upscaler,
@@ -26,14 +28,14 @@ def evaluate(
     beside: Mapping[str, Upscaler] | None = None,
     name: str = "SR",
 ) -> list[dict[str, Any]]:
-    """PSNR-Y and SSIM-Y of a model and of bicubic interpolation.
+    """Computes PSNR-Y and SSIM-Y of a model and of bicubic interpolation.
 
     Args:
-        model: what makes the pictures.
-        datasets: what they are made of.
+        model: the model to evaluate.
+        datasets: the test sets.
         figures: folder for figures, or None.
-        count: figures a dataset.
-        beside: other models of the same scale, by names for table and figures.
+        count: figures per dataset.
+        beside: other models of the same scale, by their names in table and figures.
         name: of the model in figures.
 
     Returns:
@@ -42,25 +44,19 @@ def evaluate(
         `beside` also {"beside": {name: {"psnr_y", "ssim_y"}}}.
 
     Raises:
-        UserError: for an unreadable image.
+        UserError: for an image that is unreadable or too small.
     """
     results = []
     for dataset in datasets:
         per_image = []
         for index, source in enumerate(dataset.sources):
             figure = figures / f"{dataset.name}_{source.hr.stem}.png" if figures else None
-            shown = figure if index < count else None
-            per_image.append(_judge(model, source, shown, beside or {}, name))
-        means = {
-            key: float(np.mean([image[key] for image in per_image]))
-            for key in ("psnr_y", "ssim_y", "bicubic_psnr_y", "bicubic_ssim_y")
-        }
+            drawn = figure if index < count else None
+            per_image.append(_evaluate_image(model, source, drawn, beside or {}, name))
         head = {"dataset": dataset.name, "scale": model.scale, "images": len(per_image)}
+        means = _means(per_image, (*_METRICS, *(f"bicubic_{metric}" for metric in _METRICS)))
         others = {
-            other: {
-                key: float(np.mean([image["beside"][other][key] for image in per_image]))
-                for key in ("psnr_y", "ssim_y")
-            }
+            other: _means([image["beside"][other] for image in per_image], _METRICS)
             for other in beside or {}
         }
         extra = {"beside": others} if others else {}
@@ -68,70 +64,72 @@ def evaluate(
     return results
 
 
+def _means(rows: Sequence[Mapping[str, float]], keys: Sequence[str]) -> dict[str, float]:
+    return {key: float(np.mean([row[key] for row in rows])) for key in keys}
+
+
 def check_size(source: ImageSource, scale: int) -> None:
-    """Looks at a file's header only.
+    """Checks from the file's header that an image is large enough to be evaluated.
 
     Raises:
-        UserError: if it is no image, or too small to be judged.
+        UserError: if it is too small, or not an image.
     """
     height, width = source.size
-    smallest = SSIM_WINDOW + 2 * scale
+    smallest = SSIM_WINDOW + 2 * scale  # the protocol shaves `scale` pixels on every side
     if min(height - height % scale, width - width % scale) < smallest:
         raise UserError(
-            f"{source.hr}: {width}x{height} pixels; to be judged at x{scale} it needs {smallest}"
-            " a side: remove it"
+            f"{source.hr}: {width}x{height} pixels; evaluation at x{scale} needs at least"
+            f" {smallest} pixels per side: remove it"
         )
 
 
-def _judge(
+def _evaluate_image(
     model: Upscaler,
     source: ImageSource,
     figure: Path | None,
     beside: Mapping[str, Upscaler],
     name: str,
 ) -> dict[str, Any]:
+    """Returns the metrics of one image, and writes its figure if a path is given."""
     check_size(source, model.scale)
     lr, hr = read_pair(source, model.scale)
     raw, theta = model.predict(lr)
-    sr, bicubic = to_dtype(raw, np.uint8), imresize(lr, model.scale)
-    values = {
-        "image": source.hr.name,
-        "psnr_y": psnr_y(sr, hr, model.scale),
-        "ssim_y": ssim_y(sr, hr, model.scale),
-        "bicubic_psnr_y": psnr_y(bicubic, hr, model.scale),
-        "bicubic_ssim_y": ssim_y(bicubic, hr, model.scale),
-    }
-    others = {name: to_dtype(other.predict(lr)[0], np.uint8) for name, other in beside.items()}
+    bicubic, sr = imresize(lr, model.scale), to_dtype(raw, np.uint8)
+    others = {other: to_dtype(m.predict(lr)[0], np.uint8) for other, m in beside.items()}
+    values: dict[str, Any] = {"image": source.hr.name, **_metrics(sr, hr, model.scale)}
+    of_bicubic = _metrics(bicubic, hr, model.scale)
+    values |= {f"bicubic_{metric}": value for metric, value in of_bicubic.items()}
     if others:
-        values["beside"] = {
-            name: {"psnr_y": psnr_y(o, hr, model.scale), "ssim_y": ssim_y(o, hr, model.scale)}
-            for name, o in others.items()
-        }
+        values["beside"] = {n: _metrics(image, hr, model.scale) for n, image in others.items()}
     if figure is not None:
-        comparison_figure(
-            figure,
-            f"{source.hr.name} ×{model.scale}",
-            {
-                f"bicubic {values['bicubic_psnr_y']:.2f} dB": bicubic,
-                **{f"{n} {values['beside'][n]['psnr_y']:.2f} dB": o for n, o in others.items()},
-                f"{name} {values['psnr_y']:.2f} dB": sr,
-                "HR": hr,
-            },
-            np.abs(hr.astype(np.float32) - np.clip(raw, 0, 255)),
-            theta,
-            name,
-        )
+        columns = [("bicubic", of_bicubic, bicubic)]
+        columns += [(other, values["beside"][other], image) for other, image in others.items()]
+        columns.append((name, values, sr))
+        images = {f"{label} {m['psnr_y']:.2f} dB": image for label, m, image in columns}
+        images["HR"] = hr
+        error = np.abs(hr.astype(np.float32) - np.clip(raw, 0, 255))
+        title = f"{source.hr.name} ×{model.scale}"
+        comparison_figure(figure, title, images, error, theta, name)
     return values
 
 
+def _metrics(image: np.ndarray, hr: np.ndarray, scale: int) -> dict[str, float]:
+    return {"psnr_y": psnr_y(image, hr, scale), "ssim_y": ssim_y(image, hr, scale)}
+
+
 def results_table(results: Sequence[dict[str, Any]], name: str) -> str:
-    """The results as a Markdown table: bicubic first, other models, the model itself."""
+    """Returns the results as a Markdown table: bicubic first, other models, the model itself.
+
+    Args:
+        results: what `evaluate` returned.
+        name: of the model.
+    """
     heads = [f"{r['dataset']} ×{r['scale']} ({r['images']})" for r in results]
     rows = [["PSNR-Y dB / SSIM-Y", *heads]]
     rows.append(["bicubic", *(_cell(r["bicubic_psnr_y"], r["bicubic_ssim_y"]) for r in results)])
     for other in results[0].get("beside", {}):
-        found = [r["beside"][other] for r in results]
-        rows.append([other, *(_cell(f["psnr_y"], f["ssim_y"]) for f in found)])
+        values = [r["beside"][other] for r in results]
+        rows.append([other, *(_cell(v["psnr_y"], v["ssim_y"]) for v in values)])
     rows.append([name, *(_cell(r["psnr_y"], r["ssim_y"]) for r in results)])
     return markdown_table(rows)
 

@@ -1,4 +1,4 @@
-"""What every export computes, as TensorFlow functions; and its model card."""
+"""The TensorFlow function that TFLite and ONNX exports compute, and model cards of all exports."""
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -17,27 +17,27 @@ from udl_tf.models.stages import Stage, chain_align, chain_radius, run_chain
 from udl_tf.saved.bundle import read_manifest, read_networks
 from udl_tf.saved.card import ModelCard
 
-# Tiles overlap by the receptive radius up to here, by _SHORT_MARGIN beyond: DPDNN's 463 pixels at
-# x4 would make a tile of 1 pixel cost 927 x 927.
+# Tiles overlap by the receptive radius up to _LONGEST_MARGIN, else by _SHORT_MARGIN: with DPDNN's
+# radius of 463 pixels at x4, a tile of 1 pixel would need a window of 927 x 927.
 _LONGEST_MARGIN = 96
 _SHORT_MARGIN = 48
 
 
 def check_suffix(output: Path | str, suffix: str) -> None:
-    """Refuses a name by which the export would not be known again.
+    """Requires the suffix by which `load` recognises the format.
 
     Raises:
-        UserError: for another ending.
+        UserError: for another suffix.
     """
     if Path(output).suffix != suffix:
-        raise UserError(f"{output}: expected a name that ends in {suffix}")
+        raise UserError(f"{output}: expected a name that ends in {suffix}", argument="output")
 
 
 def read_run(folder: Path | str) -> KerasUpscaler:
     """Reads the model to export from a run folder, in float32.
 
     Raises:
-        UserError: if the folder holds no trained model, or under another backend than TensorFlow.
+        UserError: if the folder holds no trained model, or the backend is not TensorFlow.
     """
     if keras.backend.backend() != "tensorflow":
         raise UserError(
@@ -54,9 +54,14 @@ def make_card(
     licence: str | None = None,
     **facts: Any,
 ) -> ModelCard:
-    """The card of an export of a bundle, with theta if the model has it, and these facts.
+    """Builds the card of an export.
 
-    The licence is the bundle's if None.
+    Args:
+        folder: the bundle.
+        model: the model of the bundle.
+        uncertainty: whether to export theta, if the model predicts it.
+        licence: of the weights, in words; None: the bundle's.
+        facts: fields of the card that depend on the format, or replace defaults.
     """
     folder = Path(folder)
     manifest = read_manifest(folder)
@@ -64,10 +69,11 @@ def make_card(
     networks = (chain for _, chain in model.networks.build_chains(uncertainty, bordered=False))
     variables = {id(v): v for v in weights_of(networks)}
     radius = max(chain_radius(chain) for chain in chains)
-    served = facts["format"] == "savedmodel"  # which itself computes in exact tiles
-    # TFLite keeps every tensor whose shape it finds on the way until it has made the picture.
+    # A served model tiles exactly inside the graph, stage by stage, whatever its radius.
+    exact = facts["format"] == "savedmodel"
+    # LiteRT frees tensors of dynamic shape only when the whole graph has run.
     alive = sum if facts["format"] == "tflite" else max
-    usual = {
+    defaults = {
         "name": folder.resolve().name,
         "scale": model.scale,
         "outputs": ["sr", "theta"] if "log_scale" in sum(outputs, ()) else ["sr"],
@@ -76,21 +82,21 @@ def make_card(
         "border": BORDER,
         "smallest": BORDER,
         "radius": radius,
-        "margin": radius if radius <= _LONGEST_MARGIN or served else _SHORT_MARGIN,
+        "margin": radius if radius <= _LONGEST_MARGIN or exact else _SHORT_MARGIN,
         "align": max(chain_align(chain) for chain in chains),
         "floats": alive(stage.floats for chain in chains for stage in chain),
-        "metrics": _metrics(folder),
+        "metrics": _read_metrics(folder),
         "calibration": model.calibration,
         "training": manifest.training,
         "licence": licence or manifest.licence,
         "limits": manifest.limits,
         "versions": versions(),
     }
-    return ModelCard(**{**usual, **facts})
+    return ModelCard(**{**defaults, **facts})
 
 
-def _metrics(folder: Path) -> list[dict[str, Any]]:
-    """PSNR-Y and SSIM-Y on the run's test sets, as far as it has any."""
+def _read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """Returns the results of a run on its test sets, without those of single images."""
     try:
         results = read_json(folder / "metrics.json").get("results", [])
     except (OSError, UserError):
@@ -98,12 +104,16 @@ def _metrics(folder: Path) -> list[dict[str, Any]]:
     return [{key: value for key, value in r.items() if key != "per_image"} for r in results]
 
 
-class PictureModule(tf.Module):
-    """lr -> {"sr": 0..255, "theta"} as one graph, with the weights that it uses.
+class UpscalingModule(tf.Module):
+    """Function lr -> {"sr", "theta"} in grey levels as one graph, with the weights it uses.
 
     Args:
-        model: what is exported.
-        card: says which outputs, and by how much the graph itself mirrors the picture.
+        model: the model to export.
+        card: its outputs, and the pixels by which the graph mirrors its input.
+
+    Attributes:
+        upscale: the function.
+        signature: its input signature.
     """
 
     def __init__(self, model: KerasUpscaler, card: ModelCard):
@@ -113,29 +123,29 @@ class PictureModule(tf.Module):
         shape = (1, card.tile, card.tile, 3) if card.tile else (None, None, None, 3)
         self.signature = [tf.TensorSpec(shape, tf.float32, name="lr")]
 
-        def picture(lr):
+        def upscale(lr):
             x = pad_symmetric(lr, card.border)
-            made = {}
+            outputs = {}
             for names, chain in chains:
                 maps = tf.split(run_chain(chain, x), len(names), axis=-1)
-                made |= dict(zip(names, maps, strict=True))
-            maps = {"sr": tf.clip_by_value(made["sr"], 0.0, 255.0)}
+                outputs |= dict(zip(names, maps, strict=True))
+            maps = {"sr": tf.clip_by_value(outputs["sr"], 0.0, 255.0)}
             if "theta" in card.outputs:
-                maps["theta"] = theta_of(model, made["log_scale"])
+                maps["theta"] = theta_of(model, outputs["log_scale"])
             edge = card.border * card.scale
             return {k: m[:, edge:-edge, edge:-edge] if edge else m for k, m in maps.items()}
 
-        self.picture: Callable[..., Any] = tf.function(
-            picture, input_signature=self.signature, autograph=False
+        self.upscale: Callable[..., Any] = tf.function(
+            upscale, input_signature=self.signature, autograph=False
         )
 
 
 def weights_of(chains: Iterable[Sequence[Stage]]) -> list[tf.Variable]:
-    """The variables that a module of these chains must hold."""
+    """Returns the variables that a module of these chains must track."""
     return [v.value for chain in chains for stage in chain for v in stage.network.variables]
 
 
 def theta_of(model: KerasUpscaler, log_scale):
-    """theta in grey levels, calibrated."""
+    """Returns theta, in grey levels and calibrated, for a tensor of s."""
     a, b = model.networks.log_theta_line
     return tf.exp(a + b * log_scale)

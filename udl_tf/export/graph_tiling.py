@@ -1,6 +1,6 @@
-"""Tiling inside a TensorFlow graph: the arithmetic of udl_tf.inference.tiling on tensors.
+"""Tiling inside a TensorFlow graph, by the arithmetic of udl_tf.inference.tiling on tensors.
 
-A served image of any size then needs bounded memory in addition to the result.
+It bounds the working memory of a served model, for images of any size.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,28 +14,29 @@ import tensorflow as tf
 def run_tiled(
     compute: Callable[..., Any],
     maps: Sequence[tuple[Any, int]],
-    room: float,
+    capacity: float,
     radius: int,
     align: int,
     scale: int,
     channels: int = 3,
     dtype: Any = tf.float32,
 ):
-    """Returns the result of `compute` for whole maps, computed in tiles of at most `room` LR pixels.
+    """Returns the result of `compute` for whole maps, one window at a time.
 
     Args:
-        compute: windows of the maps -> (n, scale rows, scale columns, c).
-        maps: each (n, s h, s w, channels) with its s; one of them is the LR image, s = 1.
-        room: LR pixels, of all n images together, that a window may have; but the core of a window
-            is at least as large as the radius.
+        compute: windows of the maps -> (n, scale rows, scale columns, channels).
+        maps: each (n, s h, s w, c) with its s; the LR image has s = 1.
+        capacity: most LR pixels of a window, of all n images together. It may be exceeded, because
+            the core of a window is at least as large as the radius.
         radius: LR pixels on each side that a pixel of the result may depend on.
-        align: windows start at multiples of it.
+        align: windows start at multiples of this, LR pixels.
         scale, channels, dtype: of the result.
     """
     first, s = maps[0]
     shape = tf.shape(first)
     n, height, width = shape[0], shape[1] // s, shape[2] // s
-    share = tf.cast(room, tf.float32) / tf.cast(n, tf.float32)
+    # In float32, because the number of pixels may exceed int32.
+    share = tf.cast(capacity, tf.float32) / tf.cast(n, tf.float32)
     side = tf.maximum(tf.cast(tf.sqrt(share), tf.int32) - 2 * radius, max(radius, 1))
     whole = tf.cast(height, tf.float32) * tf.cast(width, tf.float32) <= share
     side = tf.where(whole, tf.maximum(height, width), side)
@@ -48,7 +49,7 @@ class _Axis:
 
     Attributes:
         count: number of tiles.
-        size: length of each window.
+        size: length of every window.
     """
 
     def __init__(self, length, side, margin: int, align: int):
@@ -104,7 +105,7 @@ class _Tiles:
         return tf.transpose(core, (2, 1, 0, 3))
 
     def _concat(self, count, part: Callable[[Any], Any]):
-        """Returns part(0), part(1), ... concatenated along the first axis, one computed at a time."""
+        """Returns part(0), part(1), ... concatenated along the first axis, computed in turn."""
         shape = (None, None, None, self.channels)
         parts = tf.TensorArray(self.dtype, count, infer_shape=False, element_shape=shape)
 

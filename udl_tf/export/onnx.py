@@ -1,4 +1,4 @@
-"""ONNX files for onnxruntime and others, of any batch and size, in float32 or float16."""
+"""Export to ONNX files for any batch and image size, in float32 or float16."""
 
 from pathlib import Path
 from typing import Any
@@ -6,8 +6,8 @@ from typing import Any
 from udl_tf._support.files import complete_file
 from udl_tf._support.versions import versions
 from udl_tf.errors import needs_extra
-from udl_tf.export.graph import PictureModule, check_suffix, make_card, read_run
-from udl_tf.export.parity import check, real_pairs
+from udl_tf.export.graph import UpscalingModule, check_suffix, make_card, read_run
+from udl_tf.export.parity import check_parity, real_pairs
 from udl_tf.saved.card import CARD, ModelCard, Precision
 from udl_tf.saved.exported import open_onnx
 
@@ -23,26 +23,29 @@ def export_onnx(
 ) -> ModelCard:
     """Writes an .onnx file: `lr` float32 (n, h, w, 3) -> `sr`, and `theta` with uncertainty.
 
-    It appears complete, checked by onnx.checker and beside the Keras networks, or not at all.
+    The file appears only when it has passed onnx.checker and the comparison with the Keras
+    networks.
 
     Args:
-        run: run folder.
+        run: run folder or preset folder.
         output: the file.
-        precision: "float32"; "float16": weights and arithmetic, inputs and outputs stay float32.
+        precision: "float32", or "float16": weights and arithmetic, but not inputs and outputs.
         opset: 17 or 18.
-        uncertainty: whether to make theta too, if the model has it.
-        images: folder of HR images for the check; None: the bundled ones.
-        licence: of the weights, in words; None: what the bundle states.
+        uncertainty: whether to export theta, if the model predicts it.
+        images: folder of HR images for the comparison; None: the bundled ones.
+        licence: of the weights, in words; None: the bundle's.
+
+    Returns:
+        The card in the file.
 
     Raises:
-        UserError: if the result differs from the Keras networks by more than allowed, or packages
-            are missing.
+        UserError: if the result differs too much from the Keras networks, or packages are missing.
     """
     check_suffix(output, ".onnx")
     with needs_extra("onnx"):
         import onnx
-        import onnxruntime  # noqa: F401  # before the work begins
-        import tf2onnx
+        import onnxruntime  # noqa: F401  # missing packages are reported before the work begins
+        import tf2onnx  # noqa: F401
 
     model = read_run(run)
     card = make_card(
@@ -55,42 +58,50 @@ def export_onnx(
         versions=versions("onnx", "tf2onnx", "onnxruntime"),
     )
     pairs = real_pairs(model.scale, images)
-    module = PictureModule(model, card)
-    graph, _ = tf2onnx.convert.from_function(
-        module.picture, input_signature=module.signature, opset=opset
-    )
-    if precision == "float16":
-        graph = _halved(graph)
-    for tensor in (*graph.graph.input, *graph.graph.output):
-        times = "" if tensor in graph.graph.input else f"{card.scale} "
-        sizes = ("batch", f"{times}height", f"{times}width")
-        for size, name in zip(tensor.type.tensor_type.shape.dim, sizes, strict=False):
-            size.dim_param = name
+    graph = _convert(UpscalingModule(model, card), card, opset)
     with complete_file(output) as temporary:
         _save(graph, card, temporary)
         onnx.checker.check_model(str(temporary), full_check=True)
-        card = card.model_copy(update={"parity": check(model, open_onnx(temporary), pairs)})
+        card = card.model_copy(update={"parity": check_parity(model, open_onnx(temporary), pairs)})
         _save(graph, card, temporary)
     return card
 
 
-def _halved(graph: Any) -> Any:
-    """The same in float16, but for inputs and outputs."""
+def _convert(module: UpscalingModule, card: ModelCard, opset: int) -> Any:
+    """Returns the module as an ONNX model with named sizes."""
+    import tf2onnx
+
+    graph, _ = tf2onnx.convert.from_function(
+        module.upscale, input_signature=module.signature, opset=opset
+    )
+    if card.precision == "float16":
+        graph = _convert_to_float16(graph)
+    inputs, outputs = graph.graph.input, graph.graph.output
+    for tensors, times in ((inputs, ""), (outputs, f"{card.scale} ")):
+        names = ("batch", f"{times}height", f"{times}width")
+        for tensor in tensors:
+            for size, name in zip(tensor.type.tensor_type.shape.dim, names, strict=False):
+                size.dim_param = name
+    return graph
+
+
+def _convert_to_float16(graph: Any) -> Any:
+    """Returns the model with weights and arithmetic in float16, inputs and outputs in float32."""
     from onnxruntime.transformers import float16
     from onnxruntime.transformers.onnx_model import OnnxModel
 
     single = [*float16.DEFAULT_OP_BLOCK_LIST, "Cast"]
-    halved = OnnxModel(
+    model = OnnxModel(
         float16.convert_float_to_float16(graph, keep_io_types=True, op_block_list=single)
     )
-    # tf2onnx computes the ends of slices as floats up to 1e9, which overflow on their way from one
-    # float32 node through float16 to the next.
-    to_half = {node.output[0]: node.input[0] for node in halved.nodes() if _casts_to_half(node)}
-    for node in halved.nodes():
+    # tf2onnx computes the ends of slices as floats up to 1e9. The conversion casts them to float16,
+    # where they overflow, between two nodes that stay in float32: skip those casts.
+    to_half = {node.output[0]: node.input[0] for node in model.nodes() if _casts_to_half(node)}
+    for node in model.nodes():
         if node.op_type == "Cast":
             node.input[0] = to_half.get(node.input[0], node.input[0])
-    halved.topological_sort()
-    return halved.model
+    model.topological_sort()
+    return model.model
 
 
 def _casts_to_half(node: Any) -> bool:

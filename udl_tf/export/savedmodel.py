@@ -1,4 +1,4 @@
-"""SavedModels as TF Serving takes them: BASE/VERSION/, complete and checked or not at all."""
+"""Export to SavedModels for TensorFlow Serving, which loads them from BASE/VERSION."""
 
 import io
 import tempfile
@@ -11,7 +11,7 @@ from PIL import Image
 from udl_tf._support.files import complete_folder, write_text
 from udl_tf.errors import UserError, needs_extra
 from udl_tf.export.graph import make_card, read_run
-from udl_tf.export.parity import beyond_rounding, check, real_pairs
+from udl_tf.export.parity import beyond_rounding, check_parity, real_pairs
 from udl_tf.export.served import ServedModule
 from udl_tf.inference.keras_upscaler import KerasUpscaler
 from udl_tf.saved.card import CARD, ModelCard
@@ -35,28 +35,29 @@ def export_savedmodel(
     images: Path | None = None,
     licence: str | None = None,
 ) -> tuple[Path, ModelCard]:
-    """Writes BASE/VERSION.
+    """Writes BASE/VERSION, which appears only when it has been compared with the Keras networks.
 
     Args:
-        run: run folder.
-        base: the model's folder, whose name is the model's name to TF Serving.
-        version: None: one more than the highest that is there.
-        uncertainty: whether to make theta too, if the model has it.
-        self_ensemble: mean over the eight flips and rotations, eight times slower.
-        max_pixels: larger pictures (height times width) are refused.
+        run: run folder or preset folder.
+        base: folder of the model, whose name is the name of the model on the server.
+        version: number of the version; None: one more than the highest so far.
+        uncertainty: whether to export theta, if the model predicts it.
+        self_ensemble: whether to average over the eight flips and rotations, eight times slower.
+        max_pixels: largest image of a request (height times width, LR pixels); others are refused.
         image_dtype: "uint8" or "float32".
-        theta_dtype: "float32" or "float16", which goes by gRPC only.
-        memory_gb: for the server to compute with, beside the results; None: 1 GB, for DPDNN more.
-        warmup: whether to add warm-up requests, so that the first request is no slower.
-        images: folder of HR images for the check; None: the bundled ones.
-        licence: of the weights, in words; None: what the bundle states.
+        theta_dtype: "float32", or "float16", which is available by gRPC only.
+        memory_gb: working memory of the server, in addition to the result; None: 1 GB, or more
+            where tiles would overlap too much.
+        warmup: whether to add warm-up requests, without which the first request is slower.
+        images: folder of HR images for the comparison; None: the bundled ones.
+        licence: of the weights, in words; None: the bundle's.
 
     Returns:
-        (its folder, its card).
+        (folder of the version, its card).
 
     Raises:
-        UserError: if the result differs from the Keras networks by more than allowed, the version
-            is there already, or packages are missing.
+        UserError: if the result differs too much from the Keras networks, the version exists, or
+            packages are missing.
     """
     base = Path(base)
     folder = base / str(version or max([0, *version_numbers(base)]) + 1)
@@ -64,24 +65,21 @@ def export_savedmodel(
         raise UserError(f"{folder}: already exists: choose another version", argument="version")
     if warmup:
         with needs_extra("serve"):
-            import tensorflow_serving.apis  # noqa: F401  # before the work begins
+            import tensorflow_serving.apis  # noqa: F401  # reported before the work begins
     model = read_run(run)
-    card = make_card(
-        run,
-        model,
-        uncertainty,
-        format="savedmodel",
-        precision="float32",
-        smallest=1,
-        self_ensemble=self_ensemble,
-        max_pixels=max_pixels,
-        image_dtype=image_dtype,
-        theta_dtype=theta_dtype,
-        licence=licence,
-    )
+    facts = {
+        "format": "savedmodel",
+        "precision": "float32",
+        "smallest": 1,
+        "self_ensemble": self_ensemble,
+        "max_pixels": max_pixels,
+        "image_dtype": image_dtype,
+        "theta_dtype": theta_dtype,
+    }
+    card = make_card(run, model, uncertainty, licence, **facts)
     with complete_folder(folder) as temporary:
         _save(model, card, temporary, memory_gb)
-        card = _checked(model, card, temporary, images)
+        card = _add_parity(model, card, temporary, images)
         if warmup:
             file = temporary / "assets.extra" / "tf_serving_warmup_requests"
             _write_warmup(file, base.name, tf.as_dtype(image_dtype))
@@ -90,27 +88,29 @@ def export_savedmodel(
 
 def _save(model: KerasUpscaler, card: ModelCard, folder: Path, memory_gb: float | None) -> None:
     dtypes = tf.as_dtype(card.image_dtype), tf.as_dtype(card.theta_dtype)
-    with tempfile.TemporaryDirectory() as elsewhere:
-        card_file = Path(elsewhere) / CARD
+    with tempfile.TemporaryDirectory() as temporary:
+        card_file = Path(temporary) / CARD
         write_text(card_file, card.text())
         module = ServedModule(model, card, card_file, *dtypes, memory_gb)
         tf.saved_model.save(module, str(folder), signatures=module.endpoints)
 
 
-def _checked(model: KerasUpscaler, card: ModelCard, folder: Path, images: Path | None) -> ModelCard:
-    """Compares the export with the Keras networks; returns its card with the result."""
+def _add_parity(
+    model: KerasUpscaler, card: ModelCard, folder: Path, images: Path | None
+) -> ModelCard:
+    """Compares the export with the Keras networks; writes and returns its card with the result."""
     differences = {"sr": beyond_rounding(np.ones_like)}
     if card.theta_dtype == "float16":
         differences["theta"] = beyond_rounding(lambda theta: np.spacing(theta.astype(np.float16)))
     pairs = real_pairs(model.scale, images)
-    parity = check(model, open_savedmodel(folder), pairs, differences)
+    parity = check_parity(model, open_savedmodel(folder), pairs, differences)
     card = card.model_copy(update={"parity": parity})
     write_text(folder / "assets" / CARD, card.text())
     return card
 
 
 def _write_warmup(path: Path, name: str, image_dtype: tf.DType) -> None:
-    """One request to each signature that makes pictures, as TF Serving replays them at start."""
+    """Writes a request per upscaling signature; TensorFlow Serving replays them when it starts."""
     from tensorflow_serving.apis import prediction_log_pb2
 
     image = np.zeros((1, _WARMUP_SIDE, _WARMUP_SIDE, 3), np.uint8)

@@ -1,41 +1,40 @@
-"""What a served graph takes: pictures as numbers or files, refused with a clear InvalidArgument."""
+"""Inputs of a served graph: images as numbers or files; others are refused with InvalidArgument."""
 
 import tensorflow as tf
 
 from udl_tf.inference.upscaler import BORDER
 
+_HEAD = 32  # bytes of a file that identify its format and, in a PNG, contain its size
 
-def checked(image, max_pixels: int):
-    """The pictures as float32, or InvalidArgument."""
+
+def check_images(image, max_pixels: int):
+    """Returns images (n, h, w, 3) as float32, if their size and values are valid."""
     shape = tf.shape(image)
     checks = [
         tf.debugging.Assert(
-            tf.reduce_all(shape > 0), ["image of zero size: expected one pixel at least", shape]
+            tf.reduce_all(shape > 0), ["image of zero size: expected at least one pixel", shape]
         ),
-        _fits(shape[1], shape[2], max_pixels),
+        _check_size(shape[1], shape[2], max_pixels),
     ]
     if image.dtype == tf.float32:
-        inside = tf.reduce_all((image >= 0.0) & (image <= 255.0))  # NaN is not
-        message = "image with values outside 0..255, or not numbers: expected RGB in 0..255"
+        inside = tf.reduce_all((image >= 0.0) & (image <= 255.0))  # false for NaN
+        message = "image with values outside 0..255 or NaN: expected RGB in 0..255"
         checks.append(tf.debugging.Assert(inside, [message]))
     with tf.control_dependencies(checks):
         return tf.cast(tf.identity(image), tf.float32)
 
 
-def _fits(height, width, max_pixels: int):
+def _check_size(height, width, max_pixels: int):
     pixels = tf.cast(height, tf.int64) * tf.cast(width, tf.int64)
     message = (
-        f"image too large: at most {max_pixels} pixels are served, send it in parts; its size:"
+        f"image too large: at most {max_pixels} pixels are accepted, send it in parts; its size:"
     )
     return tf.debugging.Assert(pixels <= max_pixels, [message, height, width])
 
 
-_HEAD = 32  # bytes of a file that tell its kind and, in a PNG, its size
-
-
-def decoded(data, max_pixels: int):
-    """The picture of a PNG, JPEG or WebP file, uint8 RGB without alpha, or InvalidArgument."""
-    heads = tf.strings.join([data, b"\0" * _HEAD])  # of a stump, too
+def decode_image(data, max_pixels: int):
+    """Returns the image in a PNG, JPEG or WebP file: uint8 RGB without alpha."""
+    heads = tf.strings.join([data, b"\0" * _HEAD])  # substr requires this length
     png = tf.equal(tf.strings.substr(heads, 0, 8), b"\x89PNG\r\n\x1a\n")
     jpeg = tf.equal(tf.strings.substr(heads, 0, 3), b"\xff\xd8\xff")
     webp = tf.equal(tf.strings.substr(heads, 8, 4), b"WEBP")
@@ -45,25 +44,33 @@ def decoded(data, max_pixels: int):
     )
     with tf.control_dependencies([known]):
         data = tf.identity(data)
-    # What a file declares is checked before so much is decoded; WebP declares 2^28 at most.
-    digits = tf.cast(tf.io.decode_raw(tf.strings.substr(data, 16, 8), tf.uint8), tf.int64)
-    declared = tf.reduce_sum(
-        tf.reshape(digits, (2, 4)) * tf.constant([1 << 24, 1 << 16, 1 << 8, 1], tf.int64), axis=1
-    )[::-1]
-    jpeg_shape = tf.cond(
+    # The size that the file declares is checked first, because decoding allocates that much memory.
+    # A WebP file cannot declare more than 2^28 pixels.
+    jpeg_size = tf.cond(
         jpeg,
         lambda: tf.cast(tf.image.extract_jpeg_shape(data)[:2], tf.int64),
         lambda: tf.ones(2, tf.int64),
     )
-    size = tf.where(png, declared, jpeg_shape)
-    with tf.control_dependencies([_fits(size[0], size[1], max_pixels)]):
+    size = tf.where(png, _png_size(data), jpeg_size)
+    with tf.control_dependencies([_check_size(size[0], size[1], max_pixels)]):
         image = tf.io.decode_image(data, channels=3, expand_animations=False)
-    with tf.control_dependencies([_fits(tf.shape(image)[0], tf.shape(image)[1], max_pixels)]):
+    shape = tf.shape(image)
+    with tf.control_dependencies([_check_size(shape[0], shape[1], max_pixels)]):
         return tf.ensure_shape(tf.identity(image), (None, None, 3))
 
 
-def mirrored(lr):
-    """BORDER pixels mirrored outwards, the edge repeated, whatever the picture's size."""
+def _png_size(data):
+    """Returns (height, width) as a PNG declares them: width and height are bytes 16 to 23."""
+    digits = tf.cast(tf.io.decode_raw(tf.strings.substr(data, 16, 8), tf.uint8), tf.int64)
+    place_values = tf.constant([1 << 24, 1 << 16, 1 << 8, 1], tf.int64)
+    return tf.reduce_sum(tf.reshape(digits, (2, 4)) * place_values, axis=1)[::-1]
+
+
+def mirror(lr):
+    """Returns images mirrored outwards by BORDER pixels, the edge repeated, of any size.
+
+    tf.pad mirrors by at most the size of the image, which may be a single pixel.
+    """
     for axis in (1, 2):
         length = tf.shape(lr)[axis]
         index = tf.range(-BORDER, length + BORDER) % (2 * length)

@@ -1,10 +1,11 @@
-"""TFLite files: builtin operators only, in float32, float16 or int8, of any size or one tile."""
+"""Export to TFLite files in float32, float16 or int8, for any image size or one tile."""
 
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -12,12 +13,13 @@ import tensorflow as tf
 
 from udl_tf._support.files import complete_file
 from udl_tf.errors import UserError
-from udl_tf.export.graph import PictureModule, check_suffix, make_card, read_run
-from udl_tf.export.parity import check, piece, real_pairs
+from udl_tf.export.graph import UpscalingModule, check_suffix, make_card, read_run
+from udl_tf.export.parity import Pair, check_parity, piece, real_pairs
 from udl_tf.saved.card import ModelCard, Precision, write_with_card
-from udl_tf.saved.exported import core_of_tile, open_tflite
+from udl_tf.saved.exported import open_tflite
+from udl_tf.saved.windows import core_of_tile
 
-_CALIBRATION_SIDE = 64  # of the pieces whose activations set int8's ranges, LR pixels
+_RANGE_SIDE = 64  # LR pixels; side of the pieces whose activations determine the ranges of int8
 
 
 def export_tflite(
@@ -30,64 +32,66 @@ def export_tflite(
     images: Path | None = None,
     licence: str | None = None,
 ) -> ModelCard:
-    """Writes a .tflite file, complete and checked or not at all.
+    """Writes a .tflite file of builtin operators: `lr` (n, h, w, 3) -> `sr`, `theta`.
+
+    The file appears only when it has been compared with the Keras networks.
 
     Args:
-        run: run folder.
+        run: run folder or preset folder.
         output: the file.
-        precision: "float32"; "float16": weights of half the size, computed in float32 on CPUs;
-            "int8": weights and activations, with a uint8 picture in and out.
-        tile: side of the only input size, LR pixels, as GPU and NPU delegates want it; the graph
-            then mirrors nothing outwards. None: any size.
-        margin: by which tiles are to overlap, LR pixels; None: what makes no seams, or what the
-            card says.
-        uncertainty: whether to make theta too, if the model has it.
-        images: folder of HR images for the checks and int8's ranges; None: the bundled ones.
-        licence: of the weights, in words; None: what the bundle states.
+        precision: "float32"; "float16": weights only, CPUs compute in float32; "int8": weights
+            and activations, with uint8 inputs and outputs.
+        tile: side of the only accepted input size, LR pixels, as GPU and NPU delegates need it; the
+            graph then does not mirror its input outwards. None: any size.
+        margin: overlap of tiles on each side, LR pixels; None: enough to avoid seams, or 48 for
+            networks with a large receptive field.
+        uncertainty: whether to export theta, if the model predicts it.
+        images: folder of HR images for the comparison and the ranges of int8; None: the bundled
+            ones.
+        licence: of the weights, in words; None: the bundle's.
+
+    Returns:
+        The card in the file.
 
     Raises:
-        UserError: if the result differs from the Keras networks by more than allowed, or the tile
-            is too small for its margin.
+        UserError: if the result differs too much from the Keras networks, or the tile is too small
+            for its margin.
     """
     check_suffix(output, ".tflite")
     model = read_run(run)
-    facts = {} if margin is None else {"margin": margin}
-    card = make_card(
-        run,
-        model,
-        uncertainty,
-        format="tflite",
-        precision=precision,
-        tile=tile,
-        licence=licence,
-        **({"image_dtype": "uint8", "theta_dtype": "uint8"} if precision == "int8" else {}),
-        **({"border": 0, "smallest": tile} if tile else {}),
-        **facts,
-    )
+    facts: dict[str, Any] = {"format": "tflite", "precision": precision, "tile": tile}
+    if precision == "int8":
+        facts |= {"image_dtype": "uint8", "theta_dtype": "uint8"}
+    if tile is not None:
+        facts |= {"border": 0, "smallest": tile}
+    if margin is not None:
+        facts["margin"] = margin
+    card = make_card(run, model, uncertainty, licence, **facts)
     if tile is not None and core_of_tile(tile, card.margin, card.align) < 1:
-        least = 2 * card.margin + card.align
         raise UserError(
-            f"tile {tile}: tiles of {card.name} overlap by {card.margin} pixels on each side, so"
-            f" {least} at least; or choose a smaller margin, which makes seams that are measured"
+            f"tile {tile}: tiles of {card.name} overlap by {card.margin} pixels on each side:"
+            f" choose a tile of at least {2 * card.margin + card.align}, or a smaller margin (the"
+            " export then states the difference at seams)"
         )
     pairs = real_pairs(model.scale, images)
-    with _elu_in_parts(model.networks.uncertainty if precision == "int8" else None):
-        converted = _convert(PictureModule(model, card), card, pairs)
+    with _quantizable_elu(model.networks.uncertainty if precision == "int8" else None):
+        converted = _convert(UpscalingModule(model, card), card, pairs)
     with complete_file(output) as temporary:
         write_with_card(temporary, converted, card)
-        parity = check(model, open_tflite(temporary), pairs)
+        parity = check_parity(model, open_tflite(temporary), pairs)
         card = card.model_copy(update={"parity": parity})
         write_with_card(temporary, converted, card)
     return card
 
 
 @contextmanager
-def _elu_in_parts(network: keras.Model | None) -> Iterator[None]:
-    """While a network is converted: ELU by operators that have an integer form, which it lacks."""
+def _quantizable_elu(network: keras.Model | None) -> Iterator[None]:
+    """Replaces ELU, which TFLite lacks in int8, by int8 operators for the duration of the block."""
     elu = keras.activations.elu
     layers = [x for x in network.layers if getattr(x, "activation", None) is elu] if network else []
     for layer in layers:
-        # x - relu(x) is min(x, 0), which the converter would give the range of x.
+        # x - relu(x) is min(x, 0), but has a range of its own: tf.minimum(x, 0) would be quantized
+        # with the range of x.
         layer.activation = lambda x: tf.nn.relu(x) + (tf.exp(x - tf.nn.relu(x)) - 1.0)
     try:
         yield
@@ -96,11 +100,13 @@ def _elu_in_parts(network: keras.Model | None) -> Iterator[None]:
             layer.activation = elu
 
 
-def _convert(module: PictureModule, card: ModelCard, pairs: Sequence) -> bytes:
+def _convert(module: UpscalingModule, card: ModelCard, pairs: Sequence[Pair]) -> bytes:
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the converter's, of its own interpreter
-        # By way of a SavedModel, outputs keep their names.
-        tf.saved_model.save(module, folder, signatures=module.picture)
+        warnings.simplefilter(
+            "ignore"
+        )  # the converter itself uses the deprecated tf.lite.Interpreter
+        # Converted from a SavedModel, outputs keep their names.
+        tf.saved_model.save(module, folder, signatures=module.upscale)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
         if card.precision != "float32":
@@ -115,9 +121,12 @@ def _convert(module: PictureModule, card: ModelCard, pairs: Sequence) -> bytes:
         return converter.convert()
 
 
-def _representative(card: ModelCard, pairs: Sequence) -> Iterator[dict[str, np.ndarray]]:
-    """Pieces of LR pictures, and plain black and white, so that uint8's 0..255 is what goes in."""
-    side = card.tile or _CALIBRATION_SIDE
+def _representative(card: ModelCard, pairs: Sequence[Pair]) -> Iterator[dict[str, np.ndarray]]:
+    """Yields the images that determine the ranges of int8.
+
+    Plain black and white are among them, so that the range of the input is 0..255, that of uint8.
+    """
+    side = card.tile or _RANGE_SIDE
     for lr, _ in pairs:
         yield {"lr": piece(lr, (side, side))[None].astype(np.float32)}
     for plain in (0.0, 255.0):

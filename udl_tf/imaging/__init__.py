@@ -1,4 +1,4 @@
-"""Pixels: resizing, colour, reading and writing image files, theta maps as images."""
+"""Pixels: colour, rounding, resizing; image files and theta maps, read and written."""
 
 from udl_tf.imaging.color import rgb_to_y
 from udl_tf.imaging.dtypes import to_dtype

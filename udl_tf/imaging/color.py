@@ -1,16 +1,16 @@
-"""Luma of ITU-R BT.601, as the field's PSNR and SSIM use it."""
+"""Luma of ITU-R BT.601, on which PSNR and SSIM are computed in super-resolution."""
 
 import numpy as np
 
 
 def rgb_to_y(image: np.ndarray) -> np.ndarray:
-    """Studio-range luma Y of an RGB image, not rounded.
+    """Computes the studio-range luma Y of an RGB image, not rounded.
 
     Args:
-        image: (..., 3), values 0..255.
+        image: (..., 3), RGB in 0..255.
 
     Returns:
-        (...) float64, 16..235.
+        (...), float64 in 16..235.
 
     Source: BT.601 as in MATLAB's rgb2ycbcr: Y = 16 + (65.481 R + 128.553 G + 24.966 B)/255.
     """

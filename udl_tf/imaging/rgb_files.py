@@ -1,4 +1,4 @@
-"""Reading and writing image files, as 8-bit RGB. A bad file is a UserError of one line."""
+"""Image files as 8-bit RGB arrays: listed, opened, read and written; bad files are UserErrors."""
 
 import struct
 import threading
@@ -22,28 +22,22 @@ SAVE_OPTIONS = {
     ".jpg": {"quality": 95, "subsampling": 0},
     ".jpeg": {"quality": 95, "subsampling": 0},
 }
-"""By suffix: lossless where the format can, else hardly visible loss."""
+"""Pillow's options by suffix: lossless if the format can be, otherwise without visible loss."""
 
 MAX_PIXELS = 2 * 89_478_485
-"""Pixels of the largest image that is opened unless asked otherwise, as in Pillow."""
+"""Pixels of the largest image that is opened by default; Pillow's limit is the same."""
 
 _OPENING = threading.Lock()
 
-# What Pillow raises for damaged files, and for files that are not images.
-DAMAGE = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    struct.error,
-)
+# Exceptions that Pillow raises for damaged files and for files that are not images.
+_DAMAGE = (OSError, SyntaxError, ValueError, TypeError, struct.error)
 
 
-def image_files(folder: Path | str) -> list[Path]:
-    """The image files directly in `folder`, by suffix, sorted by name.
+def list_images(folder: Path | str) -> list[Path]:
+    """Lists the image files directly in a folder, recognised by suffix, sorted by name.
 
     Raises:
-        UserError: if the folder is missing or holds no image file.
+        UserError: if the folder is missing or contains no image file.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -60,37 +54,31 @@ def image_files(folder: Path | str) -> list[Path]:
 
 
 @contextmanager
-def opened(path: Path | str, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Image]:
-    """Opens an image with Pillow; damage becomes one line wherever it shows.
+def opened(path: Path | str, max_pixels: int | None = None) -> Iterator[Image.Image]:
+    """Opens an image with Pillow; a damaged file is a UserError inside the block too.
 
     Args:
-        path: of the file.
-        max_pixels: larger images are refused (protection against decompression bombs).
+        path: image file.
+        max_pixels: refuse larger images (protection against decompression bombs); None: MAX_PIXELS.
 
     Raises:
         UserError: if the file is missing, not an image, damaged or too large.
     """
     try:
-        # Pillow warns about damage, which either fails later or does not matter.
+        # Pillow's warnings are of damage that either raises an exception later or is harmless.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with _open(path) as image:
-                if image.width * image.height > max_pixels:
-                    raise UserError(
-                        f"{path}: declares {image.width}x{image.height} pixels; at most"
-                        f" {max_pixels / 1e6:.0f} megapixels are allowed (protection against"
-                        " decompression bombs): raise the limit if the image is genuine",
-                        argument="max_pixels",
-                    )
+                check_size(path, image.width, image.height, max_pixels)
                 yield image
     except UserError:
         raise
-    except DAMAGE as error:
+    except _DAMAGE as error:
         raise _unreadable(path, error) from error
 
 
 def _open(path: Path | str) -> Image.Image:
-    """Image.open without Pillow's own limit, which is a global variable: ours is an argument."""
+    """Opens an image without Pillow's limit, a global variable; `opened` has it as an argument."""
     with _OPENING:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
@@ -99,8 +87,28 @@ def _open(path: Path | str) -> Image.Image:
             Image.MAX_IMAGE_PIXELS = limit
 
 
+def check_size(path: Path | str, width: int, height: int, max_pixels: int | None) -> None:
+    """Checks the declared size of an image.
+
+    Raises:
+        UserError: if it has more than `max_pixels`, or MAX_PIXELS if that is None.
+    """
+    limit = MAX_PIXELS if max_pixels is None else max_pixels
+    if width * height > limit:
+        fix = "crop it" if max_pixels is None else "raise the limit if the image is genuine"
+        raise UserError(
+            f"{path}: declares {width}x{height} pixels; expected at most {limit / 1e6:.0f}"
+            f" megapixels (protection against decompression bombs): {fix}",
+            argument=None if max_pixels is None else "max_pixels",
+        )
+
+
 def is_deep(image: Image.Image) -> bool:
-    """Whether an opened, not yet decoded image has 16-bit channels, which Pillow cuts to 8."""
+    """Returns whether an image has 16-bit channels, which Pillow reduces to 8 bits on decoding.
+
+    Args:
+        image: opened image, not decoded yet.
+    """
     if isinstance(image, TiffImageFile):
         return any(bits > 8 for bits in image.tag_v2.get(ExifTags.Base.BitsPerSample, (1,)))
     return image.mode.startswith("I;16") or any(
@@ -108,32 +116,37 @@ def is_deep(image: Image.Image) -> bool:
     )
 
 
-def image_size(path: Path | str, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
-    """Returns (height, width) from the file's header, without decoding the pixels.
+def image_size(path: Path | str, max_pixels: int | None = None) -> tuple[int, int]:
+    """Reads (height, width) from the header of a file, without decoding its pixels.
 
     Raises:
-        UserError: if the file is not an image, or declares more than `max_pixels`.
+        UserError: as `opened`.
     """
     with opened(path, max_pixels) as image:
         return image.height, image.width
 
 
 def read_rgb(path: Path | str) -> np.ndarray:
-    """Decodes an image as uint8 RGB, (h, w, 3); grey is repeated, transparency is dropped.
+    """Reads an image as uint8 RGB, (h, w, 3); grey is repeated, transparency is dropped.
 
     Raises:
-        UserError: if the file is missing, not an image, truncated, or deeper than 8 bits.
+        UserError: if the file is missing, not an image, damaged, or deeper than 8 bits.
     """
     with opened(path) as image:
         if is_deep(image) or image.mode in ("I", "F"):
             raise UserError(
-                f"{path}: pixels deeper than 8 bits; expected 8-bit grey or RGB: convert it first"
+                f"{path}: more than 8 bits per channel; expected 8-bit images: convert it first"
             )
         return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
 
 
 def write_rgb(path: Path | str, image: np.ndarray) -> None:
-    """Writes a uint8 image, (h, w) or (h, w, 3), in the suffix' format; lossless if it can."""
+    """Writes an image in the format of the suffix, lossless if the format can be.
+
+    Args:
+        path: file to write.
+        image: uint8, (h, w) or (h, w, 3).
+    """
     path = Path(path)
     with complete_file(path) as temporary:
         Image.fromarray(image).save(temporary, **SAVE_OPTIONS.get(path.suffix.lower(), {}))
@@ -143,5 +156,5 @@ def _unreadable(path: Path | str, error: BaseException) -> UserError:
     if isinstance(error, FileNotFoundError):
         return UserError(f"{path}: no such file: check the path")
     if isinstance(error, UnidentifiedImageError):
-        return UserError(f"{path}: not an image (its content fits no known format): remove it")
+        return UserError(f"{path}: not an image (unknown format): remove it")
     return UserError(f"{path}: cannot be decoded ({error}): replace or remove it")

@@ -1,4 +1,4 @@
-"""Uncertainty maps as files: numbers to compute with, or a picture with a scale bar."""
+"""Uncertainty maps as files: float32 values, or a colour image with a scale bar."""
 
 from pathlib import Path
 
@@ -8,19 +8,20 @@ import tifffile
 from PIL import Image, ImageDraw, ImageFont
 
 from udl_tf._support.files import complete_file
+from udl_tf.imaging.dtypes import to_dtype
 
 MAP_SUFFIXES = {"npy": ".npy", "tiff": ".tiff", "png": ".png"}
 COLORS = "magma"
-_ROWS = 512  # coloured at a time
+_ROWS = 512  # coloured at a time, so that intermediate arrays stay small
 
 
 def write_map(path: Path, values: np.ndarray, title: str) -> None:
     """Writes a map in the format of the suffix.
 
     Args:
-        path: .npy or .tiff keep the float32 values; .png is a colour picture with a scale bar.
-        values: (h, w) or (h, w, c) in grey levels; the picture shows the mean over channels.
-        title: what the values are, for the scale bar.
+        path: .npy and .tiff store the float32 values; .png is a colour image with a scale bar.
+        values: (h, w) or (h, w, c), grey levels of 0..255; .png shows the mean over channels.
+        title: name of the values, shown below the scale bar.
     """
     with complete_file(path) as temporary:
         if path.suffix == ".npy":
@@ -42,46 +43,46 @@ def write_map(path: Path, values: np.ndarray, title: str) -> None:
 
 
 def _draw(values: np.ndarray, title: str) -> Image.Image:
-    """The map in colour, from black for 0 to pale yellow, and below it what the colours mean."""
+    """Draws the map in colour, from black for 0 to pale yellow, with a scale bar below it."""
     height, width = values.shape[:2]
     top = highest(values)
     size = int(np.clip(width / 40, 10, 60))
     font = ImageFont.load_default(size=size)
-    picture = Image.new("RGB", (max(width, 30 * size), height + 9 * size // 2), "white")
+    image = Image.new("RGB", (max(width, 30 * size), height + 9 * size // 2), "white")
     for row in range(0, height, _ROWS):
         strip = colorize(values[row : row + _ROWS], top)
-        picture.paste(Image.fromarray(strip), (0, row))
-    pen = ImageDraw.Draw(picture)
-    left, right = size, picture.width - size
+        image.paste(Image.fromarray(strip), (0, row))
+    pen = ImageDraw.Draw(image)
+    left, right = size, image.width - size
     bar = colorize(np.linspace(0, 1, right - left)[None].repeat(size, axis=0), 1.0)
-    picture.paste(Image.fromarray(bar), (left, height + size // 2))
-    under = height + 2 * size
+    image.paste(Image.fromarray(bar), (left, height + size // 2))
+    below = height + 2 * size
     for share, anchor in ((0, "la"), (0.5, "ma"), (1, "ra")):
         label = f"{share * top:.3g}" + (" or more" if share == 1 else "")
-        pen.text((left + share * (right - left), under), label, "black", font, anchor)
+        pen.text((left + share * (right - left), below), label, "black", font, anchor)
     center = (left + right) / 2
-    pen.text((center, under + 0.9 * size), f"{title}, grey levels of 0..255", "black", font, "ma")
-    return picture
+    pen.text((center, below + 0.9 * size), f"{title}, grey levels of 0..255", "black", font, "ma")
+    return image
 
 
 def colorize(values: np.ndarray, top: float | None = None) -> np.ndarray:
-    """A map of non-negative values as uint8 RGB: black is 0, pale yellow is `top` or more.
+    """Converts a map of non-negative values to uint8 RGB: black for 0, pale yellow from `top` on.
 
     Args:
-        values: (h, w); or (h, w, c), of which the mean over channels is shown.
-        top: the brightest value; None: the 99.5th percentile of the map.
+        values: (h, w), or (h, w, c), whose mean over channels is shown.
+        top: value of the brightest colour; None: the 99.5th percentile of the map.
     """
     values = channel_mean(values)
     top = highest(values) if top is None else top
     shares = np.clip(values / max(top, 1e-6), 0.0, 1.0)
-    return (matplotlib.colormaps[COLORS](shares)[..., :3] * 255 + 0.5).astype(np.uint8)
+    return to_dtype(matplotlib.colormaps[COLORS](shares)[..., :3] * 255, np.uint8)
 
 
 def highest(values: np.ndarray) -> float:
-    """Where a map's colours end: the 99.5th percentile of its mean over channels."""
+    """Returns the value of a map's brightest colour: the 99.5th percentile of its channel mean."""
     return float(np.percentile(channel_mean(values), 99.5))
 
 
 def channel_mean(values: np.ndarray) -> np.ndarray:
-    """Returns the mean over channels of (h, w, c); (h, w) as it is."""
+    """Returns the mean over channels of (h, w, c), and (h, w) unchanged."""
     return values.mean(axis=-1) if values.ndim == 3 else values

@@ -1,4 +1,4 @@
-"""Super-resolution of images of any size: an LR image in, an HR image and its theta out."""
+"""Super-resolution of images of any size: upscalers, tiling, self-ensemble, jobs over files."""
 
 from typing import TYPE_CHECKING
 

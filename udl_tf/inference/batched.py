@@ -1,7 +1,8 @@
-"""A trained model for many threads: what their pictures need is computed in common batches.
+"""A trained model for many threads, which computes the windows of their images in common batches.
 
-Each thread upscales a picture of its own. The windows of all their pictures wait together; those of
-one shape, whatever picture they are of, are computed at once. A picture comes out as it does alone.
+Each thread upscales an image of its own. The windows of all their images wait in common queues, one
+per shape, and those of one shape are computed together, whichever images they belong to. The result
+of an image is the same as without other threads.
 """
 
 import math
@@ -16,17 +17,17 @@ from udl_tf.inference.chain_runner import ChainRunner, window_of
 from udl_tf.inference.keras_upscaler import Chain, KerasUpscaler, make_passes
 from udl_tf.inference.tiling import Tile, core_of, out_of_memory, plan_tiles, scaled
 from udl_tf.inference.upscaler import Pass, Upscaler
-from udl_tf.uncertainty import Calibration
+from udl_tf.uncertainty.record import Calibration
 
-_AHEAD = 4  # windows of one picture that wait at a time
+_AHEAD = 4  # windows of one image that wait at a time
 
 
 class BatchedUpscaler(Upscaler):
     """A KerasUpscaler whose `upscale` and `predict` may be called by many threads at once.
 
     Args:
-        model: what computes.
-        budget: bytes to compute with; None: what the model's passes find sensible.
+        model: computes the images.
+        budget: bytes of working memory; None: the default of the model's passes.
     """
 
     def __init__(self, model: KerasUpscaler, budget: float | None = None):
@@ -34,7 +35,7 @@ class BatchedUpscaler(Upscaler):
         self.scale = model.scale
         self.calibration: Calibration | None = model.calibration
         self._budget = budget
-        self._made: dict[tuple[bool, bool], list[Pass]] = {}
+        self._built: dict[tuple[bool, bool], list[Pass]] = {}
         self._lock = threading.Lock()
 
     @property
@@ -44,19 +45,23 @@ class BatchedUpscaler(Upscaler):
     def _passes(self, uncertainty: bool, bordered: bool = False) -> Sequence[Pass]:
         key = (uncertainty, bordered)
         with self._lock:
-            if key not in self._made:
-                self._made[key] = make_passes(self._networks, self._runner, *key)
-            return self._made[key]
+            if key not in self._built:
+                self._built[key] = make_passes(self._networks, self._make_runner, *key)
+            return self._built[key]
 
     def _theta_of(self, log_scale: np.ndarray) -> np.ndarray:
         return self._networks.theta_of(log_scale)
 
-    def _runner(self, chain: Chain) -> "BatchRunner":
+    def _make_runner(self, chain: Chain) -> "BatchRunner":
         return BatchRunner(ChainRunner(chain), self._budget)
 
 
 class BatchRunner:
     """A ChainRunner for many threads.
+
+    Args:
+        runner: computes the windows.
+        budget: bytes of working memory; None: the runner's default.
 
     Attributes:
         radius: of the chain.
@@ -68,8 +73,10 @@ class BatchRunner:
         self.windows = self.batches = 0
         self._runner = runner
         budget = budget or runner.default_budget()
-        side, self._rooms = runner.plan(2**60, budget)
-        self._side = side + 2 * self.radius
+        # Planned for an image larger than any: windows then depend on the budget alone, and images
+        # of different sizes have windows of the same shape.
+        side, self._capacities = runner.plan(2**60, budget)
+        self._window_side = side + 2 * self.radius
         self._waiting: dict[tuple[int, ...], deque[tuple[np.ndarray, Future]]] = {}
         self._new = threading.Condition()
         threading.Thread(target=self._work, daemon=True).start()
@@ -77,22 +84,24 @@ class BatchRunner:
     def run(
         self, lr: np.ndarray, tile: int | None = None, budget: float | None = None
     ) -> Iterator[tuple[tuple[slice, slice], np.ndarray]]:
-        """As `ChainRunner.run`, but for the budget, which is that of all threads together."""
+        """Does the same as `ChainRunner.run`, but shares its own budget among all threads."""
         margin, align = self.radius, self._runner.align
-        window = (tile + 2 * margin + align - 1) if tile else self._side
+        # Aligning the start of a window takes up to align - 1 of its pixels (see plan_axis).
+        window = (tile + 2 * margin + align - 1) if tile else self._window_side
         side = max(window - 2 * margin - align + 1, 1)
         height, width = lr.shape[:2]
         whole = slice(0, height), slice(0, width)
-        left = deque(plan_tiles(whole, (height, width), side, margin, align, window))
-        asked: deque[tuple[Tile, Future]] = deque()
-        while left or asked:
-            while left and len(asked) < _AHEAD:
-                part = left.popleft()
-                asked.append((part, self._ask(window_of(lr, part))))
-            part, future = asked.popleft()
+        remaining = deque(plan_tiles(whole, (height, width), side, margin, align, window))
+        requested: deque[tuple[Tile, Future]] = deque()
+        while remaining or requested:
+            while remaining and len(requested) < _AHEAD:
+                part = remaining.popleft()
+                requested.append((part, self._request(window_of(lr, part))))
+            part, future = requested.popleft()
             yield scaled(part, self._runner.scale), core_of(part, future.result())
 
-    def _ask(self, window: np.ndarray) -> Future:
+    def _request(self, window: np.ndarray) -> Future:
+        """Adds a window to its queue, and returns its result to come."""
         future: Future = Future()
         with self._new:
             self._waiting.setdefault(window.shape, deque()).append((window, future))
@@ -104,23 +113,24 @@ class BatchRunner:
             with self._new:
                 while not self._waiting:
                     self._new.wait()
-                group = self._longest()
-            windows, futures = zip(*group, strict=True)
+                batch = self._next_batch()
+            windows, futures = zip(*batch, strict=True)
             self._compute(windows, futures)
 
-    def _longest(self) -> list[tuple[np.ndarray, Future]]:
-        """Of the shape that most windows have, as many as the budget allows; taken out."""
+    def _next_batch(self) -> list[tuple[np.ndarray, Future]]:
+        """Removes windows from the longest queue, as many as the budget allows at a time."""
         shape = max(self._waiting, key=lambda s: len(self._waiting[s]))
         queue = self._waiting[shape]
-        most = max(1, self._side**2 // math.prod(shape[:2]))
-        group = [queue.popleft() for _ in range(min(most, len(queue)))]
+        most = max(1, self._window_side**2 // math.prod(shape[:2]))
+        batch = [queue.popleft() for _ in range(min(most, len(queue)))]
         if not queue:
             del self._waiting[shape]
-        return group
+        return batch
 
     def _compute(self, windows: Sequence[np.ndarray], futures: Sequence[Future]) -> None:
+        """Computes a batch; when memory runs out, in halves."""
         try:
-            results = self._runner.values(np.stack(windows), self._rooms)
+            results = self._runner.values(np.stack(windows), self._capacities)
         except Exception as error:
             if out_of_memory(error) and len(futures) > 1:
                 half = len(futures) // 2

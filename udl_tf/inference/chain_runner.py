@@ -1,4 +1,4 @@
-"""Runs a network's chain of stages over a picture of any size within a bounded memory."""
+"""Runs a network's chain of stages over an image of any size in bounded memory."""
 
 import itertools
 import math
@@ -14,13 +14,14 @@ from udl_tf.inference.tiling import Tile, core_side, run_tiles, scaled
 from udl_tf.models.stages import Stage, chain_align, chain_radius
 
 _FLOAT = 4  # bytes
+_MAP_SHARES = (1 / 6, 1 / 3, 1 / 2, 2 / 3)  # of the budget, tried for the maps between stages
 
 
 def make_forward(network: keras.Model) -> Callable[..., Any]:
-    """A function from the network's inputs to its outputs, as NumPy arrays.
+    """Returns a function from the network's inputs to its outputs, as NumPy arrays.
 
-    Each input is (n, h, w, c), any n, h and w. Under TensorFlow it is one graph for all sizes; it
-    always uses the weights of the moment.
+    Each input is (n, h, w, c), any n, h and w. Under TensorFlow, one graph serves all sizes. The
+    function always uses the current weights.
     """
 
     def call(*images):
@@ -41,11 +42,18 @@ def make_forward(network: keras.Model) -> Callable[..., Any]:
 class ChainRunner:
     """Computes the last map of a chain of stages.
 
-    A picture too large for the maps between the stages is cut into tiles that overlap by the radius
-    of the whole chain. Within such a tile each stage runs in tiles that overlap by its own radius.
+    An image that is too large for the maps between the stages is cut into tiles that overlap by the
+    radius of the whole chain. Within such a tile, each stage runs in tiles of its own that overlap
+    by its own, smaller radius.
 
     Args:
-        stages: the chain, such as a network's `stages("sr")`.
+        stages: the chain, such as `network.build_chain("sr")`.
+
+    Attributes:
+        stages: the same.
+        radius: LR pixels on each side that a pixel of the last map may depend on.
+        align: multiple of LR pixels at which tiles start.
+        scale: height and width of the last map over those of the LR image.
     """
 
     def __init__(self, stages: Sequence[Stage]):
@@ -55,13 +63,13 @@ class ChainRunner:
         self.scale = stages[-1].scale
         self._forward = [make_forward(stage.network) for stage in stages]
         sizes = [3, *(stage.channels * stage.scale**2 for stage in stages)]
-        # The LR image stays beside a map and the one that is made of it.
+        # Bytes per LR pixel: while a stage runs, the LR image, the map before and the next map.
         pairs = itertools.pairwise(sizes)
         self._map_bytes = _FLOAT * (3 + max(before + after for before, after in pairs))
 
     @property
     def sensible_budget(self) -> float:
-        """Bytes to compute with where there is enough: 1 GB.
+        """Bytes of working memory where memory is plentiful: 1 GB.
 
         More only where a stage reaches so far that most pixels would be computed more than twice:
         its windows should be 7 radii wide.
@@ -70,74 +78,87 @@ class ChainRunner:
         return max(1e9, 1.5 * widest)
 
     def default_budget(self) -> float:
-        """The same, but a quarter of the free memory at most."""
+        """Returns the sensible budget, or a quarter of the free memory where that is less."""
         return min(self.sensible_budget, psutil.virtual_memory().available / 4)
 
     def run(
         self, lr: np.ndarray, tile: int | None = None, budget: float | None = None
     ) -> Iterator[tuple[tuple[slice, slice], np.ndarray]]:
-        """The chain's result in tiles that cover the picture.
+        """Computes the chain's last map in tiles that cover the image.
 
         Args:
             lr: float32 (h, w, 3).
-            tile: side of a tile's core, LR pixels; None: the one that computes fewest pixels.
-            budget: bytes to compute with; None: default_budget().
+            tile: side of a tile's core, LR pixels; None: the side that computes fewest pixels.
+            budget: bytes of working memory; None: default_budget().
 
         Yields:
-            (rows and columns of the result, float32 values there).
+            (rows and columns of the last map, float32 values there).
         """
         height, width = lr.shape[:2]
-        side, rooms = self.plan(height * width, budget or self.default_budget())
+        side, capacities = self.plan(height * width, budget or self.default_budget())
         side, margin = tile or side, self.radius
         window = min(side + 2 * margin, height) * min(side + 2 * margin, width)
-        batch = max(1, int(min(rooms) / window))
+        batch = max(1, int(min(capacities) / window))
 
         def compute(tiles: Sequence[Tile]) -> np.ndarray:
-            return self.values(np.stack([window_of(lr, tile) for tile in tiles]), rooms)
+            return self.values(np.stack([window_of(lr, tile) for tile in tiles]), capacities)
 
         for part, values in run_tiles(compute, (height, width), side, margin, self.align, batch):
             yield scaled(part, self.scale), values
 
-    def values(self, windows: np.ndarray, rooms: Sequence[float]) -> np.ndarray:
-        """The chain's result for (n, h, w, 3) windows, with rooms as `plan` returns them."""
+    def values(self, windows: np.ndarray, capacities: Sequence[float]) -> np.ndarray:
+        """Returns the chain's last map of (n, h, w, 3) windows; capacities as from `plan`."""
         x = windows
-        for index, room in enumerate(rooms):
-            x = self._run_stage(index, x, windows, room)
+        for index, capacity in enumerate(capacities):
+            x = self._run_stage(index, x, windows, capacity)
         return x
 
     def plan(self, pixels: int, budget: float) -> tuple[int, list[float]]:
-        """How a picture of so many pixels is best cut.
+        """Finds the tiles for an image of so many LR pixels that compute fewest pixels twice.
 
         Returns:
-            (side of the tiles' cores, for each stage the pixels that it may take at a time): the
-            maps between the stages and a stage's own work share the budget, and fewest pixels are
-            computed twice.
+            (side of the tiles' cores, capacity of each stage: the pixels it computes at a time).
         """
+        # The budget is divided between the maps from stage to stage, of a whole tile, and the
+        # workspace of the stage that runs. More for the maps: larger tiles, which overlap less.
+        # More for the workspace: fewer tiles within a stage, which overlap too.
         plans = []
-        for share in (1 / 6, 1 / 3, 1 / 2, 2 / 3):
-            maps = min(pixels, share * budget / self._map_bytes)
+        for share in _MAP_SHARES:
+            maps = min(pixels, share * budget / self._map_bytes)  # pixels of the largest window
             workspace = budget - maps * self._map_bytes
-            rooms = [workspace / (_FLOAT * stage.floats) for stage in self.stages]
-            for window in (maps, *(room for room in rooms if room < maps)):
-                whole = window == pixels
-                side = math.isqrt(pixels) + 1 if whole else core_side(window, self.radius)
-                taken = pixels if whole else (side + 2 * self.radius) ** 2
-                cost = max(
-                    1.0 if taken <= room else _overlap(core_side(room, stage.radius), stage.radius)
-                    for room, stage in zip(rooms, self.stages, strict=True)
-                )
-                cost *= 1.0 if whole else _overlap(side, self.radius)
-                plans.append((cost, pixels if whole else side, rooms))
-        _, side, rooms = min(plans, key=lambda plan: plan[0])
-        return side, rooms
+            capacities = [workspace / (_FLOAT * stage.floats) for stage in self.stages]
+            # Two kinds of windows can be best: the largest that the maps allow, and the largest
+            # that some stage computes at once, without tiles of its own.
+            smaller = (capacity for capacity in capacities if capacity < maps)
+            plans += [self._plan_of(window, pixels, capacities) for window in (maps, *smaller)]
+        _, side, capacities = min(plans, key=lambda plan: plan[0])
+        return side, capacities
 
-    def _run_stage(self, index: int, x: np.ndarray, lr: np.ndarray, room: float) -> np.ndarray:
-        """The map that a stage makes of x, the map before; both for n windows at once."""
+    def _plan_of(
+        self, window: float, pixels: int, capacities: list[float]
+    ) -> tuple[float, int, list[float]]:
+        """Returns (cost, side of the tiles' cores, capacities) for windows of so many pixels.
+
+        The cost is the number of times that a pixel is computed on average, tiles within tiles
+        included, by the stage where it is highest.
+        """
+        whole = window == pixels
+        side = math.isqrt(pixels) + 1 if whole else core_side(window, self.radius)
+        taken = pixels if whole else (side + 2 * self.radius) ** 2
+        cost = max(
+            1.0 if taken <= capacity else _overlap(core_side(capacity, stage.radius), stage.radius)
+            for capacity, stage in zip(capacities, self.stages, strict=True)
+        )
+        cost *= 1.0 if whole else _overlap(side, self.radius)
+        return cost, pixels if whole else side, capacities
+
+    def _run_stage(self, index: int, x: np.ndarray, lr: np.ndarray, capacity: float) -> np.ndarray:
+        """Returns the map after a stage, for the map before, x; both of n windows at once."""
         stage, forward = self.stages[index], self._forward[index]
         n, height, width, _ = lr.shape
-        before = x.shape[1] // height
-        whole = n * height * width <= room
-        side = max(height, width) if whole else core_side(room / n, stage.radius)
+        before = x.shape[1] // height  # scale of x
+        whole = n * height * width <= capacity
+        side = max(height, width) if whole else core_side(capacity / n, stage.radius)
         window = min(side + 2 * stage.radius, height) * min(side + 2 * stage.radius, width)
 
         def compute(tiles: Sequence[Tile]) -> np.ndarray:
@@ -147,13 +168,13 @@ class ChainRunner:
             result = forward(*maps)
             return result.reshape(len(tiles), n, *result.shape[1:])
 
-        batch = max(1, int(room / n / window))
+        batch = max(1, int(capacity / n / window))
         shape = (n, height * stage.scale, width * stage.scale, stage.channels)
         out = None
         for tile, values in run_tiles(
             compute, (height, width), side, stage.radius, stage.align, batch
         ):
-            if values.shape == shape:
+            if values.shape == shape:  # one tile: no copy
                 return values
             out = np.empty(shape, np.float32) if out is None else out
             rows, columns = scaled(tile, stage.scale)
@@ -163,18 +184,18 @@ class ChainRunner:
 
 
 def _overlap(side: int, margin: int) -> float:
-    """Computed over kept pixels of a tile."""
+    """Returns how many pixels of a tile are computed for each one that is kept."""
     return ((side + 2 * margin) / side) ** 2
 
 
 def window_of(x: np.ndarray, tile: Tile, scale: int = 1) -> np.ndarray:
-    """A tile's window of a map (..., h, w, c) that is `scale` times as large as the LR image."""
+    """Returns a tile's window of a map (..., h, w, c) `scale` times as large as the LR image."""
     rows, columns = (slice(s.window.start * scale, s.window.stop * scale) for s in tile)
     return x[..., rows, columns, :]
 
 
 def _windows(x: np.ndarray, tiles: Sequence[Tile], scale: int) -> np.ndarray:
-    """Several tiles' windows of n maps, one batch."""
+    """Returns the windows of several tiles of n maps as one batch."""
     if len(tiles) == 1:
         return window_of(x, tiles[0], scale)
     return np.concatenate([window_of(x, tile, scale) for tile in tiles])

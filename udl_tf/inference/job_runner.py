@@ -1,4 +1,4 @@
-"""Upscales many files: reads ahead, computes, writes behind; a bad file does not stop the others."""
+"""Upscaling of many files: reads ahead, writes behind, and continues after a file that fails."""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,7 +19,9 @@ from udl_tf.inference.jobs import MAP_TITLES, Job, Options
 from udl_tf.inference.result import Upscaled
 from udl_tf.inference.upscaler import Upscaler
 
-_FLOAT = 4 * 3  # bytes per pixel of a float32 map
+_COLOR = 3 * 1  # bytes per pixel of an 8-bit image
+_ALPHA = 1
+_FLOAT = 3 * 4  # of a float32 map
 
 
 @dataclass
@@ -28,7 +30,7 @@ class Summary:
 
     Attributes:
         done: number of results.
-        failed: an error per file that failed, which names it.
+        failed: one error per file that failed, which names the file.
         notes: lines about conversions, which name their file.
         pixels: of all results.
     """
@@ -50,8 +52,8 @@ def run_jobs(
     Args:
         model: upscales the images.
         jobs: what plan_jobs returned.
-        options: of all of them.
-        progress: gets the LR pixels that are done.
+        options: of all jobs.
+        progress: receives the LR pixels that are done, those of failed files included.
     """
     summary = Summary()
     sizes = [_pixels(job, options) for job in jobs]
@@ -70,29 +72,32 @@ def run_jobs(
             if result is not None:
                 behind = (job, writer.submit(write_job, job, image, result))
             before += pixels
+            progress(before, total, job.source.name)
         _settle(behind, summary)
     return summary
 
 
 def _pixels(job: Job, options: Options) -> int:
+    """Returns the LR pixels of a job; 0 if its header cannot be read."""
     try:
         height, width = image_size(job.source, options.max_pixels)
-    except UserError:  # reported when its turn comes
+    except UserError:  # reported when the file is read
         return 0
     return height * width
 
 
 def _in_known_depth(image: ImageFile, model: Upscaler) -> ImageFile:
+    """Adds a note to 16-bit images of a model that computes in 8 bits."""
     if not (model.eight_bit and image.pixels.dtype == np.uint16):
         return image
-    note = "16-bit pixels computed in 8 bits: this model knows no more"
+    note = "16-bit pixels computed in 8 bits: this model supports no more"
     return replace(image, notes=(*image.notes, note))
 
 
 def _read_ahead(
     pool: ThreadPoolExecutor, jobs: Sequence[Job], scale: int, options: Options
 ) -> Iterator[tuple[Job, Future]]:
-    """Yields each job with its image to come; the next one is being read by then."""
+    """Yields each job with its image to come, while the next one is already being read."""
     following = None
     for job, after in pairwise([*jobs, None]):
         assert job is not None
@@ -103,6 +108,7 @@ def _read_ahead(
 
 @contextmanager
 def _noting_failure(job: Job, summary: Summary) -> Iterator[None]:
+    """Adds an exception inside the block to the failures."""
     try:
         yield
     except UserError as error:
@@ -133,23 +139,46 @@ def read_job(job: Job, scale: int, options: Options) -> ImageFile:
         height, width = image_size(job.source, options.max_pixels)
     except UserError as error:
         if isinstance(error.__cause__, UnidentifiedImageError):
-            return read_image(job.source, options.max_pixels)  # which knows more kinds
+            return read_image(job.source, options.max_pixels)  # which knows more formats
         raise
     needed, free = needed_memory(height, width, scale, options), free_memory()
     if needed > free:
         raise UserError(
-            f"{job.source}: {width}x{height} pixels; x{scale} needs {needed / 1e9:.0f} GB of memory"
-            f" and {free / 1e9:.0f} GB are free: cut it into parts"
+            f"{job.source}: {width}x{height} pixels; the result needs {needed / 1e9:.1f} GB of"
+            f" memory, {free / 1e9:.1f} GB are free: cut the image into parts"
         )
     return read_image(job.source, options.max_pixels)
 
 
 def needed_memory(height: int, width: int, scale: int, options: Options) -> int:
-    """Returns the bytes of a result, and of the float32 maps that exist at the same time."""
+    """Estimates the bytes that an 8-bit image needs at the peak, without the working memory.
+
+    Args:
+        height, width: of the input.
+        scale: of the model.
+        options: of the job.
+    """
+    pixels, results = height * width, height * width * scale**2
     maps = 2 if options.computes_theta else 1
-    if options.averages:  # mean, squares and the member at hand
-        maps *= 3
-    return height * width * scale**2 * (4 + _FLOAT * maps)
+    copies = 2  # float32 images that the passes need: the input, and with its mirrored border
+    if options.averages:
+        maps = 2 * maps + 1  # also the mean of each map, and the squared deviations of sr
+        copies += 1  # turned
+    # During the passes there are these copies; afterwards, the result with its alpha.
+    besides = max(pixels * copies * _FLOAT, results * (_COLOR + _ALPHA))
+    needed = pixels * _COLOR + results * maps * _FLOAT + besides
+    return max(needed, _resizing_memory(height, width, scale, options))
+
+
+def _resizing_memory(height: int, width: int, scale: int, options: Options) -> int:
+    """Estimates the bytes for resizing the result to the size that the options ask for."""
+    size = _result_size(height, width, options)
+    if size is None:
+        return 0
+    maps = int(options.computes_theta) + int(options.averages)
+    result = _COLOR + _ALPHA + maps * _FLOAT
+    copy = _FLOAT if maps else _COLOR + _ALPHA  # of what is being resized
+    return result * height * width * scale**2 + (result + copy) * size[0] * size[1]
 
 
 def free_memory() -> int:
@@ -163,7 +192,7 @@ def upscale_file(
     options: Options,
     progress: Progress = no_progress,
 ) -> Upscaled:
-    """Upscales an image as the options ask: the result and its maps in the requested size."""
+    """Upscales an image as the options ask; the result and its maps have the requested size."""
     result = model.upscale(
         image.pixels,
         uncertainty=options.computes_theta,
@@ -173,17 +202,25 @@ def upscale_file(
         progress=progress,
     )
     height, width = image.pixels.shape[:2]
+    size = _result_size(height, width, options)
+    return result if size is None else result.resized(size)
+
+
+def _result_size(height: int, width: int, options: Options) -> tuple[int, int] | None:
+    """Returns the (height, width) that the options ask for; None: as the model computes it."""
     if options.size is not None:
-        size = options.size[1], options.size[0]
-    elif options.outscale is not None:
-        size = max(1, round(height * options.outscale)), max(1, round(width * options.outscale))
-    else:
-        return result
-    return result.resized(size)
+        return options.size[1], options.size[0]
+    if options.outscale is not None:
+        return max(1, round(height * options.outscale)), max(1, round(width * options.outscale))
+    return None
 
 
 def write_job(job: Job, image: ImageFile, result: Upscaled) -> tuple[list[str], int]:
-    """Writes all files of a job; returns (notes, pixels of the result)."""
+    """Writes all files of a job.
+
+    Returns:
+        (notes on conversions, pixels of the result).
+    """
     notes = write_image(job.output, replace(image, pixels=result.image))
     for name, path in job.maps.items():
         write_map(path, getattr(result, name), MAP_TITLES[name])

@@ -1,4 +1,4 @@
-"""Plans which images are upscaled, and where the results go."""
+"""Jobs over files: which images to upscale, and where the results go."""
 
 import os
 from collections import Counter
@@ -17,7 +17,7 @@ MAP_TITLES = {
     "total": "theta and spread together",
 }
 MAX_PIXELS = 89_478_485
-"""Pixels of the largest input that is upscaled unless asked otherwise."""
+"""Default limit of input pixels; above it, Pillow warns of decompression bombs."""
 
 UNCERTAINTY_FORMATS = ("none", "npy", "tiff", "png")
 
@@ -31,11 +31,11 @@ class Options:
         outscale: size of the result divided by the input's; None: the model's scale.
         size: (width, height) of the result; None: by outscale.
         uncertainty: "none", or the format of the maps: "npy", "tiff" or "png".
-        self_ensemble: mean over the eight flips and rotations.
+        self_ensemble: whether to average the eight flips and rotations.
         ensemble: the same, with maps of theta, of the members' spread and of both together.
         tile, memory_gb: as for Upscaler.upscale.
         theta: whether to compute theta even if no map is written.
-        max_pixels: larger inputs are refused (protection against decompression bombs).
+        max_pixels: limit of input pixels (protection against decompression bombs).
     """
 
     format: str = "same"
@@ -63,7 +63,7 @@ class Options:
 
     @property
     def computes_theta(self) -> bool:
-        """Whether theta is needed, for a map or by itself."""
+        """Whether theta is computed, for a map or for itself."""
         return self.theta or bool(self.maps)
 
     @property
@@ -87,7 +87,12 @@ class Job:
 
 
 def plan_jobs(inputs: Sequence[Path | str], output: Path, options: Options) -> list[Job]:
-    """Plans the jobs for files and, recursively, folders, whose structure is kept.
+    """Plans the jobs for files and, recursively, for folders, whose structure is preserved.
+
+    Args:
+        inputs: image files, and folders of them.
+        output: folder for the results.
+        options: of all jobs.
 
     Raises:
         UserError: if an input is missing, a folder holds no image, or two results, or an input and
@@ -95,12 +100,12 @@ def plan_jobs(inputs: Sequence[Path | str], output: Path, options: Options) -> l
     """
     found = _find(inputs, output)
     names = [result_name(place, options.format) for _, place in found]
-    # Maps are named by the stem alone.
+    # Map names are derived from the stem alone, so that with maps the suffix distinguishes nothing.
     keys = [name.with_suffix("") if options.maps else name for name in names]
     counts = Counter(keys)
     jobs = []
     for (file, place), name, key in zip(found, names, keys, strict=True):
-        if counts[key] > 1:  # a.png and a.jpg
+        if counts[key] > 1:  # a.png and a.jpg become a.png.png and a.jpg.png
             name = result_name(place.with_name(f"{place.name}{place.suffix}"), options.format)
         result = output / name
         suffix = MAP_SUFFIXES.get(options.uncertainty, "")
@@ -111,7 +116,7 @@ def plan_jobs(inputs: Sequence[Path | str], output: Path, options: Options) -> l
 
 
 def _find(inputs: Sequence[Path | str], output: Path) -> list[tuple[Path, Path]]:
-    """Returns (file, its place below the output folder) of each image, once."""
+    """Returns (file, its path below the output folder) of each image, once."""
     found: list[tuple[Path, Path]] = []
     for path in map(Path, inputs):
         if path.is_dir():
@@ -128,7 +133,7 @@ def _find(inputs: Sequence[Path | str], output: Path) -> list[tuple[Path, Path]]
 
 
 def _files_below(folder: Path, output: Path) -> list[Path]:
-    """Returns images by suffix, without hidden files and those of the output folder."""
+    """Finds images by suffix, except hidden files and those of the output folder."""
     output, files = output.resolve(), []
     for place, folders, names in os.walk(folder):
         here = Path(place)
@@ -144,7 +149,12 @@ def _files_below(folder: Path, output: Path) -> list[Path]:
 
 
 def result_name(place: Path, kind: str) -> Path:
-    """Returns the name of a result, for a suffix without dot, or "same"."""
+    """Returns the name of a result.
+
+    Args:
+        place: path of the input, relative to its folder.
+        kind: suffix without dot, or "same" as the input; PNG for formats that are read only.
+    """
     suffix = place.suffix.lower() if kind == "same" else f".{kind}"
     return place.with_suffix(suffix if suffix in SUFFIXES else ".png")
 

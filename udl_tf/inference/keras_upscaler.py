@@ -1,4 +1,4 @@
-"""A trained model as Keras networks."""
+"""A trained model whose networks Keras runs."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -22,8 +22,8 @@ class Networks:
     Attributes:
         scale: HR size divided by LR size.
         mean: network lr -> {"sr", ...}, which computes the image.
-        uncertainty: network lr -> {"log_scale", ...}, which computes theta; None if none was
-            trained.
+        uncertainty: network lr -> {"log_scale", ...}, which computes theta, and may be the same
+            one; None if no uncertainty was trained.
         unit, power: theta as trained is unit * exp(log_scale / power), in grey levels.
         calibration: corrects theta; None: theta stays as trained.
         policy: Keras dtype policy that the networks compute in.
@@ -40,11 +40,14 @@ class Networks:
     def build_chains(
         self, uncertainty: bool, bordered: bool
     ) -> list[tuple[tuple[str, ...], Chain]]:
-        """Builds, per network that must run, its outputs and the chain of stages to them.
+        """Builds the chain of stages of each network that must run.
 
         Args:
-            uncertainty: whether to compute the log-scale too.
+            uncertainty: whether to compute the log scale too.
             bordered: whether the outermost pixels will be cut off; see udl_tf.models.stages.
+
+        Returns:
+            For each network (names of its outputs, the chain to them).
         """
         wanted = [(self.mean, ("sr",))]
         if uncertainty and self.uncertainty is self.mean:
@@ -57,7 +60,8 @@ class Networks:
 
     @property
     def log_theta_line(self) -> tuple[np.ndarray, np.ndarray]:
-        """(a, b) of ln theta = a + b log_scale, calibrated; float32, one value per channel."""
+        """(a, b) of ln theta = a + b log_scale, calibrated; each float32 (3,)."""
+        # As trained, ln theta = ln unit + log_scale / power; the calibration applies a second line.
         a, b = np.full(3, math.log(self.unit)), np.full(3, 1 / self.power)
         if self.calibration is not None:
             slope = np.array(self.calibration.b)
@@ -65,7 +69,7 @@ class Networks:
         return a.astype(np.float32), b.astype(np.float32)
 
     def theta_of(self, log_scale: np.ndarray) -> np.ndarray:
-        """Returns theta, in grey levels and calibrated, for a map (..., 3) of s."""
+        """Returns theta, in grey levels and calibrated, for a map (..., 3) of the log scale s."""
         a, b = self.log_theta_line
         return np.exp(a + b * log_scale, dtype=np.float32)
 
@@ -83,7 +87,7 @@ class KerasUpscaler(Upscaler):
     def __init__(self, networks: Networks):
         self.networks = networks
         self.scale, self.calibration = networks.scale, networks.calibration
-        self._made: dict[tuple[bool, bool], list[Pass]] = {}
+        self._built: dict[tuple[bool, bool], list[Pass]] = {}
 
     @property
     def has_uncertainty(self) -> bool:
@@ -91,9 +95,9 @@ class KerasUpscaler(Upscaler):
 
     def _passes(self, uncertainty: bool, bordered: bool = False) -> Sequence[Pass]:
         key = (uncertainty, bordered)
-        if key not in self._made:
-            self._made[key] = make_passes(self.networks, ChainRunner, *key)
-        return self._made[key]
+        if key not in self._built:
+            self._built[key] = make_passes(self.networks, ChainRunner, *key)
+        return self._built[key]
 
     def _theta_of(self, log_scale: np.ndarray) -> np.ndarray:
         return self.networks.theta_of(log_scale)

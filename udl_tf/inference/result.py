@@ -12,15 +12,15 @@ from udl_tf.uncertainty.record import Calibration
 
 @dataclass(frozen=True, repr=False)
 class Upscaled:
-    """An upscaled image with what is known of its errors.
+    """An upscaled image with estimates of its errors.
 
     Attributes:
         image: (h, w), (h, w, c) or, for a stack of images, (n, h, w, c), in the dtype of the input;
             alpha last where the input has it.
         theta: float32 scale of the Laplace distribution of the error, in grey levels of 0..255, per
             pixel and colour channel; None without uncertainty.
-        spread: float32 standard deviation over the members of the self-ensemble, in the same shape;
-            None without self-ensemble.
+        spread: float32 standard deviation over the members of the self-ensemble, in grey levels and
+            the shape of theta; None without self-ensemble.
         calibration: how theta was calibrated; None: theta is as trained.
     """
 
@@ -41,7 +41,7 @@ class Upscaled:
 
     @property
     def total(self) -> np.ndarray | None:
-        """Laplace scale of theta and spread together: their variances are added."""
+        """Laplace scale of theta and spread combined: their variances are added."""
         if self.theta is None or self.spread is None:
             return None
         return np.sqrt(self.theta**2 + self.spread**2 / 2)  # a Laplace variance is 2 theta^2
@@ -51,6 +51,8 @@ class Upscaled:
 
         Shrinking averages pixels, whose errors partly cancel: theta is then an upper bound.
         """
+        if self.image.ndim == 4:
+            return stacked([self._member(index).resized(size) for index in range(len(self.image))])
         return Upscaled(
             imresize(self.image, size=size),
             _resized_map(self.theta, size),
@@ -69,12 +71,15 @@ class Upscaled:
             theta times the quantile of |error|/theta that the calibration measured.
 
         Raises:
-            UserError: for another level, or a model that is not calibrated.
+            UserError: for a level outside this range, or a model that is not calibrated.
         """
         return self._around(self._calibrated().quantile(level))
 
     def conformal_interval(self) -> tuple[np.ndarray, np.ndarray]:
         """Returns the bounds with the conformal guarantee that the model was calibrated for.
+
+        Returns:
+            (low, high): as for `interval`.
 
         Raises:
             UserError: if it was calibrated without a conformal guarantee.
@@ -87,6 +92,11 @@ class Upscaled:
                 argument="conformal",
             )
         return self._around(np.full(3, conformal.factor))
+
+    def _member(self, index: int) -> "Upscaled":
+        """Returns the result of one image of a stack."""
+        maps = (None if m is None else m[index] for m in (self.theta, self.spread))
+        return Upscaled(self.image[index], *maps, self.calibration)
 
     def _calibrated(self) -> Calibration:
         if self.theta is None or self.calibration is None:
@@ -107,7 +117,7 @@ class Upscaled:
 
 
 def stacked(results: list[Upscaled]) -> Upscaled:
-    """Returns the results of several images of one size as one, with a leading axis."""
+    """Stacks the results of several images of one size along a new first axis."""
     first = results[0]
 
     def stack(name: str) -> np.ndarray | None:
@@ -122,5 +132,5 @@ def stacked(results: list[Upscaled]) -> Upscaled:
 def _resized_map(values: np.ndarray | None, size: tuple[int, int]) -> np.ndarray | None:
     if values is None:
         return None
-    # The bicubic kernel overshoots.
+    # The bicubic kernel overshoots; theta must stay positive.
     return np.clip(imresize(values, size=size), values.min(), values.max())

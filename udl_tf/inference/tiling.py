@@ -1,8 +1,8 @@
-"""A picture in tiles whose results, put together, equal the result of the whole picture.
+"""Exact tiling: tiles whose results, put together, equal the result of the whole image.
 
-A tile is a window of which only the core is kept. Around its core a window has a margin of at least
-the receptive radius, unless the picture ends there: so every border of a picture is seen as such,
-and no other. All sizes are LR pixels.
+A tile is a window that is computed and a core, the part of the window that is kept. Around its
+core, a window has a margin of at least the receptive radius, except where the image ends: the
+network then sees the borders of the image, and no other borders. All sizes are LR pixels.
 """
 
 import math
@@ -18,7 +18,12 @@ log = getLogger(__name__)
 
 @dataclass(frozen=True)
 class Span:
-    """One axis of a tile: the window that is computed and the core that is kept of it."""
+    """One axis of a tile.
+
+    Attributes:
+        window: what is computed.
+        core: the part of the window that is kept.
+    """
 
     window: slice
     core: slice
@@ -29,26 +34,33 @@ Tile = tuple[Span, Span]
 
 
 def plan_axis(
-    region: slice, length: int, side: int, margin: int, align: int = 1, least: int = 0
+    region: slice, length: int, side: int, margin: int, align: int = 1, min_window: int = 0
 ) -> list[Span]:
     """Cuts `region` into cores of at most `side`, each inside a window; all windows are equal.
 
+    Equal windows can be computed in one batch, and need one graph only.
+
     Args:
         region: what the cores must cover, within 0..length.
-        length: the picture's height or width.
+        length: height or width of the image.
         side: largest core.
-        margin: least distance of a core from a window's border that is none of the picture.
+        margin: smallest distance of a core from the end of its window, unless the image ends there.
         align: windows start at multiples of it.
-        least: size of the windows, where the picture has that and no core needs more.
+        min_window: size of the windows, if the image is that large and no core needs more.
     """
+    # Cores of nearly equal size instead of full ones and a small rest, so that windows are small.
     count = -(-(region.stop - region.start) // side)
     cuts = [region.start + (region.stop - region.start) * i // count for i in range(count + 1)]
     side = max(stop - start for start, stop in pairwise(cuts))
-    # A window that ends with the picture starts at a multiple of `align` too.
-    size = max(side + 2 * margin + align - 1, least)
+    # Rounding a start down to a multiple of `align` takes up to align - 1 pixels from the margin
+    # on the other side.
+    size = max(side + 2 * margin + align - 1, min_window)
+    # The last window ends with the image and starts at length - size: a multiple of `align` too.
     size = min(length, size + (length - size) % align)
     spans = []
     for start, stop in pairwise(cuts):
+        # Near the borders a window is shifted inwards, so that it is as large as the others. Its
+        # margin shrinks only on the side where the image ends.
         first = min(max(start - margin, 0) // align * align, length - size)
         spans.append(Span(slice(first, first + size), slice(start, stop)))
     return spans
@@ -60,18 +72,22 @@ def plan_tiles(
     side: int,
     margin: int,
     align: int = 1,
-    least: int = 0,
+    min_window: int = 0,
 ) -> list[Tile]:
-    """The same for rows and columns of a picture of `size` (height, width)."""
+    """Applies plan_axis to the rows and columns of an image of `size` (height, width)."""
     rows, columns = (
-        plan_axis(part, length, side, margin, align, least)
+        plan_axis(part, length, side, margin, align, min_window)
         for part, length in zip(region, size, strict=True)
     )
     return list(product(rows, columns))
 
 
 def core_side(pixels: float, margin: int) -> int:
-    """The core of a square window of so many pixels, but no core smaller than its margin."""
+    """Returns the side of the core of a square window of `pixels`.
+
+    A core is never smaller than its margin, even if its window then has more pixels: at that size,
+    nine pixels are computed for each one that is kept.
+    """
     return max(math.isqrt(int(pixels)) - 2 * margin, margin, 1)
 
 
@@ -84,20 +100,20 @@ def run_tiles(
     batch: int = 1,
     region: tuple[slice, slice] | None = None,
 ) -> Iterator[tuple[Tile, np.ndarray]]:
-    """Computes a picture tile by tile.
+    """Computes an image tile by tile.
 
     When memory runs out, a batch is computed again one tile at a time, and a tile in halves.
 
     Args:
-        compute: some tiles with windows of one shape -> their results, (tiles, ..., rows, columns,
+        compute: tiles with windows of one shape -> their results, (tiles, ..., rows, columns,
             channels); a result's rows are a multiple of its window's rows.
-        size: the picture's (height, width).
+        size: (height, width) of the image.
         side, margin, align: as for plan_axis.
         batch: tiles computed at a time.
-        region: the part of the picture to compute; None: all of it.
+        region: the part of the image to compute; None: all of it.
 
     Yields:
-        Each tile with its core's result.
+        Each tile with the result of its core.
     """
     region = region or (slice(0, size[0]), slice(0, size[1]))
     tiles = plan_tiles(region, size, side, margin, align)
@@ -108,22 +124,23 @@ def run_tiles(
         except Exception as error:
             if not out_of_memory(error) or (len(group) == 1 and side == 1):
                 raise
-            half = side if len(group) > 1 else _half(group[0])
-            log.info("out of memory: going on with smaller tiles (%d)", half)
+            smaller = side if len(group) > 1 else _half(group[0])
+            log.info("out of memory: retrying with tiles of %d pixels", smaller)
             for rows, columns in group:
                 part = (rows.core, columns.core)
-                yield from run_tiles(compute, size, half, margin, align, 1, part)
+                yield from run_tiles(compute, size, smaller, margin, align, 1, part)
         else:
             for tile, result in zip(group, results, strict=True):
                 yield tile, core_of(tile, result)
 
 
 def _half(tile: Tile) -> int:
+    """Returns half the longer side of a tile's core, rounded up."""
     return -(-max(span.core.stop - span.core.start for span in tile) // 2)
 
 
 def core_of(tile: Tile, result: np.ndarray) -> np.ndarray:
-    """The core's part of a window's result."""
+    """Returns the core's part of a window's result (..., rows, columns, channels)."""
     index = []
     for span, length in zip(tile, result.shape[-3:-1], strict=True):
         scale = length // (span.window.stop - span.window.start)
@@ -133,13 +150,13 @@ def core_of(tile: Tile, result: np.ndarray) -> np.ndarray:
 
 
 def scaled(tile: Tile, scale: int) -> tuple[slice, slice]:
-    """Where a tile's core is in a map that is `scale` times as large as the LR image."""
+    """Returns the core's rows and columns in a map `scale` times as large as the LR image."""
     rows, columns = (slice(span.core.start * scale, span.core.stop * scale) for span in tile)
     return rows, columns
 
 
 def out_of_memory(error: Exception) -> bool:
-    """Whether an error of NumPy, TensorFlow, JAX or PyTorch says that memory ran out."""
+    """Returns whether NumPy, TensorFlow, JAX or PyTorch reports by `error` that memory ran out."""
     text = f"{type(error).__name__}: {error}"
     words = ("ResourceExhausted", "RESOURCE_EXHAUSTED", "OutOfMemory", "out of memory")
     return isinstance(error, MemoryError) or any(word in text for word in words)

@@ -1,4 +1,4 @@
-"""Networks. To add one, add a file here and a line to BACKBONES."""
+"""Networks. A new one is a file here and a line in BACKBONES."""
 
 import inspect
 from functools import partial
@@ -36,13 +36,13 @@ def build_model(name: str, scale: int, **options) -> keras.Model:
     """Builds a network with fresh weights.
 
     Args:
-        name: a name in BACKBONES.
+        name: key of BACKBONES.
         scale: 2, 3 or 4.
-        options: the other constructor arguments of the network's class.
+        options: further constructor arguments of the network's class.
 
     Raises:
-        UserError: for an unknown name, scale or option, naming the known ones, or a value that the
-            network does not accept.
+        UserError: for an unknown name, scale or option, naming the known ones, or for a value that
+            the network does not accept.
     """
     if name not in BACKBONES:
         raise UserError(f"model.name {name!r} is unknown, {nearest(name, BACKBONES)}")
@@ -62,15 +62,15 @@ def build_model(name: str, scale: int, **options) -> keras.Model:
     try:
         return BACKBONES[name](scale=scale, name=name, **options)
     except ValueError as error:
-        raise UserError(f"model.options do not fit {name}: {error}") from error
+        raise UserError(f"model.options are not valid for {name}: {error}") from error
 
 
 def resolved_options(name: str, options: dict[str, Any]) -> dict[str, Any]:
-    """Returns all options of a network: the given ones, and the defaults of the others."""
+    """Returns all options of a network: the given ones and the defaults of the others."""
     return {key: p.default for key, p in _parameters(name).items()} | options
 
 
 def _parameters(name: str) -> dict[str, inspect.Parameter]:
-    """The constructor arguments of a network that a config may set."""
+    """Returns the constructor arguments of a network that a config may set."""
     parameters = inspect.signature(BACKBONES[name]).parameters
     return {key: p for key, p in parameters.items() if key not in ("scale", "kwargs")}

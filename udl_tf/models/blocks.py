@@ -1,4 +1,4 @@
-"""Layers that the networks share."""
+"""Layers shared by the networks."""
 
 import keras
 import numpy as np
@@ -15,15 +15,16 @@ def conv(
     padding: str = "same",
     **options,
 ) -> keras.layers.Layer:
-    """A convolution with PyTorch's default initialisation.
+    """Builds a convolution with PyTorch's default initialisation.
 
-    Kernel and bias are uniform in +-1/sqrt(fan_in), as in the networks the authors released;
-    Keras' default (Glorot, zero bias) starts about 1.7 times larger at equal fans.
+    Kernel and bias are uniform in +-1/sqrt(fan_in), as in the authors' released networks; Keras'
+    default (Glorot, zero bias) starts about 1.7 times larger at equal fans.
 
     Args:
         filters: output channels.
-        inputs: input channels, from which fan_in follows.
-        name: layer name, unique in its network: weights are exchanged by it.
+        inputs: input channels, which determine fan_in.
+        name: layer name, unique in its network; weights are copied and stored by it.
+        kernel_size, padding, options: as in keras.layers.Conv2D.
     """
     initializers = _uniform(inputs * kernel_size**2)
     return keras.layers.Conv2D(
@@ -34,7 +35,7 @@ def conv(
 def nearest_up_conv(
     filters: int, inputs: int, scale: int, name: str, **options
 ) -> keras.layers.Layer:
-    """NearestUpConv2D with the initialisation of `conv`, which see."""
+    """Builds a NearestUpConv2D with the initialisation of `conv`; arguments as there."""
     return NearestUpConv2D(filters, scale, name=name, **_uniform(inputs * 9), **options)
 
 
@@ -48,7 +49,10 @@ def _uniform(fan_in: int) -> dict[str, keras.initializers.Initializer]:
 
 @keras.saving.register_keras_serializable("udl_tf")
 class DepthToSpace(keras.layers.Layer):
-    """(n, h, w, scale^2 c) -> (n, scale h, scale w, c); channels are ordered (row, column, c)."""
+    """Rearranges channels into pixels: (n, h, w, scale^2 c) -> (n, scale h, scale w, c).
+
+    The input channels are ordered (row, column, c), as in tf.nn.depth_to_space.
+    """
 
     def __init__(self, scale: int, **kwargs):
         super().__init__(**kwargs)
@@ -67,11 +71,11 @@ class DepthToSpace(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("udl_tf")
 class NearestUpConv2D(keras.layers.Conv2D):
-    """A 3x3 convolution of an image enlarged `scale` times, each pixel repeated: as one layer.
+    """Nearest-neighbour upsampling followed by a 3x3 convolution, in one layer.
 
-    It is computed as a 2x2 convolution of the small image. Around each corner where four of its
-    pixels meet lie scale x scale pixels of the result, and they see these four only: so it takes
-    4/9 of the multiplications, and no enlarged image is written.
+    It is computed as a 2x2 convolution at the size of the input, with 4/9 of the multiplications
+    and without the upsampled image. Four input pixels meet at each corner; of the output pixels
+    around that corner, the nearest scale x scale depend on these four only.
     """
 
     def __init__(self, filters: int, scale: int, **kwargs):
@@ -79,18 +83,25 @@ class NearestUpConv2D(keras.layers.Conv2D):
         self.scale = scale
 
     def call(self, x):
+        # Along one axis, a corner is the border between two input pixels. The output pixels p
+        # around it, 0 .. scale-1, have offsets from -before to scale-before-1, where negative
+        # offsets lie in the input pixel q = 0 before the corner, the others in q = 1 after it.
         scale, before = self.scale, self.scale // 2
-        # taps[p, q, t]: whether tap t of pixel p, counted from the first before a corner, sees the
-        # small pixel before (q = 0) or behind (q = 1) the corner.
-        behind = np.add.outer(np.arange(scale) - before, np.arange(-1, 2)) >= 0
-        taps = np.stack([~behind, behind], axis=1).astype("float32")
-        taps = ops.cast(taps, x.dtype)
+        offsets = np.arange(scale) - before
+        # taps[p, q, t] = 1 if tap t (offset -1, 0, 1) of output pixel p reads input pixel q. All
+        # taps that read the same input pixel add up to one weight of the 2x2 kernel.
+        after = np.add.outer(offsets, np.arange(-1, 2)) >= 0
+        taps = ops.cast(np.stack([~after, after], axis=1).astype("float32"), x.dtype)
+        # Rows: p, q, t; columns: r, s, u; channels: i -> f. Output channels are ordered (p, r, f)
+        # as depth_to_space expects.
         kernel = ops.einsum("pqt,rsu,tuif->qsiprf", taps, taps, ops.cast(self.kernel, x.dtype))
         kernel = ops.reshape(kernel, (2, 2, -1, scale**2 * self.filters))
+        # A border of zeros, as with padding "same", adds the corners at the border: h + 1 in all.
         x = ops.conv(ops.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))), kernel, padding="valid")
         x = ops.depth_to_space(self.activation(x + ops.tile(self.bias, scale**2)), scale)
-        after = scale - before
-        return x[:, before:-after, before:-after]
+        # Of the output pixels around those corners, the outer ones are outside the image.
+        beyond = scale - before
+        return x[:, before:-beyond, before:-beyond]
 
     def compute_output_shape(self, shape):
         n, h, w, _ = shape
@@ -104,27 +115,29 @@ class NearestUpConv2D(keras.layers.Conv2D):
 
 @keras.saving.register_keras_serializable("udl_tf")
 class Conv2DTranspose(keras.layers.Conv2DTranspose):
-    """The transpose of a 3x3 convolution with stride 2 around pixels 0, 2, 4, ...: twice the size.
+    """Transpose of a 3x3 convolution with stride 2 around pixels 0, 2, 4, ...; doubles the size.
 
-    It is computed as a 2x2 convolution that makes the four pixels of each place at once, which is
-    quicker than a transposed one and leaves no shape to be computed in an exported graph. Weight
-    files name it after Keras' layer, whose weights it has.
+    It is computed as a 2x2 convolution that yields the four output pixels of each input pixel. This
+    is faster than a transposed convolution and needs no shape computation in an exported graph. The
+    class has the name and the weights of Keras' own layer, so weight files fit both.
     """
 
     def __init__(self, filters: int, **kwargs):
         super().__init__(filters, 3, 2, "valid", use_bias=False, **kwargs)
 
     def call(self, x):
+        # Along one axis, the convolution y[i] = sum over t of k[t] x[2i + t - 1] has the transpose
+        #     x[2j] = k[1] y[j]    and    x[2j + 1] = k[2] y[j] + k[0] y[j + 1].
         kernel = ops.cast(self.kernel, x.dtype)  # (row, column, out, in)
         for axis in (0, 1):
             first, middle, last = ops.split(kernel, 3, axis=axis)
-            # Even pixels see their own place alone, odd ones their own and the next.
             even = ops.concatenate([middle, ops.zeros_like(middle)], axis=axis)
             odd = ops.concatenate([last, first], axis=axis)
-            kernel = ops.stack([even, odd], axis=-3)  # before (out, in): the pixels of a place
+            kernel = ops.stack([even, odd], axis=-3)  # new axis (even, odd) before (out, in)
+        # (row, column, even or odd row, even or odd column, out, in) -> (row, column, in, ...)
         kernel = ops.transpose(kernel, (0, 1, 5, 2, 3, 4))
         kernel = ops.reshape(kernel, (2, 2, kernel.shape[2], 4 * self.filters))
-        x = ops.pad(x, ((0, 0), (0, 1), (0, 1), (0, 0)))
+        x = ops.pad(x, ((0, 0), (0, 1), (0, 1), (0, 0)))  # y[j + 1] of the last pixel is zero
         return ops.depth_to_space(ops.conv(x, kernel, padding="valid"), 2)
 
     def compute_output_shape(self, shape):
@@ -134,7 +147,7 @@ class Conv2DTranspose(keras.layers.Conv2DTranspose):
 
 @keras.saving.register_keras_serializable("udl_tf")
 class CropLike(keras.layers.Layer):
-    """Crops the first image at the bottom and right to the height and width of the second."""
+    """Crops the first map at the bottom and right to the height and width of the second."""
 
     def call(self, x, like):
         shape = ops.shape(like)
@@ -145,7 +158,7 @@ class CropLike(keras.layers.Layer):
 
 
 class _Resample(keras.layers.Layer):
-    """A fixed bicubic resampling of 3-channel images, as one convolution in float32."""
+    """Base of fixed bicubic resamplings of 3-channel images, each one convolution in float32."""
 
     def __init__(self, scale: int, antialias: bool = True, **kwargs):
         super().__init__(dtype="float32", trainable=False, **kwargs)
@@ -160,18 +173,22 @@ class _Resample(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("udl_tf")
 class BicubicDown(_Resample):
-    """Shrinks an image by 1/scale; with `antialias` it is MATLAB's imresize before rounding.
+    """Shrinks an image by 1/scale: with `antialias` as MATLAB's imresize does before rounding.
 
-    Height and width must be multiples of scale, 2 * scale at least.
+    Height and width must be multiples of scale and at least 2 * scale.
     """
 
     def call(self, x):
+        # Each output pixel is centred in a block of scale x scale input pixels, so one kernel suits
+        # all of them: the cubic, widened `stretch` times against aliasing.
         scale = self.scale
         stretch = scale if self.antialias else 1
-        center = (scale - 1) / 2.0
-        reach = int(np.ceil(2 * stretch - center - 1e-9)) - 1  # samples beyond the block's border
+        center = (scale - 1) / 2.0  # in pixels of the block, 0 .. scale-1
+        # The cubic is nonzero at distances below 2 * stretch: `reach` pixels beyond the block.
+        reach = int(np.ceil(2 * stretch - center - 1e-9)) - 1
         offsets = np.arange(-reach, scale + reach)
         taps = cubic((offsets - center) / stretch)
+        # Separable, and the identity matrix "cd" keeps the channels apart.
         kernel = np.einsum("i,j,cd->ijcd", *[taps / taps.sum()] * 2, np.eye(3)).astype("float32")
         return ops.conv(pad_symmetric(x, reach), kernel, strides=scale, padding="valid")
 
@@ -182,15 +199,18 @@ class BicubicDown(_Resample):
 
 @keras.saving.register_keras_serializable("udl_tf")
 class BicubicUp(_Resample):
-    """Enlarges an image scale times: MATLAB's imresize before rounding.
+    """Enlarges an image scale times as MATLAB's imresize does before rounding.
 
-    The image must have 2 pixels a side at least.
+    The image must have at least 2 pixels per side.
     """
 
     def call(self, x):
+        # Each input pixel yields scale x scale output pixels, the phases (a, b). Phase a is centred
+        # within +-0.5 of the input pixel, so its four taps are among the five pixels -2 .. 2; the
+        # fifth weight is 0. The taps of a phase sum to 1.
         scale = self.scale
         center = (np.arange(scale) + 0.5) / scale - 0.5
-        taps = cubic(center[:, None] - np.arange(-2, 3))
+        taps = cubic(center[:, None] - np.arange(-2, 3))  # (phase, pixel)
         kernel = np.einsum("ai,bj,cd->ijcabd", taps, taps, np.eye(3)).astype("float32")
         kernel = kernel.reshape(5, 5, 3, scale * scale * 3)
         phases = ops.conv(pad_symmetric(x, 2), kernel, padding="valid")
@@ -202,7 +222,10 @@ class BicubicUp(_Resample):
 
 
 def pad_symmetric(x, amount: int):
-    """Mirrors `amount` border pixels outwards, the edge repeated, with ops every exporter knows."""
+    """Mirrors `amount` border pixels outwards, the edge repeated.
+
+    ops.pad has a mode for it, but not all exporters support that.
+    """
     if amount == 0:
         return x
     for axis in (1, 2):

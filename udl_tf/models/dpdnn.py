@@ -1,4 +1,4 @@
-"""DPDNN: an unrolled optimiser with a U-Net as prior (Dong et al., TPAMI 2019), and the s head."""
+"""DPDNN: unrolled optimisation with a U-Net as prior (Dong et al., TPAMI 2019), and an s head."""
 
 import math
 
@@ -8,38 +8,42 @@ from udl_tf.models.blocks import BicubicDown, BicubicUp, Conv2DTranspose, CropLi
 from udl_tf.models.heads import LOG_SCALE_RADIUS, log_scale_head
 from udl_tf.models.stages import Stage, side_by_side
 
-# HR pixels on each side that a pixel of U may depend on. Level l counts 2^l for each 3x3
-# convolution: four in the encoder, one transposed and four more in the decoder; the bottom adds 16.
+# HR pixels on each side that a pixel of U's features may depend on. Each 3x3 convolution of level l
+# adds 2^l: four in the encoder (the last with stride 2), one transposed and four more in the
+# decoder. The one at the bottom adds 16.
 _FEATURES_RADIUS = (4 + 5) * (1 + 2 + 4 + 8) + 16
-_U_NET_GRID = 16  # HR pixels between the samples at the bottom
+_U_NET_GRID = 16  # HR pixels between the samples at the bottom, after four strides of 2
 
 
 @keras.saving.register_keras_serializable("udl_tf")
 class DPDNN(keras.Model):
-    """Stages of gradient descent on data fidelity plus a learned prior, at HR size.
+    """Unrolled gradient descent on a data term and a learned prior, at HR size.
 
-    x starts as Up(lr). Each stage denoises it, v = x + U(x), and takes the step
-    x <- x - delta (Up(Down(x) - lr) + eta (x - v)). One U-Net U serves all stages; delta and eta
-    are trainable scalars of each stage. Inside, images are in 0..1.
+    Starting from x = Up(lr), each stage denoises x by v = x + U(x) and computes
+
+        x <- x - delta (Up(Down(x) - lr) + eta (x - v)).
+
+    All stages share one U-Net U; delta and eta are trainable scalars per stage. Images are in 0..1
+    inside the network.
 
     Args:
         scale: 2, 3 or 4.
-        num_stages: gradient steps; 6 as released.
+        num_stages: number of gradient steps; 6 as released.
         num_filters: channels of the U-Net; 64 as released.
-        operator: "matlab": Down is MATLAB's antialiased bicubic, the degradation that the LR images
-            really have; "released": the 4-tap bicubic of the released code.
+        operator: Down is MATLAB's antialiased bicubic for "matlab", which is the degradation of the
+            LR images, and the 4-tap bicubic of the released code for "released".
         uncertainty: whether the network also predicts s = ln theta, from the last stage's decoder.
-        log_scale_activation: of the s head, "elu" or "linear" (for GRAM).
+        log_scale_activation: activation of the s head: "elu" (released) or "linear" (for GRAM).
 
     Call arguments:
-        lr: float (n, h, w, 3), RGB in 0..255; 2 pixels a side at least.
+        lr: float (n, h, w, 3), RGB in 0..255, at least 2 pixels per side.
 
     Returns:
-        {"sr": (n, scale h, scale w, 3), "log_scale": the same shape}, float32; only "sr" with
+        {"sr": (n, scale h, scale w, 3), "log_scale": the same shape}, float32; only "sr" if
         uncertainty=False.
 
-    Source: the released DPDNN code. RGB instead of luma and the place of the s head are
-    reconstructions: the UDL paper does not tell.
+    Source: released DPDNN code. RGB instead of luma and the position of the s head are
+    reconstructions: the UDL paper does not specify them.
     """
 
     def __init__(
@@ -84,15 +88,15 @@ class DPDNN(keras.Model):
         scale, last = self.scale, self.settings["num_stages"] - 1
         maps = [self.get_layer(f"descent{stage}").output for stage in range(last)]
         chain = []
-        made = side_by_side([self.output[output] for output in outputs])
-        for index, x in enumerate([*maps, made]):
+        result = side_by_side([self.output[output] for output in outputs])
+        for index, x in enumerate([*maps, result]):
             inputs = [maps[index - 1], self.input] if index else self.input
             after_features = LOG_SCALE_RADIUS if index == last and "log_scale" in outputs else 1
             radius = math.ceil((_FEATURES_RADIUS + after_features) / scale)
             stage = Stage(
                 keras.Model(inputs, x, name=f"{self.name}_stage{index}"),
                 scale,
-                radius if index else radius + 2,  # the first also makes x0 = Up(lr), 5 x 5 taps
+                radius if index else radius + 2,  # the first also computes x = Up(lr), 5 x 5 taps
                 floats=7 * self.settings["num_filters"] * scale**2,
                 align=_U_NET_GRID // math.gcd(_U_NET_GRID, scale),
             )
@@ -109,7 +113,7 @@ class DPDNN(keras.Model):
 
 @keras.saving.register_keras_serializable("udl_tf")
 class _DescentStep(keras.layers.Layer):
-    """x - delta (gradient + eta (x - v)), with trainable scalars delta = 0.1 and eta = 0.9."""
+    """Computes x - delta (gradient + eta (x - v)); delta and eta start at 0.1 and 0.9."""
 
     def __init__(self, **kwargs):
         super().__init__(dtype="float32", **kwargs)
@@ -126,7 +130,7 @@ class _DescentStep(keras.layers.Layer):
 
 
 def _u_net(filters: int) -> keras.Model:
-    """U: image -> (v - x in float32, the last decoder features), any height and width."""
+    """Builds U: image of any size -> (v - x in float32, features of the last decoder level)."""
     image = keras.Input((None, None, 3), name="image")
     x, inputs, skips = image, 3, []
     for level in range(4):
@@ -134,10 +138,10 @@ def _u_net(filters: int) -> keras.Model:
             x = conv(filters, inputs, f"encoder{level}_conv{index}", activation="relu")(x)
             inputs = filters
         skips.append(x)
-        x = _halved(x, filters, f"encoder{level}")
+        x = _halve(x, filters, f"encoder{level}")
     x = conv(filters, filters, "bottom", activation="relu")(x)
     for level in reversed(range(4)):
-        x = _doubled(filters, f"decoder{level}_up")(x)
+        x = _double(x, filters, f"decoder{level}_up")
         x = CropLike(name=f"decoder{level}_crop")(x, skips[level])
         x = keras.layers.Concatenate(name=f"decoder{level}_concat")([x, skips[level]])
         name = f"decoder{level}_merge"
@@ -148,19 +152,19 @@ def _u_net(filters: int) -> keras.Model:
     return keras.Model(image, [residual, x], name="u_net")
 
 
-def _halved(x, filters: int, name: str):
-    """Stride 2 around the pixels 0, 2, 4, ... of every size.
+def _halve(x, filters: int, name: str):
+    """Applies a convolution with stride 2 around the pixels 0, 2, 4, ...
 
-    With padding "same", they would be 1, 3, 5, ... for even sizes: a picture and a part of it could
-    differ.
+    Padding "same" would centre it on the pixels 1, 3, 5, ... for even sizes, so that the result for
+    a part of an image would depend on whether its size is even.
     """
     x = keras.layers.ZeroPadding2D(1, name=f"{name}_pad")(x)
     layer = conv(filters, filters, f"{name}_down", padding="valid", strides=2, activation="relu")
     return layer(x)
 
 
-def _doubled(filters: int, name: str) -> keras.layers.Layer:
-    """The transpose of _halved's convolution."""
+def _double(x, filters: int, name: str):
+    """Applies the transpose of _halve's convolution."""
     bound = (filters * 9) ** -0.5
     initializer = keras.initializers.RandomUniform(-bound, bound)
-    return Conv2DTranspose(filters, kernel_initializer=initializer, name=name)
+    return Conv2DTranspose(filters, kernel_initializer=initializer, name=name)(x)

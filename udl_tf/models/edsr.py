@@ -1,6 +1,7 @@
 """EDSR and its small form EDSR-S (Lim et al., CVPRW 2017), with the uncertainty head."""
 
 import math
+from typing import Any
 
 import keras
 import numpy as np
@@ -10,29 +11,29 @@ from udl_tf.models.folding import as_convolution
 from udl_tf.models.heads import LOG_SCALE_RADIUS, log_scale_head
 from udl_tf.models.stages import Stage, side_by_side
 
-_UPSAMPLER_RADIUS = 2  # LR pixels: with the tail, of convolutions at LR, twice and HR size
+_UPSAMPLER_RADIUS = 2  # LR pixels on each side: one at LR size, less than one for the others
 
 
 @keras.saving.register_keras_serializable("udl_tf")
 class EDSR(keras.Model):
-    """Residual blocks without normalisation at LR size, then sub-pixel upsampling.
+    """Residual blocks without normalisation at LR size, followed by sub-pixel upsampling.
 
     Args:
         scale: 2, 3 or 4.
-        num_blocks: residual blocks; 16 is EDSR-S, 32 EDSR.
-        num_filters: features; 64 is EDSR-S, 256 EDSR.
+        num_blocks: number of residual blocks; 16 in EDSR-S, 32 in EDSR.
+        num_filters: number of features; 64 in EDSR-S, 256 in EDSR.
         res_scale: factor of each residual branch.
         uncertainty: whether the network also predicts s = ln theta.
-        log_scale_activation: of the s head, "elu" (released) or "linear" (for GRAM).
-        shift, divide: the input enters as (lr - shift) / divide and sr leaves as
-            x * divide + shift; a number or one a channel. 0 and 1 as released; 127.5 and 127.5
-            trains faster from nothing.
+        log_scale_activation: activation of the s head: "elu" (released) or "linear" (for GRAM).
+        shift, divide: normalisation of the input, (lr - shift) / divide, undone at the output; a
+            number, or one per channel. 0 and 1 as released; with 127.5 and 127.5, training from
+            scratch is faster.
 
     Call arguments:
-        lr: float (n, h, w, 3), RGB in 0..255, any height and width.
+        lr: float (n, h, w, 3), RGB in 0..255, of any height and width.
 
     Returns:
-        {"sr": (n, scale h, scale w, 3), "log_scale": the same shape}, float32; only "sr" with
+        {"sr": (n, scale h, scale w, 3), "log_scale": the same shape}, float32; only "sr" if
         uncertainty=False.
 
     Example:
@@ -65,7 +66,7 @@ class EDSR(keras.Model):
         x = conv(3, num_filters, "tail", dtype="float32")(x)
         outputs = {"sr": _denormalize({"shift": shift, "divide": divide})(x)}
         if uncertainty:
-            # The order of layers is that of the released checkpoints: the s head comes last.
+            # Last, as in the released networks.
             outputs["log_scale"] = log_scale_head(
                 features, num_filters, log_scale_activation, scale
             )
@@ -85,24 +86,24 @@ class EDSR(keras.Model):
     def build_chain(self, *outputs: str, bordered: bool = False) -> list[Stage]:
         """Builds the chain lr -> features at LR size -> `outputs`; see udl_tf.models.stages.
 
-        With `bordered`, upsampler and tail are folded into one convolution, which runs them once.
+        With `bordered`, upsampler and tail are folded into one convolution of the current weights.
         """
         scale, filters = self.scale, self.settings["num_filters"]
         features = self.get_layer("long_skip").output
         trunk = keras.Model(self.input, features, name=f"{self.name}_trunk")
-        made = [self.output[output] for output in outputs]
+        maps = [self.output[output] for output in outputs]
         floats = 4 * filters * scale**2
         if bordered and "sr" in outputs:
             tail = self.get_layer("tail").output
             upsampler = keras.Model(features, tail, name=f"{self.name}_upsampler")
             x = as_convolution(upsampler, _UPSAMPLER_RADIUS)(features)
-            # Within the convolution, the shift would cost digits of all that is added to it.
-            made[outputs.index("sr")] = _denormalize(self.settings)(x)
+            # Outside the convolution, so that no digits are lost by adding to a large shift.
+            maps[outputs.index("sr")] = _denormalize(self.settings)(x)
             if len(outputs) == 1:
                 floats = filters + 6 * scale**2
         radii = {"sr": _UPSAMPLER_RADIUS, "log_scale": math.ceil(LOG_SCALE_RADIUS / scale)}
         radius = max(radii[output] for output in outputs)
-        head = keras.Model(features, side_by_side(made), name=f"{self.name}_head")
+        head = keras.Model(features, side_by_side(maps), name=f"{self.name}_head")
         return [
             Stage(trunk, 1, radius=2 * self.settings["num_blocks"] + 2, floats=6 * filters),
             Stage(head, scale, radius, floats),
@@ -124,7 +125,7 @@ def _normalize(shift, divide) -> keras.layers.Layer:
     )
 
 
-def _denormalize(settings) -> keras.layers.Layer:
+def _denormalize(settings: dict[str, Any]) -> keras.layers.Layer:
     divide, shift = settings["divide"], settings["shift"]
     return keras.layers.Rescaling(divide, shift, name="sr", dtype="float32")
 

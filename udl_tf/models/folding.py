@@ -1,4 +1,4 @@
-"""A chain of linear layers as one convolution: the same result from far fewer multiplications."""
+"""Folding of linear layers into one convolution, with far fewer multiplications."""
 
 import keras
 import numpy as np
@@ -7,29 +7,33 @@ from udl_tf.models.blocks import DepthToSpace
 
 
 def as_convolution(linear: keras.Model, radius: int) -> keras.Model:
-    """A network without nonlinearity, as one convolution and a DepthToSpace, with its own weights.
+    """Folds a network without nonlinearities into one convolution and a DepthToSpace.
 
-    It equals `linear` for all pixels further than `radius` from the border: there the zeros around
-    each map of `linear` come in, of which one convolution knows nothing.
+    The result has its own weights. It equals `linear` at all pixels farther than `radius` from the
+    border; nearer, `linear` also depends on the zero padding of its inner maps, which one
+    convolution cannot reproduce.
 
     Args:
-        linear: (n, h, w, c) -> (n, scale h, scale w, 3).
-        radius: pixels of the input on each side that a pixel of the output depends on.
+        linear: network (n, h, w, c) -> (n, scale h, scale w, filters).
+        radius: input pixels on each side that an output pixel depends on.
     """
     channels, side = linear.input_shape[-1], 2 * radius + 1
-    # The kernel is what comes of a single bright pixel in each channel. It is very bright, so that
-    # little is lost when what comes of the biases alone is subtracted.
+    # The kernel is the response to one bright pixel in each channel. The response to a black image,
+    # which the biases alone cause, is subtracted: a very bright pixel makes the rounding error of
+    # that difference small relative to it, and a power of two divides it without another error.
     bright = np.float32(2.0**14)
-    impulses = np.zeros((channels + 1, side, side, channels), np.float32)
+    impulses = np.zeros((channels + 1, side, side, channels), np.float32)  # the last one is black
     impulses[np.arange(channels), radius, radius, np.arange(channels)] = bright
-    made = np.concatenate([linear.predict_on_batch(impulse[None]) for impulse in impulses])
-    scale, filters = made.shape[1] // side, made.shape[-1]
-    made = made.reshape(-1, side, scale, side, scale, filters)
-    bias = made[-1, radius, :, radius]
-    response = (made[:-1] - made[-1]) / bright  # (in, row, p, column, q, out)
+    # One at a time: together their inner maps would take much memory.
+    outputs = np.concatenate([linear.predict_on_batch(impulse[None]) for impulse in impulses])
+    scale, filters = outputs.shape[1] // side, outputs.shape[-1]
+    outputs = outputs.reshape(-1, side, scale, side, scale, filters)
+    bias = outputs[-1, radius, :, radius]  # at the centre, which no padding reaches
+    response = (outputs[:-1] - outputs[-1]) / bright  # (in, row, p, column, q, out)
+    # Reversed: the output pixel `radius` below the bright one sees it at the kernel's top.
     kernel = response[:, ::-1, :, ::-1].transpose(1, 3, 0, 2, 4, 5)
-    outputs = scale**2 * filters
-    convolution = keras.layers.Conv2D(outputs, side, padding="same", dtype="float32")
+    phases = scale**2 * filters
+    convolution = keras.layers.Conv2D(phases, side, padding="same", dtype="float32")
     network = keras.Sequential(
         [
             keras.Input((None, None, channels)),
@@ -38,5 +42,5 @@ def as_convolution(linear: keras.Model, radius: int) -> keras.Model:
         ],
         name=f"{linear.name}_folded",
     )
-    convolution.set_weights([kernel.reshape(side, side, channels, outputs), bias.ravel()])
+    convolution.set_weights([kernel.reshape(side, side, channels, phases), bias.ravel()])
     return network

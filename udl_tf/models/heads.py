@@ -1,21 +1,22 @@
-"""The head that predicts s = ln theta, and the two parts of a network that has one."""
+"""Head that predicts s = ln theta, and the mean and uncertainty parts of a network with it."""
 
 import keras
 
 from udl_tf.models.blocks import conv, nearest_up_conv
 
 LOG_SCALE = "log_scale"
-LOG_SCALE_RADIUS = 3  # HR pixels: of the head's three convolutions
+LOG_SCALE_RADIUS = 3  # HR pixels on each side that the head's three convolutions depend on
 
 
 def log_scale_head(features, filters: int, activation: str = "elu", scale: int = 1):
-    """Three convolutions from features to s, one value a pixel and channel.
+    """Applies three convolutions that predict s per pixel and channel.
 
     Args:
         features: (n, h, w, filters).
         filters: channels of the features and of the head.
-        activation: of the last convolution; "elu" as released, so s > -1; "linear" for GRAM.
-        scale: HR over the features' size, to which they are brought by nearest neighbours.
+        activation: activation of the last convolution: "elu" as released, so s > -1, or "linear"
+            for GRAM.
+        scale: HR size over the size of the features, which are upsampled by nearest neighbours.
 
     Returns:
         s, float32 (n, scale h, scale w, 3).
@@ -33,12 +34,12 @@ def log_scale_head(features, filters: int, activation: str = "elu", scale: int =
 
 
 def mean_part(network: keras.Model) -> keras.Model:
-    """The sub-model lr -> {"sr"}: it shares the weights and computes nothing of the uncertainty."""
+    """Returns the sub-model lr -> {"sr"}, which shares the weights and computes no uncertainty."""
     return keras.Model(network.input, {"sr": network.output["sr"]}, name=f"{network.name}_mean")
 
 
 def uncertainty_part(network: keras.Model) -> keras.Model:
-    """The sub-model lr -> {"log_scale"}: it shares the weights and computes no mean tail.
+    """Returns the sub-model lr -> {"log_scale"}, which shares the weights and computes no sr.
 
     Raises:
         ValueError: if the network was built with uncertainty=False.
@@ -50,13 +51,13 @@ def uncertainty_part(network: keras.Model) -> keras.Model:
 
 
 def copy_weights(source: keras.Model, target: keras.Model) -> list[str]:
-    """Copies into each layer of `target` the weights of the layer of that name in `source`.
+    """Copies the weights of each layer in `source` to the layer of the same name in `target`.
 
-    A layer keeps its own weights if source lacks it (the s head, when source has none), or has it
-    with other shapes (the upsampler of another scale).
+    A layer keeps its own weights if `source` lacks it (such as the s head) or has it with other
+    shapes (such as the upsampler of another scale).
 
     Returns:
-        The names of the layers that keep theirs.
+        Names of the layers that keep their own weights.
     """
     given = {layer.name: layer.get_weights() for layer in source.layers}
     kept = []

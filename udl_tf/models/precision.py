@@ -1,4 +1,4 @@
-"""Precision in which layers compute."""
+"""Precision of the layers' computations."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ import keras
 
 @contextmanager
 def precision(policy: str) -> Iterator[None]:
-    """Layers built inside compute under this Keras dtype policy, such as "mixed_bfloat16"."""
+    """Sets the Keras dtype policy of layers built inside the block, such as "mixed_bfloat16"."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(policy)
     try:

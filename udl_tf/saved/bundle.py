@@ -1,8 +1,8 @@
-"""A trained model on disk: a folder with `model.json` and the weight files that it names.
+"""Bundles: a trained model on disk, a folder with `model.json` and the weight files it names.
 
     {"format": 3,
      "architecture": {"name": "edsr_s", "scale": 4, "options": {...}},   arguments of build_model
-     "range": [0, 255],                                                  of lr and sr, RGB
+     "range": [0, 255],                                                  of lr and sr values, RGB
      "mean": {"weights": "weights/step2-udl.weights.h5", "uncertainty": false, "sha256": "..."},
      "uncertainty": {"weights": "weights/step1-esu.weights.h5", "unit": 1.0, "power": 1.0,
                      "sha256": "..."} or null,
@@ -10,11 +10,12 @@
      "training": {...},                                                  steps, data and origin
      "licence": "...", "limits": "..."}                                  of use, in words
 
-`mean` computes the image; its "uncertainty" says whether its file has an s head. `uncertainty`
-computes theta = unit * exp(log_scale / power), in grey levels, which `calibration`
-(udl_tf.uncertainty.Calibration) corrects. "sha256" is the checksum of the weight file. Run folders
-and presets are such folders. Format 1 had neither calibration nor sha256, format 2 neither licence
-nor limits; both can be read.
+`mean` computes the image; its "uncertainty" says whether its weight file includes an s head.
+`uncertainty` computes theta = unit * exp(log_scale / power), in grey levels, which `calibration`
+(udl_tf.uncertainty.Calibration) corrects. "sha256" is the checksum of the weight file.
+
+Run folders and presets are bundles. Formats 1 and 2 can be read: format 1 had neither calibration
+nor sha256, format 2 neither licence nor limits.
 """
 
 import warnings
@@ -38,7 +39,7 @@ MANIFEST = "model.json"
 
 
 class MeanFile(Section):
-    """The network that computes the image; `uncertainty` says whether its file has an s head."""
+    """The network that computes the image; `uncertainty` says whether it has an s head."""
 
     weights: str
     uncertainty: bool
@@ -87,7 +88,7 @@ def load_weights(network: keras.Model, path: Path) -> None:
     """
     try:
         with warnings.catch_warnings():
-            # Keras only warns about layers that the file lacks, and leaves them as they were.
+            # Keras only warns about layers that are missing from the file.
             warnings.simplefilter("error", UserWarning)
             network.load_weights(path)
     except (OSError, ValueError, KeyError, IndexError, UserWarning) as error:
@@ -99,12 +100,13 @@ def load_weights(network: keras.Model, path: Path) -> None:
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Writes model.json with the checksums of the weight files, which must exist."""
-
-    def signed(part):
-        return part and part.model_copy(update={"sha256": sha256(folder / part.weights)})
-
-    parts = {"mean": signed(manifest.mean), "uncertainty": signed(manifest.uncertainty)}
-    write_json(folder / MANIFEST, manifest.model_copy(update=parts).model_dump())
+    parts = {"mean": manifest.mean, "uncertainty": manifest.uncertainty}
+    signed = {
+        name: part.model_copy(update={"sha256": sha256(folder / part.weights)})
+        for name, part in parts.items()
+        if part is not None
+    }
+    write_json(folder / MANIFEST, manifest.model_copy(update=signed).model_dump())
 
 
 def read_manifest(folder: Path | str) -> Manifest:
@@ -120,23 +122,26 @@ def read_manifest(folder: Path | str) -> Manifest:
         raise _not_a_model(folder) from None
     if content.get("format") not in (1, 2, FORMAT):
         raise UserError(
-            f"{folder / MANIFEST}: format {content.get('format')!r}; this version reads formats up"
-            f" to {FORMAT}: update udl_tf"
+            f"{folder / MANIFEST}: format {content.get('format')!r}; this version of udl_tf reads"
+            f" formats up to {FORMAT}: update udl_tf"
         )
     return parse_model({**content, "format": FORMAT}, Manifest, folder / MANIFEST)
 
 
 def _not_a_model(folder: Path) -> UserError:
-    """The error for a path without model.json."""
+    """Returns the error for a path without model.json."""
     if not folder.exists():
         known = ", ".join(presets.names())
         return UserError(
             f"{folder}: no such file, folder or preset: check the path, or use one of {known}"
         )
     if not folder.is_dir() or any(folder.rglob("saved_model.pb")):
-        return UserError(f"{folder}: is an export; expected the run folder or preset it came from")
+        return UserError(
+            f"{folder}: is a file or an export: expected a preset or a run folder, such as the one"
+            " it was exported from"
+        )
     return UserError(
-        f"{folder}: holds no trained model ({MANIFEST} is missing); expected a run folder in which"
+        f"{folder}: holds no trained model ({MANIFEST} is missing): expected a run folder in which"
         " at least one step has finished"
     )
 
@@ -145,12 +150,12 @@ def read_networks(folder: Path | str, policy: str = "float32") -> Networks:
     """Reads the networks of a bundle.
 
     Args:
-        folder: of the bundle.
+        folder: folder of the bundle.
         policy: Keras dtype policy to compute in.
 
     Raises:
-        UserError: if the folder holds no bundle, it is of a newer format, or its weights are
-            damaged or belong to another model.
+        UserError: if the folder holds no bundle, its format is newer, or its weights are damaged or
+            belong to another model.
     """
     manifest = read_manifest(folder)
     model, uncertainty = manifest.architecture, manifest.uncertainty
@@ -175,8 +180,8 @@ def _read_network(
     path = folder / file.weights
     if file.sha256 is not None and path.exists() and sha256(path) != file.sha256:
         raise UserError(
-            f"{path}: does not match {folder / MANIFEST} (the checksums differ): the file is"
-            " damaged or belongs to another model, restore the right one"
+            f"{path}: does not match {folder / MANIFEST} (the checksums differ), because it is"
+            " damaged or belongs to another model: restore the file"
         )
     with precision(policy):
         network = build_network(model, with_s)

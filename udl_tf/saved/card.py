@@ -1,7 +1,7 @@
-"""What an exported model says of itself, as JSON inside the export.
+"""Metadata embedded in exported models, as JSON.
 
-A TFLite file carries it as `model_card.json` in a ZIP archive behind the model (`unzip` finds it),
-an ONNX file in its metadata, a SavedModel in `assets/`, from where a signature answers it.
+A TFLite file holds it as `model_card.json` in a ZIP archive appended to the model (`unzip` reads
+it), an ONNX file in its metadata, a SavedModel in `assets/`; the signature model_card returns it.
 """
 
 import json
@@ -19,37 +19,38 @@ from udl_tf.uncertainty.record import Calibration
 CARD = "model_card.json"
 
 THETA_STEPS = 256.0
-"""Where theta comes as a 16-bit PNG, its values are theta times this."""
+"""Factor by which theta is multiplied in a 16-bit PNG."""
 
 Precision = Literal["float32", "float16", "int8"]
 
 
 class ModelCard(Section):
-    """The facts that a user and a runtime need.
+    """The facts that users and runtimes need.
 
     Attributes:
-        name: of the model.
+        name: name of the model.
         format, precision: of the export.
-        scale: HR over LR size.
-        range: of lr and sr, RGB.
-        image_dtype, theta_dtype: of the tensors; uint8 theta has a scale of its own.
-        outputs: "sr", in grey levels 0..255, and "theta", the Laplace scale of its error,
-            calibrated if `calibration` is there.
-        architecture, parameters: the networks, and how many numbers they hold.
-        border: LR pixels that the graph itself mirrors outwards; 0: the caller does.
-        smallest: least side of an input, LR pixels.
-        tile: side of the only input size, LR pixels; None: any size.
+        scale: HR size divided by LR size.
+        range: smallest and largest value of lr and sr, RGB.
+        image_dtype, theta_dtype: dtypes of the tensors; uint8 theta is quantized.
+        outputs: "sr", the image in grey levels 0..255, and "theta", the Laplace scale of its error
+            in grey levels, corrected by `calibration` if that is given.
+        architecture: arguments of build_model.
+        parameters: number of weights that the export contains.
+        border: LR pixels by which the graph mirrors its input outwards; 0: the caller does.
+        smallest: least height and width of an input, LR pixels.
+        tile: side of the only accepted input size, LR pixels; None: any size.
         radius: LR pixels on each side that an output pixel may depend on.
-        margin: by which tiles overlap on each side; less than `radius` where tiles that overlap by
-            it cost too much: `parity.seam` then tells the difference that remains.
-        align: tiles start at multiples of it, LR pixels.
-        floats: most floats alive at a time, for each LR pixel.
+        margin: overlap of tiles on each side, LR pixels. Less than `radius` where that would cost
+            too much; `parity` then states the difference at seams.
+        align: tiles start at multiples of this, LR pixels.
+        floats: most values alive at a time, per LR pixel.
         self_ensemble: whether sr and theta are means over the eight flips and rotations.
-        max_pixels: of a served picture; None: no limit.
+        max_pixels: largest image of a request, LR pixels; None: no limit.
         metrics: PSNR-Y and SSIM-Y of the trained networks in float32.
-        calibration, training, licence, limits: as of the bundle.
-        versions: what it was exported with.
-        parity: how far it is from the networks in Keras.
+        calibration, training, licence, limits: as in the bundle (udl_tf.saved.bundle).
+        versions: versions of the packages that exported the model.
+        parity: differences from the Keras networks (udl_tf.export.parity).
     """
 
     name: str
@@ -80,7 +81,7 @@ class ModelCard(Section):
     parity: dict[str, Any] = Field(default={})
 
     def summary(self) -> str:
-        """How far the export is from the networks in Keras, in a line."""
+        """Returns one line with the differences from the Keras networks."""
         found = self.parity
         seam = f"; seams of tiles {found['seam']:.2g} grey levels" if "seam" in found else ""
         if self.precision == "int8":
@@ -92,41 +93,43 @@ class ModelCard(Section):
         return f"largest difference, grey levels: {worst} (bound {found['bound']:g}){seam}"
 
     def text(self) -> str:
-        """The JSON."""
+        """Returns the card as JSON."""
         return json.dumps(self.model_dump(), indent=1) + "\n"
 
 
 def parse_card(text: str | bytes, source: Path | str) -> ModelCard:
-    """Reads ModelCard.text.
+    """Parses the result of ModelCard.text; `source` is named in errors.
 
     Raises:
-        UserError: naming `source`, for anything else.
+        UserError: if the text is not a model card.
     """
     card = f"{source} (model card)"
     return parse_model(parse_json(text, card, "export it again"), ModelCard, card)
 
 
-def no_card(source: Path | str, tool: str) -> UserError:
-    """The error for a model that holds none."""
-    return UserError(f"{source}: holds no model card; expected what tools/{tool}.py makes")
+def missing_card(source: Path | str) -> UserError:
+    """Returns the error for a model without a card."""
+    return UserError(
+        f"{source}: contains no model card ({CARD}): expected a model exported by udl_tf"
+    )
 
 
 def write_with_card(path: Path, model: bytes, card: ModelCard) -> None:
-    """Writes a TFLite file with the card behind it, which runtimes do not see."""
+    """Writes a TFLite file with the card appended, which runtimes ignore."""
     path.write_bytes(model)
     with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(CARD, card.text())
 
 
 def read_appended_card(path: Path) -> ModelCard:
-    """Reads what write_with_card wrote.
+    """Reads the card of a file that write_with_card wrote.
 
     Raises:
-        UserError: if there is none.
+        UserError: if the file contains no card.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             text = archive.read(CARD)
     except (zipfile.BadZipFile, KeyError):
-        raise no_card(path, "export_tflite") from None
+        raise missing_card(path) from None
     return parse_card(text, path)

@@ -1,4 +1,4 @@
-"""Upscales through a model that TensorFlow Serving serves."""
+"""A client of models on TensorFlow Serving."""
 
 from collections.abc import Sequence
 
@@ -10,28 +10,30 @@ from udl_tf.saved.transport import Address, GrpcTransport, RestTransport
 
 
 class Client(ExportedUpscaler):
-    """A served model; `upscale` takes and gives what a local model's does.
+    """An Upscaler that sends its images to a served model.
 
-    Larger pictures than one request may hold are sent in tiles, with the result of the whole. By
-    REST theta comes in steps of 1/256 grey level.
+    Images that exceed the limit of a request are sent in tiles, with the same result. By REST,
+    theta is rounded to multiples of 1/256 grey level.
 
     Args:
-        url: grpc://HOST:8500/NAME or http://HOST:8501/NAME; /VERSION after it for one that is not
+        url: grpc://HOST:8500/NAME or http://HOST:8501/NAME; add /VERSION for another version than
             the latest.
-        timeout: seconds for one request.
-        retries: how often a request is sent again, each time after a longer pause, when the server
-            is not there or has no time.
-        max_pixels: of the pictures in a request, LR pixels; more for networks that reach so far
-            that tiles would hardly hold more than their overlap. The server's own limit holds too.
+        timeout: seconds per request.
+        retries: how often a request is repeated, after increasing pauses, while the server is
+            unreachable or overloaded.
+        max_pixels: LR pixels per request. More is sent for networks with so large a receptive
+            field that tiles would consist of little but overlap, never more than the server
+            accepts.
 
     Raises:
-        UserError: if the server is down, the model or version is not there or none of ours; from
-            `upscale` also when the server refuses or is too slow.
+        UserError: if the server is unreachable, does not have the model or version, or the model
+            was not exported by udl_tf; from `upscale` also if the server refuses the request or
+            exceeds the timeout.
 
     Example:
         >>> client = Client("grpc://localhost:8500/edsr_s_x4")
-        >>> made = client.upscale(image)
-        >>> made.image, made.theta
+        >>> result = client.upscale(image)
+        >>> result.image, result.theta
     """
 
     def __init__(
@@ -41,12 +43,12 @@ class Client(ExportedUpscaler):
         kind = GrpcTransport if address.scheme == "grpc" else RestTransport
         transport = kind(address, timeout, retries)
         card = parse_card(transport.card(), url)
-        assert card.max_pixels is not None  # of a served model
-        # Tiles four radii wide are kept to a quarter.
+        assert card.max_pixels is not None  # served models have a limit
+        # A tile four radii wide has a core two radii wide: a quarter of its pixels are used.
         limit = min(max(max_pixels, (4 * card.radius) ** 2), card.max_pixels)
 
         def forward(lr: np.ndarray, outputs: Sequence[str]) -> dict[str, np.ndarray]:
-            made = transport.upscale(lr, "theta" in outputs, card.image_dtype)
-            return {name: made[name].astype(np.float32) for name in outputs}
+            maps = transport.upscale(lr, "theta" in outputs, card.image_dtype)
+            return {name: maps[name].astype(np.float32) for name in outputs}
 
         super().__init__(card.model_copy(update={"max_pixels": limit}), forward)

@@ -1,111 +1,25 @@
-"""Exported models as upscalers: TFLite by ai-edge-litert, ONNX by onnxruntime, SavedModels."""
+"""Exported models as upscalers, in the runtimes LiteRT, ONNX Runtime and TensorFlow."""
 
-import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 
 from udl_tf.errors import UserError, needs_extra
 from udl_tf.imaging.dtypes import to_dtype
-from udl_tf.inference.tiling import Tile, core_side, run_tiles, scaled
 from udl_tf.inference.upscaler import BORDER, Pass, Upscaler
-from udl_tf.saved.card import CARD, ModelCard, no_card, parse_card, read_appended_card
-
-Forward = Callable[[np.ndarray, Sequence[str]], dict[str, np.ndarray]]
-"""(float32 (n, h, w, 3) in 0..255, names of outputs) -> these, float32 in grey levels."""
-
-
-class WindowRunner:
-    """Computes maps of a picture in windows, each of which goes through the whole model at once.
-
-    Args:
-        card: of the model.
-        forward: the model.
-        outputs: maps to compute; the values that `run` yields have three channels for each.
-    """
-
-    def __init__(self, card: ModelCard, forward: Forward, outputs: Sequence[str]):
-        self.card, self.outputs = card, tuple(outputs)
-        self._forward = forward
-
-    @property
-    def radius(self) -> int:
-        return self.card.radius
-
-    def run(
-        self, lr: np.ndarray, tile: int | None = None, budget: float | None = None
-    ) -> Iterator[tuple[tuple[slice, slice], np.ndarray]]:
-        """See udl_tf.inference.upscaler.Runner."""
-        card = self.card
-        height, width = lr.shape[:2]
-        if card.tile is None:
-            side = tile or self._side(height, width, budget)
-            needed = [max(length, card.smallest) for length in (height, width)]
-            region = None
-        elif tile is None:
-            # So many equal cores that every window is as large as the tile.
-            side = core_of_tile(card.tile, card.margin, card.align)
-            inside = [math.ceil(length / side) * side for length in (height, width)]
-            region = (slice(0, inside[0]), slice(0, inside[1]))
-            needed = [max(length, card.tile) for length in inside]
-            needed = [length + (card.tile - length) % card.align for length in needed]
-        else:
-            raise UserError(
-                f"tile {tile}: this file computes tiles of {card.tile} pixels only: leave it out"
-            )
-        after = [(0, n - length) for n, length in zip(needed, (height, width), strict=True)]
-        padded = np.pad(lr, (*after, (0, 0)), "symmetric")
-
-        def compute(tiles: Sequence[Tile]) -> np.ndarray:
-            windows = [padded[rows.window, columns.window] for rows, columns in tiles]
-            made = self._forward(np.stack(windows), self.outputs)
-            return np.concatenate([made[name] for name in self.outputs], axis=-1)
-
-        size = (needed[0], needed[1])
-        for part, values in run_tiles(compute, size, side, card.margin, card.align, region=region):
-            yield scaled(part, card.scale), values
-
-    def _side(self, height: int, width: int, budget: float | None) -> int:
-        """The largest core whose window fits the budget, but none smaller than the margin.
-
-        A served model has no budget, since it computes in tiles of its own, but a hard limit.
-        """
-        margin, limit = self.card.margin, self.card.max_pixels
-        if limit is not None:
-            if height * width <= limit:
-                return max(height, width)
-            side = core_of_tile(math.isqrt(limit), margin, self.card.align)
-            if side >= 1:
-                return side
-            raise UserError(
-                f"an image of {width}x{height} pixels: the server accepts {limit} at a time, and"
-                f" tiles of {self.card.name} overlap by {margin}: export it again with max_pixels"
-                f" at least {(4 * margin) ** 2}"
-            )
-        budget = budget or min(2e9, psutil.virtual_memory().available / 4)
-        size = 1 if self.card.precision == "int8" else 4  # bytes of a value
-        room = budget / (size * self.card.floats)
-        smallest = (3 * margin) ** 2  # window: a picture within is cheapest whole
-        return (
-            max(height, width) if height * width <= max(room, smallest) else core_side(room, margin)
-        )
-
-
-def core_of_tile(tile: int, margin: int, align: int) -> int:
-    """What is kept of a window of `tile` pixels a side, wherever the window starts."""
-    return tile - 2 * margin - (align - 1)
+from udl_tf.saved.card import CARD, ModelCard, missing_card, parse_card, read_appended_card
+from udl_tf.saved.windows import Forward, WindowRunner
 
 
 class ExportedUpscaler(Upscaler):
-    """An exported model; `predict` and `upscale` work as a trained one's.
+    """An Upscaler that runs an exported model.
 
     Args:
         card: of the model.
-        forward: what computes it.
+        forward: runs the model.
     """
 
     def __init__(self, card: ModelCard, forward: Forward):
@@ -131,47 +45,64 @@ def open_tflite(path: Path) -> ExportedUpscaler:
     """Opens a .tflite file in LiteRT's interpreter.
 
     Raises:
-        UserError: if it is none of ours or damaged, or ai-edge-litert is missing.
+        UserError: if the file is corrupt or was not exported by udl_tf, or ai-edge-litert is
+            missing.
     """
-    with needs_extra("tflite"):
-        from ai_edge_litert.interpreter import Interpreter
-
     card = read_appended_card(path)
-    try:
-        interpreter = Interpreter(model_path=str(path), num_threads=os.cpu_count())
-        interpreter.allocate_tensors()
-        (image,) = interpreter.get_input_details()
-        details = interpreter.get_signature_runner().get_output_details()
-    except (ValueError, RuntimeError) as error:
-        raise _unreadable(path, error) from None
+    return ExportedUpscaler(card, _LiteRT(path, fixed_size=card.tile is not None).forward)
 
-    def forward(lr: np.ndarray, outputs: Sequence[str]) -> dict[str, np.ndarray]:
-        parts = [_run(window[None], outputs) for window in lr] if card.tile else [_run(lr, outputs)]
+
+class _LiteRT:
+    """A .tflite file in LiteRT's interpreter.
+
+    Args:
+        path: the file.
+        fixed_size: whether it accepts single images of one size only.
+    """
+
+    def __init__(self, path: Path, fixed_size: bool):
+        with needs_extra("tflite"):
+            from ai_edge_litert.interpreter import Interpreter
+
+        self._fixed_size = fixed_size
+        try:
+            self._interpreter = Interpreter(model_path=str(path), num_threads=os.cpu_count())
+            self._interpreter.allocate_tensors()
+            (self._input,) = self._interpreter.get_input_details()
+            signature = self._interpreter.get_signature_runner()
+            self._outputs = signature.get_output_details()
+        except (ValueError, RuntimeError) as error:
+            raise _unreadable(path, error) from None
+
+    def forward(self, lr: np.ndarray, outputs: Sequence[str]) -> dict[str, np.ndarray]:
+        batches = [window[None] for window in lr] if self._fixed_size else [lr]
+        parts = [self._run(batch, outputs) for batch in batches]
         return {name: np.concatenate([part[name] for part in parts]) for name in outputs}
 
-    def _run(lr: np.ndarray, outputs: Sequence[str]) -> dict[str, np.ndarray]:
+    def _run(self, lr: np.ndarray, outputs: Sequence[str]) -> dict[str, np.ndarray]:
+        interpreter = self._interpreter
         if lr.shape != tuple(interpreter.get_input_details()[0]["shape"]):
-            interpreter.resize_tensor_input(image["index"], lr.shape)
+            interpreter.resize_tensor_input(self._input["index"], lr.shape)
         interpreter.allocate_tensors()
-        interpreter.set_tensor(image["index"], _quantized(lr, image))
+        interpreter.set_tensor(self._input["index"], _quantize(lr, self._input))
         interpreter.invoke()
-        made = {name: interpreter.get_tensor(details[name]["index"]) for name in outputs}
-        return {name: _real(value, details[name]) for name, value in made.items()}
+        details = {name: self._outputs[name] for name in outputs}
+        return {
+            name: _dequantize(interpreter.get_tensor(detail["index"]), detail)
+            for name, detail in details.items()
+        }
 
-    return ExportedUpscaler(card, forward)
 
-
-def _quantized(values: np.ndarray, detail: dict[str, Any]) -> np.ndarray:
-    """Values as a tensor holds them."""
+def _quantize(values: np.ndarray, detail: dict[str, Any]) -> np.ndarray:
+    """Converts float32 values to the dtype of a tensor."""
     if detail["dtype"] == np.float32:
         return values
     scale, zero = detail["quantization"]
-    limits = np.iinfo(detail["dtype"])
-    return np.clip(np.round(values / scale + zero), limits.min, limits.max).astype(detail["dtype"])
+    return to_dtype(values / scale + zero, detail["dtype"])
 
 
-def _real(values: np.ndarray, detail: dict[str, Any]) -> np.ndarray:
-    """What a tensor's values mean."""
+def _dequantize(values: np.ndarray, detail: dict[str, Any]) -> np.ndarray:
+    """Converts the values of a tensor to float32."""
     if detail["dtype"] == np.float32:
         return values
     scale, zero = detail["quantization"]
@@ -179,21 +110,21 @@ def _real(values: np.ndarray, detail: dict[str, Any]) -> np.ndarray:
 
 
 def open_onnx(path: Path) -> ExportedUpscaler:
-    """Opens a .onnx file in onnxruntime.
+    """Opens a .onnx file in ONNX Runtime.
 
     Raises:
-        UserError: if it is none of ours or damaged, or onnxruntime is missing.
+        UserError: if the file is corrupt or was not exported by udl_tf, or onnxruntime is missing.
     """
     with needs_extra("onnx"):
         import onnxruntime
 
     try:
         session = onnxruntime.InferenceSession(str(path))
-    except Exception as error:  # its errors have no common class but this
+    except Exception as error:  # its errors share no other base class
         raise _unreadable(path, error) from None
     text = session.get_modelmeta().custom_metadata_map.get(CARD)
     if text is None:
-        raise no_card(path, "export_onnx")
+        raise missing_card(path)
 
     def forward(lr: np.ndarray, outputs: Sequence[str]) -> dict[str, np.ndarray]:
         values = session.run(list(outputs), {"lr": lr})
@@ -203,12 +134,13 @@ def open_onnx(path: Path) -> ExportedUpscaler:
 
 
 def open_savedmodel(folder: Path) -> ExportedUpscaler:
-    """Opens a served model: the folder of a version, or one of several, of which the latest.
+    """Opens a SavedModel in TensorFlow: the folder of a version, or of versions (the latest).
 
-    It rounds the picture to 8 bits, and takes 8-bit pictures only unless exported otherwise.
+    The graph rounds the image to 8 bits and, unless it was exported with image_dtype float32,
+    accepts 8-bit images only.
 
     Raises:
-        UserError: if it is none of ours or damaged.
+        UserError: if the folder is corrupt or was not exported by udl_tf.
     """
     import tensorflow as tf
 
@@ -216,34 +148,33 @@ def open_savedmodel(folder: Path) -> ExportedUpscaler:
     try:
         card = parse_card((folder / "assets" / CARD).read_bytes(), folder)
     except OSError:
-        raise no_card(folder, "export_savedmodel") from None
+        raise missing_card(folder) from None
     try:
         loaded: Any = tf.saved_model.load(str(folder))
     except (OSError, ValueError, tf.errors.OpError) as error:
         raise _unreadable(folder, error) from None
 
     def forward(lr: np.ndarray, outputs: Sequence[str]) -> dict[str, np.ndarray]:
-        serve = loaded.signatures["serving_default" if "theta" in outputs else "sr_only"]
-        image = tf.constant(to_dtype(lr, card.image_dtype))
-        made = serve(image=image)
-        return {name: made[name].numpy().astype(np.float32) for name in outputs}
+        signature = loaded.signatures["serving_default" if "theta" in outputs else "sr_only"]
+        maps = signature(image=tf.constant(to_dtype(lr, card.image_dtype)))
+        return {name: maps[name].numpy().astype(np.float32) for name in outputs}
 
     return ExportedUpscaler(card, forward)
 
 
 def is_savedmodel(folder: Path) -> bool:
-    """Whether a folder is a SavedModel, or holds versions of one."""
+    """Returns whether a folder is a SavedModel or holds versions of one."""
     return (latest_version(folder) / "saved_model.pb").is_file()
 
 
 def latest_version(folder: Path) -> Path:
-    """The folder itself, or, if it holds versions as TF Serving expects, the highest number's."""
+    """Returns the subfolder of the latest version, or `folder` itself if it holds no versions."""
     numbers = version_numbers(folder)
     return folder / str(max(numbers)) if numbers else folder
 
 
 def version_numbers(base: Path) -> list[int]:
-    """The versions of a served model that are there."""
+    """Returns the numbers of the versions in the folder of a served model."""
     return [int(path.name) for path in base.glob("*") if path.name.isdigit()]
 
 

@@ -1,5 +1,6 @@
-"""Loads a trained model, whatever it is stored as."""
+"""Loading of trained models: presets, run folders, exported models, served models."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from udl_tf._support.files import sha256
@@ -15,52 +16,57 @@ _POLICIES = {None: "float32", "float32": "float32", "bfloat16": "mixed_bfloat16"
 
 
 def load(path: Path | str, dtype: str | None = None) -> Upscaler:
-    """Loads a preset, a run folder, an exported model, or a model on a server.
+    """Loads a preset, a run folder, an exported model or a served model.
 
     Args:
         path: name of a preset, such as edsr_s_x4 (udl_tf.saved.presets); path of a run folder, of
-            a SavedModel folder, or of a .tflite or .onnx file; or address of a model on
-            TF Serving, such as grpc://localhost:8500/NAME (udl_tf.saved.Client).
-        dtype: precision to compute in: "float32", "bfloat16", or "auto", the faster of the two on
-            this machine. None is float32. An export computes in its own precision.
+            a SavedModel folder, or of a .tflite or .onnx file; or address of a model on TensorFlow
+            Serving, such as grpc://localhost:8500/NAME (udl_tf.saved.Client).
+        dtype: precision of a preset or run folder: "float32" (also None), "bfloat16", or "auto",
+            the faster of the two on this machine. An export computes in its own precision.
 
     Raises:
-        UserError: if the path is none of these, the model is damaged, or a package that it needs is
+        UserError: if there is no model at the path, it is damaged, or a package that it needs is
             not installed.
     """
     if dtype not in (*_POLICIES, "auto"):
         raise UserError(
             f"dtype {dtype!r}: expected float32, bfloat16 or auto", argument="precision"
         )
+    open_export = _find_export(path)
+    if open_export is None:
+        policy = measure_rates().precision if dtype == "auto" else _POLICIES[dtype]
+        return KerasUpscaler(read_networks(presets.find(path), policy))
+    # "float32" passes, because commands have it as their default.
+    if dtype == "bfloat16":
+        raise UserError(
+            f"{path}: bfloat16 is available for presets and run folders only: an export computes in"
+            " the precision it was exported in",
+            argument="precision",
+        )
+    return open_export()
+
+
+def _find_export(path: Path | str) -> Callable[[], Upscaler] | None:
+    """Returns what opens an exported or served model; None for a preset or run folder."""
     if "://" in str(path):
         from udl_tf.saved.client import Client
 
-        return _as_stored(Client(str(path)), path, dtype)
-    path = presets.find(path)
-    if path.is_file():
-        if path.suffix not in _FILES:
-            known = " ".join(_FILES)
-            raise UserError(f"{path}: expected a preset, a run folder or a file ending in {known}")
-        return _as_stored(_FILES[path.suffix](path), path, dtype)
-    if path.is_dir() and exported.is_savedmodel(path):
-        return _as_stored(exported.open_savedmodel(path), path, dtype)
-    policy = measure_rates().precision if dtype == "auto" else _POLICIES[dtype]
-    return KerasUpscaler(read_networks(path, policy))
-
-
-def _as_stored(model: Upscaler, path: Path | str, dtype: str | None) -> Upscaler:
-    if dtype not in (None, "float32", "auto"):
-        raise UserError(
-            f"{path}: an export computes in the precision it was exported in, not in {dtype}:"
-            " choose a preset or a run folder",
-            argument="precision",
-        )
-    return model
+        return lambda: Client(str(path))
+    place = presets.find(path)
+    if place.is_dir() and exported.is_savedmodel(place):
+        return lambda: exported.open_savedmodel(place)
+    if not place.is_file():
+        return None
+    if place.suffix not in _FILES:
+        known = " or ".join(_FILES)
+        raise UserError(f"{place}: expected a preset, a run folder or a {known} file")
+    return lambda: _FILES[place.suffix](place)
 
 
 def fingerprint(path: Path | str) -> str | None:
-    """Returns a checksum that changes when the model does; None for a model on a server."""
+    """Returns a checksum that changes with the model; None for a model on a server."""
     path = presets.find(path)
-    savedmodel = exported.latest_version(path) if path.is_dir() else path
-    files = path, path / MANIFEST, savedmodel / "fingerprint.pb"
+    version = exported.latest_version(path) if path.is_dir() else path
+    files = path, path / MANIFEST, version / "fingerprint.pb"
     return next((sha256(file) for file in files if file.is_file()), None)

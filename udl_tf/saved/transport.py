@@ -1,4 +1,4 @@
-"""How requests reach TF Serving: by gRPC or REST, with deadlines, retries, one-line errors."""
+"""Requests to TensorFlow Serving by gRPC or REST: timeouts, retries, errors in one line."""
 
 import base64
 import random
@@ -19,18 +19,25 @@ from udl_tf.errors import UserError, needs_extra
 from udl_tf.imaging.dtypes import to_dtype
 from udl_tf.saved.card import THETA_STEPS
 
-_CONNECTIONS = 64  # kept open
-_AWAY = "cannot be reached"
-_FIRST_WAIT = 0.2  # seconds before the first retry; doubled before each other
+_CONNECTIONS = 64  # idle connections in the pool
+_UNREACHABLE = "unreachable"
+_FIRST_PAUSE = 0.2  # seconds before the first retry; doubled for each further one
 
 
 class Busy(Exception):
-    """The server is not there or has no time now; the message says which."""
+    """The server is unreachable or overloaded, as the message says; a retry may succeed."""
 
 
 @dataclass(frozen=True)
 class Address:
-    """Where a model is served: SCHEME://HOST:PORT/NAME or .../NAME/VERSION, grpc, http or https."""
+    """Address of a served model: SCHEME://HOST:PORT/NAME or SCHEME://HOST:PORT/NAME/VERSION.
+
+    Attributes:
+        scheme: "grpc", "http" or "https".
+        host: HOST:PORT.
+        model: name of the model.
+        version: number of the version; None: the latest.
+    """
 
     scheme: str
     host: str
@@ -39,10 +46,10 @@ class Address:
 
     @classmethod
     def parse(cls, url: str) -> "Address":
-        """Reads the text of an address; TF Serving's own http://HOST/v1/models/NAME is read too.
+        """Parses an address; accepts TensorFlow Serving's http://HOST/v1/models/NAME, too.
 
         Raises:
-            UserError: for anything else.
+            UserError: if the text is not an address.
         """
         parts = urlsplit(url)
         names = [name for name in parts.path.split("/") if name]
@@ -57,8 +64,8 @@ class Address:
             or not (version is None or version.isdigit())
         ):
             raise UserError(
-                f"{url}: expected grpc://HOST:8500/NAME or http://HOST:8501/NAME, and after it"
-                " /VERSION for one that is not the latest"
+                f"{url}: expected grpc://HOST:8500/NAME or http://HOST:8501/NAME, optionally"
+                " followed by /VERSION"
             )
         return cls(parts.scheme, parts.netloc, names[0], int(version) if version else None)
 
@@ -72,8 +79,8 @@ class Transport(ABC):
 
     Args:
         address: of the model.
-        timeout: seconds for one request.
-        retries: how often a request is sent again when the server is not there or has no time.
+        timeout: seconds per request.
+        retries: how often a request is repeated while the server is unreachable or overloaded.
     """
 
     def __init__(self, address: Address, timeout: float, retries: int):
@@ -81,48 +88,61 @@ class Transport(ABC):
 
     @abstractmethod
     def card(self) -> bytes:
-        """The JSON of the model card."""
+        """Returns the model card as JSON."""
 
     @abstractmethod
     def upscale(self, images: np.ndarray, theta: bool, dtype: str) -> dict[str, np.ndarray]:
-        """Pictures (n, h, w, 3) with values 0..255, sent as `dtype`, -> "sr", and "theta"."""
+        """Returns "sr" and, if asked for, "theta" of a batch of images.
 
-    def _persist(self, send: Callable[[], Any]) -> Any:
-        """Sends until there is an answer: waits 0.2, 0.4, 0.8, ... seconds and a random part more.
+        Args:
+            images: (n, h, w, 3), values 0..255.
+            theta: whether to compute theta.
+            dtype: dtype of the images in the request.
+        """
+
+    def _retry(self, send: Callable[[], Any]) -> Any:
+        """Calls `send` until it succeeds.
+
+        The pauses, 0.2, 0.4, 0.8, ... seconds, are lengthened at random by up to a half, so that
+        many clients do not return at the same moment.
 
         Raises:
-            UserError: when the last retry found the server busy or away.
+            UserError: if the server is still unreachable or overloaded at the last retry.
         """
         for attempt in range(self.retries + 1):
             try:
                 return send()
             except Busy as busy:
                 if attempt == self.retries:
+                    retries = "1 retry" if self.retries == 1 else f"{self.retries} retries"
+                    after = f" after {retries}" if self.retries else ""
                     raise UserError(
-                        f"{self.address}: {busy}, also after {self.retries} retries: check the"
-                        " address, and that the server runs and is not too busy"
+                        f"{self.address}: {busy}{after}: check the address, and that the server is"
+                        " running and not overloaded"
                     ) from None
-                time.sleep(_FIRST_WAIT * 2**attempt * random.uniform(1, 1.5))
+                time.sleep(_FIRST_PAUSE * 2**attempt * random.uniform(1, 1.5))
 
     def _not_found(self, detail: str) -> UserError:
         address = self.address
-        what = f"model {address.model!r}"
+        missing = f"model {address.model!r}"
         if address.version is not None:
-            what = f"version {address.version} of {what}"
-        return UserError(f"{address}: the server has no {what} ({_line(detail)}): check the name")
+            missing = f"version {address.version} of {missing}"
+        return UserError(
+            f"{address}: the server has no {missing} ({_one_line(detail)}): check the name"
+        )
 
     def _refused(self, detail: str) -> UserError:
-        return UserError(f"{self.address}: refused: {_line(detail)}")
+        return UserError(f"{self.address}: request refused: {_one_line(detail)}")
 
     def _too_slow(self) -> UserError:
         return UserError(
-            f"{self.address}: no answer within {self.timeout:g} s: raise the timeout, or send"
+            f"{self.address}: no answer within {self.timeout:g} s: increase the timeout, or send"
             " smaller tiles"
         )
 
 
 class GrpcTransport(Transport):
-    """PredictionService.Predict, with tensors as they are."""
+    """Transport by gRPC: PredictionService.Predict with uncompressed tensors."""
 
     def __init__(self, address: Address, timeout: float, retries: int):
         super().__init__(address, timeout, retries)
@@ -131,7 +151,7 @@ class GrpcTransport(Transport):
             from tensorflow_serving.apis import prediction_service_pb2_grpc
 
         options = [
-            ("grpc.max_receive_message_length", -1),  # 4 MiB unless told otherwise
+            ("grpc.max_receive_message_length", -1),  # unlimited; the default is 4 MiB
             ("grpc.max_send_message_length", -1),
             ("grpc.initial_reconnect_backoff_ms", 100),
         ]
@@ -156,7 +176,7 @@ class GrpcTransport(Transport):
         if self.address.version is not None:
             request.model_spec.version.value = self.address.version
         request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
-        answer = self._persist(lambda: self._send(request))
+        answer = self._retry(lambda: self._send(request))
         return {key: tf.make_ndarray(tensor) for key, tensor in answer.outputs.items()}
 
     def _send(self, request: Any) -> Any:
@@ -166,8 +186,8 @@ class GrpcTransport(Transport):
         except self._grpc.RpcError as error:
             code, detail = error.code(), error.details() or ""
             if code is codes.UNAVAILABLE:
-                away = "failed to connect" in detail.lower()
-                raise Busy(_AWAY if away else _line(detail)) from None
+                unreachable = "failed to connect" in detail.lower()
+                raise Busy(_UNREACHABLE if unreachable else _busy(detail)) from None
             if code is codes.NOT_FOUND:
                 raise self._not_found(detail) from None
             if code is codes.DEADLINE_EXCEEDED:
@@ -176,7 +196,7 @@ class GrpcTransport(Transport):
 
 
 class RestTransport(Transport):
-    """POST :predict, with pictures as PNG files: as JSON text they would be ten times as long."""
+    """Transport by REST: POST :predict with images as PNG, a tenth of the size of JSON numbers."""
 
     def __init__(self, address: Address, timeout: float, retries: int):
         super().__init__(address, timeout, retries)
@@ -191,18 +211,19 @@ class RestTransport(Transport):
         rows = [{"image_bytes": _b64(imagecodecs.png_encode(to_dtype(image, "uint8"), level=1))}
                 for image in images]  # fmt: skip
         answers = self._predict(signature, rows)
-        made = {"sr": np.stack([_png(a if not theta else a["sr_image_bytes"]) for a in answers])}
-        if theta:
-            maps = [_png(answer["theta_image_bytes"]) for answer in answers]
-            made["theta"] = (np.stack(maps) / THETA_STEPS).astype(np.float32)
-        return made
+        if not theta:
+            # A signature with a single output returns it without its name.
+            return {"sr": np.stack([_decode_png(answer) for answer in answers])}
+        sr = np.stack([_decode_png(answer["sr_image_bytes"]) for answer in answers])
+        steps = np.stack([_decode_png(answer["theta_image_bytes"]) for answer in answers])
+        return {"sr": sr, "theta": (steps / THETA_STEPS).astype(np.float32)}
 
     def _predict(self, signature: str, rows: Sequence[Mapping[str, Any]]) -> list[Any]:
         address = self.address
         version = "" if address.version is None else f"/versions/{address.version}"
         url = f"{address.scheme}://{address.host}/v1/models/{address.model}{version}:predict"
         body = {"signature_name": signature, "instances": rows}
-        return self._persist(lambda: self._send(url, body))["predictions"]
+        return self._retry(lambda: self._send(url, body))["predictions"]
 
     def _send(self, url: str, body: Any) -> Any:
         try:
@@ -210,7 +231,7 @@ class RestTransport(Transport):
         except requests.ReadTimeout:
             raise self._too_slow() from None
         except (requests.ConnectionError, requests.Timeout):
-            raise Busy(_AWAY) from None
+            raise Busy(_UNREACHABLE) from None
         except requests.RequestException as error:
             raise self._refused(str(error)) from None
         if answer.status_code == 200:
@@ -220,7 +241,7 @@ class RestTransport(Transport):
         except (ValueError, KeyError, TypeError):
             detail = f"HTTP status {answer.status_code}"
         if answer.status_code == 503:
-            raise Busy(_line(detail))
+            raise Busy(_busy(detail))
         if answer.status_code == 404:
             raise self._not_found(detail)
         raise self._refused(detail)
@@ -230,10 +251,14 @@ def _b64(data: bytes | bytearray) -> dict[str, str]:
     return {"b64": base64.b64encode(data).decode()}
 
 
-def _png(value: Mapping[str, str]) -> np.ndarray:
+def _decode_png(value: Mapping[str, str]) -> np.ndarray:
     return imagecodecs.png_decode(base64.b64decode(value["b64"]))
 
 
-def _line(text: str) -> str:
-    """The first 300 characters, in one line, without the names of TensorFlow's nodes."""
+def _busy(detail: str) -> str:
+    return f"unavailable ({_one_line(detail)})"
+
+
+def _one_line(text: str) -> str:
+    """Returns the first 300 characters in one line, without the names of TensorFlow's nodes."""
     return " ".join(re.sub(r"\{\{.*?\}\}|\[\[.*", "", text, flags=re.DOTALL).split())[:300]

@@ -1,4 +1,4 @@
-"""Training of a run: its steps, run folder, checkpoints and callbacks."""
+"""Training: steps of a run, run folder, checkpoints, callbacks, optimizers."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""What happens along the way: progress, validation, checkpoints, stopping."""
+"""Keras callbacks: logging, validation, checkpoints, divergence."""
 
 import math
 import signal
@@ -19,8 +19,8 @@ from udl_tf.training.validation import Validation
 log = getLogger(__name__)
 
 _REMEDY = (
-    "what was saved before is kept: lower optimizer.learning_rate or set optimizer.clip_norm,"
-    " and train in a new --run-dir"
+    "lower optimizer.learning_rate or set optimizer.clip_norm, and train in a new run folder"
+    " (this one still has everything that was saved before)"
 )
 
 
@@ -29,11 +29,15 @@ class Diverged(UserError):
 
 
 class Clock(keras.callbacks.Callback):
-    """Counts the updates of a step. First in the list: the others read the update just done.
+    """Counts the updates of a step; must be the first callback, because the others read it.
 
     Args:
         update: updates done before.
         total: updates of the whole step.
+
+    Attributes:
+        update: updates done so far.
+        total: the same.
     """
 
     def __init__(self, update: int, total: int):
@@ -42,22 +46,27 @@ class Clock(keras.callbacks.Callback):
         self.total = total
 
     def on_train_batch_end(self, batch, logs=None):
-        self.update = self._before + batch + 1  # where Keras does several at once: the last's
+        self.update = self._before + batch + 1  # of several updates per call: the last
 
     def due(self, interval: int) -> bool:
-        """Whether this update is an `interval`-th one or the last."""
+        """Returns whether the update is a multiple of `interval`, or the last."""
         return self.update % interval == 0 or self.update == self.total
 
 
 def _loss(logs: dict | None) -> float:
-    """Keras' running mean of the loss since the metrics were last reset."""
+    """Returns the mean loss since the metrics were last reset."""
     return float((logs or {})["loss"])
 
 
 class StopOnDivergence(keras.callbacks.Callback):
     """Raises Diverged, naming the update, as soon as the loss is not finite.
 
-    Weights are looked at every `interval` updates and at the last: their loss comes an update late.
+    Weights are checked too, because the loss shows a bad update only at the next one.
+
+    Args:
+        clock: clock of the step.
+        name: name of the step, such as "step 1/2 esu".
+        interval: updates between two checks of the weights; the last update is checked too.
     """
 
     def __init__(self, clock: Clock, name: str, interval: int):
@@ -73,7 +82,7 @@ class StopOnDivergence(keras.callbacks.Callback):
                 f"{self.name}: the loss became {loss} at update {self.clock.update}; {_REMEDY}"
             )
         if self.clock.due(self.interval):
-            model = self.model  # under JAX, this brings the variables up to date
+            model = self.model  # the property updates the variables under JAX
             if not all(np.isfinite(weight).all() for weight in model.get_weights()):
                 raise Diverged(
                     f"{self.name}: a weight is not finite after update {self.clock.update};"
@@ -82,15 +91,15 @@ class StopOnDivergence(keras.callbacks.Callback):
 
 
 class ProgressLog(keras.callbacks.Callback):
-    """Loss, speed and time left: a moving line on a terminal, a log line and TensorBoard points.
+    """Reports loss, speed and remaining time: progress line, log lines, TensorBoard scalars.
 
     Args:
-        clock: of the step.
-        name: such as "step 1/2 esu".
-        batch_size: patches an update.
-        every: updates between log lines.
-        waiting: for data.
-        writer: TensorBoard's tf.summary writer.
+        clock: clock of the step.
+        name: name of the step, such as "step 1/2 esu".
+        batch_size: global batch size (patches per update).
+        every: updates between two log lines.
+        waiting: time spent waiting for data.
+        writer: tf.summary writer for TensorBoard.
     """
 
     def __init__(
@@ -105,30 +114,30 @@ class ProgressLog(keras.callbacks.Callback):
         self.writer = writer
 
     def on_train_begin(self, logs=None):
-        self._since = (time.monotonic(), self.clock.update, self.waiting.seconds)
-        self._rate = 0.0
-        self._waited = 0.0
-        self._drawn = 0.0
+        self._last_line = (time.monotonic(), self.clock.update, self.waiting.seconds)
+        self._rate = 0.0  # updates per second since the last log line
+        self._waited = 0.0  # fraction of that time
+        self._drawn = 0.0  # time of the last progress line
 
     def on_train_batch_end(self, batch, logs=None):
         clock = self.clock
         now = time.monotonic()
         if clock.due(self.every):
-            start, first, waited = self._since
+            start, first, waited = self._last_line
             seconds = max(now - start, 1e-9)
             self._rate = (clock.update - first) / seconds
             self._waited = (self.waiting.seconds - waited) / seconds
-            self._since = (now, clock.update, self.waiting.seconds)
+            self._last_line = (now, clock.update, self.waiting.seconds)
             loss = _loss(logs)
             self._draw("")
             log.info("%s", self._line(loss))
-            self._write_points(loss)
+            self._write_scalars(loss)
             self.model.reset_metrics()
         elif now - self._drawn > 0.2:
             self._drawn = now
             self._draw(self._line(_loss(logs)))
 
-    def _write_points(self, loss: float) -> None:
+    def _write_scalars(self, loss: float) -> None:
         learning_rate = keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
         with self.writer.as_default(step=self.clock.update):
             tf.summary.scalar("train/loss", loss)
@@ -138,8 +147,8 @@ class ProgressLog(keras.callbacks.Callback):
 
     def _line(self, loss: float) -> str:
         clock = self.clock
-        done = clock.update / clock.total
-        bar = "█" * int(20 * done) + "·" * (20 - int(20 * done))
+        filled = 20 * clock.update // clock.total
+        bar = "█" * filled + "·" * (20 - filled)
         line = f"{self.name} {bar} {clock.update}/{clock.total}  loss {loss:.4f}"
         if self._rate:
             left = time.gmtime((clock.total - clock.update) / self._rate)
@@ -156,13 +165,13 @@ class ProgressLog(keras.callbacks.Callback):
 
 
 class Validate(keras.callbacks.Callback):
-    """Judges the network at every `interval`-th update and at the last.
+    """Validates every `interval` updates and after the last.
 
     Args:
-        clock: of the step.
-        interval: updates between judgements.
-        validation: what judges.
-        ema: whether the optimizer keeps a moving average of the weights, which is then judged.
+        clock: clock of the step.
+        interval: updates between two validations.
+        validation: function of the number of updates done.
+        ema: whether to validate the moving average of the weights that the optimizer computes.
     """
 
     def __init__(self, clock: Clock, interval: int, validation: Validation, ema: bool):
@@ -174,16 +183,16 @@ class Validate(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         if self.clock.due(self.interval):
-            model = self.model  # under JAX, this brings the variables up to date
+            model = self.model  # the property updates the variables under JAX
             with _averaged_weights(model) if self.ema else nullcontext():
                 self.validation(self.clock.update)
 
 
 @contextmanager
 def _averaged_weights(model: keras.Model) -> Iterator[None]:
-    """Inside, the model has the optimizer's moving average of its weights.
+    """Gives the model the moving average of its weights inside the block.
 
-    Keras swaps back by adding and subtracting, which rounds; so the state is copied and put back.
+    Keras swaps them back by addition and subtraction, which rounds; so the state is copied instead.
     """
     variables = [*model.trainable_variables, *model.optimizer.variables]
     state = [keras.ops.convert_to_numpy(variable) for variable in variables]
@@ -198,15 +207,19 @@ def _averaged_weights(model: keras.Model) -> Iterator[None]:
 
 
 class Checkpoints(keras.callbacks.Callback):
-    """Saves at every `interval`-th update, at the last, and when a signal asks the run to stop.
+    """Saves every `interval` updates and after the last; stops at Ctrl-C or SIGTERM.
 
-    Ctrl-C and SIGTERM end the update at hand, save and stop; a second Ctrl-C ends at once.
+    A signal lets the current update finish, then saves and stops; a second Ctrl-C stops at once.
 
     Args:
-        clock: of the step.
-        interval: updates between checkpoints.
-        save: writes the state; False if a weight is not finite.
-        agree: whether this worker is asked to stop -> whether any is; called after each update.
+        clock: clock of the step.
+        interval: updates between two checkpoints.
+        save: saves the state; returns False if a value is not finite.
+        agree: function (whether this process is asked to stop) -> whether any process is, called
+            after each update.
+
+    Attributes:
+        interrupted: whether this process was asked to stop.
     """
 
     def __init__(
@@ -228,16 +241,16 @@ class Checkpoints(keras.callbacks.Callback):
         self._handlers = {s: signal.signal(s, self._ask) for s in (signal.SIGINT, signal.SIGTERM)}
 
     def restore_handlers(self):
-        """Gives the signals back to whoever had them; to be called when `fit` is over."""
+        """Restores the previous signal handlers; to be called after `fit`."""
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
 
     def on_train_batch_end(self, batch, logs=None):
         stop = self.agree(self.interrupted)
         if stop or self.clock.due(self.interval):
-            model = self.model  # under JAX, this brings the variables up to date
+            model = self.model  # the property updates the variables under JAX
             if not self.save():
-                raise Diverged(f"update {self.clock.update} left values not finite; {_REMEDY}")
+                raise Diverged(f"a value is not finite after update {self.clock.update}; {_REMEDY}")
             if stop:
                 model.stop_training = True
 

@@ -1,7 +1,8 @@
-"""The state of a running step on disk: what exact resume needs, and nothing else.
+"""Checkpoint of a running step, from which training resumes exactly.
 
-Patches are a pure function of (seed, update) and the networks have no random layers, so weights,
-optimizer variables (moments, moving averages, iteration) and the counter are the whole state.
+Patches are a pure function of (seed, update) and the networks have no random layers. So the whole
+state is the number of updates, the weights, and the variables of the optimizer (moments, moving
+averages, iteration).
 """
 
 import json
@@ -21,15 +22,14 @@ FILE = "checkpoint.npz"
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a step has come.
+    """Progress of a step.
 
     Attributes:
-        step: its index.
+        step: index of the step, from 0.
         update: updates done.
-        seconds: spent on them.
-        validation: results so far.
-        extended_from: the updates after which the step was extended; its schedule covers the
-            updates from the last of them.
+        seconds: time spent on them.
+        validation: results of the validations so far.
+        extended_from: for each extension of the step, the updates done before it.
     """
 
     step: int
@@ -40,7 +40,7 @@ class Progress:
 
     @property
     def schedule_from(self) -> int:
-        """Update at which the learning rate schedule starts."""
+        """Update at which the learning rate schedule starts: that of the last extension."""
         return self.extended_from[-1] if self.extended_from else 0
 
     def advanced(self, update: int, seconds: float, validation: list) -> "Progress":
@@ -54,10 +54,10 @@ class Progress:
 
 
 def save_checkpoint(folder: Path, progress: Progress, trainer: keras.Model) -> bool:
-    """Saves the state of a trainer; replaces the previous checkpoint at once.
+    """Saves the state of a trainer in place of the previous checkpoint.
 
     Returns:
-        False, with the previous checkpoint kept, if a weight is not finite.
+        False if a value is not finite; the previous checkpoint then stays.
     """
     variables = _variables(trainer)
     arrays = {name: keras.ops.convert_to_numpy(v) for name, v in variables.items()}
@@ -68,14 +68,14 @@ def save_checkpoint(folder: Path, progress: Progress, trainer: keras.Model) -> b
 
 
 def write_checkpoint(folder: Path, progress: Progress, arrays: Mapping[str, np.ndarray]) -> None:
-    """Writes a checkpoint of these arrays, named as `restore_checkpoint` expects them."""
+    """Writes a checkpoint of arrays, named as `restore_checkpoint` expects them."""
     text = np.array(json.dumps(asdict(progress)))
     with complete_file(folder / FILE) as temporary:
         np.savez(temporary, allow_pickle=False, progress=text, **arrays)
 
 
 def read_progress(folder: Path) -> Progress | None:
-    """Returns how far the step of the checkpoint has come; None without a checkpoint.
+    """Reads the progress of the step that the checkpoint belongs to; None without a checkpoint.
 
     Raises:
         UserError: if the file is damaged.
@@ -88,20 +88,21 @@ def read_progress(folder: Path) -> Progress | None:
 def restore_checkpoint(folder: Path, trainer: keras.Model) -> None:
     """Restores the saved state into a trainer built from the same config.
 
-    At the start of an extension the checkpoint holds weights only: the optimizer starts afresh.
+    At the start of an extension the checkpoint has no optimizer variables; the optimizer then
+    starts afresh.
 
     Raises:
-        UserError: if the file is damaged, or of another network or optimizer.
+        UserError: if the file is damaged or belongs to another network or optimizer.
     """
     content = _read(folder)
-    fresh_optimizer = not any(name.startswith("optimizer") for name in content)
+    saved_optimizer = any(name.startswith("optimizer") for name in content)
     for name, variable in _variables(trainer).items():
-        if fresh_optimizer and name.startswith("optimizer"):
+        if name.startswith("optimizer") and not saved_optimizer:
             continue
         if name not in content or content[name].shape != tuple(variable.shape):
             raise UserError(
-                f"{folder / FILE}: holds the state of another network or optimizer"
-                f" ({variable.path} does not fit): choose a new run folder",
+                f"{folder / FILE}: belongs to another network or optimizer ({variable.path} does"
+                " not match): choose a new run folder",
                 argument="output",
             )
         variable.assign(content[name])
@@ -113,12 +114,12 @@ def weight_arrays(network: keras.Model) -> dict[str, np.ndarray]:
 
 
 def read_weight_arrays(folder: Path) -> dict[str, np.ndarray]:
-    """Returns the weights of the checkpoint, without the state of the optimizer.
+    """Reads the weights of the checkpoint, without the variables of the optimizer.
 
     Raises:
         UserError: if the file is damaged.
     """
-    return {name: a for name, a in _read(folder).items() if name.startswith("weight")}
+    return {name: x for name, x in _read(folder).items() if name.startswith("weight")}
 
 
 def delete_checkpoint(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a run trains on, watches and is judged on."""
+"""Training, validation and test data of a run."""
 
 import hashlib
 from dataclasses import dataclass
@@ -12,7 +12,14 @@ from udl_tf.evaluation.protocol import check_size
 
 @dataclass(frozen=True)
 class RunData:
-    """What a run trains on, watches and is judged on; `summary` goes into metrics and bundle."""
+    """Training, validation and test data of a run.
+
+    Attributes:
+        training: images to train on.
+        held_out: images for validation and calibration.
+        test: test sets.
+        summary: description for metrics.json and the bundle.
+    """
 
     training: ImageStore
     held_out: ImageStore
@@ -21,16 +28,16 @@ class RunData:
 
     @property
     def digest(self) -> str:
-        """Tells training images apart: a checksum of their names and sizes, in order."""
+        """Checksum of the training images' names and sizes, in order."""
         names = [(source.hr.name, *source.size) for source in self.training.sources]
         return hashlib.sha256(repr(names).encode()).hexdigest()
 
 
 def load_data(config: Config) -> RunData:
-    """Finds, splits and decodes what a config names.
+    """Finds, splits and decodes the images that a config names.
 
     Raises:
-        UserError: for a missing, damaged or unfit image or dataset.
+        UserError: for a dataset or image that is missing, damaged or too small.
     """
     scale, seed = config.model.scale, config.training.seed
     sets = find_datasets(config.data, "train", scale)
@@ -42,18 +49,22 @@ def load_data(config: Config) -> RunData:
     cache = cache_folder(config.data)
     store = ImageStore(training, scale, config.data.memory_gb, cache)
     store.load_all()
-    for source in [*held_out, *(p for dataset in test for p in dataset.sources)]:
+    for source in [*held_out, *(s for dataset in test for s in dataset.sources)]:
         check_size(source, scale)
-    watched = ImageStore(held_out, scale, config.data.memory_gb, cache)
-    watched.load_all()
+    validation = ImageStore(held_out, scale, config.data.memory_gb, cache)
+    validation.load_all()
+    small = len(sources) - len(large)
+    return RunData(store, validation, test, _summary(sets, len(training), len(held_out), small))
+
+
+def _summary(sets: list[Dataset], training: int, held_out: int, small: int) -> dict[str, Any]:
     names = {dataset.name: len(dataset.sources) for dataset in sets}
     bundled = any(dataset.bundled for dataset in sets)
     text = " + ".join(f"{name} ({count})" for name, count in names.items())
-    text += f": {len(training)} images, {len(held_out)} more held out for validation"
-    if len(large) < len(sources):
-        text += f", {len(sources) - len(large)} smaller than a patch skipped"
+    text += f": {training} images, {held_out} more held out for validation"
+    if small:
+        text += f", {small} smaller than a patch skipped"
     if bundled:
-        text += "; these few come with the package, for rehearsals: data.root names real ones"
-    summary = {"sets": names, "training": len(training), "held_out": len(held_out)}
-    summary |= {"bundled": bundled, "text": text}
-    return RunData(store, watched, test, summary)
+        text += "; the bundled images serve for rehearsals only: set data.root to train for use"
+    counts = {"training": training, "held_out": held_out}
+    return {"sets": names, **counts, "bundled": bundled, "text": text}

@@ -1,4 +1,4 @@
-"""Makes a run longer: the last step that has begun continues with a new schedule."""
+"""Extension of a run: the last step that has begun continues with a new schedule."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -19,32 +19,34 @@ from udl_tf.training.run_folder import RunFolder
 
 
 def extend_run(folder: Path, config: Config, losses: list) -> None:
-    """Prepares a run folder for more updates, unless its config asks for as many already.
+    """Prepares a run folder for more updates; does nothing if its config has as many already.
 
-    A checkpoint with the last weights and without optimizer state takes the place of the finished
-    step or of the last checkpoint; then the new config is written. The bundle stays usable.
+    The last step that has begun gets a checkpoint of its last weights without optimizer variables;
+    then the new config is written. If this is interrupted in between, another call repeats it. The
+    bundle stays as it is until the step has finished again.
 
     Args:
-        folder: of the run.
-        config: with more updates in the last step that has begun.
-        losses: of its steps.
+        folder: the run folder.
+        config: config with more updates.
+        losses: losses of all steps.
     """
     before = RunFolder(folder, config, extend=True).stored_config()
-    if before is None or before == config:
+    if before is None:
         return
     run = RunFolder(folder, before)
     index = run.last_begun()
     if index is not None and before.steps[index] != config.steps[index]:
         progress, arrays = _last_state(run, index, losses[index].needs_log_scale)
-        extended = [*progress.extended_from, progress.update]
-        write_checkpoint(folder, replace(progress, extended_from=extended), arrays)
+        if progress.update != progress.schedule_from:
+            extended = [*progress.extended_from, progress.update]
+            write_checkpoint(folder, replace(progress, extended_from=extended), arrays)
     write_json(folder / "config.json", config.model_dump())
 
 
 def _last_state(
     run: RunFolder, index: int, uncertainty: bool
 ) -> tuple[Progress, dict[str, np.ndarray]]:
-    """Returns how far a step has come, and its weights, from its checkpoint or its weight file."""
+    """Returns the progress of a step and its weights, from its checkpoint or its weight file."""
     progress = read_progress(run.path)
     if progress is not None:
         return progress, read_weight_arrays(run.path)
@@ -52,5 +54,5 @@ def _last_state(
     network = build_network(run.config.model, uncertainty)
     load_weights(network, run.weights(index))
     extended = note.get("extended_from", [])
-    done = Progress(index, note["updates"], note["seconds"], note["validation"], extended)
-    return done, weight_arrays(network)
+    progress = Progress(index, note["updates"], note["seconds"], note["validation"], extended)
+    return progress, weight_arrays(network)

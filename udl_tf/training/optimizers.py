@@ -1,4 +1,4 @@
-"""How weights are updated: the config's optimizer, and Muon for convolutions."""
+"""Optimizers: those that a config names, and Muon for convolutions."""
 
 import keras
 from keras import ops
@@ -10,14 +10,14 @@ _IMAGE_CHANNELS = 3
 
 @keras.saving.register_keras_serializable("udl_tf")
 class Muon(keras.optimizers.Muon):
-    """Muon for convolutions: their updates have singular values near 1 instead of Adam's signs.
+    """Muon for convolutions: the update of a kernel has singular values near 1.
 
-    A kernel (rows, columns, inputs, outputs) counts as the matrix (rows columns inputs, outputs).
-    Keras' Muon leaves kernels to Adam, which here still updates biases, scalars, and kernels that
-    read or write an image.
+    A kernel (rows, columns, inputs, outputs) is treated as a matrix of shape (rows * columns *
+    inputs, outputs). Adam updates biases, scalars, and kernels that read or write an image; in
+    Keras' Muon it updates all kernels of convolutions.
 
-    Source: Jordan et al. 2024, https://kellerjordan.github.io/posts/muon; the size of an update
-    from Liu et al. 2025 (arXiv 2502.16982), so that learning rates are about Adam's.
+    Source: Jordan et al. 2024, https://kellerjordan.github.io/posts/muon; scale of the updates
+    from Liu et al. 2025 (arXiv 2502.16982), with which learning rates are similar to Adam's.
     """
 
     def _should_use_adamw(self, variable):
@@ -38,14 +38,14 @@ def _as_matrix(kernel):
 def make_optimizer(
     config: OptimizerConfig, updates: int, learning_rate: float | None = None, replicas: int = 1
 ) -> keras.optimizers.Optimizer:
-    """The optimizer of one step.
+    """Returns the optimizer of one step.
 
     Args:
-        config: what to make.
-        updates: length of the step, over which the schedule runs.
-        learning_rate: replaces the config's initial one.
-        replicas: how many clip their gradient before all are summed; each gets an equal share of
-            clip_norm, so that the sum keeps within it.
+        config: optimizer section of the config.
+        updates: updates over which the learning rate schedule runs.
+        learning_rate: initial learning rate; None: that of the config.
+        replicas: number of replicas. Each clips its gradient before they are summed, to an equal
+            share of clip_norm, so that the norm of the sum is at most clip_norm.
     """
     initial = config.learning_rate if learning_rate is None else learning_rate
     schedules = keras.optimizers.schedules

@@ -1,4 +1,4 @@
-"""What a run leaves: its bundle after every step, and in the end calibration and evaluation."""
+"""Writes the bundle of a run after every step, and its calibration and evaluation at the end."""
 
 from logging import getLogger
 from typing import Any
@@ -24,7 +24,14 @@ log = getLogger(__name__)
 
 
 def write_bundle(run: RunFolder, index: int, losses: list, notes: dict[str, Any]) -> None:
-    """Writes model.json after step `index`: its mean, and the last uncertainty trained so far."""
+    """Writes model.json after step `index`: its mean network and the last uncertainty network.
+
+    Args:
+        run: run folder.
+        index: index of the last finished step.
+        losses: losses of all steps.
+        notes: content of metrics.json.
+    """
     uncertainty = None
     for i in range(index + 1):
         if losses[i].needs_log_scale:
@@ -42,7 +49,7 @@ def write_bundle(run: RunFolder, index: int, losses: list, notes: dict[str, Any]
 
 
 def calibrate_theta(run: RunFolder, data: RunData) -> None:
-    """Fits the bundle's theta, if it has one, to the held-out images and writes the report."""
+    """Calibrates theta, if the bundle has it, on the held-out images and writes the report."""
     model, name = KerasUpscaler(read_networks(run.path)), "held-out training images"
     if not model.has_uncertainty:
         return
@@ -56,7 +63,7 @@ def calibrate_theta(run: RunFolder, data: RunData) -> None:
 
 
 def evaluate_run(run: RunFolder, notes: dict[str, Any], data: RunData) -> dict[str, Any]:
-    """Evaluates what was trained: metrics, table and figures. Returns the whole metrics."""
+    """Evaluates the run on the test sets; returns the new content of metrics.json."""
     figures = run.config.evaluation.figures
     notes["results"] = evaluate(
         KerasUpscaler(read_networks(run.path)), data.test, run.figures, figures
@@ -66,6 +73,6 @@ def evaluate_run(run: RunFolder, notes: dict[str, Any], data: RunData) -> dict[s
     write_text(run.path / "results.md", f"{table}\nTrained on {data.summary['text']}.\n")
     log.info("\n%s", table)
     if data.summary["bundled"]:
-        log.info("Trained on the few bundled images: a rehearsal, not a network for use.")
+        log.info("This is a rehearsal: the network was trained on the few bundled images only.")
     log.info("figures: %s", run.figures)
     return notes

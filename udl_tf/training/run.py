@@ -1,4 +1,4 @@
-"""A run from start to end: the steps of a config, then calibration and evaluation."""
+"""A complete run: the steps of a config, then calibration and evaluation."""
 
 from logging import getLogger
 from pathlib import Path
@@ -29,29 +29,29 @@ def train(config: Config, folder: Path | str, extend: bool = False) -> dict[str,
 
     Args:
         config: the resolved config.
-        folder: the run folder: a new one, or one of the same config, whose run is resumed.
-        extend: accept that the config asks for more updates in the last step that has begun: the
-            step continues from its last weights with a new schedule.
+        folder: run folder: a new one, or that of an earlier call with this config, which resumes.
+        extend: whether to extend the run if the config has more updates in the last step that has
+            begun than before: this step continues from its last weights with a new schedule.
 
     Raises:
-        UserError: for a config, data or folder that cannot work; its subclass Diverged for a loss
-            that is not finite.
-        Interrupted: when stopped by Ctrl-C, with everything saved.
-        Lost: when another machine of the run stops or is unreachable.
+        UserError: for an unsuitable config, folder or dataset; its subclass Diverged if the loss is
+            not finite.
+        Interrupted: after Ctrl-C or SIGTERM; everything is saved.
+        Lost: if another machine of the run stops or is unreachable.
     """
     use_cores()
     losses = make_losses(config)
     group = join_group(config.distribution)
     if config.data.batch_size % group.replicas:
         raise UserError(
-            f"data.batch_size {config.data.batch_size} cannot be split over {group.replicas}"
+            f"data.batch_size {config.data.batch_size} cannot be divided among {group.replicas}"
             f" replicas: use a multiple of {group.replicas}"
         )
-    build_network(config.model, losses[0].needs_log_scale)  # a wrong option fails here
+    build_network(config.model, losses[0].needs_log_scale)  # unknown options fail here
 
     def prepare() -> RunData:
         if group.writes:
-            RunFolder(folder, config, extend)  # a wrong folder fails before the data is read
+            RunFolder(folder, config, extend)  # fails before the data is read
         return load_data(config)
 
     def begin(own: Path) -> Session:
@@ -71,7 +71,7 @@ def train(config: Config, folder: Path | str, extend: bool = False) -> dict[str,
 
 
 def make_losses(config: Config) -> list[keras.losses.Loss]:
-    """Builds the loss of each step, and checks that the weights of a UDL step can be computed.
+    """Builds the loss of each step, and checks that UDL steps follow a step with uncertainty.
 
     Raises:
         UserError: for an unknown loss, a wrong option or a weighting without uncertainty.
@@ -82,8 +82,9 @@ def make_losses(config: Config) -> list[keras.losses.Loss]:
             continue
         if not losses[index - 1].needs_log_scale:
             raise UserError(
-                f"steps.{index}.weighting.source is 'uncertainty', but the step before, with loss"
-                f" {config.steps[index - 1].loss!r}, trains none: use 'esu' there or another source"
+                f"steps.{index}.weighting.source is 'uncertainty', but loss"
+                f" {config.steps[index - 1].loss!r} of the previous step trains no uncertainty: use"
+                " 'esu' there, or another source"
             )
     return losses
 
@@ -96,11 +97,11 @@ def _make_loss(step: StepConfig, index: int) -> keras.losses.Loss:
     try:
         return LOSSES[step.loss](**step.loss_options)
     except TypeError as error:
-        raise UserError(f"steps.{index}.loss_options do not fit {step.loss}: {error}") from error
+        raise UserError(f"steps.{index}.loss_options: {error}") from error
 
 
 def _begin(run: RunFolder, losses: list, data: RunData, group: Group) -> Session:
-    """Creates the run folder, or finds what it needs to resume."""
+    """Creates the run folder, or opens it to resume."""
     origin = find_origin(run)
     policy, reason = _precision(run)
     run.create(policy)
@@ -111,7 +112,7 @@ def _begin(run: RunFolder, losses: list, data: RunData, group: Group) -> Session
 
 
 def _precision(run: RunFolder) -> tuple[str, str]:
-    """Returns (policy to train in, reason for the log). A resumed run keeps its policy."""
+    """Returns (policy to train in, reason for the log); a resumed run keeps its policy."""
     policy = run.config.training.precision
     if policy != "auto":
         return policy, ""
@@ -122,7 +123,7 @@ def _precision(run: RunFolder) -> tuple[str, str]:
 
 
 def _train_all(session: Session) -> dict[str, Any]:
-    """Trains every step that has not finished, and evaluates; returns metrics.json's content."""
+    """Trains the remaining steps, calibrates and evaluates; returns the content of metrics.json."""
     run, data, group = session.run, session.data, session.group
     for line in session.facts:
         log.info("%s", line)
@@ -131,15 +132,19 @@ def _train_all(session: Session) -> dict[str, Any]:
         notes["origin"] = session.origin.history
         write_json(run.metrics, notes)
     for index in range(len(run.config.steps)):
-        if not run.finished(index):
-            with group.scope():
-                note, interrupted = train_step(session, index)
-            notes["steps"] = [*notes["steps"][:index], note]
-            write_json(run.metrics, notes)
-            delete_checkpoint(run.path)
-            if group.any(interrupted):
-                raise Interrupted(stopped(f"the end of {note['loss']}", run))
+        if run.finished(index):
+            # A later step that is being extended has weights: the bundle stays that of before.
+            if not run.has_later_weights(index):
+                write_bundle(run, index, session.losses, notes)
+            continue
+        with group.scope():
+            note, interrupted = train_step(session, index)
+        notes["steps"] = [*notes["steps"][:index], note]
+        write_json(run.metrics, notes)
+        delete_checkpoint(run.path)
         write_bundle(run, index, session.losses, notes)
+        if group.any(interrupted):
+            raise Interrupted(stopped(f"the end of {note['loss']}", run))
     if group.writes:
         calibrate_theta(run, data)
         evaluate_run(run, notes, data)

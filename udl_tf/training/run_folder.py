@@ -1,13 +1,14 @@
 """Paths and facts of a run folder.
 
-config.json                 the resolved config; a folder belongs to one config
-versions.json               Python and packages, backend and precision
-log.txt  tensorboard/       log and curves
-weights/step1-esu.weights.h5 ...   the network at the end of each step
-model.json                  the bundle (udl_tf.saved.bundle)
-checkpoint.npz              state of the running step
-calibration/                calibration of theta: report.md, report.json, figures
-metrics.json  results.md  figures/    evaluation
+config.json                      resolved config; a folder belongs to one config
+versions.json                    Python and packages, backend, precision
+log.txt  tensorboard/            log and curves
+weights/step1-esu.weights.h5     network at the end of each step
+model.json                       bundle (udl_tf.saved.bundle)
+checkpoint.npz                   state of the running step
+calibration/                     calibration of theta: report.md, report.json, figures
+metrics.json                     data, steps and results
+results.md  figures/             evaluation
 """
 
 import json
@@ -27,16 +28,22 @@ from udl_tf.training.checkpoint import read_progress
 
 
 class RunFolder:
-    """A run folder, which must be new or belong to the config.
+    """A run folder: new, or with a run of the same config.
 
     Args:
         path: the folder.
         config: the resolved config.
-        extend: accept a stored config that differs only by fewer updates in the last step that has
-            begun.
+        extend: whether the stored config may have fewer updates, in the last step that has begun
+            and later steps.
 
     Raises:
-        UserError: if the folder holds something else, or a run of another config.
+        UserError: if the folder contains something else, or a run of another config.
+
+    Attributes:
+        path: the folder.
+        config: the resolved config.
+        figures: folder of the figures.
+        metrics: file of the results.
     """
 
     def __init__(self, path: Path | str, config: Config, extend: bool = False):
@@ -49,7 +56,7 @@ class RunFolder:
         self.metrics = self.path / "metrics.json"
 
     def create(self, precision: str) -> None:
-        """Creates the folder, unless it exists, and records the precision of the run."""
+        """Creates the folder unless it exists, and records the precision of the run."""
         if not self._file.exists():
             write_json(self._file, self.config.model_dump())
         if self.precision is None:
@@ -60,14 +67,14 @@ class RunFolder:
 
     @property
     def precision(self) -> str | None:
-        """Keras policy in which the run began; None for a new run."""
+        """Keras dtype policy that the run started in; None for a new run."""
         try:
             return read_json(self._versions).get("precision")
         except (OSError, UserError):
             return None
 
     def stored_config(self) -> Config | None:
-        """Returns the config of the run; None for a new run."""
+        """Reads the config of the run; None for a new run."""
         return read_model(self._file, Config) if self._file.exists() else None
 
     def step_log(self, index: int) -> Path:
@@ -83,14 +90,24 @@ class RunFolder:
         return f"weights/step{index + 1}-{self.config.steps[index].loss}.weights.h5"
 
     def finished(self, index: int) -> bool:
-        """Returns whether a step has finished: it has weights, and no checkpoint of an extension."""
+        """Returns whether a step has finished with as many updates as the config asks for."""
         if not self.weights(index).exists():
             return False
+        updates = self.config.steps[index].updates
         progress = read_progress(self.path)
-        return progress is None or progress.step != index
+        if progress is not None and progress.step == index:
+            # An extension is running, unless it was stopped before it changed the config.
+            return progress.update == progress.schedule_from == updates
+        steps = self.read_notes().get("steps", [])[index : index + 1]
+        return all(step["updates"] >= updates for step in steps)
+
+    def has_later_weights(self, index: int) -> bool:
+        """Returns whether a step after `index` has weights: it is finished or being extended."""
+        later = range(index + 1, len(self.config.steps))
+        return any(self.weights(i).exists() for i in later)
 
     def last_begun(self) -> int | None:
-        """Returns the index of the last step that has begun; None if none has."""
+        """Returns the index of the last step that has begun; None for a new run."""
         progress = read_progress(self.path)
         if progress is not None:
             return progress.step
@@ -98,14 +115,14 @@ class RunFolder:
         return begun[-1] if begun else None
 
     def read_notes(self) -> dict[str, Any]:
-        """Returns what metrics.json holds so far; empty for a new run."""
+        """Reads the current content of metrics.json; empty for a new run."""
         if not self.metrics.exists():
             return {}
         return read_json(self.metrics, "delete it and run the command again")
 
     def _check(self, extend: bool) -> None:
-        theirs = self.stored_config()
-        if theirs is None:
+        stored = self.stored_config()
+        if stored is None:
             if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
                 raise UserError(
                     f"{self.path}: is not empty and holds no run: choose a new folder or a run"
@@ -113,44 +130,46 @@ class RunFolder:
                     argument="output",
                 )
             return
-        differences = list(_differences(theirs.model_dump(), self.config.model_dump()))
+        differences = list(_differences(stored.model_dump(), self.config.model_dump()))
         if not differences:
             return
-        key, old, new = differences[0]
-        last = RunFolder(self.path, theirs).last_begun()
-        longer = len(differences) == 1 and _is_longer(theirs, self.config, last)
-        if longer and extend:
+        last = RunFolder(self.path, stored).last_begun() or 0
+        shortened = _shortened(self.config, stored, last).model_dump()
+        unextendable = list(_differences(stored.model_dump(), shortened))
+        if extend and not unextendable:
             return
-        remedy = "choose another folder, or resume it with the config it has"
-        if longer:
+        if not unextendable:
             remedy = "choose another folder, or extend the run"
         elif extend:
-            remedy = "only the updates of the last step that has begun can be extended"
+            remedy = f"an extension may only add updates to steps.{last} or later steps"
+        else:
+            remedy = "choose another folder, or use the config of the run to resume it"
+        key, old, new = (unextendable if extend else differences)[0]
         raise UserError(
-            f"{self.path}: holds a run of another config ({key} was {old} and is {new} now):"
+            f"{self.path}: holds a run of another config ({key} was {old} and is now {new}):"
             f" {remedy}",
-            argument="extend" if longer else "output",
+            argument="output" if unextendable else "extend",
         )
 
 
-def _is_longer(old: Config, new: Config, last: int | None) -> bool:
-    """Whether the configs differ by more updates in the last step that has begun, or a later one."""
-    changed = [i for i, (a, b) in enumerate(zip(old.steps, new.steps)) if a != b]
-    first = 0 if last is None else last
-    return all(
-        i >= first and new.steps[i].updates > old.steps[i].updates for i in changed
-    ) and bool(changed)
+def _shortened(new: Config, old: Config, first: int) -> Config:
+    """Returns `new` without the updates that it adds to `old` in the steps from `first` on."""
+    steps = list(new.steps)
+    for index in range(first, min(len(new.steps), len(old.steps))):
+        updates = min(old.steps[index].updates, new.steps[index].updates)
+        steps[index] = steps[index].model_copy(update={"updates": updates})
+    return new.model_copy(update={"steps": steps})
 
 
 @contextmanager
 def logging_to(file: Path, console: bool = True) -> Iterator[None]:
-    """Inside, the package's log is appended to a file, and shown on the console if asked."""
+    """Appends the log of the package to a file inside the block, and optionally to the console."""
     logger = logging.getLogger("udl_tf")
     logger.setLevel(logging.INFO)
-    written, shown = logging.FileHandler(file, encoding="utf-8"), logging.StreamHandler()
-    written.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
-    shown.setFormatter(logging.Formatter("%(message)s"))
-    handlers = (shown, written) if console else (written,)
+    to_file, to_console = logging.FileHandler(file, encoding="utf-8"), logging.StreamHandler()
+    to_file.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+    to_console.setFormatter(logging.Formatter("%(message)s"))
+    handlers = (to_console, to_file) if console else (to_file,)
     for handler in handlers:
         logger.addHandler(handler)
     propagate, logger.propagate = logger.propagate, False
@@ -164,7 +183,7 @@ def logging_to(file: Path, console: bool = True) -> Iterator[None]:
 
 
 def _differences(old: Any, new: Any, key: str = "") -> Iterator[tuple[str, str, str]]:
-    """Yields (key, old value, new value) of everything that differs, as JSON."""
+    """Yields (key, old value, new value) for each value that differs, as JSON."""
     if isinstance(old, dict) and isinstance(new, dict):
         pairs = [(n, old.get(n), new.get(n)) for n in [*old, *(n for n in new if n not in old)]]
     elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):

@@ -1,4 +1,4 @@
-"""One step of a run: build, restore, fit, finish."""
+"""One step of a run: builds its networks, restores a checkpoint, trains, saves the weights."""
 
 import time
 from collections.abc import Callable
@@ -39,16 +39,16 @@ log = getLogger(__name__)
 
 @dataclass(frozen=True)
 class Session:
-    """What all steps of a run share.
+    """Everything that the steps of a run share.
 
     Attributes:
-        run: folder and config.
-        losses: of each step.
+        run: run folder with the config.
+        losses: losses of all steps.
         data: training, validation and test images.
         policy: Keras dtype policy to train in.
         origin: trained model that the first step starts from, or None.
-        group: the processes that train.
-        facts: lines that open the log.
+        group: processes that train the run.
+        facts: first lines of the log.
     """
 
     run: RunFolder
@@ -62,14 +62,14 @@ class Session:
 
 @dataclass(frozen=True)
 class Step:
-    """A step that is about to train.
+    """A step that is ready to train.
 
     Attributes:
-        session: of the run.
-        index: of the step, from 0.
-        start: where training continues; update 0 for a new step.
-        frozen: the network of the step before; None in the first step.
-        trainer: trains the step's network.
+        session: session of the run.
+        index: index of the step, from 0.
+        start: progress at which training starts; update 0 for a new step.
+        frozen: network of the previous step; None in the first step.
+        trainer: model that trains the network of the step.
     """
 
     session: Session
@@ -80,49 +80,45 @@ class Step:
 
     @cached_property
     def config(self) -> StepConfig:
-        """The step's part of the config."""
+        """Section of the step in the config."""
         return self.session.run.config.steps[self.index]
 
     @property
     def name(self) -> str:
-        """Such as "step 1/2 esu"."""
+        """Name for log lines, such as "step 1/2 esu"."""
         return f"step {self.index + 1}/{len(self.session.losses)} {self.config.loss}"
 
 
 def train_step(session: Session, index: int) -> tuple[dict[str, Any], bool]:
-    """Trains a step from where it stands, and saves its weights.
+    """Trains a step, from its checkpoint if it has one, and saves its weights.
 
     Returns:
-        (its note for metrics.json, whether this process was asked to stop in the last update).
+        (entry for metrics.json, whether this process was asked to stop during the last update).
 
     Raises:
-        Interrupted: if it was asked to stop before.
+        Interrupted: if a process was asked to stop before the last update.
     """
     run, config = session.run, session.run.config
     keras.utils.set_random_seed(config.training.seed + index)
     step = _build(session, index)
     if step.start.update:
         restore_checkpoint(run.path, step.trainer)
-        log.info("%s resumes after update %d of %d", *_place(step))
-    else:
-        updates, patches = step.config.updates, config.data.batch_size
-        log.info("%s: %d updates of %d patches", step.name, updates, patches)
-
+    log.info("%s: %s", step.name, _beginning(step))
     writer = tf.summary.create_file_writer(str(run.step_log(index)))
     validation = Validation(
         session.data.held_out.pairs(), config.model.scale, step.trainer.network, step.frozen, writer
     )
-    began = time.monotonic()
+    started = time.monotonic()
     clock = callbacks.Clock(step.start.update, step.config.updates)
 
     def progress() -> Progress:
-        seconds = time.monotonic() - began
+        seconds = time.monotonic() - started
         return step.start.advanced(clock.update, seconds, validation.history)
 
     waiting = Waiting()
-    watchers, checkpoints = _callbacks(step, clock, progress, validation, waiting, writer)
+    observers, checkpoints = _callbacks(step, clock, progress, validation, waiting, writer)
     try:
-        _fit(step, waiting, watchers)
+        _fit(step, waiting, observers)
     finally:
         checkpoints.restore_handlers()
         writer.close()
@@ -132,12 +128,21 @@ def train_step(session: Session, index: int) -> tuple[dict[str, Any], bool]:
     return _note(step, progress()), checkpoints.interrupted
 
 
-def _place(step: Step) -> tuple[str, int, int]:
-    return step.name, step.start.update, step.config.updates
+def _beginning(step: Step) -> str:
+    """Describes where the training of a step starts, for a log line."""
+    start, updates = step.start, step.config.updates
+    if not start.update:
+        return f"{updates} updates of {step.session.run.config.data.batch_size} patches"
+    if start.update == start.schedule_from:
+        return (
+            f"extended from update {start.update}, new schedule over the last"
+            f" {updates - start.update} updates"
+        )
+    return f"resumes after update {start.update} of {updates}"
 
 
 def _build(session: Session, index: int) -> Step:
-    """Builds the networks and the trainer of a step; weights are those of the step before."""
+    """Builds the networks and the trainer of a step, with the weights of the previous step."""
     run, losses, config = session.run, session.losses, session.run.config
     step, training = config.steps[index], config.training
     saved = read_progress(run.path)
@@ -149,7 +154,7 @@ def _build(session: Session, index: int) -> Step:
             copy_weights(frozen, network)
         elif session.origin is not None:
             fresh = ", ".join(take_over(session.origin.model, network)) or "none"
-            log.info("starts from %s; layers with fresh weights: %s", training.start_from, fresh)
+            log.info("starts from %s; layers with new weights: %s", training.start_from, fresh)
         weight = None
         if step.weighting is not None:
             cached = _caches_uncertainty(session, index)
@@ -174,9 +179,11 @@ def _network_of(session: Session, index: int) -> keras.Model:
 
 
 def _caches_uncertainty(session: Session, index: int) -> bool:
-    weighting = session.run.config.steps[index].weighting
-    wanted = session.run.config.training.cache_uncertainty
-    return wanted and weighting is not None and weighting.source == "uncertainty"
+    """Returns whether a step reads s from a cache instead of running the frozen network."""
+    config = session.run.config
+    weighting = config.steps[index].weighting
+    uses_s = weighting is not None and weighting.source == "uncertainty"
+    return config.training.cache_uncertainty and uses_s
 
 
 def _callbacks(
@@ -187,7 +194,7 @@ def _callbacks(
     waiting: Waiting,
     writer: Any,
 ) -> tuple[list[keras.callbacks.Callback], callbacks.Checkpoints]:
-    """Returns (all callbacks in order, the one that saves checkpoints)."""
+    """Returns (callbacks of `fit` in order, the one that saves checkpoints)."""
     run, group, config = step.session.run, step.session.group, step.session.run.config
     interval, patches = config.training.interval, config.data.batch_size
     every = config.training.log_every
@@ -197,24 +204,24 @@ def _callbacks(
         lambda: not group.writes or save_checkpoint(run.path, progress(), step.trainer),
         group.any,
     )
-    watchers = [
+    before = [
         clock,
         callbacks.StopOnDivergence(clock, step.name, interval),
         callbacks.ProgressLog(clock, step.name, patches, every, waiting, writer),
     ]
     if group.writes:
         averaged = config.optimizer.ema is not None
-        watchers.append(callbacks.Validate(clock, interval, validation, averaged))
-    return [*watchers, checkpoints], checkpoints
+        before.append(callbacks.Validate(clock, interval, validation, averaged))
+    return [*before, checkpoints], checkpoints
 
 
-def _fit(step: Step, waiting: Waiting, watchers: list[keras.callbacks.Callback]) -> None:
-    """Trains until the step has all its updates or is asked to stop."""
+def _fit(step: Step, waiting: Waiting, observers: list[keras.callbacks.Callback]) -> None:
+    """Trains until the step has all its updates or a process is asked to stop."""
     session, trainer = step.session, step.trainer
     config, data = session.run.config, session.data.training
     left = step.config.updates - step.start.update
     if not left:
-        # Killed after the last update: do what fit does at its end for the moving average.
+        # Killed after the last update: as `fit` at its end, replace the weights by their average.
         trainer.optimizer.finalize_variable_values(trainer.trainable_variables)
         return
     hr_map: HRMap | None = None
@@ -229,7 +236,7 @@ def _fit(step: Step, waiting: Waiting, watchers: list[keras.callbacks.Callback])
 
     shared = session.group.share(batches)
     try:
-        trainer.fit(shared, steps_per_epoch=left, shuffle=False, verbose=0, callbacks=watchers)
+        trainer.fit(shared, steps_per_epoch=left, shuffle=False, verbose=0, callbacks=observers)
     except tf.errors.OpError:
         if data.error is None:
             raise
@@ -237,7 +244,7 @@ def _fit(step: Step, waiting: Waiting, watchers: list[keras.callbacks.Callback])
 
 
 def _note(step: Step, progress: Progress) -> dict[str, Any]:
-    """What metrics.json says about a finished step."""
+    """Returns the entry of a finished step in metrics.json."""
     extended = {"extended_from": progress.extended_from} if progress.extended_from else {}
     return {
         "step": step.index + 1,
@@ -251,5 +258,5 @@ def _note(step: Step, progress: Progress) -> dict[str, Any]:
 
 
 def stopped(place: str, run: RunFolder) -> str:
-    """Returns the line that a stopped run ends with."""
+    """Returns the message of a run that was asked to stop."""
     return f"stopped after {place}, saved in {run.path}: run the same command again to resume"

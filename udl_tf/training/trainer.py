@@ -1,4 +1,4 @@
-"""The train step: the network learns, the frozen network of the step before weights the pixels."""
+"""Train step: trains a network, with pixel weights from the frozen previous network."""
 
 from collections.abc import Callable
 
@@ -6,19 +6,19 @@ import keras
 
 from udl_tf import weighting
 from udl_tf.config import WeightingConfig
-from udl_tf.distributed.strategy import WorkersModel
+from udl_tf.distributed.strategy import GroupModel
 from udl_tf.models import mean_part, uncertainty_part
 
 
-class Trainer(WorkersModel):
+class Trainer(GroupModel):
     """Trains a network on batches (lr, hr, ...) with `fit`, on every Keras backend.
 
     Args:
-        network: lr -> {"sr", "log_scale"}.
+        network: lr -> {"sr", "log_scale"}, or {"sr"} alone if the loss needs no log scale.
         loss: one of udl_tf.losses; it gets the whole prediction, and w as sample_weight.
-        pixel_weight: function (lr, hr, ...) -> w for the UDL step, or None; it gets all that a
-            batch holds. It is a function and no attribute that Keras tracks, so that the frozen
-            network inside is neither trained nor, under JAX, taken away while `fit` runs.
+        pixel_weight: function (lr, hr, ...) -> w for a UDL step, or None; it gets all parts of a
+            batch. As a function, it hides the frozen network inside from Keras, which would train
+            it and, under JAX, take away its variables during `fit`.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Trainer(WorkersModel):
         return self.sr_loss(y, y_pred, sample_weight)
 
     def train_step(self, *args):
-        *state, batch = args  # TensorFlow passes the data, JAX the state before it
+        *state, batch = args  # TensorFlow passes the batch, JAX the state and the batch
         w = self.pixel_weight(*batch) if self.pixel_weight else None
         lr, hr, *_ = batch
         return super().train_step(*state, (lr, hr, w))
@@ -49,13 +49,13 @@ class Trainer(WorkersModel):
 def make_pixel_weight(
     config: WeightingConfig, frozen: keras.Model, scale: int, cached: bool = False
 ) -> Callable:
-    """The function (lr, hr) -> w of a UDL step, or with `cached` (lr, hr, s) -> w.
+    """Returns the function (lr, hr) -> w of a UDL step, or (lr, hr, s) -> w if `cached`.
 
     Args:
-        config: the source of the weights, and how they are made of it.
-        frozen: the network of the step before; only the part that the source needs is run.
+        config: source and scale of the weights.
+        frozen: network of the previous step, of which only the part that the source needs is run.
         scale: HR over LR size.
-        cached: whether batches bring s along, so that the frozen network need not run.
+        cached: whether batches contain s, so that the frozen network is not run.
     """
     options = config.model_dump(exclude={"source"})
     if cached:

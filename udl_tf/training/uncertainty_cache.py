@@ -1,4 +1,4 @@
-"""s of whole training images, computed once by the frozen network instead of per patch."""
+"""Cache of s of whole training images, computed once instead of for every patch."""
 
 import hashlib
 import zlib
@@ -14,6 +14,7 @@ from udl_tf._support.command_line import progress_bar
 from udl_tf.data.pack import Arrays, write_pack
 from udl_tf.data.pipeline import HRMap
 from udl_tf.data.store import ImageStore
+from udl_tf.imaging.dtypes import to_dtype
 from udl_tf.inference.chain_runner import ChainRunner
 from udl_tf.inference.self_ensemble import mean_and_spread
 from udl_tf.inference.upscaler import BORDER, Effort, Pass, compute_maps
@@ -22,20 +23,20 @@ log = getLogger(__name__)
 
 
 def cached_log_scale(network: keras.Model, store: ImageStore, folder: Path) -> HRMap:
-    """Returns maps of s for `training_batches`; computes them unless the cache holds them.
+    """Returns maps of s for `training_batches`; computes those that the cache lacks.
 
-    A map is the mean over the eight flips and rotations of an image, so that it fits each of them,
-    and the image is mirrored at its border. In a patch the network itself would see zeros beyond
-    the patch and one orientation, which makes s a little different. Maps are stored in 256 levels
-    from their minimum to their maximum.
+    A map is the mean over the eight flips and rotations of an image, because patches are flipped
+    and transposed at random; images are mirrored at their border. The values differ slightly from
+    those that the network computes for a patch, of which it sees one orientation, with zeros beyond
+    its border. Maps are stored in 256 levels from their minimum to their maximum.
 
     Args:
         network: lr -> {"log_scale", ...}.
-        store: the training images.
-        folder: holds the maps, under a name derived from the weights and the images.
+        store: training images.
+        folder: folder of the cache; the name of the file depends on the weights and the images.
     """
     path = folder / f"uncertainty-{_key(network, store)}"
-    log.info("uncertainty of %d training images, computed once: %s", len(store), path)
+    log.info("uncertainty of %d training images: %s", len(store), path)
     chain = ChainRunner(network.build_chain("log_scale", bordered=True))
     items = [
         (source.hr.name, partial(_quantized, chain, store, index))
@@ -52,14 +53,14 @@ def cached_log_scale(network: keras.Model, store: ImageStore, folder: Path) -> H
 
 
 def _quantized(chain: ChainRunner, store: ImageStore, index: int) -> tuple[Arrays, dict[str, Any]]:
-    """Returns s of an image in 256 levels, with the lowest value and the unit."""
+    """Returns s of an image in 256 levels, with its minimum and the size of a level."""
     lr = store.pair(index)[0].astype(np.float32)
     one = Pass(chain, ("log_scale",))
     means, _ = mean_and_spread(lr, lambda x: compute_maps(one, x, store.scale, BORDER, Effort()))
     s = means["log_scale"]
     low = float(s.min())
     unit = (float(s.max()) - low) / 255 or 1.0
-    return [np.round((s - low) / unit).astype(np.uint8)], {"low": low, "unit": unit}
+    return [to_dtype((s - low) / unit, np.uint8)], {"low": low, "unit": unit}
 
 
 def _key(network: keras.Model, store: ImageStore) -> str:

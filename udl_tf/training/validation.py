@@ -1,4 +1,4 @@
-"""How good the network is while it trains: held-out images, by the same metrics as the result."""
+"""Validation on held-out images during training, by the metrics of the evaluation."""
 
 from logging import getLogger
 
@@ -16,15 +16,18 @@ log = getLogger(__name__)
 
 
 class Validation:
-    """PSNR, SSIM and the range of s on held-out images, with an image row for TensorBoard.
+    """Measures PSNR, SSIM and the range of s, and shows one image on TensorBoard.
 
     Args:
-        pairs: (lr, hr) uint8 images; the middle of each is used.
+        pairs: pairs (lr, hr) of uint8 images, of which the middle is used.
         scale: HR over LR size.
         network: lr -> {"sr"} or {"sr", "log_scale"}.
-        frozen: the network of the step before, for s where `network` has none; or None.
-        writer: TensorBoard's tf.summary writer.
+        frozen: network of the previous step, for s if `network` does not compute it; or None.
+        writer: tf.summary writer for TensorBoard.
         side: largest side of the middle, HR pixels.
+
+    Attributes:
+        history: results so far, with the number of updates.
     """
 
     def __init__(self, pairs, scale: int, network, frozen, writer, side: int = 256):
@@ -37,7 +40,7 @@ class Validation:
         self.pairs = [_middle(lr, hr, scale, side // scale) for lr, hr in pairs]
 
     def __call__(self, update: int) -> dict[str, float]:
-        """Judges the network as it is; writes to TensorBoard at `update`; returns the means."""
+        """Validates the network after `update` updates; returns the means over the images."""
         values, ranges = [], []
         for index, (lr, hr) in enumerate(self.pairs):
             prediction = self.predict(lr[None])
@@ -50,7 +53,7 @@ class Validation:
             if log_scale is not None:
                 ranges.append((log_scale.min(), log_scale.mean(), log_scale.max()))
             if index == 0:
-                self._draw(lr, sr, hr, log_scale, update)
+                self._show(lr, sr, hr, log_scale, update)
         means = dict(zip(("psnr_y", "ssim_y"), np.mean(values, axis=0).tolist(), strict=True))
         if ranges:
             low, mean, high = zip(*ranges, strict=True)
@@ -61,10 +64,10 @@ class Validation:
         self.writer.flush()
         means = {name: float(value) for name, value in means.items()}
         self.history.append({"update": update, **means})
-        log.info("validation at update %d: %s", update, _spoken(means))
+        log.info("validation at update %d: %s", update, _as_text(means))
         return means
 
-    def _draw(self, lr, sr, hr, log_scale, update: int) -> None:
+    def _show(self, lr, sr, hr, log_scale, update: int) -> None:
         nearest = lr.repeat(self.scale, axis=0).repeat(self.scale, axis=1)
         row = [nearest, imresize(lr, self.scale), sr, hr]
         if log_scale is not None:
@@ -81,7 +84,7 @@ def _middle(lr, hr, scale: int, side: int):
     return lr[top : top + height, left : left + width], hr[crop]
 
 
-def _spoken(means: dict[str, float]) -> str:
+def _as_text(means: dict[str, float]) -> str:
     text = f"PSNR-Y {means['psnr_y']:.3f} dB, SSIM-Y {means['ssim_y']:.4f}"
     if "s_mean" in means:
         text += f", s {means['s_min']:.2f} / {means['s_mean']:.2f} / {means['s_max']:.2f}"

@@ -1,6 +1,6 @@
-"""Makes theta mean what it says, and measures how well it does: functions that take arrays.
+"""Calibrates theta and measures its quality: functions of arrays.
 
-Everywhere e = hr - sr is the error, in grey levels, and theta its predicted Laplace scale:
+Throughout, e = hr - sr is the error in grey levels and theta its predicted Laplace scale:
 p(e) = 1/(2 theta) exp(-|e|/theta).
 """
 

@@ -1,7 +1,8 @@
-"""Intervals with a guarantee: [sr - f theta, sr + f theta] miss at most a share alpha on average.
+"""Conformal intervals [sr - f theta, sr + f theta] with a guaranteed expected miss rate.
 
-The guarantee is over images like the calibration's: with probability 1 - delta over the draw of
-these, the expected share of a new image's values outside is at most alpha.
+The guarantee holds for images exchangeable with the calibration images: with probability at least
+1 - delta over their draw, the expected fraction of values of a new image outside its intervals is
+at most alpha.
 
 Source: Angelopoulos et al., "Image-to-image regression with distribution-free uncertainty
 quantification", ICML 2022; the bound by Bates et al., J. ACM 2021.
@@ -17,16 +18,16 @@ from scipy.stats import binom
 from udl_tf.errors import UserError
 
 _FEWEST = 50
-"""The exchangeable unit is the image, and below so many the bound says little of others."""
+"""Smallest number of images, the exchangeable units, for which the bound is informative."""
 
 
 def hoeffding_bentkus(risk: float, n: int, alpha: float) -> float:
-    """p-value of the hypothesis that the expected risk exceeds alpha.
+    """Computes the p-value of the hypothesis that the expected risk exceeds alpha.
 
     Args:
         risk: mean of n independent losses in 0..1.
-        n: their number.
-        alpha: in 0..1.
+        n: number of losses.
+        alpha: hypothetical expected risk, in 0..1.
     """
     a = min(risk, alpha)
     divergence = (1 - a) * math.log((1 - a) / (1 - alpha))
@@ -36,44 +37,49 @@ def hoeffding_bentkus(risk: float, n: int, alpha: float) -> float:
 
 
 def fewest_images(alpha: float, delta: float) -> int:
-    """The smallest calibration set for which there can be a guarantee."""
+    """Returns the number of calibration images that a guarantee needs at least."""
     return max(_FEWEST, math.ceil(math.log(delta) / math.log(1 - alpha) - 1e-9))
 
 
 def risk_bound(n: int, alpha: float, delta: float) -> float:
-    """The largest mean risk of n images that still shows an expected risk of at most alpha.
+    """Computes the largest mean risk of n images that implies an expected risk of at most alpha.
+
+    Args:
+        n: number of calibration images.
+        alpha: allowed expected risk, in 0..1.
+        delta: allowed probability that the conclusion is wrong, in 0..1.
 
     Raises:
-        UserError: if n is too small or alpha or delta are not inside 0..1.
+        UserError: if n is too small, or alpha or delta is not between 0 and 1.
     """
     if not (0 < alpha < 1 and 0 < delta < 1):
-        raise UserError(f"conformal {alpha:g},{delta:g}: expected two numbers inside 0..1")
+        raise UserError(f"conformal {alpha:g},{delta:g}: expected two numbers between 0 and 1")
     if n < fewest_images(alpha, delta):
         raise UserError(
             f"{n} distinct images are too few for conformal intervals at alpha={alpha:g},"
-            f" delta={delta:g}: give {fewest_images(alpha, delta)} at least"
+            f" delta={delta:g}: give at least {fewest_images(alpha, delta)}"
         )
 
     def excess(risk: float) -> float:
         return hoeffding_bentkus(risk, n, alpha) - delta
 
     low = float(bisect(excess, 0.0, alpha, xtol=1e-9)) if excess(0.0) < 0 else 0.0
-    # Bentkus' part is a staircase: the root may lie a hair on the wrong side.
+    # Bentkus' bound is a step function of the risk, so bisection may stop just above the root.
     while low > 0 and excess(low) > 0:
         low = max(0.0, low - 1e-6)
     return low
 
 
 def conformal_factor(ratios: Sequence[np.ndarray], alpha: float, delta: float) -> float:
-    """The smallest f of [sr - f theta, sr + f theta] for which the guarantee holds.
+    """Computes the smallest f of [sr - f theta, sr + f theta] for which the guarantee holds.
 
     Args:
-        ratios: |e|/theta of each calibration image, any shapes.
-        alpha: allowed share of values outside.
-        delta: allowed probability of a calibration set that misleads.
+        ratios: |e|/theta of each calibration image, arrays of any shapes.
+        alpha: allowed expected fraction of values outside, in 0..1.
+        delta: allowed probability that the guarantee fails, in 0..1.
 
     Raises:
-        UserError: for too few images.
+        UserError: as risk_bound.
     """
     bound = risk_bound(len(ratios), alpha, delta)
     ordered = [np.sort(np.ravel(ratio)) for ratio in ratios]

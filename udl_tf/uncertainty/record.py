@@ -1,4 +1,4 @@
-"""What a calibration found, as it is kept with the model."""
+"""Result of a calibration, as stored with a model."""
 
 from typing import Literal
 
@@ -9,7 +9,14 @@ from udl_tf.errors import UserError
 
 
 class Conformal(Section):
-    """The factor of theta that gives intervals with a guarantee."""
+    """Conformal intervals of half width `factor` theta'.
+
+    Attributes:
+        alpha: guaranteed bound of the expected fraction of values outside.
+        delta: probability that the guarantee fails.
+        images: number of calibration images.
+        factor: half width of the intervals, in theta'.
+    """
 
     alpha: float
     delta: float
@@ -18,15 +25,16 @@ class Conformal(Section):
 
 
 class Calibration(Section):
-    """theta' = exp(a + b ln theta) for each channel, and the quantiles of |e|/theta'.
+    """Calibrated theta' = exp(a + b ln theta) per channel, and the quantiles of |e|/theta'.
 
     Attributes:
         method: "scale" (b = 1, theta' = c theta) or "affine".
-        a, b: for R, G, B.
-        levels: of the quantiles.
-        factors: for each level, the quantile of |e|/theta' for R, G, B.
-        conformal: of theta', or None.
-        data, images: what it was fitted on.
+        a, b: coefficients for R, G, B.
+        levels: levels of the quantiles, ascending.
+        factors: for each level, the quantiles of |e|/theta' for R, G, B.
+        conformal: conformal intervals, or None.
+        data: names of the datasets of the fit.
+        images: number of images of the fit.
     """
 
     method: Literal["scale", "affine"]
@@ -39,18 +47,21 @@ class Calibration(Section):
     images: int
 
     def apply(self, log_theta: np.ndarray) -> np.ndarray:
-        """ln theta' of ln theta, (..., 3)."""
+        """Returns ln theta' for ln theta, both (..., 3)."""
         return np.asarray(self.a, np.float32) + np.asarray(self.b, np.float32) * log_theta
 
     def quantile(self, level: float) -> np.ndarray:
-        """Half the width, in theta' of each channel, of the interval that holds a share `level`.
+        """Returns the half width of the interval that covers a fraction `level`.
+
+        Returns:
+            (3,), in theta' of each channel.
 
         Raises:
-            UserError: for a level beyond those measured.
+            UserError: for a level outside the measured ones.
         """
         if not self.levels[0] <= level <= self.levels[-1]:
             raise UserError(f"level {level}: expected {self.levels[0]}..{self.levels[-1]}")
-        # Between two levels as a Laplace error would: linear in -ln(1 - level).
-        at, known = -np.log1p(-level), -np.log1p(-np.array(self.levels))
+        # Interpolated as for Laplace errors, linearly in -ln(1 - level).
+        x, known = -np.log1p(-level), -np.log1p(-np.array(self.levels))
         factors = np.array(self.factors)
-        return np.array([np.interp(at, known, column) for column in factors.T])
+        return np.array([np.interp(x, known, column) for column in factors.T])

@@ -1,5 +1,1 @@
-"""Clients of TensorFlow Serving, and a stand-in for it on one's own machine."""
-
-from udl_tf.saved.client import Client
-
-__all__ = ["Client"]
+"""A stand-in for TensorFlow Serving that runs on this machine, without Docker."""

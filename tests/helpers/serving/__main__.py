@@ -2,9 +2,10 @@
 
     python -m helpers.serving DIR [DIR...]
 
-DIR is what tools/export_savedmodel.py wrote, with versions in it; its name is the model's name. It
-answers TF Serving's requests (gRPC: Predict, GetModelMetadata, GetModelStatus; REST: predict,
-metadata, status) until Ctrl-C. For users to come use the real server: deploy/.
+DIR is a folder written by `udl-tf export savedmodel`, which holds the versions of a model; its name
+is the name of the model. Answers TensorFlow Serving's requests (gRPC: Predict, GetModelMetadata,
+GetModelStatus; REST: predict, metadata, status) until Ctrl-C. For production, use TensorFlow
+Serving: deploy/.
 """
 
 import threading
@@ -17,10 +18,14 @@ from udl_tf.errors import UserError, needs_extra
 
 def main(arguments: list[str] | None = None) -> None:
     parser = command_line.make_parser("python -m helpers.serving", __doc__)
-    parser.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="a model's folder")
+    parser.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="folder of a model")
     parser.add_argument("--host", default="127.0.0.1", help="default: this machine only")
-    parser.add_argument("--grpc-port", type=int, default=8500, help="default: 8500; 0: a free one")
-    parser.add_argument("--rest-port", type=int, default=8501, help="default: 8501; 0: a free one")
+    parser.add_argument(
+        "--grpc-port", type=int, default=8500, help="default: 8500; 0: any free port"
+    )
+    parser.add_argument(
+        "--rest-port", type=int, default=8501, help="default: 8501; 0: any free port"
+    )
     options = parser.parse_args(arguments)
     for name in ("grpc_port", "rest_port"):
         if not 0 <= getattr(options, name) <= 65535:
@@ -34,7 +39,9 @@ def main(arguments: list[str] | None = None) -> None:
 
     folders = {folder.resolve().name: folder for folder in options.folders}
     if len(folders) < len(options.folders):
-        raise UserError("two folders have one name, which is the model's: rename one")
+        raise UserError(
+            "two folders have the same name, which is the name of the model: rename one"
+        )
     models = StandIn(folders)
     try:
         rest = start_rest(models, options.host, options.rest_port)

@@ -1,4 +1,4 @@
-"""The stand-in's gRPC side, on the service classes that tensorflow-serving-api generates."""
+"""The gRPC service of the stand-in, based on the classes of tensorflow-serving-api."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,8 +21,8 @@ _THREADS = 16
 
 
 @contextmanager
-def _refusals_told(context: grpc.ServicerContext) -> Iterator[None]:
-    """Ends the call with the status of what is refused inside."""
+def _aborts_if_refused(context: grpc.ServicerContext) -> Iterator[None]:
+    """Aborts the call with the status of a Refused raised in the block."""
     try:
         yield
     except Refused as refused:
@@ -36,21 +36,21 @@ class _Prediction(prediction_service_pb2_grpc.PredictionServiceServicer):
     def Predict(self, request, context):
         spec = request.model_spec
         answer = predict_pb2.PredictResponse()
-        with _refusals_told(context):
+        with _aborts_if_refused(context):
             version, _ = self.models.find(spec.name, _version(spec))
             signature = spec.signature_name or "serving_default"
             inputs = {key: _tensor(key, proto) for key, proto in request.inputs.items()}
-            made = self.models.predict(spec.name, version, signature, inputs)
-        wanted = set(request.output_filter) or set(made)
-        for key in wanted & set(made):
-            answer.outputs[key].CopyFrom(tf.make_tensor_proto(made[key]))
+            outputs = self.models.predict(spec.name, version, signature, inputs)
+        wanted = set(request.output_filter) or set(outputs)
+        for key in wanted & set(outputs):
+            answer.outputs[key].CopyFrom(tf.make_tensor_proto(outputs[key]))
         answer.model_spec.name, answer.model_spec.signature_name = spec.name, signature
         answer.model_spec.version.value = version
         return answer
 
     def GetModelMetadata(self, request, context):
         answer = get_model_metadata_pb2.GetModelMetadataResponse()
-        with _refusals_told(context):
+        with _aborts_if_refused(context):
             version, model = self.models.find(request.model_spec.name, _version(request.model_spec))
             if set(request.metadata_field) - {"signature_def"}:
                 raise Refused("INVALID_ARGUMENT", "the only metadata is signature_def")
@@ -69,7 +69,7 @@ class _Status(model_service_pb2_grpc.ModelServiceServicer):
 
     def GetModelStatus(self, request, context):
         answer = get_model_status_pb2.GetModelStatusResponse()
-        with _refusals_told(context):
+        with _aborts_if_refused(context):
             version, _ = self.models.find(request.model_spec.name, _version(request.model_spec))
         available = get_model_status_pb2.ModelVersionStatus.AVAILABLE
         answer.model_version_status.add(version=version, state=available)
@@ -88,7 +88,7 @@ def _tensor(key: str, proto: Any) -> tf.Tensor:
 
 
 def start_grpc(models: StandIn, address: str) -> tuple[grpc.Server, int]:
-    """Serves in threads of its own; the port is a free one if the address ends in :0.
+    """Starts the service in background threads; an address that ends in :0 gets any free port.
 
     Returns:
         (server, port).
@@ -96,7 +96,7 @@ def start_grpc(models: StandIn, address: str) -> tuple[grpc.Server, int]:
     options = [
         ("grpc.max_receive_message_length", -1),
         ("grpc.max_send_message_length", -1),
-        ("grpc.so_reuseport", 0),  # else two servers share a port, and a request goes to either
+        ("grpc.so_reuseport", 0),  # otherwise several servers may share a port
     ]
     server = grpc.server(ThreadPoolExecutor(_THREADS), options=options)
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(_Prediction(models), server)

@@ -1,11 +1,11 @@
-"""A stand-in for TensorFlow Serving: it answers the same requests from the same folders.
+"""The models of the stand-in for TensorFlow Serving.
 
-It is for tests and for trying things out on one's own machine. The real server, which batches,
-watches for new versions and has metrics, is in deploy/.
+Unlike the real server (deploy/), it neither batches requests nor loads new versions.
 """
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,11 @@ from udl_tf.errors import UserError
 from udl_tf.saved.exported import version_numbers
 
 _CODES = {3: "INVALID_ARGUMENT", 8: "RESOURCE_EXHAUSTED"}  # TensorFlow's numbers are gRPC's
-_AT_A_TIME = 2  # requests that are computed; others wait
+_AT_A_TIME = 2  # requests that are computed at once; others wait
 
 
 class Refused(Exception):
-    """A request that cannot be answered; `code` is a gRPC status code's name."""
+    """A request that the server refuses; `code` is the name of a gRPC status code."""
 
     def __init__(self, code: str, message: str):
         super().__init__(message)
@@ -31,7 +31,7 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class _Model:
-    """A loaded version, and what its file says of its signatures."""
+    """A loaded version and the signatures in its file."""
 
     loaded: Any
     signatures: Mapping[str, meta_graph_pb2.SignatureDef]
@@ -41,8 +41,8 @@ class StandIn:
     """The models of some folders.
 
     Args:
-        folders: by model name, each with versions in it; the latest is served, as TF Serving's
-            default policy has it.
+        folders: folders by model name, each with versions; the latest is served, as by the default
+            policy of TensorFlow Serving.
 
     Raises:
         UserError: if a folder holds no version, or one that cannot be loaded.
@@ -53,10 +53,10 @@ class StandIn:
         self._turns = threading.Semaphore(_AT_A_TIME)
 
     def find(self, name: str, version: int | None) -> tuple[int, _Model]:
-        """(version, model).
+        """Returns (version, model).
 
         Raises:
-            Refused: NOT_FOUND, in TF Serving's words.
+            Refused: NOT_FOUND, with the message of TensorFlow Serving.
         """
         loaded, model = self._models.get(name, (None, None))
         if model is None or loaded is None or version not in (None, loaded):
@@ -67,10 +67,10 @@ class StandIn:
     def predict(
         self, name: str, version: int | None, signature: str, inputs: Mapping[str, tf.Tensor]
     ) -> dict[str, np.ndarray]:
-        """A signature's outputs.
+        """Returns the outputs of a signature.
 
         Raises:
-            Refused: NOT_FOUND, or INVALID_ARGUMENT for inputs that the signature does not take.
+            Refused: NOT_FOUND, or INVALID_ARGUMENT for inputs that the signature does not accept.
         """
         _, model = self.find(name, version)
         known = self.signature(model, signature)
@@ -83,13 +83,27 @@ class StandIn:
             _check(key, value, known.inputs[key])
         try:
             with self._turns:
-                made = model.loaded.signatures[signature](**inputs)
-                return {key: value.numpy() for key, value in made.items()}
+                outputs = model.loaded.signatures[signature](**inputs)
+                return {key: value.numpy() for key, value in outputs.items()}
         except tf.errors.OpError as error:
             raise Refused(_CODES.get(error.error_code, "INTERNAL"), error.message) from None
 
+    @contextmanager
+    def busy(self) -> Iterator[None]:
+        """Makes all requests wait for the duration of the block."""
+        for _ in range(_AT_A_TIME):
+            self._turns.acquire()
+        try:
+            yield
+        finally:
+            self._turns.release(_AT_A_TIME)
+
     def signature(self, model: _Model, name: str) -> meta_graph_pb2.SignatureDef:
-        """What a signature takes and gives; TF Serving's default for an empty name."""
+        """Returns the inputs and outputs of a signature.
+
+        Raises:
+            Refused: INVALID_ARGUMENT, if the model does not have it.
+        """
         found = model.signatures.get(name)
         if found is None:
             raise Refused(
@@ -114,10 +128,10 @@ def _load_latest(folder: Path) -> tuple[int, _Model]:
     if not numbers:
         if not folder.is_dir():
             raise UserError(f"{folder}: no such folder: check the path")
-        hint = f": give {folder.parent}" if (folder / "saved_model.pb").exists() else ""
+        hint = f": use {folder.parent}" if (folder / "saved_model.pb").exists() else ""
         raise UserError(
-            f"{folder}: holds no version of a model; expected a folder that"
-            f" tools/export_savedmodel.py made, with versions in it{hint}"
+            f"{folder}: holds no version of a model; expected a folder written by `udl-tf export"
+            f" savedmodel`, which holds versions{hint}"
         )
     version = max(numbers)
     path = folder / str(version)
@@ -125,7 +139,7 @@ def _load_latest(folder: Path) -> tuple[int, _Model]:
     try:
         proto.ParseFromString((path / "saved_model.pb").read_bytes())
         loaded = tf.saved_model.load(str(path))
-    except Exception as error:  # whatever a damaged folder makes TensorFlow raise
+    except Exception as error:  # TensorFlow raises many kinds for a damaged folder
         reason = " ".join(str(error).split())
         raise UserError(f"{path}: cannot be loaded ({reason}): export it again") from None
     signatures = {

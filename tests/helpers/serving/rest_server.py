@@ -1,7 +1,7 @@
-"""The stand-in's REST side: TF Serving's paths and JSON.
+"""The REST service of the stand-in, with the paths and the JSON of TensorFlow Serving.
 
 GET /v1/models/NAME[/versions/V], GET .../metadata, POST ...:predict with "instances" (rows) or
-"inputs" (columns). Bytes are {"b64": "..."}; an output whose name ends in _bytes comes back so.
+"inputs" (columns). Bytes are {"b64": "..."}, in inputs and in outputs whose names end in _bytes.
 """
 
 import base64
@@ -30,7 +30,7 @@ _STATUS = {
 
 
 def start_rest(models: StandIn, host: str, port: int) -> ThreadingHTTPServer:
-    """Serves in threads of its own; port 0 is a free one, which `server_port` tells."""
+    """Starts the service in background threads; port 0 is any free port, then in `server_port`."""
 
     class Handler(_Handler):
         pass
@@ -51,21 +51,21 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self):
         self._answer(self._predict)
 
-    def log_message(self, format, *args):  # no line for each request
+    def log_message(self, format, *args):  # no log line per request
         pass
 
-    def _answer(self, make):
+    def _answer(self, respond):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         try:
             path = _PATH.fullmatch(self.path.split("?")[0])
             if path is None:
                 raise Refused("NOT_FOUND", f"Malformed request: {self.command} {self.path}")
-            status, content = HTTPStatus.OK, make(path, body)
+            status, content = HTTPStatus.OK, respond(path, body)
         except Refused as refused:
             status = _STATUS.get(refused.code, HTTPStatus.INTERNAL_SERVER_ERROR)
             content = {"error": str(refused)}
         data = json.dumps(content).encode()
-        with contextlib.suppress(ConnectionError):  # who asked may have lost patience
+        with contextlib.suppress(ConnectionError):  # the client may have given up
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(data)))
@@ -73,11 +73,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(data)
 
     def _get(self, path, body: bytes) -> Any:
-        name, version, what = path[1], path[2] and int(path[2]), path[3]
+        name, version, suffix = path[1], path[2] and int(path[2]), path[3]
         version, model = self.models.find(name, version)
-        if what == ":predict":
+        if suffix == ":predict":
             raise Refused("INVALID_ARGUMENT", "predict is a POST request")
-        if what is None:
+        if suffix is None:
             status = {"error_code": "OK", "error_message": ""}
             state = {"version": str(version), "state": "AVAILABLE", "status": status}
             return {"model_version_status": [state]}
@@ -99,14 +99,15 @@ class _Handler(BaseHTTPRequestHandler):
         signature = self.models.signature(model, signature_name)
         rows = "instances" in request
         inputs = _inputs(request, signature)
-        made = self.models.predict(name, version, signature_name, inputs)
-        plain = {key: _plain(key, value) for key, value in made.items()}
+        outputs = self.models.predict(name, version, signature_name, inputs)
+        values = {key: _to_json(key, value) for key, value in outputs.items()}
+        # A single output is returned without its name.
         if not rows:
-            return {"outputs": plain if len(plain) > 1 else next(iter(plain.values()))}
-        lists = list(zip(*plain.values(), strict=True))
-        if len(plain) == 1:
-            return {"predictions": [row[0] for row in lists]}
-        return {"predictions": [dict(zip(plain, row, strict=True)) for row in lists]}
+            return {"outputs": values if len(values) > 1 else next(iter(values.values()))}
+        by_row = list(zip(*values.values(), strict=True))
+        if len(values) == 1:
+            return {"predictions": [row[0] for row in by_row]}
+        return {"predictions": [dict(zip(values, row, strict=True)) for row in by_row]}
 
 
 def _parsed(body: bytes) -> Mapping[str, Any]:
@@ -122,13 +123,13 @@ def _parsed(body: bytes) -> Mapping[str, Any]:
 def _inputs(
     request: Mapping[str, Any], signature: meta_graph_pb2.SignatureDef
 ) -> dict[str, tf.Tensor]:
-    """The tensors of a request's rows or columns."""
+    """Returns the tensors in the rows or columns of a request."""
     names = list(signature.inputs)
     if "instances" in request:
         rows = request["instances"]
         if not isinstance(rows, list) or not rows:
             raise Refused("INVALID_ARGUMENT", "instances: expected a list that is not empty")
-        if all(_named(row) for row in rows):
+        if all(_has_names(row) for row in rows):
             if any(set(row) != set(names) for row in rows):
                 raise Refused("INVALID_ARGUMENT", f"instances: expected the keys {names}")
             columns = {name: [row[name] for row in rows] for name in names}
@@ -136,7 +137,7 @@ def _inputs(
             columns = {names[0]: rows}
     else:
         values = request["inputs"]
-        columns = values if _named(values) else {names[0]: values}
+        columns = values if _has_names(values) else {names[0]: values}
     if set(columns) != set(names):
         raise Refused("INVALID_ARGUMENT", f"input keys {sorted(columns)}; expected {names}")
     return {
@@ -145,7 +146,7 @@ def _inputs(
     }
 
 
-def _named(value: Any) -> bool:
+def _has_names(value: Any) -> bool:
     return isinstance(value, dict) and set(value) != {"b64"}
 
 
@@ -175,11 +176,11 @@ def _bytes(value: Any) -> Any:
         return base64.b64decode(value["b64"], validate=True)
     if isinstance(value, str):
         return value.encode()
-    raise ValueError('bytes come as {"b64": "..."} or as text')
+    raise ValueError('expected {"b64": "..."} or text')
 
 
-def _plain(name: str, value: np.ndarray) -> Any:
-    """An output as JSON has it."""
+def _to_json(name: str, value: np.ndarray) -> Any:
+    """Returns an output as lists of numbers or encoded bytes."""
     if value.dtype == np.float16:
         raise Refused("INVALID_ARGUMENT", f"output {name} is float16, which REST cannot carry")
     if value.dtype != object:

@@ -1,0 +1,182 @@
+"""tools/benchmark.py: every measurement on tiny networks, and its table."""
+
+import json
+import os
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from benchmarks import exports
+from benchmarks.exports import Format, exports_table
+from benchmarks.growth import batches_table, run_batches
+from benchmarks.load import load_table, run_load
+from benchmarks.pipeline import pipeline_table, run_pipeline
+from benchmarks.processes import results_of, start
+from benchmarks.train import RELEASED, flop_of, run_train, train_table
+from benchmarks.turns import in_turns
+from benchmarks.workers import run_workers, workers_table
+from helpers.commands import ROOT, assert_one_line_error, run_tool
+from helpers.images import noise_image
+from helpers.models import make_run
+from PIL import Image
+
+from udl_tf.errors import UserError
+from udl_tf.export.parity import ParityError
+from udl_tf.models import build_model
+from udl_tf.saved.loading import load
+
+TINY = {"num_blocks": 1, "num_filters": 4}
+
+
+def test_contestants_take_turns_and_missing_packages_are_named():
+    calls = []
+
+    def missing():
+        raise UserError("openvino is not installed")
+
+    contestants = {"a": lambda: partial(calls.append, "a"), "b": lambda: partial(calls.append, "b")}
+    results = in_turns({**contestants, "c": missing}, repeats=2)
+    assert calls == ["a", "b"] * 3  # the first calls are not timed
+    assert [len(results[name]) for name in "ab"] == [2, 2]
+    assert results["c"] == "openvino is not installed"
+
+
+@pytest.mark.slow
+def test_measurements_in_processes_find_their_code_and_report_errors(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    from benchmarks.workers import free_ports
+
+    assert len(results_of([start(free_ports, 3)])[0]) == 3
+    with pytest.raises(RuntimeError, match="TypeError"):
+        results_of([start(free_ports, "x")])
+
+
+@pytest.mark.slow
+def test_exports(small_run, image_folder, tmp_path, monkeypatch):
+    def refuse(run, path, **options):
+        raise ParityError("differs too much")
+
+    savedmodel, _, float16 = exports.FORMATS[:3]
+    monkeypatch.setattr(exports, "FORMATS", (savedmodel, float16, Format("x", "x.onnx", refuse)))
+    out = ("--output", tmp_path / "out", "--repeats", 1)
+    arguments = ("exports", "--model", small_run, "--data", image_folder, *out)
+    result = run_tool("benchmark.py", *arguments)
+    assert result.returncode == 0, result.stderr
+    content = json.loads((tmp_path / "out/exports.json").read_text())
+    *rows, refused = content["results"]["small_x2"]
+    assert [row["format"] for row in rows] == ["Keras float32", "SavedModel", "TFLite float16"]
+    for row in rows:
+        assert len(row["seconds_with_theta"]) == 1
+        assert row["psnr_y"] == pytest.approx(rows[0]["psnr_y"], abs=0.01)
+    assert refused == {"format": "x", "refused": "differs too much"}
+    assert content["machine"]["cores"] >= 1
+    assert (tmp_path / "out/exports.md").read_text().count("\n| ") == 6  # header, rule, rows
+    # A second call takes the exports, and the refusal, from the folder.
+    folder = tmp_path / "out/exports/small_x2"
+    with monkeypatch.context() as patch:
+        for name in ("_savedmodel", "export_tflite"):
+            patch.setattr(exports, name, lambda *_: pytest.fail("exported again"))
+        again, _ = exports._export_all(small_run, folder)
+    assert [row.get("mb") for row in again] == [row.get("mb") for row in (*rows, refused)]
+
+
+def test_the_table_of_exports_states_what_int8_loses():
+    row = {"format": "TFLite int8", "mb": 1.0, "psnr_y": 30.0, "bound": 0.3, "precision": "int8"}
+    row |= {"psnr_loss": 0.05, "theta_median_relative": 0.021}
+    row |= {"seconds": [1.0, 3.0, 2.0], "seconds_with_theta": [2.0]}
+    header, cells = exports_table([row], "Set5", 4)
+    assert cells == ["TFLite int8", "1.0", "0.05 dB, 2.1%", "30.000", "2.00 (1.00–3.00)",
+                     "2.00 (2.00–2.00)"]  # fmt: skip
+    assert header[-2] == "s, 128² → 512²"
+
+
+@pytest.mark.slow
+def test_load(served, small_run, tmp_path):
+    pytest.importorskip("tensorflow_serving")
+    from helpers.serving.grpc_server import start_grpc
+    from helpers.serving.models import StandIn
+    from helpers.serving.rest_server import start_rest
+
+    models = StandIn({"small": served})
+    grpc, port = start_grpc(models, "127.0.0.1:0")
+    rest = start_rest(models, "127.0.0.1", 0)
+    urls = [f"grpc://127.0.0.1:{port}/small", f"http://127.0.0.1:{rest.server_port}/small"]
+    try:
+        options = ("--model", small_run, "--pid", os.getpid(), "--requests", 20)
+        arguments = ("load", "--url", *urls, *options, "--output", tmp_path)
+        result = run_tool("benchmark.py", *arguments)
+        assert result.returncode == 0, result.stderr
+        plain = run_load(urls[:1], requests=2)
+    finally:
+        rest.shutdown()
+        rest.server_close()
+        grpc.stop(grace=None).wait()
+    rows = json.loads((tmp_path / "load.json").read_text())["results"]
+    assert [(row["url"], row["answered"]) for row in rows] == [(url, 20) for url in urls]
+    for row in rows:
+        assert row["image_difference"] <= 1
+        assert row["theta_difference"] < 1e-2
+        assert row["memory_peak_mb"] >= row["memory_end_mb"] > 100
+    assert set(plain[0]) == {
+        "url", "answered", "requests_per_second", "median_seconds", "p99_seconds"}  # fmt: skip
+    assert len(load_table(plain)) == 2
+    result = run_tool("benchmark.py", "load", "--url", urls[0], "--pid", 2**22 + 1)
+    assert_one_line_error(result, "no such process on this machine (--pid)")
+
+
+def test_pipeline(image_folder, tmp_path):
+    for index in range(2):
+        Image.fromarray(noise_image(200, 208, index)).save(image_folder / f"large{index}.png")
+    rates = run_pipeline([image_folder], 4, tmp_path, repeats=1, seconds=0.2)
+    table = pipeline_table(rates)
+    assert [row[0] for row in table[1:]] == list(rates)
+    for name in ("pack", "images, all decoded in memory", "images, decoded each time"):
+        assert rates[name][0] > 1
+
+
+@pytest.mark.slow
+def test_train():
+    results = run_train(4, batch=1, side=8, repeats=1, policies=["float32"], options=TINY)
+    names = ("L1", "UDL", "UDL, uncertainty cached")
+    plain, weighted, cached = (results["rows"][f"{name}, float32"]["flop"] for name in names)
+    # UDL runs the trunk and the s head of the frozen network, forward only; cached neither.
+    network = build_model("edsr_s", 4, **TINY)
+    frozen = flop_of(tf.keras.Model(network.input, network.output["log_scale"]), 8)
+    assert weighted - plain == pytest.approx(frozen, rel=0.05)
+    assert cached == pytest.approx(plain, rel=0.01)
+    table = train_table(results)
+    assert [row[0] for row in table[1:]] == list(results["rows"])
+    assert table[1][0] == RELEASED
+
+
+@pytest.mark.slow
+def test_batches(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = run_batches(4, side=8, batches=[1, 2], replicas=[2], options=TINY)
+    assert [(row["replicas"], row["batch"]) for row in rows] == [(2, 2)]
+    assert all(row["seconds"] > 0 and row["peak_mb"] > row["rest_mb"] > 100 for row in rows)
+    assert len(batches_table(rows)) == 2
+
+
+@pytest.mark.slow
+def test_workers(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (row,) = run_workers(4, side=8, batch=2, counts=[2], options=TINY)
+    assert row["workers"] == 2
+    assert row["seconds"] > 0
+    assert row["bytes"] == pytest.approx(row["ring_bytes"], rel=0.1)
+    assert len(workers_table([row])) == 2
+
+
+@pytest.mark.slow
+def test_upscale(tmp_path):
+    run = make_run(tmp_path / "run", "edsr_s", 4, **TINY)
+    options = ("--model", run, "--repeats", 1, "--side", 16, "--sizes", 0.01)
+    result = run_tool("benchmark.py", "upscale", *options, "--output", tmp_path)
+    assert result.returncode == 0, result.stderr
+    results = json.loads((tmp_path / "upscale.json").read_text())["results"]
+    row = results["rows"]["networks, float32"]
+    assert 1 < row["with_theta_flop"] / row["alone_flop"] < 4
+    assert results["sizes"][0]["peak_mb"] > 100

@@ -1,0 +1,69 @@
+"""Exports that several tests share, each computed once."""
+
+import numpy as np
+import pytest
+from helpers.images import noise_image
+from helpers.models import make_run
+from PIL import Image
+
+from udl_tf.export.onnx import export_onnx
+from udl_tf.export.tflite import export_tflite
+from udl_tf.inference.upscaler import BORDER
+from udl_tf.saved.bundle import read_manifest, write_manifest
+from udl_tf.saved.loading import load
+
+
+@pytest.fixture(scope="session")
+def hr_images(tmp_path_factory):
+    """A folder with one image for the comparison with Keras, fewer than the bundled ones."""
+    folder = tmp_path_factory.mktemp("hr")
+    Image.fromarray(noise_image(192, 256)).save(folder / "noise.png")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def make_single(tmp_path_factory):
+    """Makes a bundle whose image and theta come from one network, which halves its exports."""
+
+    def make(name, scale, **options):
+        run = make_run(tmp_path_factory.mktemp("single") / name, name, scale, **options)
+        manifest = read_manifest(run)
+        mean = manifest.mean.model_copy(update={"weights": manifest.uncertainty.weights})
+        write_manifest(run, manifest.model_copy(update={"mean": mean}))
+        return run
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_run(make_single):
+    """The cheapest bundle with random weights: one network of one block and four filters, x2."""
+    return make_single("edsr_s", 2, num_blocks=1, num_filters=4)
+
+
+@pytest.fixture(scope="session")
+def small_tflite(small_run, tmp_path_factory):
+    """(path, card) of a float32 TFLite file of small_run, checked on the bundled images."""
+    path = tmp_path_factory.mktemp("tflite") / "model.tflite"
+    return path, export_tflite(small_run, path, licence="CC0")
+
+
+@pytest.fixture(scope="session")
+def small_onnx(small_run, tmp_path_factory):
+    """(path, card) of a float32 ONNX file of small_run, checked on the bundled images."""
+    path = tmp_path_factory.mktemp("onnx") / "model.onnx"
+    return path, export_onnx(small_run, path)
+
+
+@pytest.fixture(scope="session")
+def assert_same():
+    """Compares an export with its bundle, on an image of a size that the export did not check."""
+
+    def check(run, path, bound):
+        trained, exported = load(run), load(path)
+        lr = noise_image(27, 38, seed=5)
+        for values, expected in zip(exported.predict(lr), trained.predict(lr, BORDER), strict=True):
+            assert np.abs(values - np.clip(expected, 0, 255)).max() <= bound
+            assert np.ptp(values) > 1e-3  # not constant
+
+    return check

@@ -1,0 +1,48 @@
+import numpy as np
+import pytest
+
+from udl_tf.errors import UserError
+from udl_tf.export import parity
+from udl_tf.export.onnx import export_onnx
+from udl_tf.export.savedmodel import export_savedmodel
+from udl_tf.export.tflite import export_tflite
+
+
+@pytest.mark.parametrize(
+    ("name", "export", "options"),
+    [
+        ("a.tflite", export_tflite, {}),
+        ("a.onnx", export_onnx, {}),
+        ("a", export_savedmodel, {"warmup": False, "max_pixels": 999}),
+    ],
+)
+def test_an_export_beyond_the_bound_leaves_nothing(
+    name, export, options, tiny_run, hr_images, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(parity.BOUNDS, "float32", -1.0)
+    with pytest.raises(
+        UserError, match=r"differs from the Keras networks by sr .*, theta"
+    ) as error:
+        export(tiny_run, tmp_path / name, images=hr_images, **options)
+    assert "\n" not in str(error.value)
+    assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
+
+
+def test_a_difference_that_is_not_finite_exceeds_every_bound():
+    assert parity.largest_difference(np.array([np.nan, 0.0]), np.zeros(2)) == np.inf
+    assert parity.largest_difference(np.array([np.inf, 0.0]), np.zeros(2)) == np.inf
+
+
+def test_rounding_is_no_difference():
+    difference = parity.beyond_rounding(np.ones_like)
+    assert difference(np.array([7.0, 8.0]), np.array([7.5, 7.6])) == 0
+    assert difference(np.array([7.0]), np.array([7.75])) == 0.25
+    assert difference(np.array([np.nan]), np.array([7.75])) == np.inf
+
+
+def test_a_piece_is_the_middle_of_an_image():
+    image = np.arange(6 * 8).reshape(6, 8, 1)
+    assert np.array_equal(parity.piece(image, (2, 4)), image[2:4, 2:6])
+    assert np.array_equal(parity.piece(image, (1, 2), scale=2), image[2:4, 2:6])
+    small = parity.piece(image, (9, 8))
+    assert np.array_equal(small, np.pad(image, ((0, 3), (0, 0), (0, 0)), "symmetric"))

@@ -1,0 +1,64 @@
+import numpy as np
+import pytest
+
+from udl_tf.errors import UserError
+from udl_tf.saved.exported import (
+    _dequantize,
+    _quantize,
+    is_savedmodel,
+    latest_version,
+    open_savedmodel,
+    version_numbers,
+)
+from udl_tf.saved.loading import load
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("a.tflite", r"a\.tflite: contains no model card .*: expected a model exported by udl_tf"),
+        ("a.onnx", r"a\.onnx: cannot be loaded \(.*\): export it again"),
+        ("a.txt", r"a\.txt: expected a preset, a run folder or a \.tflite or \.onnx file"),
+    ],
+)
+def test_corrupt_and_foreign_files_are_one_line(name, message, tmp_path):
+    (tmp_path / name).write_bytes(b"not a model")
+    with pytest.raises(UserError, match=message) as error:
+        load(tmp_path / name)
+    assert "\n" not in str(error.value)
+
+
+def test_corrupt_and_foreign_savedmodels_are_one_line(tmp_path):
+    (tmp_path / "saved_model.pb").write_bytes(b"not a model")
+    with pytest.raises(UserError, match="contains no model card"):
+        load(tmp_path)
+    (tmp_path / "assets").mkdir()
+    (tmp_path / "assets/model_card.json").write_text("{")
+    with pytest.raises(UserError, match=r"\(model card\): not valid JSON .*: export it again"):
+        load(tmp_path)
+
+
+def test_the_latest_version_is_opened(tmp_path):
+    assert version_numbers(tmp_path) == []
+    assert latest_version(tmp_path) == tmp_path
+    assert not is_savedmodel(tmp_path)
+    for name in ("2", "10", "x3"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "saved_model.pb").touch()
+    assert sorted(version_numbers(tmp_path)) == [2, 10]
+    assert latest_version(tmp_path) == tmp_path / "10"
+    assert is_savedmodel(tmp_path)
+    with pytest.raises(UserError, match=r"/10: contains no model card"):
+        open_savedmodel(tmp_path)
+
+
+def test_quantization_is_affine_and_clips():
+    detail = {"dtype": np.uint8, "quantization": (0.5, 10)}
+    values = np.array([-5.0, 0.0, 0.3, 122.5, 200.0], np.float32)
+    quantized = _quantize(values, detail)
+    assert quantized.dtype == np.uint8
+    assert quantized.tolist() == [0, 10, 11, 255, 255]
+    assert _dequantize(quantized, detail).tolist() == [-5.0, 0.0, 0.5, 122.5, 122.5]
+    single = {"dtype": np.float32}
+    assert _quantize(values, single) is values
+    assert _dequantize(values, single) is values

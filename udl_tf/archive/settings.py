@@ -1,0 +1,56 @@
+"""The file job.json of an output: the settings that all its results have in common."""
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+from udl_tf._support.json_files import parse_json
+from udl_tf.archive.storage import Storage
+from udl_tf.archive.worker import Work
+from udl_tf.errors import UserError
+from udl_tf.saved.loading import fingerprint
+
+FILE = "job.json"
+
+Settings = dict[str, Any]
+
+
+def settings_of(work: Work, source: Storage) -> Settings:
+    """Returns what determines the results of a job, as JSON stores it.
+
+    `max_pixels` is not part of it: it only decides which images fail, and a failed image is tried
+    again with a higher limit.
+    """
+    common = {key: asdict(work)[key] for key in ("model", "dtype", "options")}
+    del common["options"]["max_pixels"]
+    own = {"input": source.place, "fingerprint of the model": fingerprint(work.model)}
+    return json.loads(json.dumps(own | common))
+
+
+def check_owner(output: Storage, settings: Settings) -> None:
+    """Checks that an output is new, or holds results of the same settings.
+
+    Raises:
+        UserError: naming the first setting that differs.
+    """
+    content = output.read(FILE)
+    if content is None:
+        return
+    stored = _in_current_form(parse_json(content, f"{output.place}/{FILE}"))
+    for key, value in settings.items():
+        if stored.get(key) != value:
+            raise UserError(
+                f"{output.place}: holds the results of another job ({key} is {stored.get(key)}"
+                f" there and {value} now): choose another output"
+            )
+
+
+def write_settings(output: Storage, settings: Settings) -> None:
+    """Writes job.json."""
+    output.write(FILE, json.dumps(settings, indent=1).encode())
+
+
+def _in_current_form(settings: Settings) -> Settings:
+    """Returns the settings in the current form; udl_tf 0.1 stored a Keras policy as the dtype."""
+    policy = settings.get("policy")
+    return settings if policy is None else settings | {"dtype": policy.removeprefix("mixed_")}

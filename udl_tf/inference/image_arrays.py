@@ -1,0 +1,65 @@
+"""Arrays as images: validation, alpha channel, conversion of results, areas of one colour."""
+
+import numpy as np
+from scipy.ndimage import maximum_filter, minimum_filter
+
+from udl_tf.errors import UserError
+from udl_tf.imaging.dtypes import gray_level, to_dtype
+
+_EXPECTED = "expected uint8, uint16 or float of shape (h, w), (h, w, 1 to 4) or (n, h, w, 1 to 4)"
+
+
+def split_alpha(image: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    """Separates the alpha channel of an image.
+
+    Args:
+        image: uint8, uint16, or float with values 0..255; (h, w) or (h, w, 1 to 4).
+
+    Returns:
+        (colours (h, w, 1) or (h, w, 3), alpha (h, w) or None).
+
+    Raises:
+        UserError: if the array is not an image.
+    """
+    channels = image.shape[-1] if image.ndim == 3 else 1
+    if image.ndim not in (2, 3) or channels not in (1, 2, 3, 4) or image.size == 0:
+        raise UserError(f"an image of shape {image.shape}: {_EXPECTED}")
+    if image.dtype not in (np.uint8, np.uint16) and not np.issubdtype(image.dtype, np.floating):
+        raise UserError(f"an image of dtype {image.dtype}: {_EXPECTED}")
+    if np.issubdtype(image.dtype, np.floating):
+        low, high = image.min(), image.max()
+        if not (low >= 0 and high <= 255):  # in this form, NaN fails too
+            raise UserError(f"a float image with values {low}..{high}: expected 0..255, no NaN")
+    image = image.reshape(*image.shape[:2], channels)
+    if channels in (1, 3):
+        return image, None
+    return image[..., :-1], image[..., -1]
+
+
+def to_image(sr: np.ndarray, colors: np.ndarray, distance: int) -> np.ndarray:
+    """Returns a network's output as an image in the dtype of the input.
+
+    Where the input has one colour all around, the output gets that colour: a trained network
+    deviates from it by up to three levels, in a pattern.
+
+    Args:
+        sr: float32 (scale h, scale w, c) in grey levels; its values are overwritten.
+        colors: the input, (h, w, c).
+        distance: LR pixels all around that must have one colour. Pixels further away must not
+            change the output there, so that there is no seam.
+    """
+    np.clip(sr, 0.0, 255.0, out=sr)
+    sr *= np.float32(gray_level(colors.dtype))
+    image = to_dtype(sr, colors.dtype)
+    _fill_plain_areas(image, colors, distance)
+    return image
+
+
+def _fill_plain_areas(image: np.ndarray, lr: np.ndarray, distance: int) -> None:
+    size = (2 * distance + 1, 2 * distance + 1, 1)
+    values = lr.astype(np.float32) if lr.dtype == np.float16 else lr  # SciPy lacks float16
+    plain = (maximum_filter(values, size) == minimum_filter(values, size)).all(axis=-1)
+    height, width, channels = lr.shape
+    scale = image.shape[0] // height
+    blocks = image.reshape(height, scale, width, scale, channels).transpose(0, 2, 1, 3, 4)
+    blocks[plain] = lr[plain][:, None, None]

@@ -1,0 +1,115 @@
+"""Window arithmetic of exported models, whose graph computes a whole window at a time."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import psutil
+
+from udl_tf.errors import UserError
+from udl_tf.inference.tiling import Tile, core_side, run_tiles, scaled
+from udl_tf.saved.card import ModelCard
+
+Forward = Callable[[np.ndarray, Sequence[str]], dict[str, np.ndarray]]
+"""Runs a model: (float32 (n, h, w, 3) in 0..255, names of outputs) -> float32 maps by name."""
+
+_LARGEST_BUDGET = 2e9  # bytes; the default is this, or a quarter of the free memory if that is less
+
+
+def core_of_tile(tile: int, margin: int, align: int) -> int:
+    """Returns the side of the core of a window of `tile` pixels, for any position of the window.
+
+    The window spans the core, a margin on both sides and, because it starts at a multiple of
+    `align`, up to align - 1 pixels more (udl_tf.inference.tiling.plan_axis).
+    """
+    return tile - 2 * margin - (align - 1)
+
+
+class WindowRunner:
+    """Computes maps of an image in windows; a Runner (udl_tf.inference.upscaler).
+
+    Unlike a Keras network, an exported graph cannot be run stage by stage: each window overlaps its
+    neighbours by the margin of the whole model.
+
+    Args:
+        card: of the model.
+        forward: runs the model.
+        outputs: names of the maps to compute; `run` yields three channels for each.
+    """
+
+    def __init__(self, card: ModelCard, forward: Forward, outputs: Sequence[str]):
+        self.card, self.outputs = card, tuple(outputs)
+        self._forward = forward
+
+    @property
+    def radius(self) -> int:
+        return self.card.radius
+
+    def run(
+        self, lr: np.ndarray, tile: int | None = None, budget: float | None = None
+    ) -> Iterator[tuple[tuple[slice, slice], np.ndarray]]:
+        """See udl_tf.inference.upscaler.Runner."""
+        card = self.card
+        height, width = lr.shape[:2]
+        region = None
+        if card.tile is None:
+            side = tile or self._choose_side(height, width, budget)
+            # The graph mirrors `border` pixels outwards, which needs an input at least that large.
+            needed = [max(length, card.smallest) for length in (height, width)]
+        elif tile is None:
+            side = core_of_tile(card.tile, card.margin, card.align)
+            # Equal cores of exactly `side` make every window as large as the graph's only input, so
+            # the covered region is rounded up to whole cores; what lies beyond the image is dropped
+            # by the caller.
+            covered = [math.ceil(length / side) * side for length in (height, width)]
+            region = (slice(0, covered[0]), slice(0, covered[1]))
+            needed = [max(length, card.tile) for length in covered]
+            # The last window ends with the padded image and must start at a multiple of `align`.
+            needed = [length + (card.tile - length) % card.align for length in needed]
+        else:
+            raise UserError(
+                f"tile {tile}: this model accepts tiles of {card.tile} pixels only: omit the tile"
+            )
+        after = [(0, n - length) for n, length in zip(needed, (height, width), strict=True)]
+        padded = np.pad(lr, (*after, (0, 0)), "symmetric")
+
+        def compute(tiles: Sequence[Tile]) -> np.ndarray:
+            windows = [padded[rows.window, columns.window] for rows, columns in tiles]
+            maps = self._forward(np.stack(windows), self.outputs)
+            return np.concatenate([maps[name] for name in self.outputs], axis=-1)
+
+        size = (needed[0], needed[1])
+        for part, values in run_tiles(compute, size, side, card.margin, card.align, region=region):
+            yield scaled(part, card.scale), values
+
+    def _choose_side(self, height: int, width: int, budget: float | None) -> int:
+        """Returns the side of the largest core whose window fits into the limit or the budget."""
+        limit = self.card.max_pixels
+        if limit is None:
+            return self._side_within_budget(height, width, budget)
+        # A served model tiles by itself: it needs no budget, but refuses more than `limit` pixels.
+        return max(height, width) if height * width <= limit else self._side_within_limit(limit)
+
+    def _side_within_limit(self, limit: int) -> int:
+        margin, align = self.card.margin, self.card.align
+        # plan_axis enlarges windows by up to align - 1 pixels, so that the last one is aligned too.
+        side = core_of_tile(math.isqrt(limit) - (align - 1), margin, align)
+        if side >= 1:
+            return side
+        raise UserError(
+            f"the server accepts {limit} pixels per request, too few for {self.card.name}, whose"
+            f" tiles overlap by {margin} pixels: send smaller images, or export the model again"
+            f" with max_pixels at least {(4 * margin) ** 2}"
+        )
+
+    def _side_within_budget(self, height: int, width: int, budget: float | None) -> int:
+        margin = self.card.margin
+        budget = budget or min(_LARGEST_BUDGET, psutil.virtual_memory().available / 4)
+        bytes_per_value = 1 if self.card.precision == "int8" else 4
+        room = budget / (bytes_per_value * self.card.floats)
+        # core_side returns no core smaller than its margin, so no window is smaller than this. An
+        # image within it needs no tiles.
+        smallest_window = (3 * margin) ** 2
+        if height * width <= max(room, smallest_window):
+            return max(height, width)
+        return core_side(room, margin)
