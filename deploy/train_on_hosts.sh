@@ -3,18 +3,19 @@
 #
 #     HOSTS="node1 node2" deploy/train_on_hosts.sh --config configs/edsr_x4.json
 #
-# The first host writes the run folder. On each, this folder, its Python environment and the data
-# are under the same paths. Ctrl-C saves and stops all; the same command goes on.
+# The first host writes the run folder. This folder, its Python environment and the data must have the
+# same paths on all hosts. Ctrl-C saves and stops all of them; run the same command again to resume.
 set -u
-: "${HOSTS:?names of the hosts, such as HOSTS=\"node1 node2\"}"
-python=$(command -v "${PYTHON:-python}") || exit # the same path on each host
-ssh=${SSH:-ssh -o ServerAliveInterval=15} # so that a host without power ends too
+: "${HOSTS:?set the names of the hosts, such as HOSTS=\"node1 node2\"}"
+python=$(command -v "${PYTHON:-python}") || exit # same path on each host
+ssh=${SSH:-ssh -o ServerAliveInterval=15} # notices a host without power
 
 lifelines=() workers=() index=0
 for host in $HOSTS; do
   tf_config=$("$python" -m udl_tf.distributed --hosts $HOSTS --index "$index") || exit
   train=$(printf '%q ' "$python" -m udl_tf.train "$@" --set distribution.strategy=multi_worker)
-  # A worker stops when its standard input, which a sleep here keeps open, ends.
+  # The remote shell sends SIGTERM to its worker at the end of its standard input, which a sleep on
+  # this machine keeps open. So killing the sleep stops the worker, and so does a lost connection.
   remote="cd ${PWD@Q} && export TF_CONFIG=${tf_config@Q} && exec 3<&0 && { $train & worker=\$!
     { cat <&3; kill -TERM \$worker; } >/dev/null 2>&1 & wait \$worker; }"
   exec {lifeline}< <(exec sleep infinity)
@@ -26,7 +27,7 @@ done
 
 stop() { kill "${lifelines[@]}" 2>/dev/null; }
 trap stop INT TERM EXIT
-code=0 patience=20
+code=0 patience=${PATIENCE:-20} # seconds for the others to end by themselves after a failure
 while [ ${#workers[@]} -gt 0 ]; do
   sleep 1
   left=()
@@ -34,11 +35,11 @@ while [ ${#workers[@]} -gt 0 ]; do
     if kill -0 "$worker" 2>/dev/null; then
       left+=("$worker")
     else
-      wait "$worker" || { ended=$?; [ "$code" != 0 ] || code=$ended; }
+      wait "$worker" || { failed=$?; [ "$code" != 0 ] || code=$failed; }
     fi
   done
   workers=("${left[@]}")
-  # After a failure the others end by themselves, or wait in vain for one that never came.
+  # Those that still wait for a worker that never started have to be stopped.
   if [ "$code" != 0 ] && [ $((patience -= 1)) = 0 ]; then stop; fi
 done
 exit "$code"

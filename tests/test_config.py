@@ -35,16 +35,19 @@ def test_every_main_config_has_the_released_recipe():
 
 
 def test_ablations_have_equal_totals_and_one_network():
+    """The row of UDL, and of its weights from uncertainty, is the main config."""
     rows = {p.stem: load_config(p) for p in CONFIGS if p.parent.name == "ablations"}
     assert set(rows) == {
-        *("l1", "mse", "eu", "esu", "gram", "udl"),
-        *(f"weight_{w}" for w in ("uncertainty", "error_map", "hr_gradient", "lr_gradient")),
+        *("l1", "mse", "eu", "esu", "gram"),
+        *(f"weight_{w}" for w in ("error_map", "hr_gradient", "lr_gradient")),
     }
-    for row in rows.values():
+    main = load_config("edsr_s_x4")
+    assert main.steps[1].weighting.source == "uncertainty"
+    for row in (main, *rows.values()):
         assert sum(step.updates for step in row.steps) == 130_000
         assert (row.model.name, row.model.scale) == ("edsr_s", 4)
-        assert row.data == rows["l1"].data
-        assert row.optimizer == rows["l1"].optimizer
+        assert row.data == main.data
+        assert row.optimizer == main.optimizer
 
 
 @pytest.mark.parametrize(
@@ -57,14 +60,26 @@ def test_ablations_have_equal_totals_and_one_network():
         ({"data": {"batch_size": 0}}, ["data.batch_size", "greater than or equal to 1"]),
         ({"model": {"scale": 5}}, ["model.scale", "2, 3 or 4"]),
         ({"steps": [{"updates": 3}]}, ["steps.0.loss is missing"]),
-        ({"data": {"hr_patch_size": 190}}, ["190", "multiple of model.scale 4"]),
-        ({"steps": [{"loss": "udl", "updates": 3, "weighting": {}}]}, ["before the first"]),
+        ({"data": {"hr_patch_size": 190}}, ["190", "is not a multiple of model.scale 4"]),
+        (
+            {"steps": [{"loss": "udl", "updates": 3, "weighting": {}}]},
+            ["first step has no previous network"],
+        ),
         (
             {"steps": [{"loss": "esu", "updates": 3}, {"loss": "udl", "updates": 3}]},
-            ["steps.1", "go together"],
+            ["steps.1: loss 'udl' needs a weighting: add \"weighting\": {} for the defaults"],
+        ),
+        (
+            {
+                "steps": [
+                    {"loss": "esu", "updates": 3},
+                    {"loss": "l1", "updates": 3, "weighting": {}},
+                ]
+            },
+            ["steps.1: loss 'l1' takes no weighting: remove it"],
         ),
         ({"optimizer": {"learning_rate": float("inf")}}, ["optimizer.learning_rate", "finite"]),
-        ({"model": {"options": {"scale": 3}}}, ["options hold 'scale'", "model.scale"]),
+        ({"model": {"options": {"scale": 3}}}, ["options contain 'scale', which model.scale sets"]),
         ("{", ["not valid JSON"]),
         ("[]", ["expected a JSON object"]),
     ],
@@ -93,8 +108,13 @@ def test_set_overrides_any_key(tmp_path):
     assert [s.updates for s in config.steps] == [30_000, 7]
     assert config.model.options == {"num_blocks": 3}
     assert config.model.scale == 2
-    for bad in ("nonsense", "steps.9.updates=1", "data.root.x=1", "optimizer.nme=1"):
-        with pytest.raises(UserError):
+    for bad, message in (
+        ("nonsense", "expected KEY=VALUE"),
+        ("steps.9.updates=1", r"steps has 2 entries \(0 to 1\), got 9"),
+        ("data.root.x=1", "data.root is a value and has no key x"),
+        ("optimizer.nme=1", "nearest known: name"),
+    ):
+        with pytest.raises(UserError, match=message):
             load_config(path, [bad])
 
 
@@ -108,7 +128,7 @@ def test_rehearsal_keeps_the_network_and_uses_bundled_images():
     assert max(s.updates for s in quick.steps) == config.quick.updates
 
 
-def test_set_has_the_last_word_in_a_rehearsal():
+def test_set_takes_precedence_in_a_rehearsal():
     overrides = ["quick.updates=5", "data.batch_size=3", "steps.1.updates=7"]
     config = load_config(ROOT / "configs/edsr_s_x4.json", overrides, quick=True)
     assert config.data.batch_size == 3

@@ -1,6 +1,7 @@
-"""The house rules that a machine can check."""
+"""Rules of the source code that can be checked automatically."""
 
 import ast
+import re
 import subprocess
 import sys
 
@@ -9,11 +10,12 @@ from helpers.commands import ROOT
 import udl_tf
 
 PACKAGE = ROOT / "udl_tf"
-ROOMS = (  # a room imports only from rooms before it
-    "errors config _support imaging metrics losses weighting models distributed uncertainty data"
-    " inference saved evaluation training export archive commands"
-    " train evaluate upscale calibrate batch presets doctor __main__"
-).split()
+ROOMS = [  # a room may import from itself and from the rooms before it
+    *("errors", "config", "_support", "imaging", "metrics", "losses", "weighting", "models"),
+    *("distributed", "uncertainty", "data", "inference", "saved", "evaluation", "training"),
+    *("export", "archive", "commands"),
+    *("train", "evaluate", "upscale", "calibrate", "batch", "presets", "doctor", "__main__"),
+]
 
 
 def room_of(module: str) -> str:
@@ -21,7 +23,7 @@ def room_of(module: str) -> str:
 
 
 def imported_rooms(path) -> set[str]:
-    """Rooms that a file imports from at runtime or inside functions."""
+    """Returns the rooms that a file imports from, at its top or inside functions."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "udl_tf":
@@ -35,16 +37,19 @@ def test_a_room_imports_only_from_rooms_before_it():
         room = path.relative_to(PACKAGE).with_suffix("").parts[0]
         if room == "__init__":
             continue
-        assert room in ROOMS, f"{path}: name its room in ROOMS"
+        assert room in ROOMS, f"{path}: add its room to ROOMS"
         for used in imported_rooms(path):
-            assert ROOMS.index(used) <= ROOMS.index(room), f"{path} imports from {used}, below it"
+            assert ROOMS.index(used) <= ROOMS.index(room), (
+                f"{path} imports from {used}, a later room"
+            )
 
 
-def test_the_root_holds_what_people_type():
+def test_the_package_root_has_few_files():
     assert len([path for path in PACKAGE.iterdir() if path.is_file()]) <= 16
 
 
 def functions(tree, inside=0):
+    """Yields (function, number of functions around it)."""
     for node in ast.iter_child_nodes(tree):
         nested = inside
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
@@ -53,7 +58,7 @@ def functions(tree, inside=0):
         yield from functions(node, nested)
 
 
-def test_every_source_file_has_a_docstring_and_stays_readable():
+def test_source_files_and_functions_are_documented_and_short():
     for path in [*PACKAGE.rglob("*.py"), *(ROOT / "tools").rglob("*.py")]:
         text = path.read_text()
         tree = ast.parse(text)
@@ -63,6 +68,13 @@ def test_every_source_file_has_a_docstring_and_stays_readable():
             length = function.end_lineno - function.lineno + 1
             assert length <= 60, f"{path}: {function.name} has {length} lines"
             assert depth < 2, f"{path}: {function.name} is nested in a nested function"
+
+
+def test_training_does_not_mention_workers():
+    """What several machines need is in distributed/, behind one object."""
+    for path in (PACKAGE / "training").glob("*.py"):
+        words = re.findall(r"\b(?:chiefs?|workers?|barriers?)\b", path.read_text(), re.IGNORECASE)
+        assert not words, f"{path}: {words}"
 
 
 def test_importing_the_package_starts_no_tensorflow_and_prints_nothing():

@@ -12,8 +12,7 @@ import numpy as np
 
 from udl_tf._support import command_line
 from udl_tf._support.files import complete_folder
-from udl_tf._support.json_files import read_model, write_json
-from udl_tf.config import Config
+from udl_tf._support.json_files import read_json, write_json
 from udl_tf.data.sources import Dataset, folder_datasets
 from udl_tf.errors import UserError
 from udl_tf.evaluation import assess, evaluate, measure, results_table
@@ -59,8 +58,8 @@ def make_preset(
     """
     run = Path(run)
     manifest = read_manifest(run)
-    config = run / "config.json"  # an imported network has none
-    steps = read_model(config, Config).steps if config.exists() else []
+    config = run / "config.json"  # absent in imported bundles
+    steps = read_json(config).get("steps", []) if config.exists() else []
     if len(manifest.training.get("steps", [])) < len(steps):
         raise UserError(f"{run}: has not finished: run the same command again to resume")
     if manifest.uncertainty is not None and manifest.calibration is None:

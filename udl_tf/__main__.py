@@ -15,7 +15,7 @@ from udl_tf.errors import UserError, nearest
 COMMANDS = {
     "upscale": ("udl_tf.upscale", "upscale images, with a map of their uncertainty"),
     "presets": ("udl_tf.presets", "list the trained models that come with the package"),
-    "train": ("udl_tf.train", "train a network as a config file describes"),
+    "train": ("udl_tf.train", "train a network from a config file"),
     "configs": ("udl_tf.commands.configs", "list the configs that come with the package"),
     "data": ("udl_tf.data.__main__", "check or pack a folder of training images"),
     "evaluate": ("udl_tf.evaluate", "measure PSNR and SSIM on test sets"),

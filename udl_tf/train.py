@@ -1,4 +1,4 @@
-"""Trains a network as a config file describes, then calibrates theta and evaluates the network.
+"""Trains a network from a config file, then calibrates theta and evaluates the network.
 
     udl-tf train --config dpdnn_x3 [--quick] [--set key=value ...]
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from udl_tf.inference.job_runner import Summary
     from udl_tf.inference.jobs import Job
 
-FLAGS = {"memory_gb": "--memory", "max_pixels": "--max-megapixels"}
+FLAGS = {"max_pixels": "--max-megapixels"}
 
 
 def main(arguments: list[str] | None = None) -> None:

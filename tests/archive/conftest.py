@@ -1,14 +1,12 @@
 """Fixtures of the archive tests: a small archive, and `udl-tf batch` in this process."""
 
 import warnings
-from contextlib import nullcontext
 
 import pytest
 import ray.data
 from helpers.commands import run_command
 from helpers.images import fill_folder
 
-import udl_tf.archive
 from udl_tf import batch as batch_module
 from udl_tf.archive.job import _blocks
 from udl_tf.archive.storage import Storage
@@ -18,7 +16,7 @@ from udl_tf.inference.jobs import Options
 
 @pytest.fixture(scope="session")
 def ray_data():
-    """Ray Data, which warns of its own default settings when its context is created."""
+    """Creates the context of Ray Data, which warns about its own defaults."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         ray.data.DataContext.get_current()
@@ -46,14 +44,19 @@ def table():
 
 @pytest.fixture
 def batch(ray_data, monkeypatch):
-    """Function: runs `udl-tf batch` in this process, without the one that watches it."""
-    monkeypatch.setenv("UDL_TF_BATCH_WATCHED", "1")
-    monkeypatch.setattr(batch_module, "_prepare_process", lambda: None)
-    return lambda *arguments: run_command("batch", *arguments)
+    """Function: runs `udl-tf batch` in this process, without a second one that watches it."""
+
+    def run(*arguments):
+        with monkeypatch.context() as patched:
+            patched.setenv("UDL_TF_BATCH_WATCHED", "1")
+            patched.setattr(batch_module, "_prepare_process", lambda: None)
+            return run_command("batch", *arguments)
+
+    return run
 
 
 class LocalData:
-    """In place of ray.data: actors in this process."""
+    """Replaces a Ray dataset; its actors run in this process."""
 
     def __init__(self, tables):
         self._tables = tables
@@ -68,8 +71,9 @@ class LocalData:
 
 @pytest.fixture
 def local_actors(monkeypatch):
-    """Runs actors in this process, without Ray."""
+    """Runs actors in this process, without Ray, as on one machine with two processors."""
     machine = {"Alive": True, "Resources": {"CPU": 2.0}}
-    monkeypatch.setattr(udl_tf.archive, "open_ray", lambda address: nullcontext(), raising=False)
+    for name in ("init", "shutdown"):
+        monkeypatch.setattr(ray, name, lambda *_, **__: None)
     monkeypatch.setattr(ray, "nodes", lambda: [machine])
     monkeypatch.setattr(ray.data, "from_arrow", LocalData)

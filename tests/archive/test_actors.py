@@ -40,10 +40,15 @@ def test_all_machines_must_share_the_folders(work, table, tmp_path):
     assert "elsewhere: no such folder" in row["error"]
 
 
-def test_an_address_with_a_scheme_is_refused():
-    with (
-        pytest.raises(UserError, match="ray://a:1: expected HOST:PORT") as error,
-        actors.open_ray("ray://a:1"),
+def test_an_address_without_a_cluster_is_one_line(monkeypatch):
+    def refuse(address, **options):
+        raise ConnectionError("refused")
+
+    monkeypatch.setattr(actors.ray, "init", refuse)
+    for address, line, argument in (
+        ("a:1", r"address a:1: no Ray cluster \(refused\); if it requires a token", "address"),
+        (None, r"Ray cannot be started on this machine \(refused\)", None),
     ):
-        pass
-    assert error.value.argument == "address"
+        with pytest.raises(UserError, match=line) as error, actors.open_ray(address):
+            pass
+        assert error.value.argument == argument

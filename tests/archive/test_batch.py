@@ -114,6 +114,7 @@ def test_what_stops_the_job_is_one_line(batch, small_run, tmp_path):
         (["empty", "--output", "empty"], "holds the input"),
         (["empty", "--output", "."], "holds the input"),
         (["full", "--output", "out", "--actors", "1000"], "use fewer (--actors)"),
+        (["full", "--output", "out", "--address", "ray://a:1"], "ray job submit (--address)"),
         (["empty", "--output", "out", "--actors", "0"], "--actors 0"),
         (["empty", "--output", "out", "out"], "expected one output"),
         (["empty"], "the output is missing: add --output OUTPUT"),

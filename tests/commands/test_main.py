@@ -1,5 +1,7 @@
 """udl-tf itself: the list of commands, help, aliases, and commands without tests of their own."""
 
+import contextlib
+import io
 import json
 
 import pytest
@@ -8,9 +10,13 @@ from helpers.images import noise_image
 from PIL import Image
 
 import udl_tf
+import udl_tf.evaluation.precision
+import udl_tf.saved.loading
 import udl_tf.training
 from udl_tf.__main__ import COMMANDS
+from udl_tf._support.command_line import progress_bar
 from udl_tf._support.config_file import config_names
+from udl_tf._support.hardware import Rates
 from udl_tf.config import Config
 from udl_tf.saved.loading import load
 
@@ -143,13 +149,32 @@ def test_export_to_int8(small_run, image_folder, tmp_path):
     assert load(path).card.precision == "int8"
 
 
-@pytest.mark.slow
-def test_fast_is_precision_auto(transparent_run, tmp_path):
+def test_fast_is_precision_auto(transparent_run, tmp_path, monkeypatch):
+    for module in (udl_tf.saved.loading, udl_tf.evaluation.precision):
+        monkeypatch.setattr(module, "measure_rates", lambda: Rates(float32=2e9, bfloat16=1e9))
     Image.fromarray(noise_image(6, 8)).save(tmp_path / "a.png")
     options = ("--model", transparent_run, "--output", tmp_path / "out", "--fast")
     result = run_command("upscale", tmp_path / "a.png", *options)
     assert result.returncode == 0, result.stderr
-    assert result.stdout.startswith("precision: ")
+    assert result.stdout.startswith("precision: float32, ")
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_progress_bar_is_drawn_on_terminals_only():
+    lines = []
+    for stderr in (Terminal(), io.StringIO()):
+        with contextlib.redirect_stderr(stderr), progress_bar("megapixels", 1e-6) as progress:
+            progress(0, None)
+            progress(3e5, 6e5, "a.png")
+            progress(6e5, 6e5, "b.png")
+        lines.append(stderr.getvalue().split("\r"))
+    assert lines[1] == [""]
+    assert lines[0][-1].startswith("b.png: 100%|")
+    assert lines[0][-1].rstrip().endswith("| 0.6/0.6 megapixels, 00:00 left")
 
 
 @pytest.mark.parametrize(

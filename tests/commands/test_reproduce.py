@@ -7,7 +7,7 @@ import pytest
 from benchmarks import reproduce, variants
 from benchmarks.reproduce import budget, reproduction_table, run_table
 from benchmarks.variants import BASELINE, TABLES
-from helpers.commands import assert_one_line_error, run_command, run_tool
+from helpers.commands import ROOT, assert_one_line_error, run_command, run_tool
 from helpers.images import noise_image
 
 from udl_tf.config import Config, ModelConfig, OptimizerConfig
@@ -141,6 +141,19 @@ def test_the_tool_writes_the_table_from_the_record(tmp_path, monkeypatch):
     assert all(f"| {name} " in table for name in TABLES["weightings"])
     result = run_tool("reproduce.py", "weightings", "--config", file, *places, "--set", "steps")
     assert_one_line_error(result, "expected KEY=VALUE", "(--set)")
+
+
+@pytest.mark.parametrize("name", ["light_x4", "dpdnn_light_x3"])
+def test_the_published_tables_come_from_their_records(name, tmp_path, monkeypatch):
+    monkeypatch.setattr(reproduce, "run_to_its_end", lambda *_: pytest.fail("trained again"))
+    record = ROOT / f"docs/tables/{name}.json"
+    options = ("--config", f"tables/{name}", "--record", record, "--output", tmp_path)
+    result = run_tool("reproduce.py", "losses", *options)
+    assert result.returncode == 0, result.stderr
+    published = " ".join((ROOT / "docs/results.md").read_text().split())
+    for line in (tmp_path / "losses.md").read_text().splitlines():
+        if "ESU → UDL, floor 1" in line:
+            assert " ".join(line.split()) in published
 
 
 def test_the_budget_names_what_all_rows_share(tmp_path):

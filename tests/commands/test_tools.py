@@ -37,7 +37,7 @@ def test_an_export_states_its_difference_and_place(tool, name, options, small_ru
         (
             "export_onnx.py",
             ("--model", "nowhere", "--output", "a.onnx"),
-            "nowhere: no such file or folder",
+            "nowhere: no such file",
         ),
         (
             "export_tflite.py",

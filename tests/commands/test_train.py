@@ -253,6 +253,7 @@ def test_bad_settings_fail_before_anything_is_written(workplace, override, parts
     assert not (workplace / "never").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("loss", "loss_options", "precision"),
     [

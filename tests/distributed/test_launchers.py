@@ -1,6 +1,9 @@
-"""The launchers of deploy/, run with what they start replaced by processes on this machine."""
+"""The launchers of deploy/, with the programs that they start replaced.
 
-import json
+ssh, srun and pods are processes on this machine. Except in one test, so is the training
+(helpers.train_stand_in).
+"""
+
 import os
 import signal
 import stat
@@ -12,25 +15,28 @@ from pathlib import Path
 import pytest
 import yaml
 from benchmarks.workers import free_ports
-from helpers.commands import ROOT
-from helpers.workers import CONFIG
+from helpers.commands import ROOT, TESTS
+from helpers.workers import workers_config
 
 from udl_tf.distributed.cluster import Cluster, read_cluster
 
+pytestmark = pytest.mark.slow
+
 DEPLOY = ROOT / "deploy"
+PYTHON = f"""case $* in
+  "-m udl_tf.train "*) shift 2; exec {sys.executable} -m helpers.train_stand_in "$@" ;;
+  *) exec {sys.executable} "$@" ;;
+esac"""
 
 
 @pytest.fixture
 def config(tmp_path):
-    steps = [{**step, "updates": 2} for step in CONFIG["steps"]]
-    file = tmp_path / "config.json"
-    file.write_text(json.dumps(CONFIG | {"steps": steps}))
-    return file
+    return workers_config(tmp_path, steps=[{"loss": "l1", "updates": 2}])
 
 
 @pytest.fixture
 def programs(tmp_path):
-    """Adds shell programs to a folder that comes first in PATH, which is its environment."""
+    """Adds shell programs to a folder that is first in PATH; `env` is the environment."""
     folder = tmp_path / "bin"
     folder.mkdir()
 
@@ -39,9 +45,9 @@ def programs(tmp_path):
         file.write_text(f"#!/bin/bash\n{text}\n")
         file.chmod(file.stat().st_mode | stat.S_IXUSR)
 
-    add("python", f'exec {sys.executable} "$@"')
+    add("python", PYTHON)
     path = f"{folder}:{os.environ['PATH']}"
-    add.env = os.environ | {"PATH": path, "PYTHONPATH": str(ROOT)}
+    add.env = os.environ | {"PATH": path, "PYTHONPATH": str(TESTS)}
     return add
 
 
@@ -50,11 +56,12 @@ def two_hosts():
 
 
 def run(command, env, timeout=120):
-    command = ["timeout", str(timeout), *command]  # which ends what the command started too
+    command = ["timeout", str(timeout), *command]  # ends the children of the command too
     return subprocess.run(command, env=env, capture_output=True, text=True)
 
 
 def test_hosts_over_ssh_train_one_run(config, programs, tmp_path):
+    programs("python", f'exec {sys.executable} "$@"')  # this test trains
     programs("ssh", '[ "$*" = "$1 $2 localhost $4" ] && exec bash -c "$4"')
     folder = tmp_path / "a run's folder"
     command = [DEPLOY / "train_on_hosts.sh", "--config", config, "--run-dir", folder]
@@ -62,6 +69,7 @@ def test_hosts_over_ssh_train_one_run(config, programs, tmp_path):
     assert result.returncode == 0, result.stderr
     assert (folder / "results.md").exists()
     assert "worker 1 of 2" in result.stderr
+    assert "patches/s" in result.stderr
 
 
 def test_ctrl_c_on_the_launcher_stops_all_hosts(config, programs, tmp_path):
@@ -85,17 +93,18 @@ def test_ctrl_c_on_the_launcher_stops_all_hosts(config, programs, tmp_path):
     finally:
         launcher.kill()
     assert launcher.returncode == 130
-    assert error.count("the same command goes on from there") == 2
+    assert error.count("run the same command again to resume") == 2
 
 
 def test_a_host_that_fails_stops_the_others(config, programs, tmp_path):
     programs("ssh", '[ "$3" = one ] && exec bash -c "$4" || { echo no such host >&2; exit 255; }')
     first, second = free_ports(2)
     command = [DEPLOY / "train_on_hosts.sh", "--config", config, "--run-dir", tmp_path / "run"]
-    result = run(command, programs.env | {"HOSTS": f"one:{first} two:{second}"}, timeout=60)
+    hosts = {"HOSTS": f"one:{first} two:{second}", "PATIENCE": "2"}
+    result = run(command, programs.env | hosts, timeout=60)
     assert result.returncode == 255
     assert "no such host" in result.stderr
-    assert "waiting for the others" in result.stderr  # in vain
+    assert "worker 0 of 2: waiting for the others" in result.stderr
 
 
 def slurm(programs, tmp_path, config, meanwhile=""):
@@ -122,7 +131,7 @@ def slurm(programs, tmp_path, config, meanwhile=""):
     return job, env
 
 
-def test_slurm_starts_a_worker_a_node_and_queues_again_what_was_lost(config, programs, tmp_path):
+def test_slurm_starts_a_worker_per_node_and_requeues_lost_jobs(config, programs, tmp_path):
     job, env = slurm(programs, tmp_path, config)
     result = run(job, env)
     assert result.returncode == 0, result.stderr
@@ -138,12 +147,12 @@ def test_slurm_starts_a_worker_a_node_and_queues_again_what_was_lost(config, pro
 
 
 def test_slurm_saves_before_the_time_is_over(config, programs, tmp_path):
-    # SLURM may signal the processes that it started, and none that these did.
+    # SLURM may signal only the processes that it started, not their children.
     saved = f"until [ -e {tmp_path}/run/checkpoint.npz ]; do sleep 0.1; done"
     job, env = slurm(programs, tmp_path, config, f"{saved}; kill -TERM $first $second")
     result = run([*job, "--set", "steps.0.updates=3000"], env)
     assert result.returncode == 130
-    assert result.stderr.count("the same command goes on from there") == 2
+    assert result.stderr.count("run the same command again to resume") == 2
     assert (tmp_path / "queued").read_text() == "requeue 7\n"
 
 
@@ -167,7 +176,7 @@ def test_kubernetes_starts_the_workers_that_its_service_names(
     paths = Path(env["CONFIG"]).parent, Path(env["RUN_DIR"]).parent, Path(env["DATA_ROOT"])
     assert {str(path) for path in paths} == mounted
 
-    # What the pods get, then what they run, on this machine's ports.
+    # What the pods read from their environment, then what they run, on ports of this machine.
     command = [*container["command"], *container["args"]]
     shown = [*command[:-1], command[-1].replace("exec python", "echo $TF_CONFIG #")]
     for index in range(count):

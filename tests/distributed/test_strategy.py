@@ -1,15 +1,20 @@
+import json
+
 import keras
 import pytest
 import tensorflow as tf
-from helpers.commands import ROOT, run_process
+from helpers.commands import run_process
 
 from udl_tf.config import DistributionConfig
-from udl_tf.distributed.strategy import device_names, make_strategy, precision
-from udl_tf.errors import UserError
+from udl_tf.distributed import strategy
+from udl_tf.distributed.cluster import Cluster
+from udl_tf.distributed.strategy import device_names, make_strategy
+from udl_tf.errors import Lost, UserError
 
 
+@pytest.mark.slow
 def test_two_replicas_end_with_the_weights_of_one_device(tmp_path):
-    result = run_process("two_replicas", tmp_path, cwd=ROOT / "tests", PYTHONPATH=str(ROOT))
+    result = run_process("helpers.two_replicas", tmp_path)
     assert result.returncode == 0, result.stderr[-3000:]
     assert result.stdout.rstrip().endswith("equal")
 
@@ -26,7 +31,29 @@ def test_missing_devices_are_named():
         make_strategy(DistributionConfig(strategy="mirrored", devices=["GPU:7"]))
 
 
-def test_precision_is_given_back():
-    with precision("mixed_bfloat16"):
-        assert keras.config.dtype_policy().name == "mixed_bfloat16"
-    assert keras.config.dtype_policy().name == "float32"
+@pytest.mark.parametrize("name", ["mirrored", "multi_worker"])
+def test_strategies_need_the_tensorflow_backend(name, monkeypatch):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    monkeypatch.setattr(tf.config, "set_visible_devices", lambda devices, kind: None)
+    with pytest.raises(UserError, match=r"needs the TensorFlow backend, but .* 'jax': set"):
+        make_strategy(DistributionConfig(strategy=name))
+    assert make_strategy(DistributionConfig()) is None
+
+
+def test_multi_worker_takes_no_devices():
+    config = DistributionConfig(strategy="multi_worker", devices=["GPU:0"])
+    with pytest.raises(UserError, match="uses all GPUs of a machine: remove the devices"):
+        make_strategy(config)
+
+
+def test_multi_worker_waits_as_long_as_the_config_says(monkeypatch, capsys):
+    cluster = Cluster(("localhost:1", "localhost:2"), 1)
+    monkeypatch.setenv("TF_CONFIG", cluster.tf_config())
+
+    def meet(*arguments):
+        raise Lost(json.dumps([arguments[0].index, arguments[1]]))
+
+    monkeypatch.setattr(strategy, "meet", meet)
+    with pytest.raises(Lost, match=r"\[1, 6\.0\]"):
+        make_strategy(DistributionConfig(strategy="multi_worker", wait_minutes=0.1))
+    assert capsys.readouterr().err == "worker 1 of 2 (localhost:2): waiting for the others\n"

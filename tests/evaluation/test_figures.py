@@ -2,7 +2,7 @@ import numpy as np
 from helpers.images import noise_image
 from PIL import Image
 
-from udl_tf.evaluation.figures import comparison_figure
+from udl_tf.evaluation.figures import _busiest_box, comparison_figure
 from udl_tf.imaging.theta_map import colorize
 
 
@@ -20,18 +20,16 @@ def test_colorize_is_dark_at_zero_and_bright_at_the_top():
 
 
 def test_the_figure_shows_the_crop_with_most_detail(tmp_path):
-    from udl_tf.evaluation.figures import _busiest_box
-
-    source = np.full((80, 120, 3), 90, np.uint8)
-    source[40:60, 80:100] = noise_image(20, 20)
-    top, left, side = _busiest_box(source)
+    image = np.full((80, 120, 3), 90, np.uint8)
+    image[40:60, 80:100] = noise_image(20, 20)
+    top, left, side = _busiest_box(image)
     assert side == 20
     assert abs(top - 40) <= side // 2
     assert abs(left - 80) <= side // 2
-    error = np.abs(source.astype(float) - 90)
+    error = np.abs(image.astype(float) - 90)
     for theta in (error + 1, None):
         path = tmp_path / "figure.png"
-        comparison_figure(path, "title", {"bicubic": source, "SR": source}, error, theta, "SR")
-        with Image.open(path) as image:
-            assert image.width > 800
-            assert len(image.convert("RGB").getcolors(maxcolors=10**7)) > 200
+        comparison_figure(path, "title", {"bicubic": image, "SR": image}, error, theta, "SR")
+        with Image.open(path) as figure:
+            assert figure.width > 800
+            assert len(figure.convert("RGB").getcolors(maxcolors=10**7)) > 200

@@ -4,24 +4,31 @@ from helpers.images import noise_image
 
 from udl_tf.data.sources import folder_dataset
 from udl_tf.errors import UserError
-from udl_tf.evaluation import protocol as evaluation
+from udl_tf.evaluation import protocol
 from udl_tf.evaluation.figures import comparison_figure
 from udl_tf.evaluation.protocol import evaluate, results_table
 from udl_tf.imaging.resize import imresize
 from udl_tf.imaging.rgb_files import write_rgb
-from udl_tf.inference.keras_upscaler import KerasUpscaler
+from udl_tf.inference.upscaler import Upscaler
 
 
-class Bicubic(KerasUpscaler):
-    """A stand-in whose picture is bicubic interpolation: its row must equal the bicubic row."""
+class Bicubic(Upscaler):
+    """A stand-in whose sr is bicubic interpolation: its row must equal the bicubic row."""
 
-    def predict(self, lr):
+    calibration = None
+    has_uncertainty = True
+    scale = 2
+
+    def _passes(self, uncertainty, bordered=False):
+        raise NotImplementedError
+
+    def predict(self, lr, border=0):
         sr = imresize(lr, self.scale).astype(np.float32)
         return sr, np.ones_like(sr)
 
 
 def test_a_bicubic_model_scores_as_the_bicubic_row(image_folder, tmp_path):
-    model = Bicubic(2, None, None)
+    model = Bicubic()
     (row,) = evaluate(model, [folder_dataset(image_folder, 2)], tmp_path / "figures", count=1)
     assert row["psnr_y"] == row["bicubic_psnr_y"]
     assert row["ssim_y"] == row["bicubic_ssim_y"]
@@ -33,21 +40,21 @@ def test_a_bicubic_model_scores_as_the_bicubic_row(image_folder, tmp_path):
     assert f"{row['psnr_y']:.3f} / {row['ssim_y']:.4f}" in table[3]
 
 
-def test_other_models_stand_beside(image_folder, tmp_path, monkeypatch):
+def test_other_models_are_compared(image_folder, tmp_path, monkeypatch):
     class Nearest(Bicubic):
-        def predict(self, lr):
+        def predict(self, lr, border=0):
             sr = lr.repeat(self.scale, axis=0).repeat(self.scale, axis=1).astype(np.float32)
             return sr, np.ones_like(sr)
 
-    model, other = Bicubic(2, None, None), Nearest(2, None, None)
+    model, other = Bicubic(), Nearest()
     dataset = folder_dataset(image_folder, 2)
-    shown = []
+    figures = []
 
-    def noted(path, title, sources, error, theta, name):
-        shown.append(([label.split()[0] for label in sources], name))
-        comparison_figure(path, title, sources, error, theta, name)
+    def recording(path, title, images, error, theta, name):
+        figures.append(([label.split()[0] for label in images], name))
+        comparison_figure(path, title, images, error, theta, name)
 
-    monkeypatch.setattr(evaluation, "comparison_figure", noted)
+    monkeypatch.setattr(protocol, "comparison_figure", recording)
     (row,) = evaluate(model, [dataset], tmp_path / "figures", 1, {"nearest": other}, "mine")
     (alone,) = evaluate(other, [dataset])
     assert row["beside"]["nearest"] == {key: alone[key] for key in ("psnr_y", "ssim_y")}
@@ -55,11 +62,13 @@ def test_other_models_stand_beside(image_folder, tmp_path, monkeypatch):
     table = results_table([row], "mine").splitlines()
     assert [line.split("|")[1].strip() for line in table[2:]] == ["bicubic", "nearest", "mine"]
     assert "beside" not in alone
-    assert shown == [(["bicubic", "nearest", "mine", "HR"], "mine")]
+    assert figures == [(["bicubic", "nearest", "mine", "HR"], "mine")]
     assert [p.name for p in (tmp_path / "figures").iterdir()] == ["images_image0.png"]
 
 
-def test_an_image_too_small_to_be_judged_is_one_line(image_folder):
+def test_an_image_too_small_for_the_protocol_is_one_line(image_folder):
     write_rgb(image_folder / "a.png", noise_image(14, 40))
-    with pytest.raises(UserError, match=r"a\.png: 40x14 pixels; to be judged at x2 it needs 15"):
-        evaluate(Bicubic(2, None, None), [folder_dataset(image_folder, 2)])
+    with pytest.raises(
+        UserError, match=r"a\.png: 40x14 pixels; evaluation at x2 needs at least 15 pixels per side"
+    ):
+        evaluate(Bicubic(), [folder_dataset(image_folder, 2)])

@@ -11,8 +11,8 @@ from udl_tf.uncertainty import LEVELS
 
 
 @pytest.fixture(scope="module")
-def judged():
-    """(calibration, its judgement on unseen images whose theta is the true one over 2)."""
+def assessed():
+    """(calibration, its assessment on unseen images whose theta is half the true one)."""
     samples = laplace_samples(30, lambda s: s - np.log(2))
     for sample in samples:
         sample.baselines["noise"] = np.random.default_rng(1).uniform(size=sample.error.shape)
@@ -20,8 +20,8 @@ def judged():
     return calibration, assess("unseen", samples[15:], calibration, seen=False)
 
 
-def test_a_true_theta_reaches_what_is_attainable(judged):
-    _, result = judged
+def test_a_true_theta_is_as_good_as_the_perfect_one(assessed):
+    _, result = assessed
     nll = result["nll"]
     # Half the scale costs 2 - 1 - ln 2 nats.
     assert nll["as trained"] - nll["calibrated"] == pytest.approx(1 - np.log(2), abs=0.02)
@@ -38,35 +38,40 @@ def test_a_true_theta_reaches_what_is_attainable(judged):
     assert (result["images"], result["pixels"]) == (15, 15 * 4000)
 
 
-def test_conformal_intervals_are_judged(tmp_path):
+def test_conformal_intervals_are_assessed(tmp_path):
     samples = laplace_samples(120, size=300)
     calibration = calibrate(samples[:60], "noise", conformal=(0.1, 0.1))
     own = assess("own", samples[:60], calibration, seen=True)
     result = assess("unseen", samples[60:], calibration, seen=False)
-    # Equal images: f theta misses what a Laplace error has beyond f.
+    # Images of one distribution: the share of a Laplace error beyond f.
     expected = np.exp(-calibration.conformal.factor)
     assert result["conformal_misses"] == pytest.approx(expected, abs=0.005)
     assert own["conformal_misses"] is None
     write_report(tmp_path, [own, result], calibration, "mine")
     text = (tmp_path / "report.md").read_text()
     assert f"sr ± {calibration.conformal.factor:.3f} θ'. With probability 0.9 over" in text
-    assert f"Outside the conformal intervals: {100 * result['conformal_misses']:.1f} %" in text
+    misses = f"{100 * result['conformal_misses']:.1f} % on average"
+    assert f"Values outside the conformal intervals: {misses}" in text
+    assert "## own: 60 images, each assessed with a fit to the others\n" in text
+    assert "## unseen: 60 images\n" in text
 
 
-def test_images_of_the_fit_are_judged_by_fits_to_the_others():
-    """Each image has its own scale, so that only its own fit would do."""
+def test_images_of_the_fit_are_assessed_with_fits_to_the_others():
+    """Each image has its own scale, which fits to the other images cannot know."""
     samples = laplace_samples(5)
     for index, sample in enumerate(samples):
         sample.log_theta[:] = sample.log_theta - index
     calibration = calibrate(samples, "all", "scale")
     own = assess("all", samples, calibration, seen=False)["coverage"]["measured"]
-    assert np.allclose(own, LEVELS, atol=0.01)  # of course: these quantiles were measured here
+    assert np.allclose(
+        own, LEVELS, atol=0.01
+    )  # by construction: these quantiles were measured here
     others = assess("all", samples, calibration, seen=True)["coverage"]["measured"]
     assert not np.allclose(others, LEVELS, atol=0.02)
 
 
-def test_the_report_is_text_json_and_figures(judged, tmp_path):
-    calibration, result = judged
+def test_the_report_consists_of_text_json_and_figures(assessed, tmp_path):
+    calibration, result = assessed
     alone = assess("one", laplace_samples(1), calibration, seen=True)
     write_report(tmp_path, [result, {**alone, "dataset": "a + b/c"}], calibration, "mine")
     assert sorted(p.name for p in tmp_path.iterdir()) == [
@@ -76,8 +81,10 @@ def test_the_report_is_text_json_and_figures(judged, tmp_path):
     assert content["sets"][0]["ranking"]["theta"]["ause"] == result["ranking"]["theta"]["ause"]
     text = (tmp_path / "report.md").read_text()
     assert "θ' = c θ, c = 2." in text
-    assert "the one of the fit" in text
-    line = next(line for line in text.splitlines() if line.startswith("| laplace intervals"))
+    assert "## a + b/c: 1 image, also used for the fit\n" in text
+    assert "PSNR (RGB) predicted from θ' alone, without the HR image: mean absolute error" in text
+    assert "rank correlation" in text
+    line = next(line for line in text.splitlines() if line.startswith("| Laplace intervals"))
     values = [float(cell) for cell in line.split("|")[2:-1]]
     assert values == pytest.approx([50, 80, 90, 95], abs=1)
     with Image.open(tmp_path / "unseen.png") as figure:

@@ -34,12 +34,11 @@ def test_equals_keras(name, scale, options, make_single, hr_images, assert_same,
 
 
 # Only DPDNN has slices whose ends overflow in float16.
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options"),
     [
         ("edsr_s", {"num_blocks": 2, "num_filters": 8}),
-        ("dpdnn", {"num_stages": 1, "num_filters": 8}),
+        pytest.param("dpdnn", {"num_stages": 1, "num_filters": 8}, marks=pytest.mark.slow),
     ],
 )
 def test_float16_stays_within_a_level(name, options, make_single, hr_images, assert_same, tmp_path):

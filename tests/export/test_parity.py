@@ -13,7 +13,12 @@ from udl_tf.export.tflite import export_tflite
     [
         ("a.tflite", export_tflite, {}),
         ("a.onnx", export_onnx, {}),
-        ("a", export_savedmodel, {"warmup": False, "max_pixels": 999}),
+        pytest.param(
+            "a",
+            export_savedmodel,
+            {"warmup": False, "max_pixels": 999},
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_an_export_beyond_the_bound_leaves_nothing(

@@ -42,6 +42,7 @@ def test_upscales_exactly_as_the_trained_model(
         assert np.abs(result.theta - expected.theta).max() <= 1e-3
 
 
+@pytest.mark.slow
 def test_float_images_and_half_precision_theta(tiny_run, hr_images, tmp_path):
     folder, card = export_savedmodel(
         tiny_run,

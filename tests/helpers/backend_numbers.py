@@ -1,4 +1,7 @@
-"""Run as a program under some KERAS_BACKEND: writes what forward passes, losses and a step give."""
+"""Numbers of forward passes, losses and a UDL step, under the Keras backend of this process.
+
+Run as a program, it writes them to a file, and then runs `udl-tf train` with further arguments.
+"""
 
 import sys
 
@@ -6,17 +9,20 @@ import keras
 import numpy as np
 
 from helpers.models import SMALL_NETWORKS
+from udl_tf import train
+from udl_tf._support import command_line
 from udl_tf.config import WeightingConfig
 from udl_tf.losses import LOSSES
 from udl_tf.models import BACKBONES, build_model, copy_weights
 from udl_tf.training.trainer import Trainer, make_pixel_weight
 
 
-def main(path):
+def numbers():
+    """Returns arrays by name."""
     random = np.random.default_rng(0)
     lr = random.uniform(0, 255, (2, 9, 12, 3)).astype("float32")
     hr = random.uniform(0, 255, (2, 18, 24, 3)).astype("float32")
-    found = {"backend": keras.backend.backend()}
+    found = {}
     for name in BACKBONES:
         network = build_model(name, 2, **SMALL_NETWORKS[name])
         network.set_weights(
@@ -38,8 +44,10 @@ def main(path):
         found[f"{name} step losses"] = np.array(history.history["loss"])
         for index, value in enumerate(student.get_weights()):
             found[f"{name} weight {index}"] = value
-    np.savez(path, **found)
+    return found
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    path, *arguments = sys.argv[1:]
+    np.savez(path, backend=keras.backend.backend(), **numbers())
+    command_line.run(train.main, arguments)

@@ -18,7 +18,7 @@ from udl_tf.training.trainer import Trainer, make_pixel_weight
 
 
 def train(store, config):
-    """Weights after five ESU and five UDL updates, and the losses."""
+    """Returns the weights after five ESU and five UDL updates, and the losses."""
     keras.utils.set_random_seed(0)
     options = {"num_blocks": 1, "num_filters": 8, "shift": 127.5, "divide": 127.5}
     network = build_model("edsr_s", 2, **options)

@@ -90,14 +90,14 @@ def test_the_limit_of_pixels_is_an_argument(tmp_path):
     path = tmp_path / "large.png"
     path.write_bytes(declared_png(20_000, 20_000))
     before = Image.MAX_IMAGE_PIXELS
-    with pytest.raises(UserError, match="declares 20000x20000 pixels; .*: crop it") as caught:
+    with pytest.raises(UserError, match=r"declares 20000x20000 pixels; .*: crop it") as caught:
         image_size(path)
     assert caught.value.argument is None  # there is no argument to change
-    with pytest.raises(UserError, match="at most 300 megapixels .*: raise the limit") as caught:
+    with pytest.raises(UserError, match=r"at most 300 megapixels .*: raise the limit") as caught:
         image_size(path, 300_000_000)
     assert caught.value.argument == "max_pixels"
     assert image_size(path, 400_000_000) == (20_000, 20_000)
-    assert Image.MAX_IMAGE_PIXELS == before
+    assert before == Image.MAX_IMAGE_PIXELS
     assert 2 * before == MAX_PIXELS
     with pytest.raises(Image.DecompressionBombError):  # Pillow's own limit holds outside
         Image.open(path)
@@ -118,4 +118,4 @@ def test_threads_with_different_limits(tmp_path):
     limits = [None, 400_000_000, 399_999_999] * 40
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(open_with, limits)) == [None, 400_000_000, None] * 40
-    assert Image.MAX_IMAGE_PIXELS == before
+    assert before == Image.MAX_IMAGE_PIXELS

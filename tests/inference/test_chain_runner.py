@@ -57,7 +57,7 @@ def test_a_chain_equals_the_network(name, scale):
 
 @pytest.mark.parametrize(("name", "scale"), CASES)
 def test_a_bordered_chain_equals_the_network_inside_the_border(name, scale):
-    """Within 1e-3 of 255 levels, for sr and for sr with s: EDSR's upsampler is then one convolution.
+    """Within 1e-3 of 255 levels, for sr and for sr with s; EDSR's upsampler is one convolution.
 
     DPDNN's chain is the same with and without a border.
     """

@@ -1,4 +1,4 @@
-"""Checkpoints of PyTorch, beside a forward pass of PyTorch."""
+"""Imported checkpoints compute what PyTorch computes with them."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ torch = pytest.importorskip("torch")
 from torch.nn import functional as F  # noqa: E402
 
 from udl_tf.errors import UserError  # noqa: E402
-from udl_tf.saved.loading import load
+from udl_tf.saved.loading import load  # noqa: E402
 from udl_tf.saved.torch_checkpoint import import_torch  # noqa: E402
 
 LR = noise_image(13, 18)
@@ -16,7 +16,7 @@ MEAN = 255 * torch.tensor([0.4488, 0.4371, 0.4040])
 
 
 def checkpoint(scale, blocks=2, filters=8, s_head=True, means=False):
-    """The state_dict of a random network, as EDSR-PyTorch names it."""
+    """The state_dict of a random network, with the names of EDSR-PyTorch."""
     random, state = torch.Generator().manual_seed(scale), {}
 
     def conv(name, inputs, outputs):
@@ -43,7 +43,7 @@ def checkpoint(scale, blocks=2, filters=8, s_head=True, means=False):
 
 
 def forward(state, lr, scale, res_scale=0.1):
-    """What the released network computes: sr, and s where it has an s head."""
+    """The output of the released network: sr, and s if it has an s head."""
 
     def conv(name, x):
         return F.conv2d(x, state[f"{name}.weight"], state[f"{name}.bias"], padding=1)
@@ -71,12 +71,11 @@ def forward(state, lr, scale, res_scale=0.1):
 
 
 def compare(network, output, expected):
-    made = network(LR[None].astype(np.float32))[output][0]
-    assert np.allclose(made, expected, atol=2e-3, rtol=0)
+    values = network(LR[None].astype(np.float32))[output][0]
+    assert np.allclose(values, expected, atol=2e-3, rtol=0)
 
 
-@pytest.mark.parametrize("scale", [2, 3, 4])
-@pytest.mark.parametrize("means", [False, True])
+@pytest.mark.parametrize(("scale", "means"), [(2, False), (3, False), (4, False), (2, True)])
 def test_a_network_computes_what_it_does_in_torch(tmp_path, scale, means):
     state = checkpoint(scale, s_head=not means, means=means)
     torch.save(state, tmp_path / "a.pt")
@@ -91,7 +90,7 @@ def test_a_network_computes_what_it_does_in_torch(tmp_path, scale, means):
         compare(model.networks.mean, "log_scale", s)
 
 
-def test_step_2_gives_the_picture_of_one_and_theta_of_the_other(tmp_path):
+def test_step_2_has_the_image_of_one_network_and_theta_of_the_other(tmp_path):
     frozen, student = checkpoint(3), checkpoint(3)
     student = {key: 1.1 * value for key, value in student.items()}
     state = {f"EDSR_var.{key}": value for key, value in frozen.items()}
@@ -110,11 +109,14 @@ def test_step_2_gives_the_picture_of_one_and_theta_of_the_other(tmp_path):
         ({"tail.1.bias": None}, "key tail.1.bias is missing"),
         ({"head.0.weight": None}, "key head.0.weight is missing"),
         ({"var_conv.2.weight": torch.zeros(8, 8, 1, 1)}, "var_conv.2.weight has shape"),
-        ({"tail.0.0.weight": torch.zeros(40, 8, 3, 3)}, "makes 5 times"),
+        (
+            {"tail.0.0.weight": torch.zeros(40, 8, 3, 3)},
+            "multiplies the channels by 5, expected 4 or 9",
+        ),
         ({"tail.0.0.weight": torch.zeros(32)}, r"tail.0.0.weight has shape \(32,\)"),
         ({0: torch.zeros(1)}, "expected a dict of tensors"),
         ({"EDSR_var.head.0.weight": torch.zeros(1)}, "unknown key"),
-        ({"sub_mean.weight": torch.zeros(3, 3, 1, 1)}, "not complete"),
+        ({"sub_mean.weight": torch.zeros(3, 3, 1, 1)}, "sub_mean is incomplete"),
     ],
 )
 def test_a_checkpoint_that_does_not_fit_is_one_line(tmp_path, change, part):
@@ -129,9 +131,9 @@ def test_a_checkpoint_that_does_not_fit_is_one_line(tmp_path, change, part):
 @pytest.mark.parametrize(
     ("frozen", "part"),
     [
-        (checkpoint(2, s_head=False), r"below EDSR_var.: key var_conv.0.weight is missing"),
-        (checkpoint(4), "of another size or scale than the student"),
-        (checkpoint(2, blocks=3), "of another size or scale than the student"),
+        (checkpoint(2, s_head=False), r"keys EDSR_var\.\*: key var_conv\.0\.weight is missing"),
+        (checkpoint(4), "its size or scale differs from the student's"),
+        (checkpoint(2, blocks=3), "its size or scale differs from the student's"),
     ],
 )
 def test_two_networks_that_do_not_belong_together_are_one_line(tmp_path, frozen, part):
@@ -142,16 +144,21 @@ def test_two_networks_that_do_not_belong_together_are_one_line(tmp_path, frozen,
         import_torch(tmp_path / "a.pt", tmp_path / "run")
 
 
+def test_an_output_that_exists_is_not_replaced(tmp_path):
+    with pytest.raises(UserError, match="already exists: choose another output"):
+        import_torch(tmp_path / "gone.pt", tmp_path)
+
+
 def test_code_within_a_checkpoint_is_never_run(tmp_path):
     class Evil:
         def __reduce__(self):
-            return (open, (str(tmp_path / "made"), "w"))
+            return (open, (str(tmp_path / "opened"), "w"))
 
     torch.save({"head.0.weight": Evil()}, tmp_path / "a.pt")
     with pytest.raises(UserError, match=r"expected torch\.save"):
         import_torch(tmp_path / "a.pt", tmp_path / "run")
-    assert not (tmp_path / "made").exists()
-    (tmp_path / "b.pt").write_bytes(b"no checkpoint")
+    assert not (tmp_path / "opened").exists()
+    (tmp_path / "b.pt").write_bytes(b"not a checkpoint")
     with pytest.raises(UserError, match=r"b\.pt: expected"):
         import_torch(tmp_path / "b.pt", tmp_path / "run")
     with pytest.raises(UserError, match=r"gone\.pt: No such"):

@@ -107,5 +107,5 @@ def test_a_limit_that_leaves_no_core_is_an_error():
     assert_repeats(runner, 20, 9)  # cores of one pixel
     assert len(sizes) == 20 * 9
     runner, _ = make_runner(format="savedmodel", max_pixels=12 * 12)
-    with pytest.raises(UserError, match="accepts 144 pixels .* with max_pixels at least 576"):
+    with pytest.raises(UserError, match=r"accepts 144 pixels .* with max_pixels at least 576"):
         assert_repeats(runner, 20, 9)

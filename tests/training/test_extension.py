@@ -13,7 +13,12 @@ from udl_tf.config import Config
 from udl_tf.errors import Interrupted, UserError
 from udl_tf.saved.loading import load
 from udl_tf.training import extension, run
-from udl_tf.training.checkpoint import read_progress
+from udl_tf.training.checkpoint import (
+    Progress,
+    read_progress,
+    weight_arrays,
+    write_checkpoint,
+)
 from udl_tf.training.run import train
 from udl_tf.training.validation import Validation
 
@@ -136,6 +141,17 @@ def test_an_extension_stopped_before_its_config_leaves_the_finished_run(copied, 
         patch.setattr(extension, "write_json", die)
         with pytest.raises(MemoryError):
             train(with_updates(config, 1, 50), folder, extend=True)
+    train(config, folder)
+    after = weights(folder, 2)
+    assert all(np.array_equal(before[name], after[name]) for name in before)
+
+
+def test_the_same_of_a_step_stopped_after_its_last_update(copied):
+    config, folder = copied
+    before = weights(folder, 2)
+    arrays = weight_arrays(load(folder).networks.mean)
+    write_checkpoint(folder, Progress(1, 40, extended_from=[40]), arrays)
+    (folder / "weights/step2-l1.weights.h5").unlink()
     train(config, folder)
     after = weights(folder, 2)
     assert all(np.array_equal(before[name], after[name]) for name in before)

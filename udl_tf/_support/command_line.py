@@ -73,10 +73,11 @@ def progress_bar(unit: str, scale: float = 1.0) -> Iterator[Progress]:
     from tqdm import tqdm
 
     layout = "{desc}{percentage:3.0f}%|{bar}| {n:.6g}/{total:.6g} {unit}, {remaining} left"
-    with tqdm(unit=unit, bar_format=layout, disable=None) as bar:
+    # The layout needs a number for the total, also before the first report.
+    with tqdm(total=0, unit=unit, bar_format=layout, disable=None) as bar:
 
         def report(done: float, total: float | None, label: str = "") -> None:
-            bar.total = None if total is None else round(scale * total, 2)
+            bar.total = round(scale * (total or 0), 2)
             bar.set_description(label, refresh=False)
             bar.update(scale * done - bar.n)
 

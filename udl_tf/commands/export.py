@@ -15,8 +15,6 @@ from udl_tf._support import command_line
 from udl_tf._support.stderr import quiet
 from udl_tf.saved import presets
 
-FLAGS = {"memory_gb": "--memory"}
-
 
 def main(arguments: list[str] | None = None) -> None:
     parser = command_line.make_parser("udl-tf export", __doc__)
@@ -198,4 +196,4 @@ def _print_file(path: Path, summary: str) -> None:
 
 
 if __name__ == "__main__":
-    command_line.run(main, flags=FLAGS)
+    command_line.run(main)

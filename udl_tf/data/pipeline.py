@@ -1,7 +1,7 @@
 """Training batches as a pure function of (seed, update), so a run can resume at any update."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -36,8 +36,8 @@ def draw_batch(
         size p; with `hr_map` also the map's values, float32 (n, p, p, 3).
     """
     rows = range(config.batch_size) if rows is None else rows
-    lr_size = config.hr_patch_size // store.scale
-    hr_size, s = config.hr_patch_size, store.scale
+    scale, hr_size = store.scale, config.hr_patch_size
+    lr_size = hr_size // scale
     lr_batch = np.empty((len(rows), lr_size, lr_size, 3), np.uint8)
     hr_batch = np.empty((len(rows), hr_size, hr_size, 3), np.uint8)
     map_batch = np.empty(hr_batch.shape, np.float32)
@@ -48,17 +48,20 @@ def draw_batch(
         lr, hr = store.pair(index)
         top = int(random.integers(lr.shape[0] - lr_size + 1))
         left = int(random.integers(lr.shape[1] - lr_size + 1))
-        symmetry = random.random(3) < 0.5 if config.augment else (False, False, False)
+        symmetry = tuple(random.random(3) < 0.5) if config.augment else (False, False, False)
         lr_batch[i] = _patch(lr, top, left, lr_size, symmetry)
-        hr_place = top * s, left * s, lr_size * s, symmetry
-        hr_batch[i] = _patch(hr, *hr_place)
+        hr_crop = top * scale, left * scale, hr_size, symmetry
+        hr_batch[i] = _patch(hr, *hr_crop)
         if hr_map is not None:
             values, a, b = hr_map(index)
-            map_batch[i] = a + b * _patch(values, *hr_place).astype(np.float32)
+            map_batch[i] = a + b * _patch(values, *hr_crop).astype(np.float32)
     return (lr_batch, hr_batch) if hr_map is None else (lr_batch, hr_batch, map_batch)
 
 
-def _patch(image, top: int, left: int, size: int, symmetry) -> np.ndarray:
+def _patch(
+    image: np.ndarray, top: int, left: int, size: int, symmetry: Sequence[bool]
+) -> np.ndarray:
+    """Returns a view of a square crop, flipped and transposed."""
     patch = image[top : top + size, left : left + size]
     flip_rows, flip_columns, transpose = symmetry
     if flip_rows:

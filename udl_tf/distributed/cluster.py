@@ -126,10 +126,13 @@ def _await_workers(cluster: Cluster, deadline: float) -> None:
                 if index is None:
                     worker.close()
                 else:
+                    if index in connected:  # this worker was started again
+                        connected[index].close()
                     connected[index] = worker
                 # A waiting worker sends nothing more, so a readable connection has been closed.
                 closed, _, _ = select.select(connected.values(), [], [], 0)
-                connected = {i: worker for i, worker in connected.items() if worker not in closed}
+                for stopped in [i for i, worker in connected.items() if worker in closed]:
+                    connected.pop(stopped).close()
         for worker in connected.values():
             worker.sendall(_GO)
     except ConnectionError:

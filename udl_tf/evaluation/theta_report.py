@@ -47,8 +47,27 @@ def assess(
         "images": len(assessed),
         "pixels": len(error),
         "fitted_on_these": seen,
+        **_errors(error, theta, perfect, np.exp(pool(assessed, "log_theta"))),
+        "ranking": _rankings(assessed, error, theta, perfect),
+        "oracle": measures.sparsification(error, error).tolist(),
+        "coverage": {
+            "levels": LEVELS.tolist(),
+            "laplace": laplace.tolist(),
+            "measured": _measured_coverage(fits).tolist(),
+        },
+        "conformal_misses": None if seen else _conformal_misses(assessed, thetas, calibration),
+        "reliability": measures.reliability(error, theta).tolist(),
+        **_predicted_psnr(assessed, thetas),
+    }
+
+
+def _errors(
+    error: np.ndarray, theta: np.ndarray, perfect: np.ndarray, as_trained: np.ndarray
+) -> dict[str, dict[str, float]]:
+    """Returns likelihood and calibration errors of theta, and those of a perfect theta."""
+    return {
         "nll": {
-            "as trained": measures.laplace_nll(error, np.exp(pool(assessed, "log_theta"))),
+            "as trained": measures.laplace_nll(error, as_trained),
             "calibrated": measures.laplace_nll(error, theta),
             "perfect Laplace": measures.laplace_nll(perfect, theta),
         },
@@ -60,16 +79,6 @@ def assess(
             "theta": measures.ence(error, theta),
             "perfect Laplace": measures.ence(perfect, theta),
         },
-        "ranking": _rankings(assessed, error, theta, perfect),
-        "oracle": measures.sparsification(error, error).tolist(),
-        "coverage": {
-            "levels": LEVELS.tolist(),
-            "laplace": laplace.tolist(),
-            "measured": _measured_coverage(fits).tolist(),
-        },
-        "conformal_misses": None if seen else _conformal_misses(assessed, thetas, calibration),
-        "reliability": measures.reliability(error, theta).tolist(),
-        **_predicted_psnr(assessed, thetas),
     }
 
 

@@ -46,8 +46,7 @@ def export_savedmodel(
         max_pixels: largest image of a request (height times width, LR pixels); others are refused.
         image_dtype: "uint8" or "float32".
         theta_dtype: "float32", or "float16", which is available by gRPC only.
-        memory_gb: working memory of the server, in addition to the result; None: 1 GB, or more
-            where tiles would overlap too much.
+        memory_gb: working memory in addition to the result; None: 1 GB, or more for DPDNN.
         warmup: whether to add warm-up requests, without which the first request is slower.
         images: folder of HR images for the comparison; None: the bundled ones.
         licence: of the weights, in words; None: the bundle's.
@@ -60,9 +59,7 @@ def export_savedmodel(
             packages are missing.
     """
     base = Path(base)
-    folder = base / str(version or max([0, *version_numbers(base)]) + 1)
-    if folder.exists():
-        raise UserError(f"{folder}: already exists: choose another version", argument="version")
+    folder = _new_version(base, version)
     if warmup:
         with needs_extra("serve"):
             import tensorflow_serving.apis  # noqa: F401  # reported before the work begins
@@ -81,9 +78,16 @@ def export_savedmodel(
         _save(model, card, temporary, memory_gb)
         card = _add_parity(model, card, temporary, images)
         if warmup:
-            file = temporary / "assets.extra" / "tf_serving_warmup_requests"
-            _write_warmup(file, base.name, tf.as_dtype(image_dtype))
+            _write_warmup(temporary, base.name, tf.as_dtype(image_dtype))
     return folder, card
+
+
+def _new_version(base: Path, version: int | None) -> Path:
+    """Returns the folder of a version, by default one more than the highest so far."""
+    folder = base / str(version or max([0, *version_numbers(base)]) + 1)
+    if folder.exists():
+        raise UserError(f"{folder}: already exists: choose another version", argument="version")
+    return folder
 
 
 def _save(model: KerasUpscaler, card: ModelCard, folder: Path, memory_gb: float | None) -> None:
@@ -109,7 +113,7 @@ def _add_parity(
     return card
 
 
-def _write_warmup(path: Path, name: str, image_dtype: tf.DType) -> None:
+def _write_warmup(folder: Path, name: str, image_dtype: tf.DType) -> None:
     """Writes a request per upscaling signature; TensorFlow Serving replays them when it starts."""
     from tensorflow_serving.apis import prediction_log_pb2
 
@@ -123,6 +127,7 @@ def _write_warmup(path: Path, name: str, image_dtype: tf.DType) -> None:
         "image_bytes": {"image_bytes": tf.constant([encoded.getvalue()])},
         "image_bytes_sr_only": {"image_bytes": tf.constant([encoded.getvalue()])},
     }
+    path = folder / "assets.extra" / "tf_serving_warmup_requests"
     path.parent.mkdir(exist_ok=True)
     with tf.io.TFRecordWriter(str(path)) as writer:
         for signature, inputs in requests.items():

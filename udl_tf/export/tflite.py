@@ -102,9 +102,8 @@ def _quantizable_elu(network: keras.Model | None) -> Iterator[None]:
 
 def _convert(module: UpscalingModule, card: ModelCard, pairs: Sequence[Pair]) -> bytes:
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # the converter itself uses the deprecated tf.lite.Interpreter
+        # The converter itself uses the deprecated tf.lite.Interpreter.
+        warnings.simplefilter("ignore")
         # Converted from a SavedModel, outputs keep their names.
         tf.saved_model.save(module, folder, signatures=module.upscale)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)

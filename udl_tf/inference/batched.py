@@ -15,8 +15,9 @@ import numpy as np
 
 from udl_tf.inference.chain_runner import ChainRunner, window_of
 from udl_tf.inference.keras_upscaler import Chain, KerasUpscaler, make_passes
+from udl_tf.inference.passes import Pass
 from udl_tf.inference.tiling import Tile, core_of, out_of_memory, plan_tiles, scaled
-from udl_tf.inference.upscaler import Pass, Upscaler
+from udl_tf.inference.upscaler import Upscaler
 from udl_tf.uncertainty.record import Calibration
 
 _AHEAD = 4  # windows of one image that wait at a time

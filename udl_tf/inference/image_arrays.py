@@ -36,26 +36,22 @@ def split_alpha(image: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
     return image[..., :-1], image[..., -1]
 
 
-def to_image(sr: np.ndarray, colors: np.ndarray, distance: int) -> np.ndarray:
-    """Returns a network's output as an image in the dtype of the input.
+def to_image(sr: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Clips float32 grey levels to 0..255 and converts them to the unit of `dtype`."""
+    return to_dtype(np.clip(sr, 0.0, 255.0) * np.float32(gray_level(dtype)), dtype)
 
-    Where the input has one colour all around, the output gets that colour: a trained network
-    deviates from it by up to three levels, in a pattern.
+
+def fill_plain_areas(image: np.ndarray, lr: np.ndarray, distance: int) -> None:
+    """Sets the result, in place, to the input's colour where the input has one colour all around.
+
+    A trained network deviates from it by up to three levels, in a pattern.
 
     Args:
-        sr: float32 (scale h, scale w, c) in grey levels; its values are overwritten.
-        colors: the input, (h, w, c).
+        image: the result, (scale h, scale w, c).
+        lr: the input, (h, w, c), in the same dtype.
         distance: LR pixels all around that must have one colour. Pixels further away must not
-            change the output there, so that there is no seam.
+            change the result there, so that there is no seam.
     """
-    np.clip(sr, 0.0, 255.0, out=sr)
-    sr *= np.float32(gray_level(colors.dtype))
-    image = to_dtype(sr, colors.dtype)
-    _fill_plain_areas(image, colors, distance)
-    return image
-
-
-def _fill_plain_areas(image: np.ndarray, lr: np.ndarray, distance: int) -> None:
     size = (2 * distance + 1, 2 * distance + 1, 1)
     values = lr.astype(np.float32) if lr.dtype == np.float16 else lr  # SciPy lacks float16
     plain = (maximum_filter(values, size) == minimum_filter(values, size)).all(axis=-1)

@@ -19,8 +19,7 @@ from udl_tf.inference.jobs import MAP_TITLES, Job, Options
 from udl_tf.inference.result import Upscaled
 from udl_tf.inference.upscaler import Upscaler
 
-_COLOR = 3 * 1  # bytes per pixel of an 8-bit image
-_ALPHA = 1
+_COLOR = 3 * 1  # bytes per pixel of an 8-bit RGB image
 _FLOAT = 3 * 4  # of a float32 map
 
 
@@ -62,6 +61,7 @@ def run_jobs(
         behind: tuple[Job, Future] | None = None
         ahead = _read_ahead(reader, jobs, model.scale, options)
         for (job, reading), pixels in zip(ahead, sizes, strict=True):
+            progress(before, total, job.source.name)  # the label, while the file is read
             result = None
             with _noting_failure(job, summary):
                 image = _in_known_depth(reading.result(), model)
@@ -72,7 +72,7 @@ def run_jobs(
             if result is not None:
                 behind = (job, writer.submit(write_job, job, image, result))
             before += pixels
-            progress(before, total, job.source.name)
+            progress(before, total, job.source.name)  # even if the file failed
         _settle(behind, summary)
     return summary
 
@@ -151,7 +151,7 @@ def read_job(job: Job, scale: int, options: Options) -> ImageFile:
 
 
 def needed_memory(height: int, width: int, scale: int, options: Options) -> int:
-    """Estimates the bytes that an 8-bit image needs at the peak, without the working memory.
+    """Estimates the bytes that an 8-bit RGB image needs at the peak, without working memory.
 
     Args:
         height, width: of the input.
@@ -159,14 +159,14 @@ def needed_memory(height: int, width: int, scale: int, options: Options) -> int:
         options: of the job.
     """
     pixels, results = height * width, height * width * scale**2
-    maps = 2 if options.computes_theta else 1
-    copies = 2  # float32 images that the passes need: the input, and with its mirrored border
     if options.averages:
-        maps = 2 * maps + 1  # also the mean of each map, and the squared deviations of sr
-        copies += 1  # turned
-    # During the passes there are these copies; afterwards, the result with its alpha.
-    besides = max(pixels * copies * _FLOAT, results * (_COLOR + _ALPHA))
-    needed = pixels * _COLOR + results * maps * _FLOAT + besides
+        maps = 2 if options.computes_theta else 1
+        floats = 2 * maps + 1  # the means, one member's maps, and the squared deviations of sr
+        kept, copies = floats * _FLOAT, 3
+    else:  # sr is converted part by part
+        kept, copies = _COLOR + (_FLOAT if options.computes_theta else 0), 2
+    # Copies of the LR image in float32: as it is, with its mirrored border, and turned.
+    needed = pixels * (_COLOR + copies * _FLOAT) + results * kept
     return max(needed, _resizing_memory(height, width, scale, options))
 
 
@@ -176,8 +176,8 @@ def _resizing_memory(height: int, width: int, scale: int, options: Options) -> i
     if size is None:
         return 0
     maps = int(options.computes_theta) + int(options.averages)
-    result = _COLOR + _ALPHA + maps * _FLOAT
-    copy = _FLOAT if maps else _COLOR + _ALPHA  # of what is being resized
+    result = _COLOR + maps * _FLOAT
+    copy = _FLOAT if maps else _COLOR  # of what is being resized
     return result * height * width * scale**2 + (result + copy) * size[0] * size[1]
 
 

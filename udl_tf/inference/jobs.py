@@ -100,7 +100,7 @@ def plan_jobs(inputs: Sequence[Path | str], output: Path, options: Options) -> l
     """
     found = _find(inputs, output)
     names = [result_name(place, options.format) for _, place in found]
-    # Map names are derived from the stem alone, so that with maps the suffix distinguishes nothing.
+    # Maps are named by the stem: files that differ in their suffix alone would share their maps.
     keys = [name.with_suffix("") if options.maps else name for name in names]
     counts = Counter(keys)
     jobs = []

@@ -8,7 +8,8 @@ import keras
 import numpy as np
 
 from udl_tf.inference.chain_runner import ChainRunner
-from udl_tf.inference.upscaler import Pass, Runner, Upscaler
+from udl_tf.inference.passes import Pass, Runner
+from udl_tf.inference.upscaler import Upscaler
 from udl_tf.models.stages import Stage
 from udl_tf.uncertainty.record import Calibration
 

@@ -95,8 +95,8 @@ class Upscaled:
 
     def _member(self, index: int) -> "Upscaled":
         """Returns the result of one image of a stack."""
-        maps = (None if m is None else m[index] for m in (self.theta, self.spread))
-        return Upscaled(self.image[index], *maps, self.calibration)
+        theta, spread = (None if m is None else m[index] for m in (self.theta, self.spread))
+        return Upscaled(self.image[index], theta, spread, self.calibration)
 
     def _calibrated(self) -> Calibration:
         if self.theta is None or self.calibration is None:

@@ -2,10 +2,8 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
@@ -14,7 +12,8 @@ from udl_tf.errors import UserError
 from udl_tf.imaging.dtypes import gray_level
 from udl_tf.imaging.image_files import read_image
 from udl_tf.imaging.resize import imresize
-from udl_tf.inference.image_arrays import split_alpha, to_image
+from udl_tf.inference.image_arrays import fill_plain_areas, split_alpha, to_image
+from udl_tf.inference.passes import Convert, Effort, Maps, Pass, compute_maps, unchanged
 from udl_tf.inference.result import Upscaled, stacked
 from udl_tf.inference.self_ensemble import MEMBERS, mean_and_spread
 from udl_tf.uncertainty.record import Calibration
@@ -24,68 +23,9 @@ from udl_tf.uncertainty.record import Calibration
 # pixels, results are as accurate at the border as in the middle.
 BORDER = 8
 
-_ROWS = 64  # of a map that are converted at a time, so that intermediate arrays stay small
-
-Maps = dict[str, np.ndarray]
-
-
-class Runner(Protocol):
-    """Computes maps of an image of any size, part by part.
-
-    Attributes:
-        radius: LR pixels on each side that a pixel of the maps may depend on.
-    """
-
-    @property
-    def radius(self) -> int: ...
-
-    def run(
-        self, lr: np.ndarray, tile: int | None = None, budget: float | None = None
-    ) -> Iterator[tuple[tuple[slice, slice], np.ndarray]]:
-        """Yields parts that cover the image once, and may exceed it at the bottom and right.
-
-        Args:
-            lr: float32 (h, w, 3), values 0..255.
-            tile: side of a part, LR pixels; None: the side that computes fewest pixels twice.
-            budget: bytes of working memory; None: chosen by the runner.
-
-        Yields:
-            (rows and columns in the maps, float32 values there).
-        """
-        ...
-
-
-@dataclass(frozen=True)
-class Pass:
-    """One pass over an image.
-
-    Attributes:
-        runner: computes the maps.
-        maps: their names, in the order of the runner's channels, three channels each: "sr",
-            "theta" (grey levels) or "log_scale" (of a Keras network).
-    """
-
-    runner: Runner
-    maps: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Effort:
-    """How a pass computes: tile side and working memory, as for `Upscaler.upscale`, and progress.
-
-    Attributes:
-        tile: LR pixels; None: chosen by the runner.
-        budget: bytes; None: chosen by the runner.
-        counter: receives the LR pixels that are done, those of the mirrored border included.
-    """
-
-    tile: int | None = None
-    budget: float | None = None
-    counter: Counter | None = None
-
 
 class Upscaler(ABC):
-    """A trained model, whatever runs it.
+    """A trained model, independent of what runs it.
 
     Attributes:
         scale: HR size divided by LR size.
@@ -162,16 +102,18 @@ class Upscaler(ABC):
         _check_effort(tile, memory_gb)
         if pixels.ndim == 4 and len(pixels):
             options = (uncertainty, self_ensemble, tile, memory_gb)
-            parts = [part_of(progress, i, 1, len(pixels)) for i in range(len(pixels))]
-            results = map(lambda one, part: self.upscale(one, *options, part), pixels, parts)
-            return stacked(list(results))
+            results = [
+                self.upscale(one, *options, part_of(progress, index, 1, len(pixels)))
+                for index, one in enumerate(pixels)
+            ]
+            return stacked(results)
         colors, alpha = split_alpha(pixels.astype(pixels.dtype.newbyteorder("="), copy=False))
         if alpha is not None:  # first, because bicubic interpolation needs much memory for a moment
             alpha = imresize(alpha, self.scale)
         effort = Effort(tile, None if memory_gb is None else 1e9 * memory_gb)
         maps, spread = self._compute(colors, uncertainty, self_ensemble, effort, progress)
-        sr = to_image(maps.pop("sr"), colors, BORDER)
-        theta = maps.get("theta")
+        sr, theta = maps["sr"], maps.get("theta")
+        fill_plain_areas(sr, colors, BORDER)
         if alpha is not None:
             sr = np.concatenate([sr, alpha[..., None]], axis=-1)
         if pixels.ndim == 2:
@@ -191,7 +133,7 @@ class Upscaler(ABC):
             uncertainty.
         """
         passes = self._passes(self.has_uncertainty, bordered=border >= BORDER)
-        maps = self._run_passes(passes, lr.astype(np.float32), border, Effort())
+        maps = self._run_passes(passes, lr.astype(np.float32), border, Effort(), unchanged)
         return maps["sr"], maps.get("theta")
 
     def _compute(
@@ -202,10 +144,16 @@ class Upscaler(ABC):
         effort: Effort,
         progress: Progress,
     ) -> tuple[Maps, np.ndarray | None]:
-        """Computes the maps of (h, w, 1 or 3) colours, in grey levels.
+        """Computes the maps of an image without alpha.
+
+        Args:
+            colors: (h, w, 1 or 3), the dtype of the image.
+            uncertainty, self_ensemble, progress: as for `upscale`.
+            effort: tiles and memory.
 
         Returns:
-            ("sr" and "theta" with the channels of `colors`, the spread of the self-ensemble).
+            ("sr" in the dtype of the image and "theta" in grey levels, both with its channels; the
+            spread of the self-ensemble).
         """
         lr = (colors / np.float32(gray_level(colors.dtype))).astype(np.float32, copy=False)
         lr = np.broadcast_to(lr, (*colors.shape[:2], 3))
@@ -215,21 +163,32 @@ class Upscaler(ABC):
         height, width = (side + 2 * border for side in lr.shape[:2])
         effort = Effort(effort.tile, effort.budget, Counter(progress, runs * height * width))
 
-        def run(x: np.ndarray) -> Maps:
-            maps = self._run_passes(passes, x, border, effort)
-            if not gray:
-                return maps
-            if not self_ensemble:  # clipped before the mean, as the outputs of exported models are
-                np.clip(maps["sr"], 0.0, 255.0, out=maps["sr"])
-            return {name: values.mean(axis=-1, keepdims=True) for name, values in maps.items()}
+        def channels(name: str, values: np.ndarray) -> np.ndarray:
+            return values.mean(axis=-1, keepdims=True) if gray else values
+
+        def image_or_map(name: str, values: np.ndarray) -> np.ndarray:
+            if name != "sr":
+                return channels(name, values)
+            # Clipped before the mean of a grey image, as the outputs of exported models are.
+            return to_image(channels(name, np.clip(values, 0.0, 255.0)), colors.dtype)
 
         if not self_ensemble:
-            return run(lr), None
-        means, spreads = mean_and_spread(lr, run, spread_of=("sr",))
-        return means, spreads["sr"]
+            return self._run_passes(passes, lr, border, effort, image_or_map), None
+        maps, spreads = mean_and_spread(
+            lr,
+            lambda x: self._run_passes(passes, x, border, effort, channels),
+            spread_of=("sr",),
+        )
+        maps["sr"] = to_image(maps["sr"], colors.dtype)
+        return maps, spreads["sr"]
 
     def _run_passes(
-        self, passes: Sequence[Pass], lr: np.ndarray, border: int, effort: Effort
+        self,
+        passes: Sequence[Pass],
+        lr: np.ndarray,
+        border: int,
+        effort: Effort,
+        convert: Convert,
     ) -> Maps:
         """Runs passes over an image and returns their maps, with theta in place of the log scale.
 
@@ -238,50 +197,18 @@ class Upscaler(ABC):
             lr: float32 (h, w, 3).
             border: LR pixels by which the image is mirrored outwards first.
             effort: tiles, memory and progress.
+            convert: converts the parts of sr and theta.
         """
+
+        def with_theta(name: str, values: np.ndarray) -> np.ndarray:
+            return convert(name, self._theta_of(values) if name == "log_scale" else values)
+
         maps: Maps = {}
         for pass_ in passes:
-            maps |= compute_maps(pass_, lr, self.scale, border, effort)
+            maps |= compute_maps(pass_, lr, self.scale, border, effort, with_theta)
         if "log_scale" in maps:
-            theta = maps["theta"] = maps.pop("log_scale")
-            for row in range(0, len(theta), _ROWS):
-                theta[row : row + _ROWS] = self._theta_of(theta[row : row + _ROWS])
+            maps["theta"] = maps.pop("log_scale")
         return maps
-
-
-def compute_maps(pass_: Pass, lr: np.ndarray, scale: int, border: int, effort: Effort) -> Maps:
-    """Runs a pass over an image, mirrored outwards by `border` LR pixels, and returns its maps.
-
-    Args:
-        pass_: what to run.
-        lr: float32 (h, w, 3).
-        scale: HR size divided by LR size.
-        border: LR pixels.
-        effort: tiles, memory and progress.
-
-    Returns:
-        float32 (scale h, scale w, 3) by name.
-    """
-    height, width = (side * scale for side in lr.shape[:2])
-    offset = border * scale
-    padded = np.pad(lr, ((border, border), (border, border), (0, 0)), "symmetric")
-    padded_height, padded_width = (side * scale for side in padded.shape[:2])
-    maps = {name: np.empty((height, width, 3), np.float32) for name in pass_.maps}
-    for (rows, columns), values in pass_.runner.run(padded, effort.tile, effort.budget):
-        # The part's rows and columns in the image. Its pixels in the mirrored border are dropped.
-        top, bottom = max(rows.start - offset, 0), min(rows.stop - offset, height)
-        left, right = max(columns.start - offset, 0), min(columns.stop - offset, width)
-        if top < bottom and left < right:
-            # The same rows and columns, counted from the first pixel of the part.
-            first, column = top + offset - rows.start, left + offset - columns.start
-            inside = values[first : first + bottom - top, column : column + right - left]
-            for index, whole in enumerate(maps.values()):
-                whole[top:bottom, left:right] = inside[..., 3 * index : 3 * index + 3]
-        if effort.counter:
-            covered = max(0, min(rows.stop, padded_height) - rows.start)
-            covered *= max(0, min(columns.stop, padded_width) - columns.start)
-            effort.counter.add(covered // scale**2)
-    return maps
 
 
 def _check_effort(tile: int | None, memory_gb: float | None) -> None:

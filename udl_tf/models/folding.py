@@ -24,7 +24,6 @@ def as_convolution(linear: keras.Model, radius: int) -> keras.Model:
     bright = np.float32(2.0**14)
     impulses = np.zeros((channels + 1, side, side, channels), np.float32)  # the last one is black
     impulses[np.arange(channels), radius, radius, np.arange(channels)] = bright
-    # One at a time: together their inner maps would take much memory.
     outputs = np.concatenate([linear.predict_on_batch(impulse[None]) for impulse in impulses])
     scale, filters = outputs.shape[1] // side, outputs.shape[-1]
     outputs = outputs.reshape(-1, side, scale, side, scale, filters)

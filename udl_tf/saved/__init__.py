@@ -1,4 +1,4 @@
-"""Trained models on disk or behind TF Serving, and `load`, which opens any of them."""
+"""Trained models on disk or on a server, and `load`, which opens all of them."""
 
 from typing import TYPE_CHECKING
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from udl_tf.errors import UserError, needs_extra
 from udl_tf.imaging.dtypes import to_dtype
-from udl_tf.inference.upscaler import BORDER, Pass, Upscaler
+from udl_tf.inference.passes import Pass
+from udl_tf.inference.upscaler import BORDER, Upscaler
 from udl_tf.saved.card import CARD, ModelCard, missing_card, parse_card, read_appended_card
 from udl_tf.saved.windows import Forward, WindowRunner
 

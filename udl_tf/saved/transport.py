@@ -208,9 +208,7 @@ class RestTransport(Transport):
 
     def upscale(self, images: np.ndarray, theta: bool, dtype: str) -> dict[str, np.ndarray]:
         signature = "image_bytes" if theta else "image_bytes_sr_only"
-        rows = [{"image_bytes": _b64(imagecodecs.png_encode(to_dtype(image, "uint8"), level=1))}
-                for image in images]  # fmt: skip
-        answers = self._predict(signature, rows)
+        answers = self._predict(signature, [{"image_bytes": _encode_png(x)} for x in images])
         if not theta:
             # A signature with a single output returns it without its name.
             return {"sr": np.stack([_decode_png(answer) for answer in answers])}
@@ -247,8 +245,9 @@ class RestTransport(Transport):
         raise self._refused(detail)
 
 
-def _b64(data: bytes | bytearray) -> dict[str, str]:
-    return {"b64": base64.b64encode(data).decode()}
+def _encode_png(image: np.ndarray) -> dict[str, str]:
+    png = imagecodecs.png_encode(to_dtype(image, "uint8"), level=1)
+    return {"b64": base64.b64encode(png).decode()}
 
 
 def _decode_png(value: Mapping[str, str]) -> np.ndarray:

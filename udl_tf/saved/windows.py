@@ -26,7 +26,7 @@ def core_of_tile(tile: int, margin: int, align: int) -> int:
 
 
 class WindowRunner:
-    """Computes maps of an image in windows; a Runner (udl_tf.inference.upscaler).
+    """Computes maps of an image in windows; a Runner (udl_tf.inference.passes).
 
     Unlike a Keras network, an exported graph cannot be run stage by stage: each window overlaps its
     neighbours by the margin of the whole model.
@@ -48,7 +48,7 @@ class WindowRunner:
     def run(
         self, lr: np.ndarray, tile: int | None = None, budget: float | None = None
     ) -> Iterator[tuple[tuple[slice, slice], np.ndarray]]:
-        """See udl_tf.inference.upscaler.Runner."""
+        """See udl_tf.inference.passes.Runner."""
         card = self.card
         height, width = lr.shape[:2]
         region = None
@@ -58,9 +58,8 @@ class WindowRunner:
             needed = [max(length, card.smallest) for length in (height, width)]
         elif tile is None:
             side = core_of_tile(card.tile, card.margin, card.align)
-            # Equal cores of exactly `side` make every window as large as the graph's only input, so
-            # the covered region is rounded up to whole cores; what lies beyond the image is dropped
-            # by the caller.
+            # Only cores of exactly `side` have windows of exactly the accepted size. Therefore the
+            # covered region is rounded up to whole cores; the caller drops what exceeds the image.
             covered = [math.ceil(length / side) * side for length in (height, width)]
             region = (slice(0, covered[0]), slice(0, covered[1]))
             needed = [max(length, card.tile) for length in covered]

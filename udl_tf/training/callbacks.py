@@ -25,7 +25,7 @@ _REMEDY = (
 
 
 class Diverged(UserError):
-    """The loss became NaN or infinite."""
+    """The loss or a weight is not finite."""
 
 
 class Clock(keras.callbacks.Callback):

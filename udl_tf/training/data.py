@@ -65,6 +65,6 @@ def _summary(sets: list[Dataset], training: int, held_out: int, small: int) -> d
     if small:
         text += f", {small} smaller than a patch skipped"
     if bundled:
-        text += "; the bundled images serve for rehearsals only: set data.root to train for use"
+        text += "; bundled images are for rehearsals: set data.root to train on other images"
     counts = {"training": training, "held_out": held_out}
     return {"sets": names, **counts, "bundled": bundled, "text": text}

@@ -160,7 +160,7 @@ def _build(session: Session, index: int) -> Step:
             cached = _caches_uncertainty(session, index)
             weight = make_pixel_weight(step.weighting, frozen, config.model.scale, cached)
         trainer = Trainer(network, losses[index], weight)
-        scheduled = step.updates - start.schedule_from
+        scheduled = max(1, step.updates - start.schedule_from)
         trainer.compile(
             make_optimizer(config.optimizer, scheduled, step.learning_rate, session.group.replicas),
             steps_per_execution=updates_per_call(
@@ -221,8 +221,10 @@ def _fit(step: Step, waiting: Waiting, observers: list[keras.callbacks.Callback]
     config, data = session.run.config, session.data.training
     left = step.config.updates - step.start.update
     if not left:
-        # Killed after the last update: as `fit` at its end, replace the weights by their average.
-        trainer.optimizer.finalize_variable_values(trainer.trainable_variables)
+        # Killed after the last update: as `fit` at its end, replace the weights by their average,
+        # which an optimizer without updates does not have.
+        if step.start.update > step.start.schedule_from:
+            trainer.optimizer.finalize_variable_values(trainer.trainable_variables)
         return
     hr_map: HRMap | None = None
     if step.frozen is not None and _caches_uncertainty(session, step.index):

@@ -10,6 +10,7 @@ Serving: deploy/.
 
 import threading
 from pathlib import Path
+from typing import Any
 
 from udl_tf._support import command_line
 from udl_tf._support.stderr import quiet
@@ -33,7 +34,6 @@ def main(arguments: list[str] | None = None) -> None:
             raise UserError(f"--{option} {getattr(options, name)}: expected 0..65535")
 
     with quiet(), needs_extra("serve"):
-        from helpers.serving.grpc_server import start_grpc
         from helpers.serving.models import StandIn
         from helpers.serving.rest_server import start_rest
 
@@ -50,22 +50,30 @@ def main(arguments: list[str] | None = None) -> None:
         raise UserError(
             f"{place}: {error.strerror}: choose another --rest-port or --host"
         ) from None
-    place = f"{options.host}:{options.grpc_port}"
-    with quiet():
-        try:
-            server, port = start_grpc(models, place)
-        except RuntimeError:
-            raise UserError(
-                f"{place}: cannot be used: choose another --grpc-port or --host"
-            ) from None
-    for name in folders:
-        print(f"grpc://{options.host}:{port}/{name}")
-        print(f"http://{options.host}:{rest.server_port}/{name}", flush=True)
     try:
-        threading.Event().wait()
+        with quiet():
+            server, port = _start_grpc(models, options.host, options.grpc_port)
+        for name in folders:
+            print(f"grpc://{options.host}:{port}/{name}")
+            print(f"http://{options.host}:{rest.server_port}/{name}", flush=True)
+        try:
+            threading.Event().wait()
+        finally:
+            server.stop(grace=1).wait()
     finally:
         rest.shutdown()
-        server.stop(grace=1).wait()
+        rest.server_close()
+
+
+def _start_grpc(models: Any, host: str, port: int) -> tuple[Any, int]:
+    from helpers.serving.grpc_server import start_grpc
+
+    try:
+        return start_grpc(models, f"{host}:{port}")
+    except RuntimeError:
+        raise UserError(
+            f"{host}:{port}: cannot be used: choose another --grpc-port or --host"
+        ) from None
 
 
 if __name__ == "__main__":

@@ -1,0 +1,78 @@
+import json
+
+import pytest
+
+from udl_tf._support.files import complete_file, complete_folder, sha256
+from udl_tf._support.json_files import parse_model, read_json, write_json
+from udl_tf._support.tables import markdown_table
+from udl_tf.config import Config
+from udl_tf.errors import UserError
+
+
+@pytest.mark.parametrize("name", ["a.png", "step1-esu.weights.h5"])
+def test_a_file_appears_only_when_it_is_complete(name, tmp_path):
+    def fail():
+        with complete_file(tmp_path / "new" / name) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert list((tmp_path / "new").iterdir()) == []
+    with complete_file(tmp_path / "new" / name) as temporary:
+        assert temporary.name.endswith(name[name.index(".") :])
+        temporary.write_text("whole")
+        assert not (tmp_path / "new" / name).exists()
+    assert [file.read_text() for file in (tmp_path / "new").iterdir()] == ["whole"]
+
+
+def test_a_folder_appears_only_when_it_is_complete(tmp_path):
+    def fail():
+        with complete_folder(tmp_path / "model") as temporary:
+            (temporary / "half").touch()
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert list(tmp_path.iterdir()) == []
+    with complete_folder(tmp_path / "model") as temporary:
+        (temporary / "whole").touch()
+    assert (tmp_path / "model/whole").exists()
+
+
+def test_the_checksum_of_a_file(tmp_path):
+    (tmp_path / "abc").write_bytes(b"abc")
+    # NIST's example of SHA-256 for "abc" begins so.
+    assert sha256(tmp_path / "abc").startswith("ba7816bf8f01cfea")
+
+
+def test_json_has_no_nan(tmp_path):
+    write_json(tmp_path / "x.json", {"a": [1.5, float("nan")], "b": (float("inf"),)})
+    assert json.loads((tmp_path / "x.json").read_text()) == {"a": [1.5, None], "b": [None]}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("{", "not valid JSON"), ("[1]", "expected a JSON object"), ("\xff", "not valid JSON")],
+)
+def test_a_damaged_json_file_names_the_remedy(text, message, tmp_path):
+    (tmp_path / "x.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(UserError, match=rf"x\.json: {message}.*: delete it$"):
+        read_json(tmp_path / "x.json", "delete it")
+
+
+def test_a_wrong_model_names_all_keys_and_the_source():
+    content = {"data": {"batch_sise": 3}, "training": {"seed": -1}}
+    with pytest.raises(UserError) as error:
+        parse_model(content, Config, "c.json")
+    first, second = str(error.value).removeprefix("c.json: ").split("; ", 1)
+    assert first == "unknown key data.batch_sise, nearest known: batch_size"
+    assert second.startswith("training.seed: got -1; input should be greater than or equal to 0")
+
+
+def test_a_table_is_aligned():
+    assert markdown_table([["a", "bb"], ["ccc", "d"]]) == (
+        "| a   | bb |\n"
+        "| --- | -- |\n"
+        "| ccc | d  |\n"
+    )  # fmt: skip

@@ -1,0 +1,176 @@
+"""Behaviour common to all upscalers, tested on one without a network."""
+
+import numpy as np
+import pytest
+from helpers.images import noise_image
+from helpers.models import plain_calibration, transparent_model
+from PIL import Image
+
+from udl_tf.errors import UserError
+from udl_tf.inference.passes import Pass
+from udl_tf.inference.upscaler import Upscaler
+
+
+class Patterned(Upscaler):
+    """An upscaler whose maps depend on the pixel's value and column."""
+
+    calibration = plain_calibration()
+    has_uncertainty = True
+    scale = 2
+    radius = 0
+
+    def __init__(self, excess: int = 0):
+        self.excess = excess  # pixels by which its parts exceed the image
+        self.efforts = []
+
+    def _passes(self, uncertainty, bordered=False):
+        return [Pass(self, ("sr", "theta") if uncertainty else ("sr",))]
+
+    def run(self, lr, tile=None, budget=None):
+        self.efforts.append((tile, budget))
+        height, width = lr.shape[:2]
+        side, more = tile or max(height, width), self.excess
+        lr = np.pad(lr, ((0, more), (0, more), (0, 0)), "edge")
+        for top in range(0, height, side):
+            for left in range(0, width, side):
+                bottom = top + side if top + side < height else height + more
+                right = left + side if left + side < width else width + more
+                part = lr[top:bottom, left:right].repeat(2, axis=0).repeat(2, axis=1)
+                part = 0.9 * part + np.arange(2 * left, 2 * right)[None, :, None] / 10
+                yield (
+                    (slice(2 * top, 2 * bottom), slice(2 * left, 2 * right)),
+                    np.concatenate([part, 1 + part / 50], axis=-1),
+                )
+
+
+def test_a_path_is_read(tmp_path):
+    pixels = noise_image(9, 7)
+    path = tmp_path / "a.png"
+    Image.fromarray(pixels).save(path)
+    model = transparent_model(2)
+    expected = model.upscale(pixels)
+    for image in (path, str(path)):
+        result = model.upscale(image)
+        assert np.array_equal(result.image, expected.image)
+        assert np.array_equal(result.theta, expected.theta)
+    with pytest.raises(UserError, match=r"gone\.png: no such file"):
+        model.upscale(tmp_path / "gone.png")
+    with pytest.raises(UserError, match="photo: no such file"):
+        model.upscale("photo")
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_stack_gives_the_results_of_its_images(channels, dtype):
+    images = [np.resize(noise_image(9, 7, seed), (9, 7, channels)) for seed in range(3)]
+    images = [image.astype(dtype) * (257 if dtype == np.uint16 else 1) for image in images]
+    model = Patterned()
+    result = model.upscale(np.stack(images), self_ensemble=True)
+    singles = [model.upscale(image, self_ensemble=True) for image in images]
+    assert result.image.shape == (3, 18, 14, channels)
+    assert result.image.dtype == dtype
+    assert result.calibration is model.calibration
+    for name in ("image", "theta", "spread", "total"):
+        expected = np.stack([getattr(single, name) for single in singles])
+        assert np.array_equal(getattr(result, name), expected)
+    for bound, bounds in enumerate(result.interval(0.8)):
+        assert np.array_equal(bounds, np.stack([single.interval(0.8)[bound] for single in singles]))
+    resized = result.resized((5, 6))
+    for name in ("image", "theta", "spread"):
+        expected = np.stack([getattr(single.resized((5, 6)), name) for single in singles])
+        assert np.array_equal(getattr(resized, name), expected)
+
+
+def test_a_stack_of_one_keeps_its_axis_and_may_lack_maps():
+    result = Patterned().upscale(noise_image(4, 5)[None], uncertainty=False)
+    assert result.image.shape == (1, 8, 10, 3)
+    assert result.theta is None
+    assert result.spread is None
+
+
+@pytest.mark.parametrize(
+    ("image", "part"),
+    [
+        (np.zeros((4, 4, 5), np.uint8), r"shape \(4, 4, 5\)"),
+        (np.zeros((0, 4, 3), np.uint8), r"shape \(0, 4, 3\)"),
+        (np.zeros((0, 4, 4, 3), np.uint8), r"shape \(0, 4, 4, 3\)"),
+        (np.zeros((2, 4, 4, 5), np.uint8), r"shape \(4, 4, 5\)"),
+        (np.zeros((1, 2, 4, 4, 3), np.uint8), r"shape \(1, 2, 4, 4, 3\)"),
+        (None, r"shape \(\)"),
+        (np.zeros(4, np.uint8), r"shape \(4,\)"),
+        (np.zeros((4, 4, 3), np.int64), "dtype int64"),
+        (np.full((4, 4, 3), np.nan), "float image with values nan"),
+        (np.full((4, 4, 3), 300.0), r"values 300\.0\.\.300\.0: expected 0\.\.255"),
+        (np.full((4, 4, 3), -1.0), "expected 0..255"),
+    ],
+)
+def test_what_is_not_an_image_is_one_line(image, part):
+    with pytest.raises(UserError, match=part) as caught:
+        Patterned().upscale(image)
+    assert "\n" not in str(caught.value)
+
+
+def test_tile_and_memory_reach_the_runner_and_are_checked():
+    model, image = Patterned(), noise_image(6, 6)
+    model.upscale(image, tile=4, memory_gb=0.5)
+    model.upscale(image)
+    assert model.efforts == [(4, 0.5e9), (None, None)]
+    for memory in (0, -1, np.inf):
+        with pytest.raises(UserError, match="expected a positive number"):
+            model.upscale(image, memory_gb=memory)
+    for tile in (0, 2.5):
+        with pytest.raises(UserError, match=rf"tile {tile}: expected a whole number"):
+            model.upscale(image, tile=tile)
+
+
+@pytest.mark.parametrize("excess", [0, 5])
+@pytest.mark.parametrize(
+    ("options", "reports"),
+    [
+        ({}, 1),
+        ({"tile": 8}, 4 * 3),
+        ({"self_ensemble": True}, 8),
+        ({"self_ensemble": True, "tile": 8}, 8 * 4 * 3),
+        ({"uncertainty": False}, 1),
+    ],
+)
+def test_progress_is_absolute_and_ends_at_its_total(options, reports, excess):
+    calls = []
+
+    def progress(done, total, label=""):
+        calls.append((done, total))
+
+    Patterned(excess).upscale(noise_image(13, 8), progress=progress, **options)
+    done, totals = zip(*calls, strict=True)
+    assert len(calls) == reports
+    assert list(done) == sorted(set(done))  # each report is larger than the one before
+    assert done[0] > 0
+    assert set(totals) == {done[-1]}
+    stack = noise_image(13, 8)[None].repeat(3, axis=0)
+    calls.clear()
+    Patterned(excess).upscale(stack, progress=progress, **options)
+    done, totals = zip(*calls, strict=True)
+    assert len(calls) == 3 * reports
+    assert list(done) == sorted(set(done))
+    assert set(totals) == {done[-1]} == {3}
+
+
+def test_parts_may_exceed_the_image():
+    image = noise_image(13, 8)
+    expected = Patterned().upscale(image)
+    for tile in (None, 8):
+        result = Patterned(excess=5).upscale(image, tile=tile)
+        assert np.array_equal(result.image, expected.image)
+        assert np.array_equal(result.theta, expected.theta)
+
+
+def test_a_result_is_shown_in_one_line():
+    model, image = Patterned(), noise_image(4, 5)
+    assert "\n" not in repr(model)
+    text = repr(model.upscale(image, self_ensemble=True))
+    assert text.startswith("Upscaled(image 8x10x3 uint8, mean theta ")
+    assert "grey levels (calibrated), mean spread " in text
+    assert "\n" not in text
+    assert repr(model.upscale(image, uncertainty=False)) == "Upscaled(image 8x10x3 uint8)"
+    model.calibration = None
+    assert "(not calibrated)" in repr(model.upscale(image[None]))

@@ -1,0 +1,121 @@
+"""Passes over an image: what a runner computes part by part becomes whole maps."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from udl_tf._support.progress import Counter
+
+Maps = dict[str, np.ndarray]
+Convert = Callable[[str, np.ndarray], np.ndarray]
+"""(name of a map, part of it) -> the part as it is stored; changes no rows and columns."""
+
+
+class Runner(Protocol):
+    """Computes maps of an image of any size, part by part.
+
+    Attributes:
+        radius: LR pixels on each side that a pixel of the maps may depend on.
+    """
+
+    @property
+    def radius(self) -> int: ...
+
+    def run(
+        self, lr: np.ndarray, tile: int | None = None, budget: float | None = None
+    ) -> Iterator[tuple[tuple[slice, slice], np.ndarray]]:
+        """Yields parts that cover the image once, and may exceed it at the bottom and right.
+
+        Args:
+            lr: float32 (h, w, 3), values 0..255.
+            tile: side of a part, LR pixels; None: the side that computes fewest pixels twice.
+            budget: bytes of working memory; None: chosen by the runner.
+
+        Yields:
+            (rows and columns in the maps, float32 values there).
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One pass over an image.
+
+    Attributes:
+        runner: computes the maps.
+        maps: their names, in the order of the runner's channels, three channels each: "sr",
+            "theta" (grey levels) or "log_scale" (of a Keras network).
+    """
+
+    runner: Runner
+    maps: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How a pass computes: tile side and working memory, as for `Upscaler.upscale`, and progress.
+
+    Attributes:
+        tile: LR pixels; None: chosen by the runner.
+        budget: bytes; None: chosen by the runner.
+        counter: receives the LR pixels that are done, those of the mirrored border included.
+    """
+
+    tile: int | None = None
+    budget: float | None = None
+    counter: Counter | None = None
+
+
+def unchanged(name: str, values: np.ndarray) -> np.ndarray:
+    """Returns a part of a map as it is: a Convert."""
+    return values
+
+
+def compute_maps(
+    pass_: Pass,
+    lr: np.ndarray,
+    scale: int,
+    border: int,
+    effort: Effort,
+    convert: Convert = unchanged,
+) -> Maps:
+    """Runs a pass over an image, mirrored outwards by `border` LR pixels, and returns its maps.
+
+    Parts are converted before they are stored: only results exist as a whole, in their dtypes.
+
+    Args:
+        pass_: what to run.
+        lr: float32 (h, w, 3).
+        scale: HR size divided by LR size.
+        border: LR pixels.
+        effort: tiles, memory and progress.
+        convert: converts the parts of each map; may change channels and dtype.
+
+    Returns:
+        (scale h, scale w, c) by name; unless converted, float32 with three channels.
+    """
+    height, width = (side * scale for side in lr.shape[:2])
+    offset = border * scale
+    padded = np.pad(lr, ((border, border), (border, border), (0, 0)), "symmetric")
+    padded_height, padded_width = (side * scale for side in padded.shape[:2])
+    maps: Maps = {}
+    for (rows, columns), values in pass_.runner.run(padded, effort.tile, effort.budget):
+        # The part's rows and columns in the image. Its pixels in the mirrored border are dropped.
+        top, bottom = max(rows.start - offset, 0), min(rows.stop - offset, height)
+        left, right = max(columns.start - offset, 0), min(columns.stop - offset, width)
+        if top < bottom and left < right:
+            # The same rows and columns, counted from the first pixel of the part.
+            first, column = top + offset - rows.start, left + offset - columns.start
+            inside = values[first : first + bottom - top, column : column + right - left]
+            for index, name in enumerate(pass_.maps):
+                part = convert(name, inside[..., 3 * index : 3 * index + 3])
+                if name not in maps:
+                    maps[name] = np.empty((height, width, part.shape[-1]), part.dtype)
+                maps[name][top:bottom, left:right] = part
+        if effort.counter:
+            covered = max(0, min(rows.stop, padded_height) - rows.start)
+            covered *= max(0, min(columns.stop, padded_width) - columns.start)
+            effort.counter.add(covered // scale**2)
+    return maps
