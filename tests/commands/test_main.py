@@ -169,8 +169,8 @@ def test_a_progress_bar_is_drawn_on_terminals_only():
     for stderr in (Terminal(), io.StringIO()):
         with contextlib.redirect_stderr(stderr), progress_bar("megapixels", 1e-6) as progress:
             progress(0, None)
-            progress(3e5, 6e5, "a.png")
-            progress(6e5, 6e5, "b.png")
+            progress(3e5, 604_000, "a.png")
+            progress(604_000, 604_000, "b.png")
         lines.append(stderr.getvalue().split("\r"))
     assert lines[1] == [""]
     assert lines[0][-1].startswith("b.png: 100%|")

@@ -123,6 +123,13 @@ def test_a_damaged_index_is_one_line(tmp_path, index, part):
         Pack(tmp_path)
 
 
+def test_a_pack_of_version_0_1_is_refused(tmp_path):
+    (tmp_path / "pairs.jsonl").write_text("")
+    (tmp_path / "pack.json").write_text('{"format": 1, "scale": 2, "pictures": 0}')
+    with pytest.raises(UserError, match=r"a pack of version 0\.1: pack the images again"):
+        folder_dataset(tmp_path, 2)
+
+
 def test_pack_command(image_folder, tmp_path):
     result = run_command("data", "pack", image_folder, "--output", tmp_path / "pack", "--scale", 2)
     assert result.returncode == 0, result.stderr

@@ -109,13 +109,14 @@ def test_messages_larger_than_four_mebibytes(addresses):
 def test_the_upscale_command(url, tmp_path):
     image = noise_image(14, 10)
     Image.fromarray(image).save(tmp_path / "a.png")
-    result = run_command("upscale", tmp_path / "a.png", "--model", url, "--output", tmp_path / "o")
+    options = ("--model", url, "--output", tmp_path / "o", "--uncertainty", "npy")
+    result = run_command("upscale", tmp_path / "a.png", *options)
     assert result.returncode == 0, result.stderr
     client = load(url)
     assert isinstance(client, Client)
     expected = client.upscale(tmp_path / "a.png")
     assert np.array_equal(np.asarray(Image.open(tmp_path / "o/a.png")), expected.image)
-    assert (tmp_path / "o/a_theta.png").exists()
+    assert np.array_equal(np.load(tmp_path / "o/a_theta.npy"), expected.theta)
     with pytest.raises(UserError, match="no such file"):
         client.upscale(tmp_path / "b.png")
 

@@ -23,7 +23,7 @@ from udl_tf.training.run_folder import RunFolder
 
 Results = dict[str, list[dict[str, float]]]
 
-POSTER = {("edsr_s", 4): {"EDSR-S ×4, as the poster names it Original (L1)": {"Set5": 31.61}}}
+POSTER = {("edsr_s", 4): {'poster: EDSR-S ×4 "Original" (L1)': {"Set5": 31.61}}}
 """By network and scale, the numbers of the paper's poster that could be verified.
 
 They were trained on other data, with more updates."""

@@ -79,7 +79,7 @@ def progress_bar(unit: str, scale: float = 1.0) -> Iterator[Progress]:
         def report(done: float, total: float | None, label: str = "") -> None:
             bar.total = round(scale * (total or 0), 2)
             bar.set_description(label, refresh=False)
-            bar.update(scale * done - bar.n)
+            bar.update(round(scale * done, 2) - bar.n)
 
         yield report
 

@@ -79,7 +79,13 @@ class Pack:
 
 
 def is_pack(folder: Path) -> bool:
-    """Returns whether a folder holds a pack, complete or not."""
+    """Returns whether a folder holds a pack, complete or not.
+
+    Raises:
+        UserError: for a pack of version 0.1, which this version cannot read.
+    """
+    if (folder / "pairs.jsonl").exists():
+        raise UserError(f"{folder}: a pack of version 0.1: pack the images again into a new folder")
     return (folder / _INDEX).exists()
 
 

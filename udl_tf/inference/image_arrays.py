@@ -37,8 +37,13 @@ def split_alpha(image: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
 
 
 def to_image(sr: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """Clips float32 grey levels to 0..255 and converts them to the unit of `dtype`."""
-    return to_dtype(np.clip(sr, 0.0, 255.0) * np.float32(gray_level(dtype)), dtype)
+    """Clips float32 grey levels to 0..255 and converts them to the unit of `dtype`.
+
+    Works in place, because a large image leaves no room for a float copy: `sr` is overwritten.
+    """
+    np.clip(sr, 0.0, 255.0, out=sr)
+    sr *= np.float32(gray_level(dtype))
+    return to_dtype(sr, dtype)
 
 
 def fill_plain_areas(image: np.ndarray, lr: np.ndarray, distance: int) -> None:

@@ -159,12 +159,11 @@ def needed_memory(height: int, width: int, scale: int, options: Options) -> int:
         options: of the job.
     """
     pixels, results = height * width, height * width * scale**2
-    if options.averages:
-        maps = 2 if options.computes_theta else 1
-        floats = 2 * maps + 1  # the means, one member's maps, and the squared deviations of sr
-        kept, copies = floats * _FLOAT, 3
-    else:  # sr is converted part by part
-        kept, copies = _COLOR + (_FLOAT if options.computes_theta else 0), 2
+    maps = 2 if options.computes_theta else 1
+    if options.averages:  # the means, one member's maps, and the squared deviations of sr
+        kept, copies = (2 * maps + 1) * _FLOAT, 3
+    else:
+        kept, copies = _COLOR + maps * _FLOAT, 2
     # Copies of the LR image in float32: as it is, with its mirrored border, and turned.
     needed = pixels * (_COLOR + copies * _FLOAT) + results * kept
     return max(needed, _resizing_memory(height, width, scale, options))

@@ -1,6 +1,6 @@
-"""Passes over an image: what a runner computes part by part becomes whole maps."""
+"""Passes over an image: whole maps from the parts that a runner computes."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -9,8 +9,6 @@ import numpy as np
 from udl_tf._support.progress import Counter
 
 Maps = dict[str, np.ndarray]
-Convert = Callable[[str, np.ndarray], np.ndarray]
-"""(name of a map, part of it) -> the part as it is stored; changes no rows and columns."""
 
 
 class Runner(Protocol):
@@ -68,22 +66,8 @@ class Effort:
     counter: Counter | None = None
 
 
-def unchanged(name: str, values: np.ndarray) -> np.ndarray:
-    """Returns a part of a map as it is: a Convert."""
-    return values
-
-
-def compute_maps(
-    pass_: Pass,
-    lr: np.ndarray,
-    scale: int,
-    border: int,
-    effort: Effort,
-    convert: Convert = unchanged,
-) -> Maps:
+def compute_maps(pass_: Pass, lr: np.ndarray, scale: int, border: int, effort: Effort) -> Maps:
     """Runs a pass over an image, mirrored outwards by `border` LR pixels, and returns its maps.
-
-    Parts are converted before they are stored: only results exist as a whole, in their dtypes.
 
     Args:
         pass_: what to run.
@@ -91,16 +75,15 @@ def compute_maps(
         scale: HR size divided by LR size.
         border: LR pixels.
         effort: tiles, memory and progress.
-        convert: converts the parts of each map; may change channels and dtype.
 
     Returns:
-        (scale h, scale w, c) by name; unless converted, float32 with three channels.
+        By name float32 (scale h, scale w, 3).
     """
     height, width = (side * scale for side in lr.shape[:2])
     offset = border * scale
     padded = np.pad(lr, ((border, border), (border, border), (0, 0)), "symmetric")
     padded_height, padded_width = (side * scale for side in padded.shape[:2])
-    maps: Maps = {}
+    maps: Maps = {name: np.empty((height, width, 3), np.float32) for name in pass_.maps}
     for (rows, columns), values in pass_.runner.run(padded, effort.tile, effort.budget):
         # The part's rows and columns in the image. Its pixels in the mirrored border are dropped.
         top, bottom = max(rows.start - offset, 0), min(rows.stop - offset, height)
@@ -110,10 +93,7 @@ def compute_maps(
             first, column = top + offset - rows.start, left + offset - columns.start
             inside = values[first : first + bottom - top, column : column + right - left]
             for index, name in enumerate(pass_.maps):
-                part = convert(name, inside[..., 3 * index : 3 * index + 3])
-                if name not in maps:
-                    maps[name] = np.empty((height, width, part.shape[-1]), part.dtype)
-                maps[name][top:bottom, left:right] = part
+                maps[name][top:bottom, left:right] = inside[..., 3 * index : 3 * index + 3]
         if effort.counter:
             covered = max(0, min(rows.stop, padded_height) - rows.start)
             covered *= max(0, min(columns.stop, padded_width) - columns.start)

@@ -13,7 +13,7 @@ from udl_tf.imaging.dtypes import gray_level
 from udl_tf.imaging.image_files import read_image
 from udl_tf.imaging.resize import imresize
 from udl_tf.inference.image_arrays import fill_plain_areas, split_alpha, to_image
-from udl_tf.inference.passes import Convert, Effort, Maps, Pass, compute_maps, unchanged
+from udl_tf.inference.passes import Effort, Maps, Pass, compute_maps
 from udl_tf.inference.result import Upscaled, stacked
 from udl_tf.inference.self_ensemble import MEMBERS, mean_and_spread
 from udl_tf.uncertainty.record import Calibration
@@ -22,6 +22,8 @@ from udl_tf.uncertainty.record import Calibration
 # does not continue the image: plain red was wrong by 71 levels at the border. Behind 8 mirrored
 # pixels, results are as accurate at the border as in the middle.
 BORDER = 8
+
+_ROWS = 64  # of a map that are converted at a time, so that intermediate arrays stay small
 
 
 class Upscaler(ABC):
@@ -108,14 +110,13 @@ class Upscaler(ABC):
             ]
             return stacked(results)
         colors, alpha = split_alpha(pixels.astype(pixels.dtype.newbyteorder("="), copy=False))
-        if alpha is not None:  # first, because bicubic interpolation needs much memory for a moment
-            alpha = imresize(alpha, self.scale)
         effort = Effort(tile, None if memory_gb is None else 1e9 * memory_gb)
         maps, spread = self._compute(colors, uncertainty, self_ensemble, effort, progress)
-        sr, theta = maps["sr"], maps.get("theta")
+        theta = maps.get("theta")
+        sr = to_image(maps.pop("sr"), colors.dtype)
         fill_plain_areas(sr, colors, BORDER)
         if alpha is not None:
-            sr = np.concatenate([sr, alpha[..., None]], axis=-1)
+            sr = np.concatenate([sr, imresize(alpha, self.scale)[..., None]], axis=-1)
         if pixels.ndim == 2:
             sr, theta, spread = (None if m is None else m[..., 0] for m in (sr, theta, spread))
         return Upscaled(sr, theta, spread, self.calibration)
@@ -133,7 +134,7 @@ class Upscaler(ABC):
             uncertainty.
         """
         passes = self._passes(self.has_uncertainty, bordered=border >= BORDER)
-        maps = self._run_passes(passes, lr.astype(np.float32), border, Effort(), unchanged)
+        maps = self._run_passes(passes, lr.astype(np.float32), border, Effort())
         return maps["sr"], maps.get("theta")
 
     def _compute(
@@ -152,8 +153,8 @@ class Upscaler(ABC):
             effort: tiles and memory.
 
         Returns:
-            ("sr" in the dtype of the image and "theta" in grey levels, both with its channels; the
-            spread of the self-ensemble).
+            ("sr" and "theta" in grey levels, with one channel for grey images; the spread of the
+            self-ensemble).
         """
         lr = (colors / np.float32(gray_level(colors.dtype))).astype(np.float32, copy=False)
         lr = np.broadcast_to(lr, (*colors.shape[:2], 3))
@@ -163,32 +164,21 @@ class Upscaler(ABC):
         height, width = (side + 2 * border for side in lr.shape[:2])
         effort = Effort(effort.tile, effort.budget, Counter(progress, runs * height * width))
 
-        def channels(name: str, values: np.ndarray) -> np.ndarray:
-            return values.mean(axis=-1, keepdims=True) if gray else values
-
-        def image_or_map(name: str, values: np.ndarray) -> np.ndarray:
-            if name != "sr":
-                return channels(name, values)
-            # Clipped before the mean of a grey image, as the outputs of exported models are.
-            return to_image(channels(name, np.clip(values, 0.0, 255.0)), colors.dtype)
+        def run(x: np.ndarray) -> Maps:
+            maps = self._run_passes(passes, x, border, effort)
+            if not gray:
+                return maps
+            if not self_ensemble:  # clipped before the mean, as the outputs of exported models are
+                np.clip(maps["sr"], 0.0, 255.0, out=maps["sr"])
+            return {name: values.mean(axis=-1, keepdims=True) for name, values in maps.items()}
 
         if not self_ensemble:
-            return self._run_passes(passes, lr, border, effort, image_or_map), None
-        maps, spreads = mean_and_spread(
-            lr,
-            lambda x: self._run_passes(passes, x, border, effort, channels),
-            spread_of=("sr",),
-        )
-        maps["sr"] = to_image(maps["sr"], colors.dtype)
-        return maps, spreads["sr"]
+            return run(lr), None
+        means, spreads = mean_and_spread(lr, run, spread_of=("sr",))
+        return means, spreads["sr"]
 
     def _run_passes(
-        self,
-        passes: Sequence[Pass],
-        lr: np.ndarray,
-        border: int,
-        effort: Effort,
-        convert: Convert,
+        self, passes: Sequence[Pass], lr: np.ndarray, border: int, effort: Effort
     ) -> Maps:
         """Runs passes over an image and returns their maps, with theta in place of the log scale.
 
@@ -197,17 +187,14 @@ class Upscaler(ABC):
             lr: float32 (h, w, 3).
             border: LR pixels by which the image is mirrored outwards first.
             effort: tiles, memory and progress.
-            convert: converts the parts of sr and theta.
         """
-
-        def with_theta(name: str, values: np.ndarray) -> np.ndarray:
-            return convert(name, self._theta_of(values) if name == "log_scale" else values)
-
         maps: Maps = {}
         for pass_ in passes:
-            maps |= compute_maps(pass_, lr, self.scale, border, effort, with_theta)
+            maps |= compute_maps(pass_, lr, self.scale, border, effort)
         if "log_scale" in maps:
-            maps["theta"] = maps.pop("log_scale")
+            theta = maps["theta"] = maps.pop("log_scale")
+            for row in range(0, len(theta), _ROWS):
+                theta[row : row + _ROWS] = self._theta_of(theta[row : row + _ROWS])
         return maps
 
 

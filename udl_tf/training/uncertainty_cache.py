@@ -16,8 +16,9 @@ from udl_tf.data.pipeline import HRMap
 from udl_tf.data.store import ImageStore
 from udl_tf.imaging.dtypes import to_dtype
 from udl_tf.inference.chain_runner import ChainRunner
+from udl_tf.inference.passes import Effort, Pass, compute_maps
 from udl_tf.inference.self_ensemble import mean_and_spread
-from udl_tf.inference.upscaler import BORDER, Effort, Pass, compute_maps
+from udl_tf.inference.upscaler import BORDER
 
 log = getLogger(__name__)
 
