@@ -1,4 +1,4 @@
-"""The files of deploy/, as TensorFlow Serving reads them."""
+"""The files of deploy/, parsed as TensorFlow Serving does."""
 
 import yaml
 from google.protobuf import (
@@ -31,10 +31,10 @@ def test_the_model_config_names_what_the_compose_file_mounts():
 
 
 def message(classes: dict[str, dict[str, tuple[int, str]]]):
-    """A message of TF Serving that tensorflow-serving-api does not ship: the last of some classes.
+    """Builds a message of TF Serving that tensorflow-serving-api lacks: the last of `classes`.
 
     Args:
-        classes: by name, the number and type of each field.
+        classes: by name, the number and type of each field of a message.
 
     Source: tensorflow_serving/servables/tensorflow/session_bundle_config.proto and
     tensorflow_serving/config/monitoring_config.proto.
@@ -57,7 +57,7 @@ def message(classes: dict[str, dict[str, tuple[int, str]]]):
     return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"files.{last}"))()
 
 
-def test_the_batching_file_is_one():
+def test_the_batching_file_is_valid():
     whole, text = "google.protobuf.Int64Value", "google.protobuf.StringValue"
     fields = {
         "max_batch_size": (1, whole),
@@ -71,10 +71,10 @@ def test_the_batching_file_is_one():
     config = message({"BatchingParameters": fields})
     text_format.Parse((ROOT / "deploy/batching.config").read_text(), config)
     assert config.max_batch_size.value == 16
-    assert not config.pad_variable_length_inputs  # zeros would become part of the picture
+    assert not config.pad_variable_length_inputs  # zeros would become part of the image
 
 
-def test_the_monitoring_file_is_one():
+def test_the_monitoring_file_is_valid():
     config = message(
         {
             "PrometheusConfig": {"enable": (1, "bool"), "path": (2, "string")},

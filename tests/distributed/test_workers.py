@@ -1,9 +1,6 @@
-"""Several workers, each a process, connected through this machine's loopback."""
+"""Two workers, each a process, connected through this machine's loopback."""
 
-import os
-import re
 import signal
-import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -44,74 +41,18 @@ def two(config, tmp_path_factory):
     return SimpleNamespace(folder=folder, **dict(zip(jobs, by_job, strict=True)))
 
 
-@pytest.fixture(scope="module")
-def three(config, tmp_path_factory):
-    """Three workers: an undisturbed run, then a run that is killed twice and resumed twice.
-
-    Attributes:
-        folder: has the run folders "undisturbed" and "killed".
-        undisturbed: outcomes of the first run.
-        survivors: for each killed worker, (outcomes of the others, seconds until they ended).
-        resumed: outcomes of the last part of the killed run.
-    """
-    folder = tmp_path_factory.mktemp("three")
-    undisturbed, run = [config, folder / "undisturbed"], [config, folder / "killed"]
-    survivors = {}
-
-    def kill(victim, workers, condition):
-        wait_for(condition, workers)
-        workers[victim].kill()
-        killed = time.monotonic()
-        results = outcomes(workers)
-        del results[victim]
-        survivors[victim] = [result[-1] for result in results], time.monotonic() - killed
-        return results
-
-    workers = start(*3 * [[undisturbed, run]])
-    first = kill(0, workers, (run[1] / "checkpoint.npz").exists)
-    workers = start(*3 * [[run]])
-    kill(2, workers, lambda: getattr(read_progress(run[1]), "step", 0) == 1)
-    resumed = [result for (result,) in outcomes(start(*3 * [[run]]))]
-    return SimpleNamespace(
-        folder=folder,
-        undisturbed=[result for result, _ in first],
-        survivors=survivors,
-        resumed=resumed,
-    )
-
-
-def test_two_and_three_workers_have_the_losses_of_one_process(config, two, three, tmp_path):
+def test_two_workers_have_the_losses_of_one_process(config, two, tmp_path):
     train(load_config(config), tmp_path / "one")
     expected = losses(tmp_path / "one")
     assert expected.shape == (40,)
     checksums(two.run)
-    for run in (two.folder / "run", three.folder / "undisturbed"):
-        assert np.allclose(losses(run), expected, rtol=1e-5, atol=0)
+    assert np.allclose(losses(two.folder / "run"), expected, rtol=1e-5, atol=0)
 
 
 def test_only_the_chief_logs_to_the_console(two):
     chief, other = two.run
     assert "PSNR-Y" in chief.stderr
     assert other.stderr == ""
-
-
-@pytest.mark.parametrize("victim", [0, 2])
-def test_a_killed_worker_ends_the_others(victim, three):
-    survivors, seconds = three.survivors[victim]
-    assert seconds < 60
-    assert [outcome.code for outcome in survivors] == [75, 75]
-    lines = [outcome.last_line for outcome in survivors]
-    assert any(line.startswith(f"error: worker {victim} (localhost:") for line in lines)
-    for line in lines:  # a busy worker may learn of another's end only by that one's
-        assert re.match(r"error: worker \d \(localhost:\d+\) has stopped or is unreachable", line)
-        assert line.endswith("start all workers again to resume")
-
-
-def test_a_run_of_killed_workers_resumes_exactly(three):
-    assert checksums(three.resumed) == three.resumed[0].result
-    assert three.resumed[0].result == three.undisturbed[0].result
-    names = [sorted(os.listdir(three.folder / name)) for name in ("killed", "undisturbed")]
-    assert names[0] == names[1]
 
 
 def test_a_signal_to_one_worker_stops_all_at_the_same_update(two):

@@ -1,4 +1,4 @@
-"""Run as a program: `udl-tf upscale ...`, followed by a line with the peak memory of the process."""
+"""Run as a program: `udl-tf upscale ...`, which prints the peak memory of its process last."""
 
 import re
 import runpy

@@ -104,7 +104,7 @@ def test_an_image_that_vanishes_during_training_is_named(config, tmp_path, monke
 def test_test_images_are_checked_before_training(config, tmp_path):
     write_rgb(tmp_path / "test/small.png", noise_image(12, 40))
     config["data"]["test"] = [str(tmp_path / "test")]
-    with pytest.raises(UserError, match=r"small\.png: 40x12 pixels"):
+    with pytest.raises(UserError, match=r"small\.png: 40x12 pixels; evaluation at x2 needs"):
         train(Config.model_validate(config), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
