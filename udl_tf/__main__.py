@@ -19,12 +19,15 @@ COMMANDS = {
     "configs": ("udl_tf.commands.configs", "list the configs that come with the package"),
     "data": ("udl_tf.data.__main__", "check or pack a folder of training images"),
     "evaluate": ("udl_tf.evaluate", "measure PSNR and SSIM on test sets"),
-    "calibrate": ("udl_tf.calibrate", "calibrate theta on images, and report how reliable it is"),
+    "calibrate": (
+        "udl_tf.calibrate",
+        "calibrate theta on held-out images, and report how reliable it is",
+    ),
     "export": ("udl_tf.commands.export", "export a model: savedmodel, tflite or onnx"),
     "import-torch": ("udl_tf.commands.import_torch", "import a PyTorch checkpoint"),
-    "batch": ("udl_tf.batch", "upscale an archive of any size through Ray"),
+    "batch": ("udl_tf.batch", "upscale collections of any number of images with Ray"),
     "check-server": ("udl_tf.commands.check_server", "check a model on TensorFlow Serving"),
-    "doctor": ("udl_tf.doctor", "report versions, hardware and speed, for bug reports"),
+    "doctor": ("udl_tf.doctor", "report versions, hardware and throughput, for bug reports"),
 }
 
 

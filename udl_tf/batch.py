@@ -1,10 +1,11 @@
-"""Upscales an archive of any number of images, on this machine or a Ray cluster.
+"""Upscales a collection of any number of images with Ray, on this machine or a cluster.
 
     udl-tf batch INPUT --output OUTPUT --model edsr_s_x4
 
 INPUT and OUTPUT are folders or URIs, such as s3://BUCKET/FOLDER. OUTPUT/manifest.parquet has a row
 per image: checksums, result, mean theta, time, error. Run the same command again to upscale images
-that have no result yet, have changed or failed; the exit code is 1 while any image has failed.
+that have no result yet, have changed or failed. The exit code is 1 if an image has failed, in this
+or an earlier run.
 """
 
 import argparse
@@ -70,7 +71,9 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--threads", type=int, default=8, help="images at a time per actor (default: %(default)s)"
     )
-    parser.add_argument("--tile", type=int, help="side of the tiles, input pixels (default: auto)")
+    parser.add_argument(
+        "--tile", type=int, help="side of the tiles in input pixels (default: auto)"
+    )
     parser.add_argument(
         "--max-megapixels", type=float, metavar="MP", help=command_line.MAX_MEGAPIXELS_HELP
     )
@@ -81,7 +84,8 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         help="udl-tf doctor prints how much faster bfloat16 is (default: %(default)s)",
     )
     parser.add_argument(
-        "--address", help="of a Ray cluster's head, or auto (default: this machine alone)"
+        "--address",
+        help="address of the head of a Ray cluster, or auto (default: this machine alone)",
     )
     options = parser.parse_intermixed_args(arguments)  # allows INPUT --model MODEL OUTPUT
     if options.output is None:

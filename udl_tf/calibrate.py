@@ -2,9 +2,9 @@
 
     udl-tf calibrate --model RUN [--data FOLDER...] [--test FOLDER...]
 
-Fits theta to the errors on the images in --data, which the network was not trained on, and stores
-the calibration in the model. The report evaluates it on --data and --test. Without --data, the
-stored calibration is evaluated on --test.
+Fits theta to the errors on the images in --data, which must not have been used in training, and
+stores the calibration in the model. The report assesses the calibration on --data and --test.
+Without --data, the stored calibration is assessed on --test.
 """
 
 import argparse
@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> None:
         )
     sets = folder_datasets([*options.data, *options.test], model.scale)
     held_out = sets[: len(options.data)]
-    if options.conformal:  # too few images fail here, before the work; duplicates count later
+    if options.conformal:  # reject too few images early; duplicates are subtracted later
         risk_bound(sum(len(d.sources) for d in held_out), *options.conformal)
     samples = _measure(model, sets, not options.no_baselines)
     name, calibration, results = options.model.resolve().name, model.calibration, []
@@ -60,23 +60,25 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--model", required=True, type=presets.find, help=command_line.RUN_HELP)
     parser.add_argument("--data", nargs="+", default=[], help="folders of held-out HR images")
     parser.add_argument(
-        "--test", nargs="+", default=[], help="folders to evaluate the calibration on"
+        "--test", nargs="+", default=[], help="folders to assess the calibration on"
     )
     parser.add_argument(
         "--output",
-        help="folder for the report (default: MODEL/calibration; without --data"
-        " MODEL/calibration_test)",
+        help="folder for the report (default: MODEL/calibration, or"
+        " MODEL/calibration_test without --data)",
     )
     parser.add_argument(
         "--method",
         default="auto",
         choices=["auto", "scale", "affine"],
-        help="theta' = c theta, or exp(a + b ln theta); auto: the better of both on unseen images",
+        help="theta' = c theta, or exp(a + b ln theta); auto: the better of the two on held-out"
+        " images",
     )
     parser.add_argument(
         "--conformal",
         metavar="ALPHA,DELTA",
-        help="also find intervals that miss at most a share ALPHA with probability 1 - DELTA",
+        help="also find intervals that, with probability at least 1 - DELTA, miss at most a"
+        " fraction ALPHA of the true values",
     )
     parser.add_argument(
         "--no-baselines",
@@ -87,14 +89,14 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     options.conformal = _conformal(options.conformal)
     if not (options.data or options.test):
         raise UserError(
-            "nothing to do: give --data, to fit theta on, or --test, to evaluate the calibration on"
+            "nothing to do: give --data, to fit theta on, or --test, to assess the calibration on"
         )
     if options.conformal and not options.data:
         raise UserError("--conformal fits intervals on --data: give --data too")
     if presets.contains(options.model) and (options.data or not options.output):
         raise UserError(
-            f"{options.model.name}: presets are read-only: give --test and --output to evaluate it,"
-            f" or calibrate a copy of {options.model}"
+            f"{options.model.name}: presets are read-only: give --test and --output to assess the"
+            f" preset, or calibrate a copy of {options.model}"
         )
     return options
 

@@ -61,7 +61,7 @@ def _devices() -> Iterator[tuple[str, str]]:
     yield "trains on", device_names(strategy)
     compiled = bool(gpus) and keras.backend.backend() == "tensorflow" and strategy is None
     xla = compiled or keras.backend.backend() == "jax"
-    yield "XLA", "on" if xla else "off: slower than oneDNN on processors"
+    yield "XLA", "on" if xla else "off (XLA is slower than oneDNN on CPUs)"
 
 
 def _speed() -> Iterator[tuple[str, str]]:
@@ -69,7 +69,7 @@ def _speed() -> Iterator[tuple[str, str]]:
 
     with quiet():
         rates = measure_rates()
-    yield "convolutions", f"{rates} (measured in a train step)"
+    yield "convolutions", f"{rates} (measured on training updates)"
     yield "precision", f"{rates.precision}, for training.precision = auto"
     yield "updates", f"{updates_per_call(None, 10)} per call of the device (steps_per_execution)"
 

@@ -50,22 +50,26 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         "--data",
         required=True,
         nargs="+",
-        help="folders of HR images or of pairs; folders of LR images only are skipped",
+        help="folders of HR images, or of HR and LR pairs; folders that contain only LR images are"
+        " skipped",
     )
     parser.add_argument(
         "--output",
-        help="folder for the results (default: MODEL/evaluation; for a preset evaluation/MODEL; for"
-        " an export MODEL_evaluation)",
+        help="folder for the results (default: MODEL/evaluation; presets: evaluation/MODEL;"
+        " exports: MODEL_evaluation)",
     )
     parser.add_argument(
         "--beside",
         nargs="+",
         default=[],
         metavar="MODEL",
-        help="other models of the same scale, for the table and the figures",
+        help="other models of the same scale to compare with, in the table and the figures",
     )
     parser.add_argument(
-        "--figures", type=int, default=2, help="figures per test set (default: %(default)s)"
+        "--figures",
+        type=int,
+        default=2,
+        help="comparison figures per test set (default: %(default)s)",
     )
     command_line.add_precision(parser)
     return parser.parse_args(arguments)
@@ -76,7 +80,7 @@ def _datasets(folders: list[str], scale: int) -> "list[Dataset]":
 
     skipped = [folder for folder in folders if holds_lr_only(folder)]
     for folder in skipped:
-        print(f"skipped: {folder}, which holds LR images only", file=sys.stderr)
+        print(f"skipped: {folder}, which contains only LR images", file=sys.stderr)
     left = [folder for folder in folders if folder not in skipped]
     return folder_datasets(left or folders, scale)  # if none is left, this says what is expected
 

@@ -21,7 +21,9 @@ def main(arguments: list[str] | None = None) -> None:
         "--config", required=True, help="JSON file, or a name that udl-tf configs lists"
     )
     parser.add_argument(
-        "--output", "--run-dir", help="run folder (default: runs/NAME, NAME being the config's)"
+        "--output",
+        "--run-dir",
+        help="run folder (default: runs/NAME, after the name of the config)",
     )
     parser.add_argument(
         "--set",
@@ -39,7 +41,7 @@ def main(arguments: list[str] | None = None) -> None:
         "--extend",
         action="store_true",
         help="make a run longer: with --set steps.N.updates=MORE, its last step continues from its"
-        " last weights with a new learning rate schedule",
+        " current weights with a new learning rate schedule",
     )
     parser.add_argument(
         "--print-config", action="store_true", help="print the resolved config and exit"

@@ -1,10 +1,10 @@
-"""Upscales images, and estimates how reliable each pixel is.
+"""Upscales images, and predicts theta, the scale of the error of each pixel (its uncertainty).
 
     udl-tf upscale photo.jpg
 
 writes upscaled/photo.jpg, four times as wide and high, and a map of theta next to it. Folders are
-searched recursively, and results keep their structure. Files that fail do not stop the others; they
-are listed at the end, with exit code 1.
+searched recursively, and their structure is preserved. If a file fails, the others are still
+upscaled; failed files are listed at the end, and the exit code is 1.
 """
 
 import argparse
@@ -61,8 +61,8 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("input", nargs="+", help="image files, and folders of them")
     parser.add_argument(
         "--model",
-        help=f"{command_line.MODEL_HELP} (default: the edsr_s preset whose scale is at least"
-        " --outscale)",
+        help=f"{command_line.MODEL_HELP} (default: the edsr_s preset with the smallest"
+        " scale that is at least --outscale)",
     )
     parser.add_argument(
         "--output", default="upscaled", help="folder for the results (default: upscaled)"
@@ -76,28 +76,30 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         " result is resampled where this differs from its scale",
     )
     sizes.add_argument(
-        "--size", metavar="WxH", help="size of the result, pixels; may change its proportions"
+        "--size", metavar="WxH", help="size of the result in pixels; may change the aspect ratio"
     )
     parser.add_argument(
         "--uncertainty",
         choices=["none", "npy", "tiff", "png"],
-        help="write theta as float32 grey levels (npy, tiff) or as a colour image (png); none takes"
-        " half the time (default: png if the model has uncertainty, else none)",
+        help="write theta as float32 grey levels (npy, tiff) or as a colour image (png);"
+        " 'none' halves the run time (default: png if the model has uncertainty, else none)",
     )
     parser.add_argument(
         "--self-ensemble",
         action="store_true",
-        help="average the eight flips and rotations: slightly better, eight times slower",
+        help="average the results of the eight flips and rotations: slightly better, eight times"
+        " slower",
     )
     parser.add_argument(
         "--ensemble",
         action="store_true",
-        help="the same, with two more maps: the spread of the eight, and both together",
+        help="like --self-ensemble, and also write maps of the spread of the eight results and of"
+        " theta and spread together",
     )
     parser.add_argument(
         "--tile",
         type=int,
-        help="side of the tiles, input pixels (default: auto); small tiles are slower",
+        help="side of the tiles in input pixels (default: auto); small tiles are slower",
     )
     parser.add_argument("--memory", type=float, metavar="GB", help="working memory (default: auto)")
     parser.add_argument(

@@ -3,8 +3,10 @@
 Every function returns float32 weights of the HR patch's shape (n, h, w, c). Their minimum over each
 image and channel is `floor` (0 in the paper's equation, 1 in the authors' released code), and no
 gradient flows through them. The three alternatives to the uncertainty are first converted to the
-scale of s by s* = ln(r / 2), the optimum of ESU for a mean absolute error r. The paper names them
+units of s by s* = ln(r / 2), the optimum of ESU for a mean absolute error r. The paper names them
 without formulas; the formulas here are reconstructions.
+
+Below, x is the HR image, y the LR image and f1 the frozen network of the first step.
 
 Source: Ning et al., NeurIPS 2021, equation of L_UDL and its ablation of the weights.
 """
@@ -21,11 +23,11 @@ def uncertainty_weight(log_scale, *, floor: float, normalize: bool = False, quan
     Args:
         log_scale: s = ln theta of the frozen network, (n, h, w, c).
         floor: minimum of w over each image and channel.
-        normalize: divide w by its mean over each image, so that all images of a batch weigh the
-            same.
+        normalize: divide w by its mean over each image, so that all images of a batch have equal
+            weight.
         quantile: subtract this quantile of s over each image and channel instead of the minimum,
-            so that no single pixel determines it; all pixels below it weigh `floor`. 0: minimum, as
-            in the paper.
+            so that no single pixel determines it; all pixels below it get the weight `floor`. 0:
+            minimum, as in the paper.
     """
     s = ops.cast(log_scale, "float32")
     if quantile:

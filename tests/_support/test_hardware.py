@@ -54,7 +54,7 @@ def test_a_run_resumes_in_the_precision_that_it_started_in(config, tmp_path, mon
     monkeypatch.setattr(run, "measure_rates", lambda: Rates(1e9, 2e9))
     train(Config.model_validate(config), tmp_path / "run")
     log = tmp_path / "run/log.txt"
-    assert "mixed_bfloat16 (auto: convolutions train at 2 GFLOP/s in bfloat16" in log.read_text()
+    assert "mixed_bfloat16 (auto: convolutions reach 2 GFLOP/s in bfloat16" in log.read_text()
     monkeypatch.setattr(run, "measure_rates", lambda: Rates(2e9, 1e9))
     train(Config.model_validate(config), tmp_path / "run")
     assert "mixed_bfloat16 (auto, as before)" in log.read_text()

@@ -36,7 +36,7 @@ def test_a_chief_comes_before_the_workers(monkeypatch):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (None, "the environment has no TF_CONFIG"),
+        (None, "needs the environment variable TF_CONFIG"),
         ("nonsense", "TF_CONFIG nonsense: expected"),
         (
             '{"cluster": {"worker": ["a:1"]}}',

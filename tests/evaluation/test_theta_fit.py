@@ -83,7 +83,7 @@ def test_conformal_intervals_need_enough_distinct_images():
 
 def test_no_error_and_no_uncertainty_are_one_line(model, image_folder):
     flat = [replace(s, error=np.zeros_like(s.error)) for s in laplace_samples(2)]
-    with pytest.raises(UserError, match="flat: a colour channel has no error at all"):
+    with pytest.raises(UserError, match="flat: the error is zero everywhere in a colour channel"):
         calibrate(flat, "flat")
     plain = KerasUpscaler(replace(model.networks, uncertainty=None))
     with pytest.raises(UserError, match="no uncertainty to calibrate"):

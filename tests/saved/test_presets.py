@@ -107,7 +107,7 @@ def test_a_preset_is_evaluated_beside_and_never_changed(tmp_path):
     command = ["evaluate", "--model", "edsr_s_x4", "--figures", "0", "--data", "set"]
     result = run_command(*command, "set_LR", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    assert "skipped: set_LR, which holds LR images only" in result.stderr
+    assert "skipped: set_LR, which contains only LR images" in result.stderr
     twice = run_command(*command, "--beside", "edsr_s_x4", cwd=tmp_path)
     assert_one_line_error(twice, "two models are named edsr_s_x4")
     assert (tmp_path / "evaluation/edsr_s_x4/results.md").exists()

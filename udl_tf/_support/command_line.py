@@ -35,8 +35,9 @@ def add_precision(parser: argparse.ArgumentParser) -> None:
         "--precision",
         choices=["float32", "bfloat16", "auto"],
         default="float32",
-        help="precision of presets and run folders; auto picks the faster one on this machine and"
-        " prints its cost in PSNR; exported models keep their own (default: float32)",
+        help="precision of presets and run folders; auto picks the faster one on this machine"
+        " and prints the PSNR that it costs; exports keep the precision they were exported in"
+        " (default: float32)",
     )
     parser.add_argument(
         "--fast", dest="precision", action="store_const", const="auto", help="--precision auto"

@@ -18,7 +18,7 @@ _SIDE, _FILTERS, _LAYERS = 48, 64, 4
 
 @dataclass(frozen=True)
 class Rates:
-    """Throughput of a train step of 3x3 convolutions with 64 channels, in FLOP per second.
+    """Throughput of training 3x3 convolutions with 64 channels, in FLOP per second.
 
     Attributes:
         float32: throughput in float32.

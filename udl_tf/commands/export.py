@@ -44,11 +44,12 @@ def _add_format(formats, name: str, text: str, output: str) -> argparse.Argument
     parser.add_argument(
         "--images",
         type=Path,
-        help="folder of HR images for the comparison, ideally similar to those to be upscaled"
-        " (default: bundled images)",
+        help="folder of HR images to compare the export with the Keras model on, and to set the"
+        " ranges of int8; ideally similar to those to be upscaled (default: bundled images)",
     )
     parser.add_argument(
-        "--licence", help="of the weights, for the model card (default: as the model states)"
+        "--licence",
+        help="licence of the weights, for the model card (default: as the model states)",
     )
     return parser
 
@@ -59,7 +60,7 @@ def _add_precision(parser: argparse.ArgumentParser, choices: list[str]) -> None:
         "--type",
         default="float32",
         choices=choices,
-        help="of weights and arithmetic (default: %(default)s)",
+        help="precision of weights and arithmetic (default: %(default)s)",
     )
 
 
@@ -68,7 +69,7 @@ def _add_savedmodel(formats) -> None:
         formats,
         "savedmodel",
         "SavedModel for TensorFlow Serving: writes OUTPUT/1, then OUTPUT/2, ...",
-        "folder of the model, which holds a folder per version",
+        "folder of the model, with a subfolder per version",
     )
     parser.add_argument(
         "--version",
@@ -78,7 +79,8 @@ def _add_savedmodel(formats) -> None:
     parser.add_argument(
         "--self-ensemble",
         action="store_true",
-        help="average the eight flips and rotations: slightly better, eight times slower",
+        help="average the results of the eight flips and rotations: slightly better, eight times"
+        " slower",
     )
     parser.add_argument(
         "--max-pixels",
@@ -102,7 +104,7 @@ def _add_savedmodel(formats) -> None:
         "--memory",
         type=float,
         metavar="GB",
-        help="working memory of the server, besides the results (default: 1, for DPDNN 3)",
+        help="working memory of the server, besides the results (default: 1; DPDNN: 3)",
     )
     parser.add_argument(
         "--no-warmup",
@@ -147,7 +149,7 @@ def _add_tflite(formats) -> None:
         "--margin",
         type=int,
         metavar="M",
-        help="overlap of tiles, pixels (default: enough to show no seams, for DPDNN 48)",
+        help="overlap of tiles in pixels (default: enough to avoid seams; DPDNN: 48)",
     )
 
 

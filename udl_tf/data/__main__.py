@@ -49,12 +49,14 @@ def main(arguments: list[str] | None = None) -> None:
     parser = command_line.make_parser("udl-tf data", __doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     check = commands.add_parser("check", help="list the problems of a folder of images")
-    check.add_argument("folder", type=Path, help="folder of HR images, of pairs, or DIV2K")
+    check.add_argument(
+        "folder", type=Path, help="folder of HR images, of HR and LR pairs, or DIV2K"
+    )
     check.add_argument("--scale", type=int, default=4, choices=(2, 3, 4), help="default: 4")
     check.add_argument("--hr-patch-size", type=int, default=192, help="default: 192")
     pack = commands.add_parser("pack", help="decode training sets into one file for faster reading")
     pack.add_argument("folders", nargs="+", type=Path, help="folders as for check")
-    pack.add_argument("--output", type=Path, required=True, help="folder of the pack")
+    pack.add_argument("--output", type=Path, required=True, help="new folder for the packed data")
     pack.add_argument("--scale", type=int, default=4, choices=(2, 3, 4), help="default: 4")
     options = parser.parse_args(arguments)
     if options.command == "pack":

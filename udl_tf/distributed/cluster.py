@@ -1,4 +1,4 @@
-"""Workers of a run on several machines: read from TF_CONFIG, started together."""
+"""Workers of a run on several machines: reads them from TF_CONFIG, waits for all of them."""
 
 import json
 import os
@@ -52,7 +52,7 @@ def read_cluster() -> Cluster:
     text = os.environ.get("TF_CONFIG")
     if not text:
         raise UserError(
-            'distribution.strategy "multi_worker": the environment has no TF_CONFIG;'
+            'distribution.strategy "multi_worker" needs the environment variable TF_CONFIG;'
             f" {_EXPECTED}: {_HELP}"
         )
     try:
@@ -119,7 +119,8 @@ def _await_workers(cluster: Cluster, deadline: float) -> None:
                 except TimeoutError:
                     names = ", ".join(f"{i} ({cluster.addresses[i]})" for i in missing)
                     raise Lost(
-                        f"timed out waiting for workers {names}: start all workers"
+                        f"timed out waiting for workers {names}: check that every worker was"
+                        " started"
                     ) from None
                 worker.settimeout(_TIMEOUT)
                 index = _read_index(worker, cluster)
@@ -171,7 +172,7 @@ def _read_index(worker: socket.socket, cluster: Cluster) -> int | None:
 
 def _report_to_chief(cluster: Cluster, deadline: float) -> None:
     """Sends this worker's index to the chief, and waits until all workers have reported."""
-    _listen(cluster.addresses[cluster.index]).close()  # a taken port fails here, not in TensorFlow
+    _listen(cluster.addresses[cluster.index]).close()  # fail early if the port is in use
     host, _, port = cluster.addresses[0].rpartition(":")
     reason = ""
     while (left := deadline - time.monotonic()) > 0:
@@ -186,5 +187,5 @@ def _report_to_chief(cluster: Cluster, deadline: float) -> None:
         time.sleep(min(0.2, left))
     raise Lost(
         f"timed out waiting for the chief ({cluster.addresses[0]}) or another worker{reason}:"
-        " start all workers"
+        " check that every worker was started"
     )

@@ -81,7 +81,7 @@ def _over_workers(cluster: Cluster, minutes: float) -> tf.distribute.Strategy:
         ) from error
     except tf.errors.OpError as error:
         raise Lost(
-            f"{name}: lost the other workers ({error.message}): start all workers"
+            f"{name}: lost the other workers ({error.message}): start all workers again"
         ) from error
 
 
@@ -102,7 +102,7 @@ def is_chief(strategy: tf.distribute.Strategy | None) -> bool:
 
 
 def sum_over_workers(strategy: tf.distribute.Strategy, values: np.ndarray) -> np.ndarray:
-    """Returns the sum of the workers' int64 arrays of one shape; every worker must call it."""
+    """Returns the sum of the workers' int64 arrays of the same shape; every worker must call it."""
 
     def own(context):
         # A worker has one value per device, of which only the first counts.
@@ -139,7 +139,7 @@ class GroupModel(keras.Model):
 
     Keras fails there in two places, which this class works around: it averages a batch over workers
     in order to build the model, and it averages logs along axis 0, which scalars do not have. A
-    test fails when Keras no longer needs this.
+    test fails once this workaround is no longer needed.
     """
 
     def _maybe_symbolic_build(self, *args, **kwargs):
@@ -157,7 +157,7 @@ class GroupModel(keras.Model):
 
 
 def device_names(strategy: tf.distribute.Strategy | None) -> str:
-    """Returns the names of the devices that train, for a log line."""
+    """Returns the names of the devices used for training, for a log line."""
     if strategy is not None:
         return " + ".join(d.rpartition("/device:")[2] for d in strategy.extended.worker_devices)
     return f"{keras.distribution.list_devices()[0].upper()} ({keras.backend.backend()})"

@@ -25,7 +25,7 @@ from udl_tf.uncertainty import (
 )
 
 _FOLDS = 5
-_MOST_PIXELS = 1_000_000  # of a set; of larger sets, random pixels are used
+_MOST_PIXELS = 1_000_000  # per set; larger sets are subsampled at random
 _GRADIENT, _SPREAD = "gradient of bicubic", "self-ensemble spread"
 
 Fit = Callable[[np.ndarray, np.ndarray], tuple[float, float]]
@@ -62,7 +62,7 @@ def measure(
     Args:
         model: with uncertainty; its calibration is ignored.
         sources: HR images or pairs.
-        baselines: whether to measure also what is available without training: the gradient of
+        baselines: whether to measure also what needs no training: the gradient of
             bicubic interpolation, and the spread of the self-ensemble (eight more passes).
         progress: receives the images that are done.
 
@@ -124,10 +124,13 @@ def calibrate(
         conformal: (alpha, delta) of the guarantee for conformal intervals, or None.
 
     Raises:
-        UserError: if a channel has no error at all, or for too few distinct images for `conformal`.
+        UserError: if the error is zero everywhere in a channel, or for too few distinct images for `conformal`.
     """
     if not np.all(pool(samples, "error").any(axis=0)):
-        raise UserError(f"{data}: a colour channel has no error at all: use natural images")
+        raise UserError(
+            f"{data}: the error is zero everywhere in a colour channel, so that theta cannot be"
+            " calibrated: use natural images"
+        )
     method = _better(samples) if method == "auto" else method
     a, b = _fit(samples, method)
     calibration = Calibration(

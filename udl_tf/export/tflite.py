@@ -34,7 +34,7 @@ def export_tflite(
 ) -> ModelCard:
     """Writes a .tflite file of builtin operators: `lr` (n, h, w, 3) -> `sr`, `theta`.
 
-    The file appears only when it has been compared with the Keras networks.
+    The file is written only after it has been compared with the Keras networks.
 
     Args:
         run: run folder or preset folder.
@@ -42,7 +42,7 @@ def export_tflite(
         precision: "float32"; "float16": weights only, CPUs compute in float32; "int8": weights
             and activations, with uint8 inputs and outputs.
         tile: side of the only accepted input size, LR pixels, as GPU and NPU delegates need it; the
-            graph then does not mirror its input outwards. None: any size.
+            graph then does not pad its input by reflection. None: any size.
         margin: overlap of tiles on each side, LR pixels; None: enough to avoid seams, or 48 for
             networks with a large receptive field.
         uncertainty: whether to export theta, if the model predicts it.
@@ -104,7 +104,7 @@ def _convert(module: UpscalingModule, card: ModelCard, pairs: Sequence[Pair]) ->
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         # The converter itself uses the deprecated tf.lite.Interpreter.
         warnings.simplefilter("ignore")
-        # Converted from a SavedModel, outputs keep their names.
+        # Converting by way of a SavedModel preserves the names of outputs.
         tf.saved_model.save(module, folder, signatures=module.upscale)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]

@@ -10,7 +10,7 @@ import numpy as np
 
 MEMBERS = 8
 
-_ROWS = 64  # of a map that are added at a time, so that intermediate arrays stay small
+_ROWS = 64  # of a map that are accumulated at a time, so that intermediate arrays stay small
 
 
 def mean_and_spread(
@@ -18,7 +18,7 @@ def mean_and_spread(
     run: Callable[[np.ndarray], dict[str, np.ndarray]],
     spread_of: Sequence[str] = (),
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Computes the mean and standard deviation of maps over the eight members of an image.
+    """Computes the mean and standard deviation of maps over an image's eight flips and rotations.
 
     Args:
         lr: (h, w, c).
@@ -53,7 +53,7 @@ def _accumulate(
 ) -> None:
     """Adds the `count`-th member to a mean, and to a sum of squared deviations, in place.
 
-    Source: Welford's method, which needs one member at a time and loses no digits.
+    Source: Welford's method, which needs one member at a time and is numerically stable.
     """
     for row in range(0, len(mean), _ROWS):
         rows = slice(row, row + _ROWS)

@@ -30,8 +30,8 @@ def train(config: Config, folder: Path | str, extend: bool = False) -> dict[str,
     Args:
         config: the resolved config.
         folder: run folder: a new one, or that of an earlier call with this config, which resumes.
-        extend: whether to extend the run if the config has more updates in the last step that has
-            begun than before: this step continues from its last weights with a new schedule.
+        extend: whether the config may have more updates than the run folder in the last step that
+            has begun: the step then continues from its current weights with a new schedule.
 
     Raises:
         UserError: for an unsuitable config, folder or dataset; its subclass Diverged if the loss is
@@ -47,7 +47,7 @@ def train(config: Config, folder: Path | str, extend: bool = False) -> dict[str,
             f"data.batch_size {config.data.batch_size} cannot be divided among {group.replicas}"
             f" replicas: use a multiple of {group.replicas}"
         )
-    build_network(config.model, losses[0].needs_log_scale)  # unknown options fail here
+    build_network(config.model, losses[0].needs_log_scale)  # reject unknown options early
 
     def prepare() -> RunData:
         if group.writes:
@@ -119,7 +119,7 @@ def _precision(run: RunFolder) -> tuple[str, str]:
     if run.precision is not None:
         return run.precision, " (auto, as before)"
     rates = measure_rates()
-    return rates.precision, f" (auto: convolutions train at {rates})"
+    return rates.precision, f" (auto: convolutions reach {rates})"
 
 
 def _train_all(session: Session) -> dict[str, Any]:
@@ -133,7 +133,7 @@ def _train_all(session: Session) -> dict[str, Any]:
         write_json(run.metrics, notes)
     for index in range(len(run.config.steps)):
         if run.finished(index):
-            # A later step that is being extended has weights: the bundle stays that of before.
+            # A later step that is being extended has weights: keep the bundle as it is.
             if not run.has_later_weights(index):
                 write_bundle(run, index, session.losses, notes)
             continue
