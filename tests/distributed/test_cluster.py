@@ -115,7 +115,7 @@ def test_missing_workers_are_named_on_all_others():
     names = addresses(3)
     with ThreadPoolExecutor() as pool:
         chief, last = (pool.submit(meet, Cluster(names, index), 0.5) for index in (0, 2))
-        with pytest.raises(Lost, match=r"timed out waiting for workers 1 \(localhost:\d+\): start"):
+        with pytest.raises(Lost, match=r"timed out waiting for workers 1 \(localhost:\d+\): check"):
             chief.result()
         with pytest.raises(Lost, match=r"timed out waiting for the chief \(localhost:\d+\) or ano"):
             last.result()

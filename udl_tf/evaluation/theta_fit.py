@@ -124,7 +124,8 @@ def calibrate(
         conformal: (alpha, delta) of the guarantee for conformal intervals, or None.
 
     Raises:
-        UserError: if the error is zero everywhere in a channel, or for too few distinct images for `conformal`.
+        UserError: if the error is zero everywhere in a channel, or for too few distinct images for
+            `conformal`.
     """
     if not np.all(pool(samples, "error").any(axis=0)):
         raise UserError(
