@@ -209,7 +209,7 @@ class EvaluationConfig(Section):
 
 
 class QuickConfig(Section):
-    """Sizes of a rehearsal (--quick), which takes minutes and keeps the network."""
+    """Sizes of a rehearsal, which takes minutes and keeps the network."""
 
     updates: int = Field(default=200, ge=1, description="updates per step")
     batch_size: int = Field(default=4, ge=1, description="global batch size (patches per update)")
@@ -263,7 +263,7 @@ class Config(Section):
         return self
 
     def rehearsal(self) -> "Config":
-        """Returns the run on the bundled images with few updates and small patches (--quick)."""
+        """Returns the run on the bundled images with few updates and small patches: a rehearsal."""
         quick = self.quick
         return self.model_copy(
             update={
