@@ -4,8 +4,8 @@
 
 INPUT and OUTPUT are folders or URIs, such as s3://BUCKET/FOLDER. OUTPUT/manifest.parquet has a row
 per image: checksums, result, mean theta, time, error. Run the same command again to upscale images
-that have no result yet, have changed or failed. The exit code is 1 if an image has failed, in this
-or an earlier run.
+that have no result yet, have changed or failed. The exit code is 1 if the latest attempt
+at any image failed.
 """
 
 import argparse

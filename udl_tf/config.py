@@ -39,7 +39,8 @@ class DataConfig(Section):
     train: list[str] = Field(
         default=["DIV2K", "bundled"],
         min_length=1,
-        description="training sets, relative to root or absolute; 'bundled' is used without a root",
+        description="training sets, relative to root or absolute; 'bundled' is used only if root is"
+        " null",
     )
     test: list[str] = Field(
         default=[
@@ -50,7 +51,8 @@ class DataConfig(Section):
             "benchmark/Manga109",
             "bundled",
         ],
-        description="test sets, relative to root or absolute; 'bundled' is used without a root",
+        description="test sets, relative to root or absolute; 'bundled' is used only if root is"
+        " null",
     )
     hr_patch_size: int = Field(
         default=192, ge=8, description="side of an HR training patch, pixels"
@@ -88,7 +90,8 @@ class OptimizerConfig(Section):
         default=0.5,
         gt=0,
         le=1,
-        description="fraction of a step's updates after which 'halving' halves the learning rate",
+        description="'halving' halves the learning rate each time this fraction of a step's updates"
+        " is done",
     )
     beta_1: float = Field(default=0.9, ge=0, lt=1, description="decay rate of the first moment")
     beta_2: float = Field(default=0.999, ge=0, lt=1, description="decay rate of the second moment")
@@ -144,7 +147,7 @@ class StepConfig(Section):
     )
     weighting: WeightingConfig | None = Field(
         default=None,
-        description="pixel weights, computed by the frozen network of the previous step",
+        description="pixel weights, most of them from the frozen network of the previous step",
     )
 
 
@@ -168,8 +171,8 @@ class TrainingConfig(Section):
     steps_per_execution: int | None = Field(
         default=None,
         ge=1,
-        description="upper limit of updates per call of the device, which are always a divisor of"
-        " the intervals; null: 1 on CPUs, 10 on GPUs",
+        description="upper limit of updates per device call; the number used always divides the"
+        " intervals; null: 1 on CPUs, 10 on GPUs",
     )
     seed: int = Field(
         default=0,
@@ -209,7 +212,7 @@ class EvaluationConfig(Section):
 
 
 class QuickConfig(Section):
-    """Sizes of a rehearsal, which takes minutes and keeps the network."""
+    """Sizes of a rehearsal, which takes minutes and uses the same network."""
 
     updates: int = Field(default=200, ge=1, description="updates per step")
     batch_size: int = Field(default=4, ge=1, description="global batch size (patches per update)")

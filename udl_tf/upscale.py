@@ -73,7 +73,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     sizes.add_argument(
         "--outscale",
         help="width of the result divided by the input's (default: the model's scale); the model's"
-        " result is resampled where this differs from its scale",
+        " result is resampled if this differs from the model's scale",
     )
     sizes.add_argument(
         "--size", metavar="WxH", help="size of the result in pixels; may change the aspect ratio"
@@ -93,8 +93,8 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--ensemble",
         action="store_true",
-        help="like --self-ensemble, and also write maps of the spread of the eight results and of"
-        " theta and spread together",
+        help="like --self-ensemble, and also write two maps: the spread of the eight results,"
+        " and theta and spread combined",
     )
     parser.add_argument(
         "--tile",

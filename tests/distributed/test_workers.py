@@ -66,6 +66,7 @@ def test_workers_with_another_config_end_with_one_line(two):
         assert outcome.code == 2
         assert outcome.stderr.splitlines()[-1:] == [
             f"error: the config {place} differs from that of the chief: give all workers the same"
+            " config"
         ]
         assert len(outcome.stderr.splitlines()) == 2  # after "waiting for the others"
     assert not (two.folder / "other_config").exists()

@@ -3,7 +3,7 @@
     OUTPUT/.manifest/part-KEY.parquet    rows of some images, written after their results
     OUTPUT/manifest.parquet              rows of all images, merged from the parts
 
-A part names a result only after it was written; an image without a row is upscaled again.
+A part is written after the results that it names; an image without a row is upscaled again.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from udl_tf.archive.storage import Entry, Storage
 
-FOLDER = ".manifest"  # hidden, as no image of an archive can be: so no result has its place
+FOLDER = ".manifest"  # hidden, unlike any image of an archive, so no result collides with it
 FILE = "manifest.parquet"
 
 Row = dict[str, Any]
@@ -53,7 +53,7 @@ def write_part(storage: Storage, key: str, rows: list[Row]) -> None:
 class Done:
     """The images of a manifest that have results; takes 8 bytes per image.
 
-    A file that has changed since counts as another image.
+    A file that was changed after its row was written counts as a new image.
 
     Args:
         table: rows of the manifest.

@@ -35,7 +35,7 @@ from udl_tf.inference.keras_upscaler import KerasUpscaler
 from udl_tf.inference.upscaler import Upscaler
 from udl_tf.saved.loading import load
 
-_BROKEN = 16  # a table of so many images, all with unexpected errors, stops the job
+_BROKEN = 16  # a table of at least this many images, all with unexpected errors, stops the job
 _DEADLY = "crashed the worker, probably out of memory"
 
 
@@ -82,7 +82,7 @@ class Worker:
 
     @cached_property
     def model(self) -> Upscaler:
-        """The model; loaded for the first table, whose journal notes if that crashes."""
+        """The model; loaded with the first table, whose journal records a crash in loading."""
         model = load(self.work.model, self.work.dtype)
         return BatchedUpscaler(model) if isinstance(model, KerasUpscaler) else model
 
@@ -91,7 +91,8 @@ class Worker:
 
         Raises:
             OSError: if a result cannot be written.
-            UserError: if the model cannot be loaded, or many images fail for a reason outside them.
+            UserError: if the model cannot be loaded, or many images fail through no fault of their
+                own.
         """
         entries = images.to_pylist()
         names = "\0".join(entry["source"] for entry in entries)
@@ -100,8 +101,8 @@ class Worker:
         if journal.is_hopeless:
             journal.end()
             raise UserError(
-                "actors crash before they upscale an image, probably out of memory for so many"
-                " models: use fewer actors"
+                "actors crash before they upscale any image, probably because memory cannot hold so"
+                " many models: use fewer actors"
             )
         # Only a BatchedUpscaler may be called by several threads at once.
         turn = nullcontext() if isinstance(self.model, BatchedUpscaler) else threading.Lock()
@@ -116,9 +117,9 @@ class Worker:
         if len(rows) == len(unexpected) >= _BROKEN:
             journal.end()
             raise UserError(
-                f"{len(unexpected)} images in a row failed for a reason outside them"
-                f" ({unexpected[0]!r}): they are not recorded; fix the cause and run the same job"
-                " again to resume"
+                f"{len(unexpected)} images in a row failed, but did not cause it"
+                f" ({unexpected[0]!r}): the failures are not recorded; fix the cause and run the"
+                " same job again to resume"
             )
         manifest.write_part(self.output, key, rows)
         journal.end()
@@ -130,7 +131,7 @@ class Worker:
         Args:
             entry: name, size and time of the image.
             turn: held while the model computes.
-            unexpected: gets an error that may have a reason outside the image.
+            unexpected: collects errors that the image may not have caused.
         """
         name = PurePosixPath(entry["source"])
         start = time.monotonic()

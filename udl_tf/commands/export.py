@@ -44,8 +44,8 @@ def _add_format(formats, name: str, text: str, output: str) -> argparse.Argument
     parser.add_argument(
         "--images",
         type=Path,
-        help="folder of HR images to compare the export with the Keras model on, and to set the"
-        " ranges of int8; ideally similar to those to be upscaled (default: bundled images)",
+        help="folder of HR images for comparing the export with the Keras model, and for setting"
+        " the int8 ranges; ideally similar to those to be upscaled (default: bundled images)",
     )
     parser.add_argument(
         "--licence",

@@ -24,7 +24,9 @@ T = TypeVar("T")
 
 _COPIED = ("*.json", "*.npz", "weights/*")  # what is needed to resume a run
 _UNREACHABLE = tf.errors.UnavailableError, tf.errors.DeadlineExceededError, tf.errors.AbortedError
-_GRACE = 3.0  # s until this worker exits after a loss, so that the others learn who was lost first
+_GRACE = (
+    3.0  # s to wait before exiting when a worker is lost, so that all learn which was lost first
+)
 _CHUNK = 2**23  # int64 values per message
 
 
@@ -74,6 +76,7 @@ class WorkerGroup(Group):
             place = "here" if differs else "on another worker"
             raise UserError(
                 f"the {what} {place} differs from that of the chief: give all workers the same"
+                f" {what}"
             )
 
     def own_folder(self, folder: Path) -> Path:

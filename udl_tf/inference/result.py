@@ -61,7 +61,7 @@ class Upscaled:
         )
 
     def interval(self, level: float) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the bounds that cover the true value of a share `level` of the pixels.
+        """Returns bounds that contain the true value at a share `level` of the pixels.
 
         Args:
             level: in 0.01..0.999.

@@ -18,7 +18,7 @@ def conv(
     """Builds a convolution with PyTorch's default initialisation.
 
     Kernel and bias are uniform in +-1/sqrt(fan_in), as in the authors' released networks; Keras'
-    default (Glorot, zero bias) starts about 1.7 times larger at equal fans.
+    default (Glorot, zero bias) has about 1.7 times the range if fan_in = fan_out.
 
     Args:
         filters: output channels.
@@ -173,7 +173,7 @@ class _Resample(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("udl_tf")
 class BicubicDown(_Resample):
-    """Shrinks an image by 1/scale: with `antialias` as MATLAB's imresize does before rounding.
+    """Shrinks an image to 1/scale; with `antialias`, as MATLAB's imresize does before rounding.
 
     Height and width must be multiples of scale and at least 2 * scale.
     """
@@ -199,7 +199,7 @@ class BicubicDown(_Resample):
 
 @keras.saving.register_keras_serializable("udl_tf")
 class BicubicUp(_Resample):
-    """Enlarges an image scale times as MATLAB's imresize does before rounding.
+    """Enlarges an image `scale` times, as MATLAB's imresize does before rounding.
 
     The image must have at least 2 pixels per side.
     """

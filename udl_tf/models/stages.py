@@ -18,15 +18,15 @@ import keras
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage of a chain. Its input is the map of the stage before, or first the LR image.
+    """One stage of a chain. Its input is the previous stage's map, or first the LR image.
 
     Attributes:
         network: input map -> output map, or [input map, LR image] -> output map.
         scale: size of the output map over the size of the LR image.
         radius: LR pixels on each side that an output pixel may depend on.
         floats: largest number of floats in memory while the stage runs, per LR pixel.
-        align: multiple of LR pixels at which a part of the image must start, so that its result
-            equals that of the whole image.
+        align: a part of the image must start at a multiple of this many LR pixels, so that its
+            result equals that of the whole image.
     """
 
     network: keras.Model
@@ -62,8 +62,8 @@ def chain_radius(stages: Sequence[Stage]) -> int:
 
 
 def chain_align(stages: Sequence[Stage]) -> int:
-    """Returns the multiple of LR pixels at which a part of the image must start.
+    """Returns the number of LR pixels of which the start of a part must be a multiple.
 
-    The values of the stages divide one another, so the largest one suits all stages.
+    Of any two stages' values one divides the other, so the largest suits all.
     """
     return max(stage.align for stage in stages)

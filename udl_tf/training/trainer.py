@@ -1,4 +1,4 @@
-"""Train step: trains a network, with pixel weights from the frozen previous network."""
+"""Train step: trains a network, with pixel weights where the loss needs them."""
 
 from collections.abc import Callable
 
@@ -17,8 +17,8 @@ class Trainer(GroupModel):
         network: lr -> {"sr", "log_scale"}, or {"sr"} alone if the loss needs no log scale.
         loss: one of udl_tf.losses; it gets the whole prediction, and w as sample_weight.
         pixel_weight: function (lr, hr, ...) -> w for a UDL step, or None; it gets all parts of a
-            batch. As a function, it hides the frozen network inside from Keras, which would train
-            it and, under JAX, take away its variables during `fit`.
+            batch. Being a function, it hides its frozen network from Keras, which would otherwise
+            train it and, under JAX, remove its variables during `fit`.
     """
 
     def __init__(
