@@ -1,6 +1,7 @@
 """Rules of the source code that can be checked automatically."""
 
 import ast
+import configparser
 import re
 import subprocess
 import sys
@@ -93,3 +94,11 @@ def test_public_names_exist_and_are_documented():
             if room != "_support":
                 for name in module.__all__:
                     assert getattr(module, name) is not None
+
+
+def test_every_folder_of_code_is_in_the_wheel():
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    named = set(setup["options"]["packages"].split())
+    found = {".".join(path.parent.relative_to(ROOT).parts) for path in PACKAGE.rglob("__init__.py")}
+    assert named == found | {"udl_tf.configs"}
