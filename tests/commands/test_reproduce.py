@@ -8,33 +8,22 @@ from benchmarks import reproduce, variants
 from benchmarks.reproduce import budget, reproduction_table, run_table
 from benchmarks.variants import BASELINE, TABLES
 from helpers.commands import ROOT, assert_one_line_error, run_command, run_tool
-from helpers.images import noise_image
+from helpers.runs import tiny_config
 
 from udl_tf.config import Config, ModelConfig, OptimizerConfig
 from udl_tf.errors import Interrupted, UserError
-from udl_tf.imaging.rgb_files import write_rgb
 
 
 def base(folder, **changes):
-    for index in range(6):
-        write_rgb(folder / f"images/{index}.png", noise_image(32, 36, index))
-    images = [str(folder / "images")]
     return Config.model_validate(
         {
-            "model": {"scale": 2, "options": {"num_blocks": 1, "num_filters": 4}},
-            "data": {
-                "hr_patch_size": 16,
-                "batch_size": 2,
-                "train": images,
-                "test": images,
-                "cache_dir": str(folder / "cache"),
-            },
+            **tiny_config(folder),
+            "optimizer": {},
             "steps": [
                 {"loss": "esu", "updates": 4},
                 {"loss": "udl", "updates": 6, "weighting": {}},
             ],
             "training": {"precision": "float32", "interval": 4},
-            "evaluation": {"figures": 0},
             **changes,
         }
     )
