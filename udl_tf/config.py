@@ -4,6 +4,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+LogScaleHead = Literal["released", "light"]
+"""Kinds of uncertainty heads, see udl_tf.models.heads."""
+
 
 class Section(BaseModel):
     """Part of a config: unknown keys and wrong types are errors."""
@@ -19,10 +22,15 @@ class ModelConfig(Section):
     options: dict[str, Any] = Field(
         default={}, description="further constructor arguments, such as num_blocks"
     )
+    log_scale_head: LogScaleHead = Field(
+        default="light",
+        description="uncertainty head of a step that trains nothing else: light, at LR size, or"
+        " released, at HR size; a step that trains the network always has the released one",
+    )
 
     @model_validator(mode="after")
     def _check_options(self) -> "ModelConfig":
-        for name in ("name", "scale", "uncertainty"):
+        for name in ("name", "scale", "log_scale_head", "uncertainty"):
             if name in self.options:
                 where = f"model.{name}" if name != "uncertainty" else "the loss of a step"
                 raise ValueError(f"options contain {name!r}, which {where} sets: remove it")
@@ -139,6 +147,11 @@ class StepConfig(Section):
     loss_options: dict[str, Any] = Field(
         default={}, description="constructor arguments of the loss"
     )
+    train: Literal["network", "uncertainty_head"] = Field(
+        default="network",
+        description="what is trained; uncertainty_head: only a new uncertainty head, on the errors"
+        " of the previous step's network, which stays as it is",
+    )
     updates: int = Field(ge=1, description="number of weight updates")
     learning_rate: float | None = Field(
         default=None,
@@ -252,6 +265,11 @@ class Config(Section):
             raise ValueError(
                 "steps.0.weighting: the first step has no previous network to compute weights:"
                 " remove it, or put an 'esu' step first"
+            )
+        if self.steps[0].train == "uncertainty_head" and self.training.start_from is None:
+            raise ValueError(
+                "steps.0.train: there is no trained network that an uncertainty head could be added"
+                " to: set training.start_from, or put the steps that train the network first"
             )
         for index, step in enumerate(self.steps):
             if step.loss == "udl" and step.weighting is None:

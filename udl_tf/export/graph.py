@@ -1,5 +1,6 @@
 """The TensorFlow function that TFLite and ONNX exports compute, and model cards of all exports."""
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from udl_tf.errors import UserError
 from udl_tf.inference.keras_upscaler import KerasUpscaler
 from udl_tf.inference.upscaler import BORDER
 from udl_tf.models.blocks import pad_symmetric
+from udl_tf.models.heads import LARGEST_THETA
 from udl_tf.models.stages import Stage, chain_align, chain_radius, run_chain
 from udl_tf.saved.bundle import read_manifest, read_networks
 from udl_tf.saved.card import ModelCard
@@ -146,6 +148,6 @@ def weights_of(chains: Iterable[Sequence[Stage]]) -> list[tf.Variable]:
 
 
 def theta_of(model: KerasUpscaler, log_scale):
-    """Returns theta, in grey levels and calibrated, for a tensor of s."""
+    """Returns theta for a tensor of s, as Networks.theta_of does for an array."""
     a, b = model.networks.log_theta_line
-    return tf.exp(a + b * log_scale)
+    return tf.exp(tf.minimum(a + b * log_scale, math.log(LARGEST_THETA)))

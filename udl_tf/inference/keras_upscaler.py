@@ -10,6 +10,7 @@ import numpy as np
 from udl_tf.inference.chain_runner import ChainRunner
 from udl_tf.inference.passes import Pass, Runner
 from udl_tf.inference.upscaler import Upscaler
+from udl_tf.models.heads import LARGEST_THETA
 from udl_tf.models.stages import Stage
 from udl_tf.uncertainty.record import Calibration
 
@@ -70,9 +71,10 @@ class Networks:
         return a.astype(np.float32), b.astype(np.float32)
 
     def theta_of(self, log_scale: np.ndarray) -> np.ndarray:
-        """Returns theta, in grey levels and calibrated, for a map (..., 3) of the log scale s."""
+        """Returns theta for a map (..., 3) of s: calibrated, in grey levels, at most 255."""
         a, b = self.log_theta_line
-        return np.exp(a + b * log_scale, dtype=np.float32)
+        log_theta = np.minimum(a + b * log_scale, np.float32(math.log(LARGEST_THETA)))
+        return np.exp(log_theta, dtype=np.float32)
 
 
 class KerasUpscaler(Upscaler):

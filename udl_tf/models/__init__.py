@@ -10,7 +10,12 @@ from pydantic import TypeAdapter, ValidationError
 from udl_tf.errors import UserError, nearest
 from udl_tf.models.dpdnn import DPDNN
 from udl_tf.models.edsr import EDSR
-from udl_tf.models.heads import copy_weights, mean_part, uncertainty_part
+from udl_tf.models.heads import (
+    copy_weights,
+    freeze_all_but_head,
+    mean_part,
+    uncertainty_part,
+)
 from udl_tf.models.precision import precision
 
 __all__ = [
@@ -19,6 +24,7 @@ __all__ = [
     "EDSR",
     "build_model",
     "copy_weights",
+    "freeze_all_but_head",
     "mean_part",
     "precision",
     "resolved_options",

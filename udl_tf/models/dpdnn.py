@@ -4,8 +4,15 @@ import math
 
 import keras
 
+from udl_tf.config import LogScaleHead
 from udl_tf.models.blocks import BicubicDown, BicubicUp, Conv2DTranspose, CropLike, conv
-from udl_tf.models.heads import LOG_SCALE_RADIUS, log_scale_head
+from udl_tf.models.heads import (
+    LIGHT_RADIUS,
+    LOG_SCALE,
+    RELEASED_RADIUS,
+    light_head,
+    released_head,
+)
 from udl_tf.models.stages import Stage, side_by_side
 
 # HR pixels on each side that a pixel of U's features may depend on. Each 3x3 convolution of level l
@@ -33,7 +40,9 @@ class DPDNN(keras.Model):
         operator: Down is MATLAB's antialiased bicubic for "matlab", which is the degradation of the
             LR images, and the 4-tap bicubic of the released code for "released".
         uncertainty: whether the network also predicts s = ln theta, from the last stage's decoder.
-        log_scale_activation: activation of the s head: "elu" (released) or "linear" (for GRAM).
+        log_scale_head: "released" or "light"; see udl_tf.models.heads.
+        log_scale_activation: activation of the released head: "elu" (released) or "linear" (for
+            GRAM).
 
     Call arguments:
         lr: float (n, h, w, 3), RGB in 0..255, at least 2 pixels per side.
@@ -53,6 +62,7 @@ class DPDNN(keras.Model):
         num_filters: int = 64,
         operator: str = "matlab",
         uncertainty: bool = True,
+        log_scale_head: LogScaleHead = "released",
         log_scale_activation: str = "elu",
         **kwargs,
     ):
@@ -70,8 +80,11 @@ class DPDNN(keras.Model):
             misfit = keras.layers.Subtract(name=f"misfit{stage}", dtype="float32")([down(x), y])
             x = _DescentStep(name=f"descent{stage}")(x, up(misfit), v_minus_x)
         outputs = {"sr": keras.layers.Rescaling(255.0, name="sr", dtype="float32")(x)}
-        if uncertainty:
-            outputs["log_scale"] = log_scale_head(features, num_filters, log_scale_activation)
+        if uncertainty and log_scale_head == "light":
+            head = light_head(num_filters, scale, features_scale=scale)
+            outputs[LOG_SCALE] = head([features, outputs["sr"], lr])
+        elif uncertainty:
+            outputs[LOG_SCALE] = released_head(features, num_filters, log_scale_activation)
         super().__init__(lr, outputs, **kwargs)
         self.scale = scale
         self.settings = {
@@ -80,23 +93,30 @@ class DPDNN(keras.Model):
             "num_filters": num_filters,
             "operator": operator,
             "uncertainty": uncertainty,
+            "log_scale_head": log_scale_head,
             "log_scale_activation": log_scale_activation,
         }
 
     def build_chain(self, *outputs: str, bordered: bool = False) -> list[Stage]:
         """Builds the chain lr -> x1 -> x2 -> ... -> `outputs`; see udl_tf.models.stages."""
         scale, last = self.scale, self.settings["num_stages"] - 1
+        light = LOG_SCALE in outputs and self.settings["log_scale_head"] == "light"
+        released = LOG_SCALE in outputs and not light
         maps = [self.get_layer(f"descent{stage}").output for stage in range(last)]
         chain = []
         result = side_by_side([self.output[output] for output in outputs])
         for index, x in enumerate([*maps, result]):
             inputs = [maps[index - 1], self.input] if index else self.input
-            after_features = LOG_SCALE_RADIUS if index == last and "log_scale" in outputs else 1
+            after_features = RELEASED_RADIUS if released and index == last else 1
             radius = math.ceil((_FEATURES_RADIUS + after_features) / scale)
+            if index == 0:
+                radius += 2  # the first also computes x = Up(lr), 5 x 5 taps
+            if light and index == last:
+                radius += LIGHT_RADIUS
             stage = Stage(
                 keras.Model(inputs, x, name=f"{self.name}_stage{index}"),
                 scale,
-                radius if index else radius + 2,  # the first also computes x = Up(lr), 5 x 5 taps
+                radius,
                 floats=7 * self.settings["num_filters"] * scale**2,
                 align=_U_NET_GRID // math.gcd(_U_NET_GRID, scale),
             )

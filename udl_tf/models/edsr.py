@@ -6,9 +6,16 @@ from typing import Any
 import keras
 import numpy as np
 
+from udl_tf.config import LogScaleHead
 from udl_tf.models.blocks import DepthToSpace, conv
 from udl_tf.models.folding import as_convolution
-from udl_tf.models.heads import LOG_SCALE_RADIUS, log_scale_head
+from udl_tf.models.heads import (
+    LIGHT_RADIUS,
+    LOG_SCALE,
+    RELEASED_RADIUS,
+    light_head,
+    released_head,
+)
 from udl_tf.models.stages import Stage, side_by_side
 
 _UPSAMPLER_RADIUS = 2  # LR pixels on each side: one at LR size, less than one for the others
@@ -24,7 +31,9 @@ class EDSR(keras.Model):
         num_filters: number of features; 64 in EDSR-S, 256 in EDSR.
         res_scale: factor of each residual branch.
         uncertainty: whether the network also predicts s = ln theta.
-        log_scale_activation: activation of the s head: "elu" (released) or "linear" (for GRAM).
+        log_scale_head: "released" or "light"; see udl_tf.models.heads.
+        log_scale_activation: activation of the released head: "elu" (released) or "linear" (for
+            GRAM).
         shift, divide: normalisation of the input, (lr - shift) / divide, undone at the output; a
             number, or one per channel. 0 and 1 as released; with 127.5 and 127.5, training from
             scratch is faster.
@@ -50,6 +59,7 @@ class EDSR(keras.Model):
         num_filters: int = 64,
         res_scale: float = 0.1,
         uncertainty: bool = True,
+        log_scale_head: LogScaleHead = "released",
         log_scale_activation: str = "elu",
         shift: float | list[float] = 0.0,
         divide: float | list[float] = 1.0,
@@ -65,11 +75,11 @@ class EDSR(keras.Model):
         x = _upsampler(features, scale, num_filters)
         x = conv(3, num_filters, "tail", dtype="float32")(x)
         outputs = {"sr": _denormalize({"shift": shift, "divide": divide})(x)}
-        if uncertainty:
+        if uncertainty and log_scale_head == "light":
+            outputs[LOG_SCALE] = light_head(num_filters, scale)([features, outputs["sr"], lr])
+        elif uncertainty:
             # Last, as in the released networks.
-            outputs["log_scale"] = log_scale_head(
-                features, num_filters, log_scale_activation, scale
-            )
+            outputs[LOG_SCALE] = released_head(features, num_filters, log_scale_activation, scale)
         super().__init__(lr, outputs, **kwargs)
         self.scale = scale
         self.settings = {
@@ -78,6 +88,7 @@ class EDSR(keras.Model):
             "num_filters": num_filters,
             "res_scale": res_scale,
             "uncertainty": uncertainty,
+            "log_scale_head": log_scale_head,
             "log_scale_activation": log_scale_activation,
             "shift": shift,
             "divide": divide,
@@ -89,25 +100,41 @@ class EDSR(keras.Model):
         With `bordered`, upsampler and tail are folded into one convolution of the current weights.
         """
         scale, filters = self.scale, self.settings["num_filters"]
+        light = LOG_SCALE in outputs and self.settings["log_scale_head"] == "light"
+        released = LOG_SCALE in outputs and not light
+        upsamples = "sr" in outputs or light
         features = self.get_layer("long_skip").output
         trunk = keras.Model(self.input, features, name=f"{self.name}_trunk")
-        maps = [self.output[output] for output in outputs]
-        floats = 4 * filters * scale**2
-        if bordered and "sr" in outputs:
-            tail = self.get_layer("tail").output
-            upsampler = keras.Model(features, tail, name=f"{self.name}_upsampler")
-            x = as_convolution(upsampler, _UPSAMPLER_RADIUS)(features)
-            # Outside the convolution, so that no digits are lost by adding to a large shift.
-            maps[outputs.index("sr")] = _denormalize(self.settings)(x)
-            if len(outputs) == 1:
-                floats = filters + 6 * scale**2
-        radii = {"sr": _UPSAMPLER_RADIUS, "log_scale": math.ceil(LOG_SCALE_RADIUS / scale)}
-        radius = max(radii[output] for output in outputs)
-        head = keras.Model(features, side_by_side(maps), name=f"{self.name}_head")
+        maps = self._folded(features, light) if bordered and upsamples else self.output
+        radius = _UPSAMPLER_RADIUS if upsamples else 0
+        if light:
+            radius += LIGHT_RADIUS
+        elif released:
+            radius = max(radius, math.ceil(RELEASED_RADIUS / scale))
+        if released or not bordered:  # at HR size
+            floats = 4 * filters * scale**2
+        else:
+            floats = (3 if light else 1) * filters + 6 * len(outputs) * scale**2
+        head = keras.Model(
+            [features, self.input] if light else features,
+            side_by_side([maps[output] for output in outputs]),
+            name=f"{self.name}_head",
+        )
         return [
             Stage(trunk, 1, radius=2 * self.settings["num_blocks"] + 2, floats=6 * filters),
             Stage(head, scale, radius, floats),
         ]
+
+    def _folded(self, features: keras.KerasTensor, light: bool) -> dict[str, keras.KerasTensor]:
+        """Returns the outputs with upsampler and tail as one convolution of the features."""
+        tail = self.get_layer("tail").output
+        upsampler = keras.Model(features, tail, name=f"{self.name}_upsampler")
+        x = as_convolution(upsampler, _UPSAMPLER_RADIUS)(features)
+        # Outside the convolution, so that no digits are lost by adding to a large shift.
+        maps = {**self.output, "sr": _denormalize(self.settings)(x)}
+        if light:
+            maps[LOG_SCALE] = self.get_layer(LOG_SCALE)([features, maps["sr"], self.input])
+        return maps
 
     def get_config(self):
         return {"name": self.name, **self.settings}

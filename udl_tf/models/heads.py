@@ -1,14 +1,29 @@
-"""Head that predicts s = ln theta, and the mean and uncertainty parts of a network with it."""
+"""Heads that predict s = ln theta, and the parts of a network that has one.
+
+The released head works at HR size; an ESU step trains it together with its network. The light head
+works at LR size, on the features of a trained network and on the image that this network computes;
+a step of its own trains it and leaves the network as it is.
+"""
+
+import math
 
 import keras
+from keras import ops
 
-from udl_tf.models.blocks import conv, nearest_up_conv
+from udl_tf.models.blocks import DepthToSpace, conv, nearest_up_conv
 
 LOG_SCALE = "log_scale"
-LOG_SCALE_RADIUS = 3  # HR pixels on each side that the head's three convolutions depend on
+RELEASED_RADIUS = 3  # HR pixels on each side that the released head's convolutions depend on
+LIGHT_RADIUS = 3  # LR pixels on each side that the light head's convolutions depend on
+
+LARGEST_THETA = 255.0  # grey levels; no error can exceed the width of the value range
+_SMALLEST_THETA = 0.05  # of the light head, grey levels
+
+_MOST_FILTERS = 64  # of the light head
+_DETAIL_UNIT = 8.0  # grey levels; the usual size of `sr - lr` at edges
 
 
-def log_scale_head(features, filters: int, activation: str = "elu", scale: int = 1):
+def released_head(features, filters: int, activation: str = "elu", scale: int = 1):
     """Applies three convolutions that predict s per pixel and channel.
 
     Args:
@@ -33,13 +48,48 @@ def log_scale_head(features, filters: int, activation: str = "elu", scale: int =
     return keras.layers.Identity(name=LOG_SCALE, dtype="float32")(head(features))
 
 
+def light_head(filters: int, scale: int, features_scale: int = 1) -> keras.Model:
+    """Builds a network [features, sr, lr] -> s.
+
+    Beside the features, its three convolutions see `sr - lr`, the detail that the network has
+    added to the LR image: features alone would have to reproduce it.
+
+    Args:
+        filters: channels of the features. The head has as many, but at most 64.
+        scale: HR over LR size.
+        features_scale: size of the features over LR size; 1 or `scale`.
+
+    Returns:
+        Network from features (n, features_scale h, features_scale w, filters), sr (n, scale h,
+        scale w, 3) and lr (n, h, w, 3), in grey levels, to s, float32 (n, scale h, scale w, 3);
+        theta = exp(s) is within 0.05..255 grey levels.
+    """
+    features = keras.Input((None, None, filters), name="features")
+    sr, lr = (keras.Input((None, None, 3), name=name) for name in ("sr", "lr"))
+    width, phases = min(filters, _MOST_FILTERS), 3 * scale**2
+    x = features
+    if features_scale > 1:
+        embed = {"kernel_size": features_scale, "strides": features_scale, "padding": "valid"}
+        x = conv(width, filters, "embed", activation="relu", **embed)(x)
+    detail = ops.space_to_depth(sr, scale) - ops.concatenate([lr] * scale**2, axis=-1)
+    x = keras.layers.Concatenate()([x, detail / _DETAIL_UNIT])
+    x = conv(width, x.shape[-1], "conv0", activation="relu")(x)
+    x = conv(width, width, "conv1", activation="relu")(x)
+    x = conv(phases, width, "conv2", dtype="float32")(x)
+    x = ops.clip(x, math.log(_SMALLEST_THETA), math.log(LARGEST_THETA))
+    s = DepthToSpace(scale, dtype="float32")(x)
+    return keras.Model([features, sr, lr], s, name=LOG_SCALE)
+
+
 def mean_part(network: keras.Model) -> keras.Model:
     """Returns the sub-model lr -> {"sr"}, which shares the weights and computes no uncertainty."""
     return keras.Model(network.input, {"sr": network.output["sr"]}, name=f"{network.name}_mean")
 
 
 def uncertainty_part(network: keras.Model) -> keras.Model:
-    """Returns the sub-model lr -> {"log_scale"}, which shares the weights and computes no sr.
+    """Returns the sub-model lr -> {"log_scale"}, which shares the weights.
+
+    It computes sr only if the head is a light one, which sees it.
 
     Raises:
         ValueError: if the network was built with uncertainty=False.
@@ -48,6 +98,12 @@ def uncertainty_part(network: keras.Model) -> keras.Model:
         raise ValueError(f"{network.name} was built with uncertainty=False: it has no log_scale")
     output = {LOG_SCALE: network.output[LOG_SCALE]}
     return keras.Model(network.input, output, name=f"{network.name}_uncertainty")
+
+
+def freeze_all_but_head(network: keras.Model) -> None:
+    """Makes the s head the only part of a network that is trained."""
+    for layer in network.layers:
+        layer.trainable = layer.name.startswith(LOG_SCALE)
 
 
 def copy_weights(source: keras.Model, target: keras.Model) -> list[str]:

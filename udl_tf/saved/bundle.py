@@ -1,21 +1,24 @@
 """Bundles: a trained model on disk, a folder with `model.json` and the weight files it names.
 
-    {"format": 3,
+    {"format": 4,
      "architecture": {"name": "edsr_s", "scale": 4, "options": {...}},   arguments of build_model
      "range": [0, 255],                                                  of lr and sr values, RGB
-     "mean": {"weights": "weights/step2-udl.weights.h5", "uncertainty": false, "sha256": "..."},
-     "uncertainty": {"weights": "weights/step1-esu.weights.h5", "unit": 1.0, "power": 1.0,
-                     "sha256": "..."} or null,
+     "mean": {"weights": "weights/step3-esu.weights.h5", "log_scale_head": "light",
+              "sha256": "..."},
+     "uncertainty": {"weights": "weights/step3-esu.weights.h5", "log_scale_head": "light",
+                     "sha256": "...", "unit": 1.0, "power": 1.0} or null,
      "calibration": {"method": "scale", "a": [...], "b": [...], ...} or null,
      "training": {...},                                                  steps, data and origin
      "licence": "...", "limits": "..."}                                  of use, in words
 
-`mean` computes the image; its "uncertainty" says whether its weight file includes an s head.
-`uncertainty` computes theta = unit * exp(log_scale / power), in grey levels, which `calibration`
-(udl_tf.uncertainty.Calibration) corrects. "sha256" is the checksum of the weight file.
+`mean` computes the image, and `uncertainty` computes theta = unit * exp(log_scale / power), in grey
+levels, which `calibration` (udl_tf.uncertainty.Calibration) corrects. If both have the same weight
+file, one network computes both. "log_scale_head" is the kind of the s head in the file, or null;
+"sha256" is the checksum of the file.
 
-Run folders and presets are bundles. Formats 1 and 2 can be read: format 1 had neither calibration
-nor sha256, format 2 neither licence nor limits.
+Run folders and presets are bundles. Older formats can be read: format 1 had neither calibration nor
+sha256, format 2 neither licence nor limits; up to format 3, heads were released ones, and `mean`
+had "uncertainty" (true or false) instead of "log_scale_head".
 """
 
 import warnings
@@ -27,32 +30,30 @@ from pydantic import Field
 
 from udl_tf._support.files import complete_file, sha256
 from udl_tf._support.json_files import parse_model, read_json, write_json
-from udl_tf.config import ModelConfig, Section
+from udl_tf.config import LogScaleHead, ModelConfig, Section
 from udl_tf.errors import UserError
 from udl_tf.inference.keras_upscaler import Networks
 from udl_tf.models import build_model, precision
 from udl_tf.saved import presets
 from udl_tf.uncertainty.record import Calibration
 
-FORMAT = 3
+FORMAT = 4
 MANIFEST = "model.json"
 
 
-class MeanFile(Section):
-    """The network that computes the image; `uncertainty` says whether it has an s head."""
+class NetworkFile(Section):
+    """Weight file of a network, relative to the folder, and the kind of its s head."""
 
     weights: str
-    uncertainty: bool
+    log_scale_head: LogScaleHead | None
     sha256: str | None = None
 
 
-class UncertaintyFile(Section):
+class UncertaintyFile(NetworkFile):
     """The network that computes theta = unit * exp(log_scale / power), in grey levels."""
 
-    weights: str
     unit: float
     power: float
-    sha256: str | None = None
 
 
 class Manifest(Section):
@@ -61,7 +62,7 @@ class Manifest(Section):
     format: int = FORMAT
     architecture: ModelConfig
     range: list[int] = Field(default=[0, 255])
-    mean: MeanFile
+    mean: NetworkFile
     uncertainty: UncertaintyFile | None
     calibration: Calibration | None = None
     training: dict[str, Any]
@@ -69,9 +70,12 @@ class Manifest(Section):
     limits: str = "not stated"
 
 
-def build_network(model: ModelConfig, uncertainty: bool) -> keras.Model:
-    """Builds the network of a config, with or without the s head."""
-    return build_model(model.name, model.scale, **{**model.options, "uncertainty": uncertainty})
+def build_network(model: ModelConfig, head: LogScaleHead | None) -> keras.Model:
+    """Builds the network of a config, with an s head of the given kind or without one."""
+    options = {**model.options, "uncertainty": head is not None}
+    if head is not None:
+        options["log_scale_head"] = head
+    return build_model(model.name, model.scale, **options)
 
 
 def save_weights(network: keras.Model, path: Path) -> None:
@@ -120,12 +124,25 @@ def read_manifest(folder: Path | str) -> Manifest:
         content = read_json(folder / MANIFEST, "restore the file")
     except OSError:
         raise _not_a_model(folder) from None
-    if content.get("format") not in (1, 2, FORMAT):
+    if content.get("format") not in range(1, FORMAT + 1):
         raise UserError(
             f"{folder / MANIFEST}: format {content.get('format')!r}; this version of udl_tf reads"
             f" formats up to {FORMAT}: update udl_tf"
         )
-    return parse_model({**content, "format": FORMAT}, Manifest, folder / MANIFEST)
+    return parse_model(_upgraded(content), Manifest, folder / MANIFEST)
+
+
+def _upgraded(content: dict[str, Any]) -> dict[str, Any]:
+    """Returns the content of a model.json in the current format."""
+    content = {**content, "format": FORMAT}
+    mean, uncertainty = content.get("mean"), content.get("uncertainty")
+    if isinstance(mean, dict) and "uncertainty" in mean:  # up to format 3
+        mean = dict(mean)
+        head = "released" if mean.pop("uncertainty") else None
+        content["mean"] = {**mean, "log_scale_head": head}
+        if isinstance(uncertainty, dict):
+            content["uncertainty"] = {**uncertainty, "log_scale_head": "released"}
+    return content
 
 
 def _not_a_model(folder: Path) -> UserError:
@@ -159,14 +176,14 @@ def read_networks(folder: Path | str, policy: str = "float32") -> Networks:
     """
     manifest = read_manifest(folder)
     model, uncertainty = manifest.architecture, manifest.uncertainty
-    mean = _read_network(Path(folder), model, manifest.mean, manifest.mean.uncertainty, policy)
+    mean = _read_network(Path(folder), model, manifest.mean, policy)
     if uncertainty is None:
         return Networks(model.scale, mean, None, policy=policy)
     same = uncertainty.weights == manifest.mean.weights
     return Networks(
         model.scale,
         mean,
-        mean if same else _read_network(Path(folder), model, uncertainty, True, policy),
+        mean if same else _read_network(Path(folder), model, uncertainty, policy),
         uncertainty.unit,
         uncertainty.power,
         manifest.calibration,
@@ -174,9 +191,7 @@ def read_networks(folder: Path | str, policy: str = "float32") -> Networks:
     )
 
 
-def _read_network(
-    folder: Path, model: ModelConfig, file: MeanFile | UncertaintyFile, with_s: bool, policy: str
-) -> keras.Model:
+def _read_network(folder: Path, model: ModelConfig, file: NetworkFile, policy: str) -> keras.Model:
     path = folder / file.weights
     if file.sha256 is not None and path.exists() and sha256(path) != file.sha256:
         raise UserError(
@@ -184,6 +199,6 @@ def _read_network(
             " damaged or belongs to another model: restore the file"
         )
     with precision(policy):
-        network = build_network(model, with_s)
+        network = build_network(model, file.log_scale_head)
     load_weights(network, path)
     return network

@@ -13,12 +13,12 @@ import keras
 import numpy as np
 
 from udl_tf._support.files import complete_folder
-from udl_tf.config import ModelConfig
+from udl_tf.config import LogScaleHead, ModelConfig
 from udl_tf.errors import UserError, needs_extra
 from udl_tf.losses import ESULoss
 from udl_tf.saved.bundle import (
     Manifest,
-    MeanFile,
+    NetworkFile,
     UncertaintyFile,
     build_network,
     save_weights,
@@ -54,14 +54,16 @@ def import_torch(
         raise UserError(f"{output}: already exists: choose another output", argument="output")
     architecture, networks = _build_networks(checkpoint, read_checkpoint(checkpoint), res_scale)
     files = {part: f"weights/{part}.weights.h5" for part in networks}
-    with_s = "log_scale" in networks["mean"].output
+    head: LogScaleHead | None = "released" if "log_scale" in networks["mean"].output else None
     uncertainty = None
-    if with_s or "uncertainty" in networks:
+    if head or "uncertainty" in networks:
         file = files.get("uncertainty", files["mean"])
-        uncertainty = UncertaintyFile(weights=file, unit=ESULoss.unit, power=ESULoss.power)
+        uncertainty = UncertaintyFile(
+            weights=file, log_scale_head="released", unit=ESULoss.unit, power=ESULoss.power
+        )
     manifest = Manifest(
         architecture=architecture,
-        mean=MeanFile(weights=files["mean"], uncertainty=with_s),
+        mean=NetworkFile(weights=files["mean"], log_scale_head=head),
         uncertainty=uncertainty,
         training={"imported": checkpoint.name},
     )
@@ -150,7 +152,7 @@ def build_from_state(
     """
     architecture = _find_architecture(state, res_scale)
     with_s = any(key.startswith(_S_HEAD) for key in state)
-    network = build_network(architecture, with_s)
+    network = build_network(architecture, "released" if with_s else None)
     names = [*_MEANS] if "shift" in architecture.options else []
     for layer, theirs in _names(network, architecture.options["num_blocks"]):
         names.append(theirs)

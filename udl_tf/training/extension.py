@@ -3,11 +3,12 @@
 from dataclasses import replace
 from pathlib import Path
 
+import keras
 import numpy as np
 
 from udl_tf._support.json_files import write_json
 from udl_tf.config import Config
-from udl_tf.saved.bundle import build_network, load_weights
+from udl_tf.saved.bundle import load_weights
 from udl_tf.training.checkpoint import (
     Progress,
     read_progress,
@@ -15,6 +16,7 @@ from udl_tf.training.checkpoint import (
     weight_arrays,
     write_checkpoint,
 )
+from udl_tf.training.networks import build_step_network
 from udl_tf.training.run_folder import RunFolder
 
 
@@ -36,7 +38,7 @@ def extend_run(folder: Path, config: Config, losses: list) -> None:
     run = RunFolder(folder, before)
     index = run.last_begun()
     if index is not None and before.steps[index] != config.steps[index]:
-        progress, arrays = _last_state(run, index, losses[index].needs_log_scale)
+        progress, arrays = _last_state(run, index, losses[index])
         if progress.update != progress.schedule_from:
             extended = [*progress.extended_from, progress.update]
             write_checkpoint(folder, replace(progress, extended_from=extended), arrays)
@@ -44,14 +46,14 @@ def extend_run(folder: Path, config: Config, losses: list) -> None:
 
 
 def _last_state(
-    run: RunFolder, index: int, uncertainty: bool
+    run: RunFolder, index: int, loss: keras.losses.Loss
 ) -> tuple[Progress, dict[str, np.ndarray]]:
     """Returns the progress of a step and its weights, from its checkpoint or its weight file."""
     progress = read_progress(run.path)
     if progress is not None:
         return progress, read_weight_arrays(run.path)
     note = run.read_notes()["steps"][index]
-    network = build_network(run.config.model, uncertainty)
+    network = build_step_network(run.config, index, loss)
     load_weights(network, run.weights(index))
     extended = note.get("extended_from", [])
     progress = Progress(index, note["updates"], note["seconds"], note["validation"], extended)

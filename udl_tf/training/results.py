@@ -11,13 +11,14 @@ from udl_tf.evaluation.theta_report import assess, write_report
 from udl_tf.inference.keras_upscaler import KerasUpscaler
 from udl_tf.saved.bundle import (
     Manifest,
-    MeanFile,
+    NetworkFile,
     UncertaintyFile,
     read_manifest,
     read_networks,
     write_manifest,
 )
 from udl_tf.training.data import RunData
+from udl_tf.training.networks import head_of
 from udl_tf.training.run_folder import RunFolder
 
 log = getLogger(__name__)
@@ -35,9 +36,14 @@ def write_bundle(run: RunFolder, index: int, losses: list, notes: dict[str, Any]
     uncertainty = None
     for i in range(index + 1):
         if losses[i].needs_log_scale:
-            weights, loss = run.weights_name(i), losses[i]
-            uncertainty = UncertaintyFile(weights=weights, unit=loss.unit, power=loss.power)
-    mean = MeanFile(weights=run.weights_name(index), uncertainty=losses[index].needs_log_scale)
+            uncertainty = UncertaintyFile(
+                weights=run.weights_name(i),
+                log_scale_head=head_of(run.config, i, losses[i]),
+                unit=losses[i].unit,
+                power=losses[i].power,
+            )
+    head = head_of(run.config, index, losses[index])
+    mean = NetworkFile(weights=run.weights_name(index), log_scale_head=head)
     steps = [step.model_dump() for step in run.config.steps[: index + 1]]
     manifest = Manifest(
         architecture=run.config.model,

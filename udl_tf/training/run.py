@@ -12,10 +12,10 @@ from udl_tf.config import Config, StepConfig
 from udl_tf.distributed.group import Group, join_group
 from udl_tf.errors import Interrupted, UserError, nearest
 from udl_tf.losses import LOSSES
-from udl_tf.saved.bundle import build_network
 from udl_tf.training.checkpoint import delete_checkpoint
 from udl_tf.training.data import RunData, load_data
 from udl_tf.training.extension import extend_run
+from udl_tf.training.networks import build_step_network
 from udl_tf.training.origin import find_origin
 from udl_tf.training.results import calibrate_theta, evaluate_run, write_bundle
 from udl_tf.training.run_folder import RunFolder, logging_to
@@ -47,7 +47,7 @@ def train(config: Config, folder: Path | str, extend: bool = False) -> dict[str,
             f"data.batch_size {config.data.batch_size} cannot be divided among {group.replicas}"
             f" replicas: use a multiple of {group.replicas}"
         )
-    build_network(config.model, losses[0].needs_log_scale)  # reject unknown options early
+    build_step_network(config, 0, losses[0])  # reject unknown options early
 
     def prepare() -> RunData:
         if group.writes:
@@ -71,13 +71,19 @@ def train(config: Config, folder: Path | str, extend: bool = False) -> dict[str,
 
 
 def make_losses(config: Config) -> list[keras.losses.Loss]:
-    """Builds the loss of each step, and checks that UDL steps follow a step with uncertainty.
+    """Builds the loss of each step, and checks that steps have the uncertainty that they need.
 
     Raises:
-        UserError: for an unknown loss, a wrong option or a weighting without uncertainty.
+        UserError: for an unknown loss or a wrong option, a weighting without uncertainty, or an
+            uncertainty head whose loss does not train it.
     """
     losses = [_make_loss(step, index) for index, step in enumerate(config.steps)]
     for index, step in enumerate(config.steps):
+        if step.train == "uncertainty_head" and not losses[index].needs_log_scale:
+            raise UserError(
+                f"steps.{index}.train is 'uncertainty_head', but loss {step.loss!r} trains no"
+                " uncertainty: use 'esu'"
+            )
         if step.weighting is None or step.weighting.source != "uncertainty":
             continue
         if not losses[index - 1].needs_log_scale:

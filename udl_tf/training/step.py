@@ -17,8 +17,8 @@ from udl_tf.data.pipeline import HRMap, Waiting, training_batches
 from udl_tf.data.store import cache_folder
 from udl_tf.distributed.group import Group
 from udl_tf.errors import Interrupted
-from udl_tf.models import copy_weights, precision
-from udl_tf.saved.bundle import build_network, load_weights, save_weights
+from udl_tf.models import copy_weights, freeze_all_but_head, precision
+from udl_tf.saved.bundle import load_weights, save_weights
 from udl_tf.training import callbacks
 from udl_tf.training.checkpoint import (
     Progress,
@@ -27,6 +27,7 @@ from udl_tf.training.checkpoint import (
     save_checkpoint,
 )
 from udl_tf.training.data import RunData
+from udl_tf.training.networks import build_step_network
 from udl_tf.training.optimizers import make_optimizer
 from udl_tf.training.origin import Origin, take_over
 from udl_tf.training.run_folder import RunFolder
@@ -85,8 +86,9 @@ class Step:
 
     @property
     def name(self) -> str:
-        """Name for log lines, such as "step 1/2 esu"."""
-        return f"step {self.index + 1}/{len(self.session.losses)} {self.config.loss}"
+        """Name for log lines, such as "step 1/3 esu"."""
+        head = " (uncertainty head)" if self.config.train == "uncertainty_head" else ""
+        return f"step {self.index + 1}/{len(self.session.losses)} {self.config.loss}{head}"
 
 
 def train_step(session: Session, index: int) -> tuple[dict[str, Any], bool]:
@@ -148,13 +150,15 @@ def _build(session: Session, index: int) -> Step:
     saved = read_progress(run.path)
     start = saved if saved is not None and saved.step == index else Progress(index, update=0)
     with precision(session.policy):
-        network = build_network(config.model, losses[index].needs_log_scale)
+        network = build_step_network(config, index, losses[index])
         frozen = _network_of(session, index - 1) if index else None
         if frozen is not None:
             copy_weights(frozen, network)
         elif session.origin is not None:
             fresh = ", ".join(take_over(session.origin.model, network)) or "none"
             log.info("starts from %s; layers with new weights: %s", training.start_from, fresh)
+        if step.train == "uncertainty_head":
+            freeze_all_but_head(network)
         weight = None
         if step.weighting is not None:
             cached = _caches_uncertainty(session, index)
@@ -173,7 +177,7 @@ def _build(session: Session, index: int) -> Step:
 
 def _network_of(session: Session, index: int) -> keras.Model:
     """Returns the trained network of a finished step."""
-    network = build_network(session.run.config.model, session.losses[index].needs_log_scale)
+    network = build_step_network(session.run.config, index, session.losses[index])
     load_weights(network, session.run.weights(index))
     return network
 

@@ -1,0 +1,20 @@
+"""Networks of the steps of a run."""
+
+import keras
+
+from udl_tf.config import Config, LogScaleHead
+from udl_tf.saved.bundle import build_network
+
+
+def head_of(config: Config, index: int, loss: keras.losses.Loss) -> LogScaleHead | None:
+    """Returns the kind of the s head that a step trains with this loss; None: it trains none."""
+    if not loss.needs_log_scale:
+        return None
+    if config.steps[index].train == "uncertainty_head":
+        return config.model.log_scale_head
+    return "released"
+
+
+def build_step_network(config: Config, index: int, loss: keras.losses.Loss) -> keras.Model:
+    """Builds the network of a step, with fresh weights."""
+    return build_network(config.model, head_of(config, index, loss))
