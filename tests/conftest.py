@@ -51,8 +51,10 @@ def transparent_run(tmp_path_factory):
     bundle.save_weights(transparent_model(2).networks.mean, folder / file)
     manifest = bundle.Manifest(
         architecture=ModelConfig(name="edsr_s", scale=2, options=options),
-        mean=bundle.MeanFile(weights=file, uncertainty=True),
-        uncertainty=bundle.UncertaintyFile(weights=file, unit=1.0, power=1.0),
+        mean=bundle.NetworkFile(weights=file, log_scale_head="released"),
+        uncertainty=bundle.UncertaintyFile(
+            weights=file, log_scale_head="released", unit=1.0, power=1.0
+        ),
         training={},
     )
     bundle.write_manifest(folder, manifest)

@@ -9,7 +9,6 @@ from PIL import Image
 from udl_tf.export.onnx import export_onnx
 from udl_tf.export.tflite import export_tflite
 from udl_tf.inference.upscaler import BORDER
-from udl_tf.saved.bundle import read_manifest, write_manifest
 from udl_tf.saved.loading import load
 
 
@@ -23,14 +22,11 @@ def hr_images(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def make_single(tmp_path_factory):
-    """Makes a bundle whose image and theta come from one network, which halves its exports."""
+    """Makes a bundle whose image and theta come from one network with a light head."""
 
     def make(name, scale, **options):
-        run = make_run(tmp_path_factory.mktemp("single") / name, name, scale, **options)
-        manifest = read_manifest(run)
-        mean = manifest.mean.model_copy(update={"weights": manifest.uncertainty.weights})
-        write_manifest(run, manifest.model_copy(update={"mean": mean}))
-        return run
+        folder = tmp_path_factory.mktemp("single") / name
+        return make_run(folder, name, scale, light=True, **options)
 
     return make
 

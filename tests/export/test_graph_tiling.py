@@ -26,10 +26,14 @@ def test_tiles_together_equal_the_whole():
 
     def compute(window):
         windows.append(window.shape)
-        return tf.nn.avg_pool2d(window, 3, 1, "SAME")
+        mean = tf.nn.avg_pool2d(window, 3, 1, "SAME")
+        return mean, tf.cast(mean[..., :2], tf.uint8)
 
-    tiled = run_tiled(compute, [(tf.constant(image), 1)], 60.0, 1, 1, 1)
-    assert np.allclose(tiled, compute(tf.constant(image)), atol=1e-4)
+    results = (3, tf.float32), (2, tf.uint8)
+    tiled = run_tiled(compute, [(tf.constant(image), 1)], 60.0, 1, 1, 1, results)
+    for result, expected in zip(tiled, compute(tf.constant(image)), strict=True):
+        assert result.dtype == expected.dtype
+        assert np.allclose(result, expected, atol=1e-4)
     *windows, _ = windows
     assert len(windows) > 10
     assert all(n == 2 and height * width <= 30 for n, height, width, _ in windows)

@@ -32,18 +32,29 @@ def transparent_model(scale: int):
     return KerasUpscaler(Networks(scale, network, network))
 
 
-def make_run(folder: Path, name: str, scale: int, calibrated: bool = True, **options) -> Path:
-    """Writes a run folder of two different untrained networks; theta is a few grey levels."""
+def make_run(
+    folder: Path, name: str, scale: int, calibrated: bool = True, light: bool = False, **options
+) -> Path:
+    """Writes a run folder of untrained networks; theta is a few grey levels.
+
+    There are two different networks with a released head each, or one with a light head.
+    """
     from udl_tf.config import ModelConfig
     from udl_tf.models import build_model
     from udl_tf.saved import bundle
     from udl_tf.uncertainty import LEVELS, Calibration, laplace_factor
 
+    kind = "light" if light else "released"
     files = {}
     for part in ("mean", "uncertainty"):
-        network = build_model(name, scale, **(options or SMALL_NETWORKS[name]))
-        head = network.get_layer("log_scale_conv2")  # without it, s of an untrained EDSR exceeds 10
-        head.set_weights([0.1 * value for value in head.get_weights()])
+        if light and files:
+            files[part] = files["mean"]
+            continue
+        given = {**(options or SMALL_NETWORKS[name]), "log_scale_head": kind}
+        network = build_model(name, scale, **given)
+        if not light:  # without this, s of an untrained EDSR exceeds 10
+            head = network.get_layer("log_scale_conv2")
+            head.set_weights([0.1 * value for value in head.get_weights()])
         files[part] = f"weights/{part}.weights.h5"
         bundle.save_weights(network, folder / files[part])
     factors = laplace_factor(LEVELS)[:, None].repeat(3, axis=1).tolist()
@@ -53,8 +64,10 @@ def make_run(folder: Path, name: str, scale: int, calibrated: bool = True, **opt
     )  # fmt: skip
     manifest = bundle.Manifest(
         architecture=ModelConfig(name=name, scale=scale, options=options or SMALL_NETWORKS[name]),
-        mean=bundle.MeanFile(weights=files["mean"], uncertainty=True),
-        uncertainty=bundle.UncertaintyFile(weights=files["uncertainty"], unit=1.5, power=1.0),
+        mean=bundle.NetworkFile(weights=files["mean"], log_scale_head=kind),
+        uncertainty=bundle.UncertaintyFile(
+            weights=files["uncertainty"], log_scale_head=kind, unit=1.5, power=1.0
+        ),
         calibration=calibration if calibrated else None,
         training={},
     )

@@ -11,7 +11,14 @@ from helpers.models import SMALL_NETWORKS
 
 from udl_tf.errors import UserError
 from udl_tf.imaging.resize import imresize
-from udl_tf.models import BACKBONES, build_model, copy_weights, mean_part, uncertainty_part
+from udl_tf.models import (
+    BACKBONES,
+    build_model,
+    copy_weights,
+    freeze_all_but_head,
+    mean_part,
+    uncertainty_part,
+)
 from udl_tf.models.blocks import BicubicDown, BicubicUp, Conv2DTranspose, NearestUpConv2D
 from udl_tf.models.folding import as_convolution
 from udl_tf.models.precision import precision
@@ -51,9 +58,10 @@ def test_shapes_at_any_size(name, scale):
             assert keras.backend.standardize_dtype(value.dtype) == "float32"
 
 
+@pytest.mark.parametrize("head", ["released", "light"])
 @pytest.mark.parametrize("name", BACKBONES)
-def test_saved_and_loaded_without_custom_objects(name, tmp_path):
-    network = shared(name, 3)
+def test_saved_and_loaded_without_custom_objects(name, head, tmp_path):
+    network = shared(name, 3, log_scale_head=head)
     network.save(tmp_path / "network.keras")
     loaded = keras.models.load_model(tmp_path / "network.keras")
     assert type(loaded) is type(network)
@@ -103,6 +111,32 @@ def test_parts_yield_the_same_and_contain_nothing_else(name):
     assert set(bare(lr)) == {"sr"}
     with pytest.raises(ValueError, match="no log_scale"):
         uncertainty_part(bare)
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize("name", BACKBONES)
+def test_a_light_head_adds_theta_to_the_same_image(name, scale):
+    network = small(name, scale, log_scale_head="light")
+    bare = shared(name, scale, uncertainty=False)
+    # All layers but the head, which is one layer, a network of its own.
+    assert copy_weights(bare, network) == ["log_scale"]
+    for height, width in ((16, 16), (7, 13), (2, 5)):
+        lr = batch(height, width, 2)
+        outputs = network(lr)
+        assert np.array_equal(outputs["sr"], bare(lr)["sr"])
+        assert tuple(outputs["log_scale"].shape) == (2, scale * height, scale * width, 3)
+        assert 0.05 * (1 - 1e-5) <= np.exp(outputs["log_scale"]).min()
+        assert np.exp(outputs["log_scale"]).max() <= 255 * (1 + 1e-5)
+    freeze_all_but_head(network)
+    head = network.get_layer("log_scale")
+    assert {id(v) for v in network.trainable_variables} == {id(v) for v in head.variables}
+
+
+def test_a_light_head_is_a_fifteenth_of_edsr_s():
+    """Weights of convolutions at LR size are multiplications per LR pixel."""
+    with keras.StatelessScope(initialize_variables=False):
+        light = build_model("edsr_s", 4, log_scale_head="light").get_layer("log_scale")
+        assert 120_000 < trainable(light) < 135_000  # 1.98 million in EDSR-S
 
 
 @pytest.mark.parametrize("name", BACKBONES)

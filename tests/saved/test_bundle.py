@@ -8,7 +8,7 @@ from udl_tf.config import ModelConfig
 from udl_tf.errors import UserError
 from udl_tf.saved.bundle import (
     Manifest,
-    MeanFile,
+    NetworkFile,
     UncertaintyFile,
     build_network,
     read_manifest,
@@ -24,13 +24,15 @@ LR = noise_image(9, 12)
 @pytest.fixture
 def bundle(tmp_path):
     """A bundle of two different networks, and both networks."""
-    mean, uncertainty = build_network(MODEL, False), build_network(MODEL, True)
+    mean, uncertainty = build_network(MODEL, None), build_network(MODEL, "released")
     save_weights(mean, tmp_path / "weights/mean.weights.h5")
     save_weights(uncertainty, tmp_path / "weights/s.weights.h5")
     manifest = Manifest(
         architecture=MODEL,
-        mean=MeanFile(weights="weights/mean.weights.h5", uncertainty=False),
-        uncertainty=UncertaintyFile(weights="weights/s.weights.h5", unit=3.0, power=2.0),
+        mean=NetworkFile(weights="weights/mean.weights.h5", log_scale_head=None),
+        uncertainty=UncertaintyFile(
+            weights="weights/s.weights.h5", log_scale_head="released", unit=3.0, power=2.0
+        ),
         training={},
     )
     write_manifest(tmp_path, manifest)
@@ -64,10 +66,10 @@ def test_a_bundle_without_uncertainty(bundle):
     [
         ({"format": "1"}, "format '1'"),
         (
-            {"uncertainty": {"weights": "x", "unit": "a", "power": 1.0}},
+            {"uncertainty": {"weights": "x", "log_scale_head": "light", "unit": "a", "power": 1.0}},
             r"model\.json: uncertainty\.unit: got \"a\"; input should be a valid number",
         ),
-        ({"format": 4}, "format 4; this version of udl_tf reads formats up to 3: update"),
+        ({"format": 5}, "format 5; this version of udl_tf reads formats up to 4: update"),
         (
             {"calibration": {"method": "magic"}},
             r"model\.json: calibration\.method: got \"magic\"; input should be",
@@ -88,7 +90,7 @@ def test_a_bundle_without_uncertainty(bundle):
             {"architecture": {"name": "dpdnn", "scale": 2}},
             "the weights do not match the network dpdnn",
         ),
-        ({"mean": {"weights": "gone.weights.h5", "uncertainty": False}}, "gone.weights.h5"),
+        ({"mean": {"weights": "gone.weights.h5", "log_scale_head": None}}, "gone.weights.h5"),
     ],
 )
 def test_damaged_newer_and_foreign_bundles_are_one_line(bundle, change, part):
@@ -117,6 +119,40 @@ def test_a_folder_without_a_bundle_and_broken_files(bundle, tmp_path_factory):
 
 def test_weights_of_another_model_of_the_same_shape_are_refused(bundle):
     folder, *_ = bundle
-    save_weights(build_network(MODEL, False), folder / "weights/mean.weights.h5")
+    save_weights(build_network(MODEL, None), folder / "weights/mean.weights.h5")
     with pytest.raises(UserError, match="checksums differ"):
         load(folder)
+
+
+def test_one_network_with_a_light_head_computes_both(tmp_path):
+    network = build_network(MODEL, "light")
+    save_weights(network, tmp_path / "weights/both.weights.h5")
+    file = {"weights": "weights/both.weights.h5", "log_scale_head": "light"}
+    manifest = Manifest(
+        architecture=MODEL,
+        mean=NetworkFile(**file),
+        uncertainty=UncertaintyFile(**file, unit=1.0, power=1.0),
+        training={},
+    )
+    write_manifest(tmp_path, manifest)
+    model = load(tmp_path)
+    assert model.networks.mean is model.networks.uncertainty
+    sr, theta = model.predict(LR)
+    expected = network(LR[None].astype(np.float32))
+    assert np.allclose(sr, expected["sr"][0], atol=1e-3)
+    assert np.allclose(theta, np.exp(expected["log_scale"][0]), rtol=1e-4)
+
+
+@pytest.mark.parametrize(("with_s", "head"), [(True, "released"), (False, None)])
+def test_a_bundle_of_format_3_has_released_heads(bundle, with_s, head):
+    folder, *_ = bundle
+    content = json.loads((folder / "model.json").read_text())
+    for part in ("mean", "uncertainty"):
+        del content[part]["log_scale_head"]
+    del content["architecture"]["log_scale_head"]
+    content["mean"]["uncertainty"] = with_s
+    (folder / "model.json").write_text(json.dumps({**content, "format": 3}))
+    manifest = read_manifest(folder)
+    assert manifest.format == 4
+    assert manifest.mean.log_scale_head == head
+    assert manifest.uncertainty.log_scale_head == "released"

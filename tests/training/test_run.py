@@ -14,7 +14,7 @@ from udl_tf.config import Config
 from udl_tf.errors import Interrupted, UserError
 from udl_tf.imaging.rgb_files import write_rgb
 from udl_tf.models import build_model
-from udl_tf.saved.bundle import MeanFile, read_manifest, save_weights, write_manifest
+from udl_tf.saved.bundle import NetworkFile, read_manifest, save_weights, write_manifest
 from udl_tf.saved.loading import load
 from udl_tf.training import run, step
 from udl_tf.training.callbacks import Diverged
@@ -137,7 +137,7 @@ def test_a_run_starts_from_a_model_of_another_scale(undisturbed, config, tmp_pat
     assert history["origin"] is None
     file = "weights/mean.weights.h5"
     save_weights(build_model("edsr_s", 2, uncertainty=False, **options), trained / file)
-    changes = {"mean": MeanFile(weights=file, uncertainty=False), "training": history}
+    changes = {"mean": NetworkFile(weights=file, log_scale_head=None), "training": history}
     write_manifest(trained, read_manifest(trained).model_copy(update=changes))
     config["model"]["scale"], config["data"]["hr_patch_size"] = 3, 24
     config["steps"] = [{"loss": "esu", "updates": 2}]

@@ -12,25 +12,25 @@ import tensorflow as tf
 
 
 def run_tiled(
-    compute: Callable[..., Any],
+    compute: Callable[..., Sequence[Any]],
     maps: Sequence[tuple[Any, int]],
     capacity: float,
     radius: int,
     align: int,
     scale: int,
-    channels: int = 3,
-    dtype: Any = tf.float32,
-):
-    """Returns the result of `compute` for whole maps, one window at a time.
+    results: Sequence[tuple[int, Any]] = ((3, tf.float32),),
+) -> list[Any]:
+    """Returns the results of `compute` for whole maps, one window at a time.
 
     Args:
-        compute: windows of the maps -> (n, scale rows, scale columns, channels).
+        compute: windows of the maps -> results, each (n, scale rows, scale columns, channels).
         maps: each (n, s h, s w, c) with its s; the LR image has s = 1.
         capacity: most LR pixels of a window, of all n images together. It may be exceeded, because
             the core of a window is at least as large as the radius.
-        radius: LR pixels on each side that a pixel of the result may depend on.
+        radius: LR pixels on each side that a pixel of a result may depend on.
         align: windows start at multiples of this, LR pixels.
-        scale, channels, dtype: of the result.
+        scale: of the results.
+        results: channels and dtype of each result.
     """
     first, s = maps[0]
     shape = tf.shape(first)
@@ -41,7 +41,7 @@ def run_tiled(
     whole = tf.cast(height, tf.float32) * tf.cast(width, tf.float32) <= share
     side = tf.where(whole, tf.maximum(height, width), side)
     rows, columns = (_Axis(length, side, radius, align) for length in (height, width))
-    return _Tiles(compute, maps, rows, columns, scale, channels, dtype).run()
+    return _Tiles(compute, maps, rows, columns, scale, results).run()
 
 
 class _Axis:
@@ -73,45 +73,50 @@ class _Axis:
 class _Tiles:
     """Computes the tiles one after another, row by row; arguments as for run_tiled."""
 
-    compute: Callable[..., Any]
+    compute: Callable[..., Sequence[Any]]
     maps: Sequence[tuple[Any, int]]
     rows: _Axis
     columns: _Axis
     scale: int
-    channels: int
-    dtype: Any
+    results: Sequence[tuple[int, Any]]
 
-    def run(self):
-        """Returns the whole result."""
-        return tf.transpose(self._concat(self.rows.count, self._strip), (2, 0, 1, 3))
+    def run(self) -> list[Any]:
+        """Returns the whole results."""
+        strips = self._concat(self.rows.count, self._strip)
+        return [tf.transpose(strip, (2, 0, 1, 3)) for strip in strips]
 
-    def _strip(self, row):
+    def _strip(self, row) -> list[Any]:
         tiles = self._concat(self.columns.count, partial(self._tile, row))
-        return tf.transpose(tiles, (1, 0, 2, 3))
+        return [tf.transpose(tile, (1, 0, 2, 3)) for tile in tiles]
 
-    def _tile(self, row, column):
-        """Returns the core of a tile, columns first: TensorArray.concat needs the axis in front."""
+    def _tile(self, row, column) -> list[Any]:
+        """Returns the cores of a tile, columns first: TensorArray.concat joins the first axis."""
         top, (above, below) = self.rows.span(row)
         left, (before, after) = self.columns.span(column)
         tall, wide, scale = self.rows.size, self.columns.size, self.scale
         windows = [
             m[:, s * top : s * (top + tall), s * left : s * (left + wide)] for m, s in self.maps
         ]
-        core = self.compute(*windows)[
-            :,
-            scale * (above - top) : scale * (below - top),
-            scale * (before - left) : scale * (after - left),
+        rows = slice(scale * (above - top), scale * (below - top))
+        columns = slice(scale * (before - left), scale * (after - left))
+        return [
+            tf.transpose(result[:, rows, columns], (2, 1, 0, 3))
+            for result in self.compute(*windows)
         ]
-        return tf.transpose(core, (2, 1, 0, 3))
 
-    def _concat(self, count, part: Callable[[Any], Any]):
+    def _concat(self, count, part: Callable[[Any], list[Any]]) -> list[Any]:
         """Returns part(0), part(1), ... concatenated along the first axis, computed in turn."""
-        shape = (None, None, None, self.channels)
-        parts = tf.TensorArray(self.dtype, count, infer_shape=False, element_shape=shape)
+        empty = [
+            tf.TensorArray(
+                dtype, count, infer_shape=False, element_shape=(None, None, None, channels)
+            )
+            for channels, dtype in self.results
+        ]
 
-        def body(index, parts):
-            return index + 1, parts.write(index, part(index))
+        def body(index, arrays):
+            values = part(index)
+            return index + 1, [a.write(index, v) for a, v in zip(arrays, values, strict=True)]
 
-        loop = (tf.constant(0), parts)
-        _, parts = tf.while_loop(lambda i, _: i < count, body, loop, parallel_iterations=1)
-        return parts.concat()
+        loop = (tf.constant(0), empty)
+        _, arrays = tf.while_loop(lambda i, _: i < count, body, loop, parallel_iterations=1)
+        return [array.concat() for array in arrays]
