@@ -30,18 +30,24 @@ def test_every_main_config_has_the_released_recipe():
             assert (config.model.name, config.model.scale) == (name, scale)
             assert (config.data.hr_patch_size, config.data.batch_size) == (192, 64)
             assert config.optimizer.learning_rate == 1e-4
-            assert [s.updates for s in config.steps] == [30_000, 100_000]
-            assert [s.loss for s in config.steps] == ["esu", "udl"]
+            paper = load_config(f"paper/{name}_x{scale}")
+            assert [s.updates for s in paper.steps] == [30_000, 100_000]
+            assert [s.loss for s in paper.steps] == ["esu", "udl"]
+            *released, head = config.steps
+            assert paper.steps == released
+            for section in ("model", "data", "optimizer", "training", "quick"):
+                assert getattr(paper, section) == getattr(config, section)
+            assert (head.loss, head.train) == ("esu", "uncertainty_head")
 
 
 def test_ablations_have_equal_totals_and_one_network():
-    """The row of UDL, and of its weights from uncertainty, is the main config."""
+    """The row of UDL, and of its weights from uncertainty, is the paper's config."""
     rows = {p.stem: load_config(p) for p in CONFIGS if p.parent.name == "ablations"}
     assert set(rows) == {
         *("l1", "mse", "eu", "esu", "gram"),
         *(f"weight_{w}" for w in ("error_map", "hr_gradient", "lr_gradient")),
     }
-    main = load_config("edsr_s_x4")
+    main = load_config("paper/edsr_s_x4")
     assert main.steps[1].weighting.source == "uncertainty"
     for row in (main, *rows.values()):
         assert sum(step.updates for step in row.steps) == 130_000
@@ -77,6 +83,10 @@ def test_ablations_have_equal_totals_and_one_network():
                 ]
             },
             ["steps.1: loss 'l1' takes no weighting: remove it"],
+        ),
+        (
+            {"steps": [{"loss": "esu", "train": "uncertainty_head", "updates": 3}]},
+            ["steps.0.train: there is no trained network", "set training.start_from"],
         ),
         ({"optimizer": {"learning_rate": float("inf")}}, ["optimizer.learning_rate", "finite"]),
         ({"model": {"options": {"scale": 3}}}, ["options contain 'scale', which model.scale sets"]),
@@ -124,7 +134,8 @@ def test_rehearsal_keeps_the_network_and_uses_bundled_images():
     assert quick.model == config.model
     assert quick.data.root is None
     assert quick.data.train == ["bundled"]
-    assert [s.loss for s in quick.steps] == ["esu", "udl"]
+    assert [s.loss for s in quick.steps] == ["esu", "udl", "esu"]
+    assert [s.train for s in quick.steps] == ["network", "network", "uncertainty_head"]
     assert max(s.updates for s in quick.steps) == config.quick.updates
 
 
@@ -132,7 +143,7 @@ def test_set_takes_precedence_in_a_rehearsal():
     overrides = ["quick.updates=5", "data.batch_size=3", "steps.1.updates=7"]
     config = load_config(ROOT / "configs/edsr_s_x4.json", overrides, quick=True)
     assert config.data.batch_size == 3
-    assert [step.updates for step in config.steps] == [5, 7]
+    assert [step.updates for step in config.steps] == [5, 7, 5]
     assert config.data.train == ["bundled"]
 
 
