@@ -181,3 +181,14 @@ def test_upscale(tmp_path):
     row = results["rows"]["networks, float32"]
     assert 1 < row["with_theta_flop"] / row["alone_flop"] < 4
     assert results["sizes"][0]["peak_mb"] > 100
+
+
+@pytest.mark.slow
+def test_files(tmp_path):
+    run = make_run(tmp_path / "run", "edsr_s", 4, **TINY)
+    options = ("--model", run, "--repeats", 1, "--count", 3, "--side", 16)
+    result = run_tool("benchmark.py", "files", *options, "--output", tmp_path)
+    assert result.returncode == 0, result.stderr
+    rows = json.loads((tmp_path / "files.json").read_text())["results"]
+    assert [row["uncertainty"] for row in rows] == ["none", "npy", "png"]
+    assert all(row[name][0] > 0 for row in rows for name in ("networks", "run_jobs"))
