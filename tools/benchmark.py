@@ -6,6 +6,7 @@
     python tools/benchmark.py upscale --model RUN [--sizes 1 4 16 64]
     python tools/benchmark.py files [--model edsr_light_x4 --count 500 --side 64]
     python tools/benchmark.py exports --model RUN [RUN...] --data FOLDER
+    python tools/benchmark.py runtimes [--model edsr_s_x4]
     python tools/benchmark.py load --url grpc://HOST:8500/NAME [--model RUN] [--pid PID]
 
 Stop all other programs first. Each table states the processor, the versions and the date. PyTorch
@@ -201,6 +202,27 @@ def _exports(options: argparse.Namespace) -> None:
     _write(options, results, text, "onnx", "onnxruntime", "ai-edge-litert")
 
 
+def _add_runtimes(commands: Any) -> argparse.ArgumentParser:
+    parser = commands.add_parser(
+        "runtimes", help="an export in ONNX Runtime, LiteRT and OpenVINO; keeps the exports"
+    )
+    parser.set_defaults(measure=_runtimes)
+    parser.add_argument(
+        "--model", default="edsr_s_x4", help="preset or run folder (default: edsr_s_x4)"
+    )
+    parser.add_argument("--repeats", type=int, default=7, help="default: 7")
+    return parser
+
+
+def _runtimes(options: argparse.Namespace) -> None:
+    with quiet(), needs_extra("onnx"):
+        from benchmarks.runtimes import run_runtimes, runtimes_table
+
+    folder = options.output / "runtimes" / Path(options.model).name
+    rows = run_runtimes(options.model, folder, options.repeats)
+    _write(options, rows, markdown_table(runtimes_table(rows)), "onnxruntime", "openvino")
+
+
 def _add_load(commands: Any) -> argparse.ArgumentParser:
     parser = commands.add_parser("load", help="many simultaneous requests to running servers")
     parser.set_defaults(measure=_load)
@@ -237,6 +259,7 @@ _COMMANDS = (
     _add_upscale,
     _add_files,
     _add_exports,
+    _add_runtimes,
     _add_load,
 )
 
