@@ -1,4 +1,3 @@
-import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -30,55 +29,78 @@ def test_many_threads_get_the_results_of_each_image_alone(model, tile):
         assert np.allclose(result.theta, expected.theta, rtol=1e-4)
 
 
-class Doubling:
-    """Doubles windows, once it may; remembers its batches."""
+class Held:
+    """Stands for the device's threads: computes when it is told to."""
 
     def __init__(self):
-        self.batches, self.may = [], threading.Event()
-        self.most = 100
+        self.calls = []
+
+    def submit(self, call):
+        self.calls.append(call)
+
+    def release(self):
+        for call in self.calls:
+            call()
+
+
+class Doubling:
+    """Doubles windows, up to `most` at a time; remembers (windows, side, capacities) per batch."""
+
+    def __init__(self, most: int = 100):
+        self.batches, self.most = [], most
 
     def __call__(self, windows, capacities, notes):
-        assert self.may.wait(10)
         if len(windows) > self.most:
             raise MemoryError
-        self.batches.append(windows.shape)
+        self.batches.append((len(windows), windows.shape[1], capacities))
         return 2 * windows
+
+
+@pytest.fixture
+def held(monkeypatch):
+    held = Held()
+    monkeypatch.setattr(batched, "device_threads", lambda: held)
+    return held
 
 
 def windows_of(count: int, side: int = 4) -> np.ndarray:
     return np.random.default_rng(count).uniform(size=(count, side, side, 3))
 
 
-def test_windows_that_wait_share_batches_of_one_shape():
-    """The first request is computed alone; those that wait meanwhile are computed together."""
+def test_windows_that_wait_share_batches_of_one_shape(held):
     compute = Doubling()
     shared = SharedBatches(compute)
-    sides = [4, 4, 8, 4, 8, 4, 4]
-    inputs = [windows_of(1 + index % 2, side) for index, side in enumerate(sides)]
-    while device_threads()._work_queue.qsize():  # of other tests
-        pass
-    results = [shared.request(x, [1e9], 4, {}) for x in inputs]
-    compute.may.set()
+    sides = [(1, 4), (2, 4), (1, 8), (2, 4), (2, 8), (1, 4), (2, 4)]  # windows and side
+    inputs = [windows_of(*size) for size in sides]
+    results = [shared.request(x, [9.0], 4, {}) for x in inputs]
+    held.release()
     for x, result in zip(inputs, results, strict=True):
-        assert np.array_equal(result.result(10), 2 * x)
-    # Queue of side 4: 1, then 2 + 2 of four; side 8 in its turn; then 2 + 1.
-    assert sum(shape[0] for shape in compute.batches) == sum(map(len, inputs))
-    assert max(shape[0] for shape in compute.batches) == 4
-    assert shared.batches == len(compute.batches) < len(inputs)
-    assert shared.windows == 10
+        assert np.array_equal(result.result(0), 2 * x)
+    # By turns: 1 + 2 of side 4, for the next 2 would be 5; 1 + 2 of side 8; 2 + 1; 2.
+    assert [batch[:2] for batch in compute.batches] == [(3, 4), (3, 8), (3, 4), (2, 4)]
+    assert (shared.windows, shared.batches) == (11, 4)
 
 
-def test_a_batch_too_large_for_the_memory_is_computed_in_halves():
+def test_a_batch_has_the_smallest_capacities_of_its_requests(held):
+    """Budgets follow the free memory, and therefore differ from image to image."""
     compute = Doubling()
-    compute.most = 1
-    shared, notes = SharedBatches(compute), [{} for _ in range(4)]
-    inputs = [windows_of(1) for _ in range(4)]
-    results = [shared.request(x, [1e9], 4, n) for x, n in zip(inputs, notes, strict=True)]
-    compute.may.set()
+    shared = SharedBatches(compute)
+    for capacities, most in (([9.0, 9.0], 9), ([5.0, 7.0], 3), ([6.0, 4.0], 3), ([8.0, 8.0], 9)):
+        shared.request(windows_of(1), capacities, most, {})
+    held.release()
+    assert compute.batches == [(3, 4, [5.0, 4.0]), (1, 4, [8.0, 8.0])]
+
+
+def test_a_batch_too_large_for_the_memory_is_computed_in_halves(held):
+    compute = Doubling(most=1)
+    shared, notes = SharedBatches(compute), [{} for _ in range(3)]
+    inputs = [windows_of(1) for _ in notes]
+    results = [shared.request(x, [9.0], 4, n) for x, n in zip(inputs, notes, strict=True)]
+    held.release()
     for x, result in zip(inputs, results, strict=True):
-        assert np.array_equal(result.result(10), 2 * x)
-    assert {shape[0] for shape in compute.batches} == {1}
-    assert list(notes[-1]) == [OUT_OF_MEMORY]
+        assert np.array_equal(result.result(0), 2 * x)
+    assert [batch[0] for batch in compute.batches] == [1, 1, 1]
+    assert [list(n) for n in notes] == [[OUT_OF_MEMORY]] * 3
 
 
 def test_an_error_reaches_every_request_of_its_batch():

@@ -1,5 +1,7 @@
 """Free memory of the machine and of the device that Keras computes on."""
 
+from functools import cache
+
 import keras
 import psutil
 
@@ -30,8 +32,14 @@ def _free_for_jax() -> int:
 
 def _free_for_tensorflow() -> int:
     import tensorflow as tf
-    from tensorflow.python.client import device_lib  # the only place that states the limit
 
-    used = tf.config.experimental.get_memory_info("GPU:0")["current"]
+    return _tensorflow_limit() - tf.config.experimental.get_memory_info("GPU:0")["current"]
+
+
+@cache
+def _tensorflow_limit() -> int:
+    """Returns the bytes that TensorFlow may allocate on its first GPU."""
+    from tensorflow.python.client import device_lib  # the only place that states them
+
     gpus = (d for d in device_lib.list_local_devices() if d.device_type == "GPU")
-    return next(gpus).memory_limit - used
+    return next(gpus).memory_limit

@@ -18,11 +18,13 @@ from udl_tf.inference.tiling import OUT_OF_MEMORY, Notes, out_of_memory
 
 
 class Request(NamedTuple):
-    """Windows of one image, float32 (n, h, w, 3), and their results to come."""
+    """Windows of one image, and their results to come; see SharedBatches.request."""
 
     windows: np.ndarray
-    results: Future
+    capacities: Sequence[float]
+    most: int
     notes: Notes
+    results: Future
 
 
 class SharedBatches:
@@ -38,7 +40,7 @@ class SharedBatches:
     def __init__(self, compute: Callable[[np.ndarray, Sequence[float], Notes], np.ndarray]):
         self.windows = self.batches = 0
         self._compute = compute
-        self._waiting: dict[tuple, deque[Request]] = {}
+        self._waiting: dict[tuple[int, ...], deque[Request]] = {}  # by shape of the windows
         self._lock = threading.Lock()
 
     def request(
@@ -48,14 +50,13 @@ class SharedBatches:
 
         Args:
             windows: float32 (n, h, w, 3).
-            capacities: of the stages. Only requests with equal ones share a batch.
-            most: windows of this shape that may be computed at a time.
+            capacities: of the stages; a batch has the smallest of its requests.
+            most: windows of this shape that may be computed at a time; likewise.
             notes: receives lines about how the windows were computed.
         """
-        request = Request(windows, Future(), notes)
-        key = (windows.shape[1:], tuple(capacities), most)
+        request = Request(windows, capacities, most, notes, Future())
         with self._lock:
-            self._waiting.setdefault(key, deque()).append(request)
+            self._waiting.setdefault(windows.shape[1:], deque()).append(request)
         device_threads().submit(self._compute_next)
         return request.results
 
@@ -64,28 +65,29 @@ class SharedBatches:
         with self._lock:
             if not self._waiting:
                 return
-            key = next(iter(self._waiting))
-            queue = self._waiting.pop(key)
-            _, capacities, most = key
+            shape = next(iter(self._waiting))
+            queue = self._waiting.pop(shape)
             batch = [queue.popleft()]
-            while queue and sum(len(r.windows) for r in (*batch, queue[0])) <= most:
+            while queue and _fits(batch, queue[0]):
                 batch.append(queue.popleft())
             if queue:  # behind the queues of other shapes
-                self._waiting[key] = queue
-        self._compute_batch(batch, capacities)
+                self._waiting[shape] = queue
+        self._compute_batch(batch)
 
-    def _compute_batch(self, batch: Sequence[Request], capacities: Sequence[float]) -> None:
+    def _compute_batch(self, batch: Sequence[Request]) -> None:
         """Computes a batch; when memory runs out, in halves."""
         notes: Notes = {}
+        windows = np.concatenate([request.windows for request in batch])
+        capacities = np.min([request.capacities for request in batch], axis=0)
         try:
-            results = self._compute(np.concatenate([r.windows for r in batch]), capacities, notes)
+            results = self._compute(windows, capacities.tolist(), notes)
         except Exception as error:
             if out_of_memory(error) and len(batch) > 1:
                 half = len(batch) // 2
                 for part in (batch[:half], batch[half:]):
                     for request in part:
                         request.notes[OUT_OF_MEMORY] = None
-                    self._compute_batch(part, capacities)
+                    self._compute_batch(part)
                 return
             for request in batch:
                 request.results.set_exception(error)
@@ -97,6 +99,12 @@ class SharedBatches:
             request.notes.update(notes)
             request.results.set_result(results[first : first + len(request.windows)])
             first += len(request.windows)
+
+
+def _fits(batch: Sequence[Request], request: Request) -> bool:
+    """Returns whether a request can be added to a batch."""
+    together = (*batch, request)
+    return sum(len(r.windows) for r in together) <= min(r.most for r in together)
 
 
 @cache
