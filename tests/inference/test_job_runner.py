@@ -286,7 +286,7 @@ def test_images_at_a_time_fit_into_half_of_the_free_memory(tmp_path, monkeypatch
     assert max(model.most) == min(6, max(1, int(free / 2 / one)))
 
 
-def test_an_interruption_stops_the_images_at_work_at_their_next_tile(tmp_path):
+def test_an_interruption_stops_the_images_in_progress_at_their_next_tile(tmp_path):
     jobs, model, tiles = rows_of_images(tmp_path / "in", [400, 8]), Scripted(), []
 
     def run(lr, tile=None, budget=None, notes=None):

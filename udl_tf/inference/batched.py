@@ -77,10 +77,10 @@ class SharedBatches:
     def _compute_batch(self, batch: Sequence[Request]) -> None:
         """Computes a batch; when memory runs out, in halves."""
         notes: Notes = {}
-        windows = np.concatenate([request.windows for request in batch])
-        capacities = np.min([request.capacities for request in batch], axis=0)
+        capacities = np.min([request.capacities for request in batch], axis=0).tolist()
         try:
-            results = self._compute(windows, capacities.tolist(), notes)
+            windows = np.concatenate([request.windows for request in batch])
+            results = self._compute(windows, capacities, notes)
         except Exception as error:
             if out_of_memory(error) and len(batch) > 1:
                 half = len(batch) // 2

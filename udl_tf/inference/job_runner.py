@@ -96,7 +96,7 @@ def run_jobs(
             while running:
                 _settle(*running.popleft()[:2], summary, begin)
         finally:
-            stop.set()  # after an interruption, the images in work end with their next tile
+            stop.set()  # after an interruption, the images in progress end with their next tile
     return summary
 
 
