@@ -4,7 +4,9 @@
     python tools/benchmark.py workers [--counts 1 2 3]
     python tools/benchmark.py pipeline --data FOLDER [FOLDER...]
     python tools/benchmark.py upscale --model RUN [--sizes 1 4 16 64]
+    python tools/benchmark.py files [--model edsr_light_x4 --count 500 --side 64]
     python tools/benchmark.py exports --model RUN [RUN...] --data FOLDER
+    python tools/benchmark.py runtimes [--model edsr_s_x4]
     python tools/benchmark.py load --url grpc://HOST:8500/NAME [--model RUN] [--pid PID]
 
 Stop all other programs first. Each table states the processor, the versions and the date. PyTorch
@@ -30,7 +32,7 @@ _SCALE = 4
 def main(arguments: list[str] | None = None) -> None:
     parser = command_line.make_parser("python tools/benchmark.py", __doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_add_train, _add_workers, _add_pipeline, _add_upscale, _add_exports, _add_load):
+    for add in _COMMANDS:
         command = add(commands)
         command.add_argument(
             "--output",
@@ -39,7 +41,7 @@ def main(arguments: list[str] | None = None) -> None:
             help="folder for the table and its numbers (default: benchmarks)",
         )
     options = parser.parse_args(arguments)
-    counts = ("repeats", "batch_size", "lr_patch_size", "side", "requests", "at_a_time")
+    counts = ("repeats", "count", "batch_size", "lr_patch_size", "side", "requests", "at_a_time")
     command_line.check_positive(options, *(name for name in counts if hasattr(options, name)))
     options.measure(options)
 
@@ -150,6 +152,27 @@ def _upscale(options: argparse.Namespace) -> None:
     _write(options, results, text)
 
 
+def _add_files(commands: Any) -> argparse.ArgumentParser:
+    parser = commands.add_parser("files", help="many small files, next to the networks alone")
+    parser.set_defaults(measure=_files)
+    parser.add_argument(
+        "--model", default="edsr_light_x4", help="preset or run folder (default: edsr_light_x4)"
+    )
+    parser.add_argument("--count", type=int, default=500, help="files (default: 500)")
+    parser.add_argument("--side", type=int, default=64, help="LR pixels (default: 64)")
+    parser.add_argument("--repeats", type=int, default=3, help="default: 3")
+    return parser
+
+
+def _files(options: argparse.Namespace) -> None:
+    with quiet():
+        from benchmarks.files import files_table, run_files
+
+    with tempfile.TemporaryDirectory() as folder:
+        rows = run_files(options.model, Path(folder), options.count, options.side, options.repeats)
+    _write(options, rows, markdown_table(files_table(rows)))
+
+
 def _add_exports(commands: Any) -> argparse.ArgumentParser:
     parser = commands.add_parser(
         "exports", help="size, accuracy and speed of all formats; keeps the exports"
@@ -179,6 +202,27 @@ def _exports(options: argparse.Namespace) -> None:
     _write(options, results, text, "onnx", "onnxruntime", "ai-edge-litert")
 
 
+def _add_runtimes(commands: Any) -> argparse.ArgumentParser:
+    parser = commands.add_parser(
+        "runtimes", help="an export in ONNX Runtime, LiteRT and OpenVINO; keeps the exports"
+    )
+    parser.set_defaults(measure=_runtimes)
+    parser.add_argument(
+        "--model", default="edsr_s_x4", help="preset or run folder (default: edsr_s_x4)"
+    )
+    parser.add_argument("--repeats", type=int, default=7, help="default: 7")
+    return parser
+
+
+def _runtimes(options: argparse.Namespace) -> None:
+    with quiet(), needs_extra("onnx"):
+        from benchmarks.runtimes import run_runtimes, runtimes_table
+
+    folder = options.output / "runtimes" / Path(options.model).name
+    rows = run_runtimes(options.model, folder, options.repeats)
+    _write(options, rows, markdown_table(runtimes_table(rows)), "onnxruntime", "openvino")
+
+
 def _add_load(commands: Any) -> argparse.ArgumentParser:
     parser = commands.add_parser("load", help="many simultaneous requests to running servers")
     parser.set_defaults(measure=_load)
@@ -206,6 +250,18 @@ def _load(options: argparse.Namespace) -> None:
         direct = load(options.model) if options.model else None
     rows = run_load(options.url, direct, options.pid, options.requests, options.at_a_time)
     _write(options, rows, markdown_table(load_table(rows)), "tensorflow-serving-api", "grpcio")
+
+
+_COMMANDS = (
+    _add_train,
+    _add_workers,
+    _add_pipeline,
+    _add_upscale,
+    _add_files,
+    _add_exports,
+    _add_runtimes,
+    _add_load,
+)
 
 
 def _write(options: argparse.Namespace, results: Any, text: str, *packages: str) -> None:

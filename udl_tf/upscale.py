@@ -30,17 +30,24 @@ FLAGS = {"max_pixels": "--max-megapixels"}
 
 def main(arguments: list[str] | None = None) -> None:
     options = _parse(arguments)
+    output = Path(options.output)
+    if options.skip_existing and (count := _count_if_complete(options)):
+        print(f"0 of {count} images upscaled, {count} already existed (skipped): {output}")
+        return
+    start = time.monotonic()
     with quiet():
+        from udl_tf._support.hardware import use_cores
         from udl_tf.inference import plan_jobs, run_jobs
         from udl_tf.saved import load
 
+        use_cores()
         model = load(options.model, options.precision)
+    loading = time.monotonic() - start
     if options.precision != "float32":
         from udl_tf.evaluation.precision import precision_note
 
         print(precision_note(options.model, model))
-    chosen = _job_options(options, model)
-    output = Path(options.output)
+    chosen = _job_options(options, model.has_uncertainty)
     jobs = plan_jobs(options.input, output, chosen)
     _check_uncertainty(options.model, model, chosen)
     if output.is_file():
@@ -50,8 +57,12 @@ def main(arguments: list[str] | None = None) -> None:
     start = time.monotonic()
     with command_line.progress_bar("megapixels", 1e-6) as progress:
         summary = run_jobs(model, left, chosen, progress)
+    seconds = time.monotonic() - start
+    if summary.first is not None:
+        first = f"first result after {summary.first:.1f} s, compilation included"
+        print(f"model loaded in {loading:.1f} s, {first}")
     skipped = len(jobs) - len(left) if options.skip_existing else None
-    _report(summary, len(jobs), skipped, time.monotonic() - start, output)
+    _report(summary, len(jobs), skipped, seconds, output)
     if summary.failed:
         sys.exit(1)
 
@@ -118,10 +129,23 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     return options
 
 
-def _job_options(options: argparse.Namespace, model: "Upscaler") -> "Options":
+def _count_if_complete(options: argparse.Namespace) -> int | None:
+    """Returns the number of images if every result and map already exists, else None.
+
+    Without loading the model, which takes seconds: if it has uncertainty, these are all its files;
+    if not, the maps do not exist.
+    """
+    from udl_tf.inference import plan_jobs
+
+    chosen = _job_options(options, has_uncertainty=True)
+    jobs = plan_jobs(options.input, Path(options.output), chosen)
+    return None if _without_existing(jobs) else len(jobs)
+
+
+def _job_options(options: argparse.Namespace, has_uncertainty: bool) -> "Options":
     from udl_tf.inference import Options
 
-    default = "png" if model.has_uncertainty or options.ensemble else "none"
+    default = "png" if has_uncertainty or options.ensemble else "none"
     chosen = Options(
         format=options.format,
         outscale=options.outscale,

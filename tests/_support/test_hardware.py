@@ -3,12 +3,19 @@ import os
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from helpers.commands import run_command
 from helpers.images import noise_image
 from helpers.runs import same_weights, tiny_config
 
 from udl_tf._support import hardware
-from udl_tf._support.hardware import Rates, measure_rates, updates_per_call, usable_cores
+from udl_tf._support.hardware import (
+    Rates,
+    measure_rates,
+    updates_per_call,
+    usable_cores,
+    use_cores,
+)
 from udl_tf.config import Config
 from udl_tf.saved import loading
 from udl_tf.saved.loading import load
@@ -38,6 +45,17 @@ def test_usable_cores_respect_affinity_and_quota(monkeypatch, tmp_path):
         (tmp_path / "cpu.max").write_text(quota)
         monkeypatch.setattr(hardware, "Path", lambda path: tmp_path / "cpu.max")
         assert usable_cores() == cores
+
+
+def test_the_limit_of_use_cores_holds_for_every_runtime(monkeypatch):
+    """An actor of the archive opens ONNX and TFLite files with its own share of the cores."""
+    monkeypatch.setattr(hardware, "_most_cores", hardware._most_cores)  # restored afterwards
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)))
+    monkeypatch.setattr(tf.config.threading, "set_intra_op_parallelism_threads", lambda count: None)
+    use_cores(3)
+    assert usable_cores() == 3
+    use_cores()
+    assert usable_cores() > 3
 
 
 @pytest.fixture

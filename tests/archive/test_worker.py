@@ -13,14 +13,13 @@ from udl_tf.archive import worker as worker_module
 from udl_tf.archive.worker import Worker
 from udl_tf.errors import UserError
 from udl_tf.imaging.rgb_files import write_rgb
-from udl_tf.inference.batched import BatchedUpscaler
 from udl_tf.inference.jobs import Job, Options
 from udl_tf.saved.loading import load
 
 
 @pytest.fixture(scope="module")
 def loaded(small_run):
-    return BatchedUpscaler(load(small_run))
+    return load(small_run)
 
 
 @pytest.fixture

@@ -7,14 +7,16 @@ from functools import partial
 
 import pytest
 import tensorflow as tf
-from benchmarks import exports
+from benchmarks import exports, upscale
 from benchmarks.exports import Format, exports_table
 from benchmarks.growth import batches_table, run_batches
 from benchmarks.load import load_table, run_load
 from benchmarks.pipeline import pipeline_table, run_pipeline
 from benchmarks.processes import results_of, start
+from benchmarks.runtimes import run_runtimes, runtimes_table
 from benchmarks.train import RELEASED, STEPS, flop_of, run_train, train_table
 from benchmarks.turns import in_turns, median_and_range
+from benchmarks.upscale import upscale_table
 from benchmarks.workers import run_workers, workers_table
 from helpers.commands import assert_one_line_error, run_tool
 from helpers.images import noise_image
@@ -181,3 +183,41 @@ def test_upscale(tmp_path):
     row = results["rows"]["networks, float32"]
     assert 1 < row["with_theta_flop"] / row["alone_flop"] < 4
     assert results["sizes"][0]["peak_mb"] > 100
+
+
+@pytest.mark.slow
+def test_files(tmp_path):
+    run = make_run(tmp_path / "run", "edsr_s", 4, **TINY)
+    options = ("--model", run, "--repeats", 1, "--count", 3, "--side", 16)
+    result = run_tool("benchmark.py", "files", *options, "--output", tmp_path)
+    assert result.returncode == 0, result.stderr
+    rows = json.loads((tmp_path / "files.json").read_text())["results"]
+    assert [row["uncertainty"] for row in rows] == ["none", "npy", "png"]
+    assert all(row[name][0] > 0 for row in rows for name in ("networks", "run_jobs"))
+
+
+def test_the_table_of_upscaling_states_the_rate_of_each_row(monkeypatch):
+    """128x128 LR pixels x4 in 0.5 s are 0.52 megapixels/s; on a GPU, a large image is added."""
+    seconds = {"side": 128, "alone": [0.25], "with_theta": [0.5]}
+    rows = {"upscale, float32": seconds, "PyTorch float32": {"side": 128, "alone": "missing"}}
+    results = {"rows": rows, "scale": 4, "limit": {}}
+    header, row, missing = upscale_table(results)
+    assert row[header.index("Mpx/s with θ")] == "0.52"
+    assert len(missing) == len(header)
+    assert upscale._large_contestants({"float32": None}, theta=True) == {}
+    monkeypatch.setattr(upscale, "has_gpu", lambda: True)
+    assert list(upscale._large_contestants({"float32": None}, theta=True)) == [
+        "upscale, 1024², float32"
+    ]
+
+
+@pytest.mark.slow
+def test_runtimes(tmp_path):
+    """Of one network; OpenVINO's row says what is missing where it is not installed."""
+    pytest.importorskip("tf2onnx")
+    run = make_run(tmp_path / "run", "edsr_s", 4, **TINY)
+    rows = run_runtimes(run, tmp_path, repeats=1)
+    assert list(rows) == ["ONNX Runtime", "LiteRT", "OpenVINO"]
+    assert rows["LiteRT"]["with_theta"][0] > 0
+    assert rows["LiteRT"]["difference"] < 1e-2
+    assert len(runtimes_table(rows)) == 4

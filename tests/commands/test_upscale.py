@@ -22,12 +22,14 @@ def test_an_image_and_its_map_of_theta(upscale, tmp_path):
     result = upscale(tmp_path / "a.png", "--output", tmp_path / "out", "--uncertainty", "npy")
     assert result.returncode == 0, result.stderr
     assert "theta is as trained, not calibrated" in result.stdout
+    times = r"model loaded in \d+\.\d s, first result after \d+\.\d s, compilation included\n"
+    assert re.search(times, result.stdout)
     assert result.stdout.splitlines()[-1].startswith("1 of 1 images upscaled in ")
     assert np.asarray(Image.open(tmp_path / "out/a.png")).shape == (12, 16, 3)
     assert np.allclose(np.load(tmp_path / "out/a_theta.npy"), 1.0)
 
 
-def test_skip_existing(upscale, tmp_path):
+def test_skip_existing(upscale, tmp_path, monkeypatch):
     for name in ("a", "b"):
         Image.fromarray(noise_image(6, 8)).save(tmp_path / f"{name}.png")
     out = tmp_path / "out"
@@ -38,9 +40,10 @@ def test_skip_existing(upscale, tmp_path):
     assert "1 already existed (skipped), 0 failed" in result.stdout
     assert (out / "a.png").stat().st_mtime_ns == before
     assert (out / "b.png").exists()
+    monkeypatch.setattr("udl_tf.saved.load", None)  # a model that is not needed is not loaded
     result = upscale(tmp_path / "a.png", tmp_path / "b.png", "--output", out, "--skip-existing")
     assert result.returncode == 0, result.stderr
-    assert "0 of 2 images upscaled" in result.stdout
+    assert result.stdout == f"0 of 2 images upscaled, 2 already existed (skipped): {out}\n"
 
 
 def real_bomb() -> bytes:

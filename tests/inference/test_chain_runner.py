@@ -1,9 +1,11 @@
 from functools import cache
 
+import keras
 import numpy as np
 import pytest
 from helpers.models import SMALL_NETWORKS
 
+from udl_tf.inference import chain_runner
 from udl_tf.inference.chain_runner import ChainRunner
 from udl_tf.models import build_model
 
@@ -172,3 +174,24 @@ def test_the_dpdnn_of_the_paper_states_its_receptive_field():
     from udl_tf.models.stages import chain_radius
 
     assert chain_radius(build_model("dpdnn", 4).build_chain("sr")) == 230
+
+
+@pytest.mark.parametrize(("free", "budget"), [(None, 1e9), (1e9, 0.25e9), (20e9, 5e9), (80e9, 8e9)])
+def test_tiles_are_sized_by_the_free_memory_of_the_gpu(monkeypatch, free, budget):
+    """A quarter, because two batches are computed at a time; this machine's without a GPU."""
+    monkeypatch.setattr(chain_runner, "free_gpu_memory", lambda: free)
+    monkeypatch.setattr(chain_runner, "free_memory", lambda: 16e9)
+    assert runner_of("edsr_s", 2, "sr").default_budget() == budget
+
+
+def test_maps_between_stages_stay_on_the_device(monkeypatch):
+    """One conversion to NumPy, of the last map, unless a stage runs in tiles."""
+    runner, converted = fresh_runner("edsr_s", 2), []
+
+    def convert(x, original=keras.ops.convert_to_numpy):
+        converted.append(x.shape)
+        return original(x)
+
+    monkeypatch.setattr(keras.ops, "convert_to_numpy", convert)
+    runner.values(random_image(12, 12)[None], [1e9] * len(runner.stages))
+    assert converted == [(1, 24, 24, 3)]

@@ -1,6 +1,9 @@
+import signal
 import threading
 import time
 import tracemalloc
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +14,14 @@ from helpers.models import transparent_model
 from PIL import Image
 
 from udl_tf.errors import UserError
-from udl_tf.imaging.image_files import ImageFile
+from udl_tf.imaging.image_files import ImageFile, read_image
 from udl_tf.inference import job_runner
 from udl_tf.inference.job_runner import needed_memory, read_job, run_jobs, upscale_file
-from udl_tf.inference.jobs import Options, plan_jobs
+from udl_tf.inference.jobs import Job, Options, plan_jobs
 from udl_tf.inference.passes import Pass
+from udl_tf.inference.tiling import OUT_OF_MEMORY
 from udl_tf.inference.upscaler import Upscaler
+from udl_tf.saved.loading import load
 
 
 @pytest.fixture(scope="module")
@@ -99,11 +104,10 @@ def test_progress_covers_all_files_including_those_that_fail(model, tmp_path):
     done = [report[0] for report in reports]
     assert done == sorted(done)
     assert {report[1] for report in reports} == {3 * 6 * 8}
-    assert [report[2] for report in reports] == sorted(report[2] for report in reports)
     assert {report[2] for report in reports} == {"0.png", "1.png", "2.png"}
-    assert reports[-1] == (3 * 6 * 8, 3 * 6 * 8, "2.png")
-    first = [report[0] for report in reports if report[2] == "0.png"]
-    assert 0 == first[0] < first[1] < first[-1] == 6 * 8
+    assert reports[0][0] == 0
+    assert reports[-1][0] == 3 * 6 * 8
+    assert len(set(done)) > 1 + 3  # tiles are reported too
 
 
 def test_an_output_that_cannot_be_written_is_one_line_too(model, tmp_path):
@@ -145,7 +149,7 @@ class Repeating(Upscaler):
     def _theta_of(self, log_scale):
         return np.exp(log_scale / 100)
 
-    def run(self, lr, tile=None, budget=None):
+    def run(self, lr, tile=None, budget=None, notes=None):
         for top in range(0, len(lr), 4):
             band = lr[top : top + 4].repeat(self.scale, axis=0).repeat(self.scale, axis=1)
             rows = slice(top * self.scale, top * self.scale + len(band))
@@ -189,27 +193,155 @@ def test_needed_memory_includes_resizing(theta):
     assert needed > 3 * needed_memory(200, 200, 2, Options(theta=theta))
 
 
-def test_reading_computing_and_writing_overlap(model, tmp_path, monkeypatch):
-    """All three are busy at the same time at some moment."""
-    for index in range(5):
+@pytest.mark.parametrize("thread_safe", [False, True])
+def test_reading_computing_and_writing_overlap(tmp_path, monkeypatch, thread_safe):
+    """All three at some moment, and only a thread-safe model computes several images at once."""
+    for index in range(6):
         write_file(tmp_path / f"in/{index}.png", index)
-    busy, most, lock = set(), [], threading.Lock()
+    busy, seen, lock = Counter(), [], threading.Lock()
 
     def slowed(name, function):
         def call(*arguments, **options):
             with lock:
-                busy.add(name)
-                most.append(len(busy))
+                busy[name] += 1
+                seen.append(+busy)
             time.sleep(0.1)
             result = function(*arguments, **options)
             with lock:
-                busy.discard(name)
+                busy[name] -= 1
             return result
 
         monkeypatch.setattr(job_runner, name, call)
 
-    for name in ("read_image", "upscale_file", "write_image"):
+    names = ("read_image", "upscale_file", "write_image")
+    for name in names:
         slowed(name, getattr(job_runner, name))
+    model = Repeating(2)
+    model.thread_safe = thread_safe
     jobs = plan_jobs([tmp_path / "in"], tmp_path / "out", Options())
-    assert run_jobs(model, jobs, Options()).done == 5
-    assert max(most) == 3
+    assert run_jobs(model, jobs, Options()).done == 6
+    computed = max(counts["upscale_file"] for counts in seen)
+    if thread_safe:
+        assert computed > 1
+    else:
+        assert computed == 1
+        assert max(len(counts) for counts in seen) == 3
+
+
+class Scripted(Repeating):
+    """A thread-safe Repeating with an event for each image, by its height, before it computes."""
+
+    thread_safe = True
+
+    def __init__(self):
+        super().__init__(2)
+        self.at_work, self.most, self.before = set(), [], {}
+
+    def upscale(self, image, **options):
+        height = len(image)
+        self.at_work.add(height)
+        self.most.append(len(self.at_work))
+        self.before.get(height, lambda: None)()
+        try:
+            return super().upscale(image, **options)
+        finally:
+            self.at_work.discard(height)
+
+
+def rows_of_images(folder: Path, heights: Sequence[int]) -> list[Job]:
+    folder.mkdir()
+    for index, height in enumerate(heights):
+        Image.fromarray(noise_image(height, 8, index)).save(folder / f"{index}.png")
+    return plan_jobs([folder], folder.with_name("out"), Options())
+
+
+def test_outcomes_have_the_order_of_the_jobs(tmp_path):
+    """Although the first image is the last to be ready; its failure stops no other."""
+    jobs, model, others = rows_of_images(tmp_path / "in", [6, 7, 8, 9]), Scripted(), []
+
+    def wait():
+        while len(others) < 3:
+            time.sleep(0.01)
+        raise ValueError("broken")
+
+    model.before = {6: wait, 7: lambda: others.append(7), 8: lambda: others.append(8)}
+    model.before[9] = lambda: others.append(9) or {}["gone"]
+    summary = run_jobs(model, jobs, Options())
+    assert summary.done == 2
+    assert [str(error).rpartition("/")[2] for error in summary.failed] == [
+        "0.png: ValueError: broken",
+        "3.png: KeyError: 'gone'",
+    ]
+    assert summary.first is not None
+
+
+@pytest.mark.parametrize("free", [1e9, 1e5, 1])
+def test_images_at_a_time_fit_into_half_of_the_free_memory(tmp_path, monkeypatch, free):
+    jobs, model = rows_of_images(tmp_path / "in", range(20, 26)), Scripted()
+    model.before = dict.fromkeys(range(20, 26), lambda: time.sleep(0.2))
+    monkeypatch.setattr(job_runner, "free_memory", lambda: free)
+    monkeypatch.setattr(job_runner, "read_job", lambda job, *rest: read_image(job.source))
+    assert run_jobs(model, jobs, Options()).done == 6
+    one = needed_memory(22, 8, 2, Options())  # 19 kB
+    assert max(model.most) == min(6, max(1, int(free / 2 / one)))
+
+
+def test_an_interruption_stops_the_images_in_progress_at_their_next_tile(tmp_path):
+    jobs, model, tiles = rows_of_images(tmp_path / "in", [400, 8]), Scripted(), []
+
+    def run(lr, tile=None, budget=None, notes=None):
+        for part in Repeating.run(model, lr):
+            tiles.append(part)
+            time.sleep(0.02)
+            yield part
+
+    def progress(done, total, label=""):
+        if len(tiles) == 3:
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+    model.run = run
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # background: ignored
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run_jobs(model, jobs, Options(), progress)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert len(tiles) < 80  # of 106
+    assert not (tmp_path / "out/0.png").exists()
+
+
+def test_small_images_share_batches_and_keep_their_results(small_run, tmp_path):
+    """Within a rounding of those computed alone: batches change the last bits of float32."""
+    model = load(small_run)
+    for index in range(40):
+        write_file(tmp_path / f"in/{index:02}.png", index)
+    options = Options(uncertainty="npy")
+    jobs = plan_jobs([tmp_path / "in"], tmp_path / "out", options)
+    summary = run_jobs(model, jobs, options)
+    assert (summary.done, summary.failed) == (40, [])
+    for pass_ in model._passes(True, bordered=True):
+        assert pass_.runner.batches.windows == 40
+        assert pass_.runner.batches.batches < 40
+    for job in jobs:
+        alone = model.upscale(job.source)
+        difference = np.abs(np.asarray(Image.open(job.output)).astype(int) - alone.image)
+        assert difference.max() <= 1
+        assert np.mean(difference > 0) < 1e-2
+        assert np.allclose(np.load(job.maps["theta"]), alone.theta, rtol=1e-4)
+
+
+def test_lack_of_memory_is_noted(tmp_path, monkeypatch):
+    model = transparent_model(2)
+    jobs = plan_jobs([write_file(tmp_path / "a.png")], tmp_path / "out", Options())
+    (pass_,) = model._passes(False, bordered=True)
+    forward = pass_.runner._forward[0]
+
+    def small_only(x):
+        if x.shape[1] > 15:
+            raise MemoryError
+        return forward(x)
+
+    pass_.runner._forward[0] = small_only
+    summary = run_jobs(model, jobs, Options())
+    assert summary.done == 1
+    assert summary.notes == [f"{tmp_path / 'a.png'}: {OUT_OF_MEMORY}"]

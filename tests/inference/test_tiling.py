@@ -1,7 +1,9 @@
+from functools import partial
+
 import numpy as np
 import pytest
 
-from udl_tf.inference.tiling import plan_axis, run_tiles, scaled
+from udl_tf.inference.tiling import OUT_OF_MEMORY, plan_axis, run_tiles, scaled
 
 
 @pytest.mark.parametrize("align", [1, 4, 16])
@@ -44,12 +46,16 @@ def test_tiles_equal_the_whole_even_when_memory_runs_out(most, batch):
         return np.stack([blurred(window, 2) for window in windows])
 
     out = np.full((46, 62, 2), -1)
-    for tile, values in run_tiles(compute, (23, 31), side=12, margin=2, batch=batch):
+    notes = {}
+    for tile, values in run_tiles(
+        partial(partial, compute), (23, 31), side=12, margin=2, batch=batch, notes=notes
+    ):
         rows, columns = scaled(tile, 2)
         assert (out[rows, columns] == -1).all(), "computed twice"
         out[rows, columns] = values
     assert np.array_equal(out, blurred(image, 2))
     assert (len(refused) > 0) == (most < 1000)
+    assert list(notes) == ([OUT_OF_MEMORY] if refused else [])
     assert max(batches) == (batch if most > 1000 else 1)
 
 
@@ -61,6 +67,25 @@ def test_other_errors_and_too_little_memory_for_one_pixel_are_raised():
         raise RuntimeError("RESOURCE_EXHAUSTED: OOM when allocating tensor")
 
     with pytest.raises(ValueError, match="something else"):
-        list(run_tiles(broken, (9, 9), side=4, margin=1))
+        list(run_tiles(partial(partial, broken), (9, 9), side=4, margin=1))
     with pytest.raises(RuntimeError, match="RESOURCE_EXHAUSTED"):
-        list(run_tiles(greedy, (9, 9), side=4, margin=1))
+        list(run_tiles(partial(partial, greedy), (9, 9), side=4, margin=1))
+
+
+@pytest.mark.parametrize("ahead", [0, 1, 2])
+def test_batches_are_started_ahead_of_the_results(ahead):
+    """So that a device computes a batch while the results of the previous one are used."""
+    started, finished = [], []
+
+    def start(tiles):
+        started.append(tiles)
+        return partial(finish, tiles)
+
+    def finish(tiles):
+        finished.append(tiles)
+        return np.zeros((len(tiles), 2, 2, 1))
+
+    results = run_tiles(start, (2, 8), side=2, margin=0, ahead=ahead)
+    for index, _ in enumerate(results):
+        assert len(finished) == index + 1
+        assert len(started) == min(index + 1 + ahead, 4)

@@ -26,7 +26,7 @@ class Patterned(Upscaler):
     def _passes(self, uncertainty, bordered=False):
         return [Pass(self, ("sr", "theta") if uncertainty else ("sr",))]
 
-    def run(self, lr, tile=None, budget=None):
+    def run(self, lr, tile=None, budget=None, notes=None):
         self.efforts.append((tile, budget))
         height, width = lr.shape[:2]
         side, more = tile or max(height, width), self.excess

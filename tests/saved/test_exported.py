@@ -1,7 +1,10 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from udl_tf.errors import UserError
+from udl_tf.saved import exported
 from udl_tf.saved.exported import (
     _dequantize,
     _quantize,
@@ -11,6 +14,8 @@ from udl_tf.saved.exported import (
     version_numbers,
 )
 from udl_tf.saved.loading import load
+
+OLD = Path(__file__).parent.parent / "data_0_1"
 
 
 @pytest.mark.parametrize(
@@ -62,3 +67,25 @@ def test_quantization_is_affine_and_clips():
     single = {"dtype": np.float32}
     assert _quantize(values, single) is values
     assert _dequantize(values, single) is values
+
+
+def test_runtimes_use_the_usable_cores_and_no_more(monkeypatch):
+    """In a container with a quota, os.cpu_count() is too high (7: a number nothing else has)."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    litert = pytest.importorskip("ai_edge_litert.interpreter")
+    threads = []
+
+    def session(path, options, original=onnxruntime.InferenceSession):
+        threads.append(options.intra_op_num_threads)
+        return original(path, options)
+
+    def interpreter(num_threads, original=litert.Interpreter, **options):
+        threads.append(num_threads)
+        return original(num_threads=num_threads, **options)
+
+    monkeypatch.setattr(exported, "usable_cores", lambda: 7)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    monkeypatch.setattr(litert, "Interpreter", interpreter)
+    for name in ("model.onnx", "model.tflite"):
+        load(OLD / name)
+    assert threads == [7, 7]

@@ -10,14 +10,16 @@ import tensorflow as tf
 
 from benchmarks.train import flop_of
 from benchmarks.turns import Contestants, in_turns
-from udl_tf._support.hardware import measure_rates
+from udl_tf._support.hardware import has_gpu, measure_rates
 from udl_tf.inference.chain_runner import ChainRunner
 from udl_tf.inference.keras_upscaler import KerasUpscaler
 from udl_tf.saved.bundle import read_manifest, read_networks
 
+_GPU_SIDE = 1024  # of the image that is upscaled on a GPU, LR pixels
+
 
 def run_upscale(run: Path, repeats: int, side: int) -> dict[str, Any]:
-    """Times the networks of a run on one image.
+    """Times the networks of a run on one image, and on a GPU also `upscale` on a large one.
 
     Args:
         run: run folder of an edsr_s; the networks in PyTorch and OpenVINO have its size.
@@ -25,9 +27,9 @@ def run_upscale(run: Path, repeats: int, side: int) -> dict[str, Any]:
         side: of the image, LR pixels.
 
     Returns:
-        "rows": by contestant the seconds of all repeats "alone" for the image, and "with_theta"
-        for both; or which package is not installed. "limit": FLOP per second of a train step of
-        plain convolutions, by precision.
+        "rows": by contestant the "side" of its image, and the seconds of all repeats "alone" for
+        the image, and "with_theta" for both; or which package is not installed. "limit": FLOP per
+        second of a train step of plain convolutions, by precision. "scale": of the networks.
     """
     tf.get_logger().setLevel("ERROR")  # it warns that its counter of operations is deprecated
     options = read_manifest(run).architecture.options
@@ -44,20 +46,23 @@ def run_upscale(run: Path, repeats: int, side: int) -> dict[str, Any]:
             **_contestants(models, image, theta),
         }
         for name, seconds in in_turns(contestants, repeats).items():
-            rows.setdefault(name, {})[key] = seconds
+            rows.setdefault(name, {"side": side})[key] = seconds
+        for name, seconds in in_turns(_large_contestants(models, theta), repeats).items():
+            rows.setdefault(name, {"side": _GPU_SIDE})[key] = seconds
         chains = [chain for _, chain in exact.networks.build_chains(theta, bordered=True)]
         count = sum(flop_of(stage.network, side) for chain in chains for stage in chain)
         for kind in models:
             rows[f"networks, {kind}"][f"{key}_flop"] = count
-    return {"rows": rows, "limit": vars(measure_rates())}
+    return {"rows": rows, "limit": vars(measure_rates()), "scale": exact.scale}
 
 
 def upscale_table(results: dict[str, Any]) -> list[list[str]]:
     """Returns the cells of a Markdown table, header first."""
-    cells = [["", "s, image", "range", "s, with θ", "range", "share of the limit: image, with θ"]]
+    share = "share of the limit: image, with θ"
+    cells = [["", "s, image", "range", "s, with θ", "range", "Mpx/s with θ", share]]
     for name, row in results["rows"].items():
         if isinstance(row["alone"], str):
-            cells.append([name, row["alone"], "", "", "", ""])
+            cells.append([name, row["alone"], "", "", "", "", ""])
             continue
         line, shares = [name], []
         for key in ("alone", "with_theta"):
@@ -66,7 +71,9 @@ def upscale_table(results: dict[str, Any]) -> list[list[str]]:
             if f"{key}_flop" in row:
                 limit = results["limit"][name.rpartition(" ")[2]]
                 shares.append(f"{row[f'{key}_flop'] / seconds / limit:.0%}")
-        cells.append([*line, ", ".join(shares)])
+        megapixels = (row["side"] * results["scale"]) ** 2 / 1e6
+        rate = megapixels / float(np.median(row["with_theta"]))
+        cells.append([*line, f"{rate:.2f}", ", ".join(shares)])
     return cells
 
 
@@ -104,6 +111,17 @@ def _contestants(
         contestants[f"networks, {kind}"] = partial(_networks, model, image, theta)
         contestants[f"upscale, {kind}"] = partial(_upscale, model, image, theta)
     return contestants
+
+
+def _large_contestants(models: Mapping[str, KerasUpscaler], theta: bool) -> Contestants:
+    """Returns `upscale` on an image that keeps a GPU busy; nothing without a GPU."""
+    if not has_gpu():
+        return {}
+    image = np.random.default_rng(0).integers(0, 256, (_GPU_SIDE, _GPU_SIDE, 3)).astype(np.uint8)
+    return {
+        f"upscale, {_GPU_SIDE}², {kind}": partial(_upscale, model, image, theta)
+        for kind, model in models.items()
+    }
 
 
 def _networks(model: KerasUpscaler, image: np.ndarray, theta: bool) -> Callable[[], Any]:

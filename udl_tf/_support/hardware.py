@@ -13,6 +13,7 @@ import numpy as np
 
 _FASTER = 1.2  # times; a smaller gain does not justify the lower precision
 _SIDE, _FILTERS, _LAYERS = 48, 64, 4
+_most_cores = sys.maxsize  # set by use_cores
 
 
 @dataclass(frozen=True)
@@ -49,14 +50,17 @@ def has_gpu() -> bool:
 
 
 def usable_cores() -> int:
-    """Returns the number of cores within this process's affinity and its container's quota."""
+    """Returns the number of cores within this process's affinity and its container's quota.
+
+    At most as many as `use_cores` allowed.
+    """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
         cores = min(cores or 1, math.ceil(int(quota) / int(period)))
     except (OSError, ValueError):  # no cgroup, or no quota ("max")
         pass
-    return max(1, cores or 1)
+    return max(1, min(cores or 1, _most_cores))
 
 
 def use_cores(most: int | None = None) -> int:
@@ -66,9 +70,11 @@ def use_cores(most: int | None = None) -> int:
     other. To be called before the first operation: later calls change nothing.
 
     Args:
-        most: upper limit; None: all usable cores.
+        most: upper limit, which holds for `usable_cores` from now on; None: all usable cores.
     """
-    cores = min(usable_cores(), most or sys.maxsize)
+    global _most_cores
+    _most_cores = most or sys.maxsize
+    cores = usable_cores()
     if keras.backend.backend() != "tensorflow":
         return int(os.environ.setdefault("NPROC", str(cores)))  # read by XLA
     import tensorflow as tf

@@ -1,5 +1,6 @@
 """Protocol by which long tasks report their progress."""
 
+import threading
 from typing import Protocol
 
 
@@ -20,7 +21,7 @@ def no_progress(done: float, total: float | None, label: str = "") -> None:
 
 
 class Counter:
-    """Adds up the parts of a task and reports the sum.
+    """Adds up the parts of a task, which several threads may do, and reports the sum.
 
     Args:
         progress: receives the reports.
@@ -32,11 +33,13 @@ class Counter:
         self.done = done
         self._progress = progress
         self._total = total
+        self._lock = threading.Lock()
 
     def add(self, amount: float, label: str = "") -> None:
         """Adds `amount` and reports the sum."""
-        self.done += amount
-        self._progress(self.done, self._total, label)
+        with self._lock:
+            self.done += amount
+            self._progress(self.done, self._total, label)
 
 
 def part_of(

@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 import pyarrow as pa
 import tensorflow as tf
 
+from udl_tf._support.device_memory import free_memory
 from udl_tf._support.hardware import use_cores
 from udl_tf.archive import manifest
 from udl_tf.archive.journal import Journal
@@ -22,16 +23,8 @@ from udl_tf.archive.storage import Storage
 from udl_tf.errors import UserError
 from udl_tf.imaging.rgb_files import SUFFIXES, image_size
 from udl_tf.imaging.theta_map import MAP_SUFFIXES
-from udl_tf.inference.batched import BatchedUpscaler
-from udl_tf.inference.job_runner import (
-    free_memory,
-    needed_memory,
-    read_job,
-    upscale_file,
-    write_job,
-)
+from udl_tf.inference.job_runner import needed_memory, read_job, upscale_file, write_job
 from udl_tf.inference.jobs import INPUT_SUFFIXES, Job, Options, result_name
-from udl_tf.inference.keras_upscaler import KerasUpscaler
 from udl_tf.inference.upscaler import Upscaler
 from udl_tf.saved.loading import load
 
@@ -83,8 +76,7 @@ class Worker:
     @cached_property
     def model(self) -> Upscaler:
         """The model; loaded with the first table, whose journal records a crash in loading."""
-        model = load(self.work.model, self.work.dtype)
-        return BatchedUpscaler(model) if isinstance(model, KerasUpscaler) else model
+        return load(self.work.model, self.work.dtype)
 
     def __call__(self, images: pa.Table) -> pa.Table:
         """Upscales the images and returns their rows.
@@ -104,8 +96,7 @@ class Worker:
                 "actors crash before they upscale any image, probably because memory cannot hold so"
                 " many models: use fewer actors"
             )
-        # Only a BatchedUpscaler may be called by several threads at once.
-        turn = nullcontext() if isinstance(self.model, BatchedUpscaler) else threading.Lock()
+        turn = nullcontext() if self.model.thread_safe else threading.Lock()
         unexpected: list[Exception] = []
         upscale = partial(self._row, turn=turn, unexpected=unexpected)
         if journal.is_careful:

@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from udl_tf._support.files import complete_file
 from udl_tf.imaging.dtypes import to_dtype
+from udl_tf.imaging.rgb_files import SAVE_OPTIONS
 
 MAP_SUFFIXES = {"npy": ".npy", "tiff": ".tiff", "png": ".png"}
 COLORS = "magma"
@@ -39,7 +40,7 @@ def write_map(path: Path, values: np.ndarray, title: str) -> None:
                 metadata=None,
             )
         else:
-            _draw(values, title).save(temporary)
+            _draw(values, title).save(temporary, **SAVE_OPTIONS[".png"])
 
 
 def _draw(values: np.ndarray, title: str) -> Image.Image:

@@ -3,21 +3,34 @@
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import keras
 import numpy as np
-import psutil
 
-from udl_tf.inference.tiling import Tile, core_side, run_tiles, scaled
+from udl_tf._support.device_memory import free_gpu_memory, free_memory
+from udl_tf._support.hardware import has_gpu
+from udl_tf.inference.batched import SharedBatches
+from udl_tf.inference.tiling import Notes, Tile, core_side, run_tiles, scaled
 from udl_tf.models.stages import Stage, chain_align, chain_radius
 
 _FLOAT = 4  # bytes
+_GPU_BUDGET = 8e9  # bytes; windows of EDSR-S are then so large that they hardly overlap
+# Pixels that a CPU computes at a time: more per call gains nothing (EDSR: windows of 32x32 in
+# batches of 16 take 0.75 of the time, windows of 80x80 0.95, windows of 144x144 the same).
+_CPU_BATCH = 128**2
 _MAP_SHARES = (1 / 6, 1 / 3, 1 / 2, 2 / 3)  # of the budget, tried for the maps between stages
 
 
 def make_forward(network: keras.Model) -> Callable[..., Any]:
-    """Returns a function from the network's inputs to its outputs, as NumPy arrays.
+    """Returns make_device_forward's function with its results as NumPy arrays."""
+    forward = make_device_forward(network)
+    return lambda *images: keras.tree.map_structure(keras.ops.convert_to_numpy, forward(*images))
+
+
+def make_device_forward(network: keras.Model) -> Callable[..., Any]:
+    """Returns a function from the network's inputs to its outputs, tensors on the device.
 
     Each input is (n, h, w, c), any n, h and w. Under TensorFlow, one graph serves all sizes. The
     function always uses the current weights.
@@ -33,15 +46,14 @@ def make_forward(network: keras.Model) -> Callable[..., Any]:
         call = tf.function(call, input_signature=[tf.TensorSpec(s, tf.float32) for s in shapes])
         call = call.get_concrete_function()
 
-    def forward(*images: np.ndarray) -> Any:
-        outputs = call(*(keras.ops.convert_to_tensor(image, "float32") for image in images))
-        return keras.tree.map_structure(keras.ops.convert_to_numpy, outputs)
+    def forward(*images: Any) -> Any:
+        return call(*(keras.ops.convert_to_tensor(image, "float32") for image in images))
 
     return forward
 
 
 class ChainRunner:
-    """Computes the last map of a chain of stages.
+    """Computes the last map of a chain of stages; threads that call `run` share batches.
 
     An image that is too large for the maps between the stages is cut into tiles that overlap by the
     radius of the whole chain. Within such a tile, each stage runs in tiles of its own that overlap
@@ -55,6 +67,7 @@ class ChainRunner:
         radius: LR pixels on each side that a pixel of the last map may depend on.
         align: multiple of LR pixels at which tiles start.
         scale: height and width of the last map over those of the LR image.
+        batches: what computes the windows.
     """
 
     def __init__(self, stages: Sequence[Stage]):
@@ -62,7 +75,9 @@ class ChainRunner:
         self.radius = chain_radius(stages)
         self.align = chain_align(stages)
         self.scale = stages[-1].scale
-        self._forward = [make_forward(stage.network) for stage in stages]
+        self.batches = SharedBatches(self.values)
+        self._forward = [make_device_forward(stage.network) for stage in stages]
+        self._most_pixels = math.inf if has_gpu() else _CPU_BATCH
         sizes = [3, *(stage.channels * stage.scale**2 for stage in stages)]
         # Bytes per LR pixel: while a stage runs, the LR image, the map before and the next map.
         pairs = itertools.pairwise(sizes)
@@ -79,11 +94,21 @@ class ChainRunner:
         return max(1e9, 1.5 * widest)
 
     def default_budget(self) -> float:
-        """Returns the sensible budget, or a quarter of the free memory where that is less."""
-        return min(self.sensible_budget, psutil.virtual_memory().available / 4)
+        """Returns the working memory in bytes: of the GPU, or of this machine without one.
+
+        At most a quarter of the free memory: a GPU computes two batches at a time.
+        """
+        on_gpu = free_gpu_memory()
+        if on_gpu is None:
+            return min(self.sensible_budget, free_memory() / 4)
+        return min(max(_GPU_BUDGET, self.sensible_budget), on_gpu / 4)
 
     def run(
-        self, lr: np.ndarray, tile: int | None = None, budget: float | None = None
+        self,
+        lr: np.ndarray,
+        tile: int | None = None,
+        budget: float | None = None,
+        notes: Notes | None = None,
     ) -> Iterator[tuple[tuple[slice, slice], np.ndarray]]:
         """Computes the chain's last map in tiles that cover the image.
 
@@ -91,28 +116,34 @@ class ChainRunner:
             lr: float32 (h, w, 3).
             tile: side of a tile's core, LR pixels; None: the side that computes fewest pixels.
             budget: bytes of working memory; None: default_budget().
+            notes: receives a line when memory ran out.
 
         Yields:
             (rows and columns of the last map, float32 values there).
         """
         height, width = lr.shape[:2]
         side, capacities = self.plan(height * width, budget or self.default_budget())
-        side, margin = tile or side, self.radius
+        side, margin, notes = tile or side, self.radius, {} if notes is None else notes
+
+        def start(tiles: Sequence[Tile]) -> Callable[[], np.ndarray]:
+            windows = np.stack([window_of(lr, tile) for tile in tiles])
+            return self.batches.request(windows, capacities, batch, notes).result
+
         window = min(side + 2 * margin, height) * min(side + 2 * margin, width)
-        batch = max(1, int(min(capacities) / window))
-
-        def compute(tiles: Sequence[Tile]) -> np.ndarray:
-            return self.values(np.stack([window_of(lr, tile) for tile in tiles]), capacities)
-
-        for part, values in run_tiles(compute, (height, width), side, margin, self.align, batch):
+        batch = max(1, int(min(*capacities, self._most_pixels) / window))
+        for part, values in run_tiles(
+            start, (height, width), side, margin, self.align, batch, ahead=1, notes=notes
+        ):
             yield scaled(part, self.scale), values
 
-    def values(self, windows: np.ndarray, capacities: Sequence[float]) -> np.ndarray:
+    def values(
+        self, windows: np.ndarray, capacities: Sequence[float], notes: Notes | None = None
+    ) -> np.ndarray:
         """Returns the chain's last map of (n, h, w, 3) windows; capacities as from `plan`."""
-        x = windows
+        x: Any = windows
         for index, capacity in enumerate(capacities):
-            x = self._run_stage(index, x, windows, capacity)
-        return x
+            x = self._run_stage(index, x, windows, capacity, notes)
+        return keras.ops.convert_to_numpy(x)
 
     def plan(self, pixels: int, budget: float) -> tuple[int, list[float]]:
         """Finds the tiles for an image of so many LR pixels that compute fewest pixels twice.
@@ -153,27 +184,41 @@ class ChainRunner:
         cost *= 1.0 if whole else _overlap(side, self.radius)
         return cost, pixels if whole else side, capacities
 
-    def _run_stage(self, index: int, x: np.ndarray, lr: np.ndarray, capacity: float) -> np.ndarray:
-        """Returns the map after a stage, for the map before, x; both of n windows at once."""
+    def _run_stage(
+        self, index: int, x: Any, lr: np.ndarray, capacity: float, notes: Notes | None
+    ) -> Any:
+        """Returns the map after a stage, for the map before, x; both of n windows at once.
+
+        A map that is computed at once stays on the device; one in tiles is assembled in NumPy.
+        """
         stage, forward = self.stages[index], self._forward[index]
         n, height, width, _ = lr.shape
         before = x.shape[1] // height  # scale of x
         whole = n * height * width <= capacity
+        x = x if whole else keras.ops.convert_to_numpy(x)
         side = max(height, width) if whole else core_side(capacity / n, stage.radius)
         window = min(side + 2 * stage.radius, height) * min(side + 2 * stage.radius, width)
+        shape = (n, height * stage.scale, width * stage.scale, stage.channels)
 
-        def compute(tiles: Sequence[Tile]) -> np.ndarray:
+        def compute(tiles: Sequence[Tile]) -> Any:
             maps = [_windows(x, tiles, before)]
             if len(stage.network.inputs) == 2:
                 maps.append(_windows(lr, tiles, 1))
             result = forward(*maps)
-            return result.reshape(len(tiles), n, *result.shape[1:])
+            if len(tiles) == 1:
+                return result[None]
+            return keras.ops.convert_to_numpy(result).reshape(len(tiles), n, *result.shape[1:])
 
         batch = max(1, int(capacity / n / window))
-        shape = (n, height * stage.scale, width * stage.scale, stage.channels)
         out = None
         for tile, values in run_tiles(
-            compute, (height, width), side, stage.radius, stage.align, batch
+            partial(partial, compute),
+            (height, width),
+            side,
+            stage.radius,
+            stage.align,
+            batch,
+            notes=notes,
         ):
             if values.shape == shape:  # one tile: no copy
                 return values

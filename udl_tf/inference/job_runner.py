@@ -1,16 +1,18 @@
-"""Upscaling of many files: reads ahead, writes behind, and continues after a file that fails."""
+"""Upscaling of many files: several at a time, within the memory, and past a file that fails."""
 
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 
 import numpy as np
-import psutil
 from PIL import UnidentifiedImageError
 
-from udl_tf._support.progress import Progress, no_progress, part_of
+from udl_tf._support.device_memory import free_memory
+from udl_tf._support.progress import Counter, Progress, no_progress
 from udl_tf.errors import UserError
 from udl_tf.imaging.image_files import ImageFile, read_image, write_image
 from udl_tf.imaging.rgb_files import image_size
@@ -22,6 +24,10 @@ from udl_tf.inference.upscaler import Upscaler
 _COLOR = 3 * 1  # bytes per pixel of an 8-bit RGB image
 _FLOAT = 3 * 4  # of a float32 map
 
+# Images at a time: enough for a batch on the device while others are read and written; or one that
+# is computed, one that is read and one that is written.
+_SHARING, _BY_TURNS = 16, 3
+
 
 @dataclass
 class Summary:
@@ -30,14 +36,25 @@ class Summary:
     Attributes:
         done: number of results.
         failed: one error per file that failed, which names the file.
-        notes: lines about conversions, which name their file.
+        notes: lines about conversions and lack of memory, which name their file.
         pixels: of all results.
+        first: seconds until the first result was written, compilation included; None: no result.
     """
 
     done: int = 0
     failed: list[UserError] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     pixels: int = 0
+    first: float | None = None
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What became of a job: notes, pixels of the result, time.perf_counter() at the end."""
+
+    notes: list[str]
+    pixels: int
+    end: float
 
 
 def run_jobs(
@@ -46,44 +63,105 @@ def run_jobs(
     options: Options,
     progress: Progress = no_progress,
 ) -> Summary:
-    """Upscales images: while one is computed, the next is read and the previous one written.
+    """Upscales images, several at a time: while some are computed, others are read and written.
+
+    Small images share batches if the model supports it. Images that need more than half of the free
+    memory together are not upscaled at the same time.
 
     Args:
         model: upscales the images.
         jobs: what plan_jobs returned.
         options: of all jobs.
         progress: receives the LR pixels that are done, those of failed files included.
+
+    Returns:
+        Results, notes and failures in the order of the jobs.
     """
-    summary = Summary()
-    sizes = [_pixels(job, options) for job in jobs]
-    total, before = sum(sizes), 0
-    with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
-        behind: tuple[Job, Future] | None = None
-        ahead = _read_ahead(reader, jobs, model.scale, options)
-        for (job, reading), pixels in zip(ahead, sizes, strict=True):
-            progress(before, total, job.source.name)  # the label, while the file is read
-            result = None
-            with _noting_failure(job, summary):
-                image = _in_known_depth(reading.result(), model)
-                report = part_of(progress, before, pixels, total, job.source.name)
-                result = upscale_file(model, image, options, report)
-            _settle(behind, summary)
-            behind = None
-            if result is not None:
-                behind = (job, writer.submit(write_job, job, image, result))
-            before += pixels
-            progress(before, total, job.source.name)  # even if the file failed
-        _settle(behind, summary)
+    summary, begin = Summary(), time.perf_counter()
+    sizes = [_size(job, options) for job in jobs]
+    counter = Counter(progress, sum(height * width for height, width in sizes))
+    most, turn = (_SHARING, nullcontext()) if model.thread_safe else (_BY_TURNS, threading.Lock())
+    room, stop = free_memory() / 2, threading.Event()
+    running: deque[tuple[Job, Future[_Outcome], int]] = deque()
+    with ThreadPoolExecutor(most) as pool:
+        try:
+            for job, (height, width) in zip(jobs, sizes, strict=True):
+                needed = needed_memory(height, width, model.scale, options)
+                while running and (
+                    len(running) == most or needed + sum(n for _, _, n in running) > room
+                ):
+                    _settle(*running.popleft()[:2], summary, begin)
+                report = _JobProgress(counter, height * width, job.source.name, stop)
+                running.append((job, pool.submit(_run, model, job, options, turn, report), needed))
+            while running:
+                _settle(*running.popleft()[:2], summary, begin)
+        finally:
+            stop.set()  # after an interruption, the images in progress end with their next tile
     return summary
 
 
-def _pixels(job: Job, options: Options) -> int:
-    """Returns the LR pixels of a job; 0 if its header cannot be read."""
+def _size(job: Job, options: Options) -> tuple[int, int]:
+    """Returns height and width of a job's image; zeros if its header cannot be read."""
     try:
-        height, width = image_size(job.source, options.max_pixels)
+        return image_size(job.source, options.max_pixels)
     except UserError:  # reported when the file is read
-        return 0
-    return height * width
+        return 0, 0
+
+
+class _JobProgress:
+    """Adds the progress of one image to that of all.
+
+    Args:
+        counter: of all images, in LR pixels.
+        pixels: of the image.
+        name: label of the image.
+        stop: once it is set, the next report raises CancelledError.
+    """
+
+    def __init__(self, counter: Counter, pixels: int, name: str, stop: threading.Event):
+        self._counter, self._pixels, self._name, self._stop = counter, pixels, name, stop
+        self._reported = 0
+
+    def __call__(self, done: float, total: float | None, label: str = "") -> None:
+        if self._stop.is_set():
+            raise CancelledError
+        pixels = int(self._pixels * done / (total or 1))
+        self._counter.add(pixels - self._reported, self._name)
+        self._reported = pixels
+
+
+def _run(
+    model: Upscaler,
+    job: Job,
+    options: Options,
+    turn: AbstractContextManager,
+    report: _JobProgress,
+) -> _Outcome:
+    """Reads, upscales and writes an image; `turn` is held while the model computes."""
+    try:
+        report(0, 1)  # the label, while the file is read
+        image = _in_known_depth(read_job(job, model.scale, options), model)
+        with turn:
+            result = upscale_file(model, image, options, report)
+        notes, pixels = write_job(job, image, result)
+    finally:
+        report(1, 1)  # even if the file failed
+    return _Outcome(notes, pixels, time.perf_counter())
+
+
+def _settle(job: Job, outcome: Future[_Outcome], summary: Summary, begin: float) -> None:
+    """Waits for a job and adds its outcome to the summary."""
+    try:
+        found = outcome.result()
+    except UserError as error:
+        summary.failed.append(error)
+    except Exception as error:  # whatever one file causes, the others are still upscaled
+        summary.failed.append(UserError(f"{job.source}: {type(error).__name__}: {error}"))
+    else:
+        summary.notes += [f"{job.source}: {note}" for note in found.notes]
+        summary.pixels += found.pixels
+        summary.done += 1
+        summary.first = summary.first or found.end - begin
 
 
 def _in_known_depth(image: ImageFile, model: Upscaler) -> ImageFile:
@@ -92,41 +170,6 @@ def _in_known_depth(image: ImageFile, model: Upscaler) -> ImageFile:
         return image
     note = "16-bit pixels computed in 8 bits: this model supports no more"
     return replace(image, notes=(*image.notes, note))
-
-
-def _read_ahead(
-    pool: ThreadPoolExecutor, jobs: Sequence[Job], scale: int, options: Options
-) -> Iterator[tuple[Job, Future]]:
-    """Yields each job with its image to come, while the next one is already being read."""
-    following = None
-    for job, after in pairwise([*jobs, None]):
-        assert job is not None
-        current = following or pool.submit(read_job, job, scale, options)
-        following = after and pool.submit(read_job, after, scale, options)
-        yield job, current
-
-
-@contextmanager
-def _noting_failure(job: Job, summary: Summary) -> Iterator[None]:
-    """Adds an exception inside the block to the failures."""
-    try:
-        yield
-    except UserError as error:
-        summary.failed.append(error)
-    except Exception as error:  # whatever one file causes, the others are still upscaled
-        summary.failed.append(UserError(f"{job.source}: {type(error).__name__}: {error}"))
-
-
-def _settle(behind: tuple[Job, Future] | None, summary: Summary) -> None:
-    """Waits until the previous result is written."""
-    if behind is None:
-        return
-    job, writing = behind
-    with _noting_failure(job, summary):
-        notes, pixels = writing.result()
-        summary.notes += [f"{job.source}: {note}" for note in notes]
-        summary.pixels += pixels
-        summary.done += 1
 
 
 def read_job(job: Job, scale: int, options: Options) -> ImageFile:
@@ -180,11 +223,6 @@ def _resizing_memory(height: int, width: int, scale: int, options: Options) -> i
     return result * height * width * scale**2 + (result + copy) * size[0] * size[1]
 
 
-def free_memory() -> int:
-    """Returns the free memory of this machine, bytes."""
-    return psutil.virtual_memory().available
-
-
 def upscale_file(
     model: Upscaler,
     image: ImageFile,
@@ -218,9 +256,9 @@ def write_job(job: Job, image: ImageFile, result: Upscaled) -> tuple[list[str], 
     """Writes all files of a job.
 
     Returns:
-        (notes on conversions, pixels of the result).
+        (notes on conversions and on the computation, pixels of the result).
     """
     notes = write_image(job.output, replace(image, pixels=result.image))
     for name, path in job.maps.items():
         write_map(path, getattr(result, name), MAP_TITLES[name])
-    return [*image.notes, *notes], result.image.shape[0] * result.image.shape[1]
+    return [*image.notes, *result.notes, *notes], result.image.shape[0] * result.image.shape[1]

@@ -1,14 +1,15 @@
 """A trained model whose networks Keras runs."""
 
 import math
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import keras
 import numpy as np
 
 from udl_tf.inference.chain_runner import ChainRunner
-from udl_tf.inference.passes import Pass, Runner
+from udl_tf.inference.passes import Pass
 from udl_tf.inference.upscaler import Upscaler
 from udl_tf.models.heads import LARGEST_THETA
 from udl_tf.models.stages import Stage
@@ -78,7 +79,7 @@ class Networks:
 
 
 class KerasUpscaler(Upscaler):
-    """An Upscaler that runs Keras networks.
+    """An Upscaler that runs Keras networks; threads that call it share batches.
 
     Args:
         networks: of the trained model.
@@ -87,10 +88,13 @@ class KerasUpscaler(Upscaler):
         networks: the same.
     """
 
+    thread_safe = True
+
     def __init__(self, networks: Networks):
         self.networks = networks
         self.scale, self.calibration = networks.scale, networks.calibration
         self._built: dict[tuple[bool, bool], list[Pass]] = {}
+        self._building = threading.Lock()
 
     @property
     def has_uncertainty(self) -> bool:
@@ -98,19 +102,11 @@ class KerasUpscaler(Upscaler):
 
     def _passes(self, uncertainty: bool, bordered: bool = False) -> Sequence[Pass]:
         key = (uncertainty, bordered)
-        if key not in self._built:
-            self._built[key] = make_passes(self.networks, ChainRunner, *key)
-        return self._built[key]
+        with self._building:
+            if key not in self._built:
+                chains = self.networks.build_chains(*key)
+                self._built[key] = [Pass(ChainRunner(chain), names) for names, chain in chains]
+            return self._built[key]
 
     def _theta_of(self, log_scale: np.ndarray) -> np.ndarray:
         return self.networks.theta_of(log_scale)
-
-
-def make_passes(
-    networks: Networks, make_runner: Callable[[Chain], Runner], uncertainty: bool, bordered: bool
-) -> list[Pass]:
-    """Builds the passes of a trained model, with a runner for each of its chains."""
-    return [
-        Pass(make_runner(chain), names)
-        for names, chain in networks.build_chains(uncertainty, bordered)
-    ]

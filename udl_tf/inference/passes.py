@@ -1,12 +1,13 @@
 """Passes over an image: whole maps from the parts that a runner computes."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 
 from udl_tf._support.progress import Counter
+from udl_tf.inference.tiling import Notes
 
 Maps = dict[str, np.ndarray]
 
@@ -22,7 +23,11 @@ class Runner(Protocol):
     def radius(self) -> int: ...
 
     def run(
-        self, lr: np.ndarray, tile: int | None = None, budget: float | None = None
+        self,
+        lr: np.ndarray,
+        tile: int | None = None,
+        budget: float | None = None,
+        notes: Notes | None = None,
     ) -> Iterator[tuple[tuple[slice, slice], np.ndarray]]:
         """Yields parts that cover the image once, and may exceed it at the bottom and right.
 
@@ -30,6 +35,7 @@ class Runner(Protocol):
             lr: float32 (h, w, 3), values 0..255.
             tile: side of a part, LR pixels; None: the side that computes fewest pixels twice.
             budget: bytes of working memory; None: chosen by the runner.
+            notes: receives lines about how the image was computed.
 
         Yields:
             (rows and columns in the maps, float32 values there).
@@ -53,17 +59,19 @@ class Pass:
 
 @dataclass(frozen=True)
 class Effort:
-    """How a pass computes: tile side and working memory, as for `Upscaler.upscale`, and progress.
+    """How a pass computes: tile side and working memory, as for `Upscaler.upscale`; its reports.
 
     Attributes:
         tile: LR pixels; None: chosen by the runner.
         budget: bytes; None: chosen by the runner.
         counter: receives the LR pixels that are done, those of the mirrored border included.
+        notes: receives lines about how the image was computed.
     """
 
     tile: int | None = None
     budget: float | None = None
     counter: Counter | None = None
+    notes: Notes = field(default_factory=dict)
 
 
 def compute_maps(pass_: Pass, lr: np.ndarray, scale: int, border: int, effort: Effort) -> Maps:
@@ -84,7 +92,8 @@ def compute_maps(pass_: Pass, lr: np.ndarray, scale: int, border: int, effort: E
     padded = np.pad(lr, ((border, border), (border, border), (0, 0)), "symmetric")
     padded_height, padded_width = (side * scale for side in padded.shape[:2])
     maps: Maps = {name: np.empty((height, width, 3), np.float32) for name in pass_.maps}
-    for (rows, columns), values in pass_.runner.run(padded, effort.tile, effort.budget):
+    parts = pass_.runner.run(padded, effort.tile, effort.budget, effort.notes)
+    for (rows, columns), values in parts:
         # The part's rows and columns in the image. Its pixels in the mirrored border are dropped.
         top, bottom = max(rows.start - offset, 0), min(rows.stop - offset, height)
         left, right = max(columns.start - offset, 0), min(columns.stop - offset, width)

@@ -22,12 +22,14 @@ class Upscaled:
         spread: float32 standard deviation over the members of the self-ensemble, in grey levels and
             the shape of theta; None without self-ensemble.
         calibration: how theta was calibrated; None: theta is as trained.
+        notes: lines about the computation, such as that memory ran out.
     """
 
     image: np.ndarray
     theta: np.ndarray | None = None
     spread: np.ndarray | None = None
     calibration: Calibration | None = None
+    notes: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         shape = "x".join(map(str, self.image.shape))
@@ -58,6 +60,7 @@ class Upscaled:
             _resized_map(self.theta, size),
             _resized_map(self.spread, size),
             self.calibration,
+            self.notes,
         )
 
     def interval(self, level: float) -> tuple[np.ndarray, np.ndarray]:
@@ -96,7 +99,7 @@ class Upscaled:
     def _member(self, index: int) -> "Upscaled":
         """Returns the result of one image of a stack."""
         theta, spread = (None if m is None else m[index] for m in (self.theta, self.spread))
-        return Upscaled(self.image[index], theta, spread, self.calibration)
+        return Upscaled(self.image[index], theta, spread, self.calibration, self.notes)
 
     def _calibrated(self) -> Calibration:
         if self.theta is None or self.calibration is None:
@@ -126,7 +129,8 @@ def stacked(results: list[Upscaled]) -> Upscaled:
 
     image = stack("image")
     assert image is not None
-    return Upscaled(image, stack("theta"), stack("spread"), first.calibration)
+    notes = dict.fromkeys(note for result in results for note in result.notes)
+    return Upscaled(image, stack("theta"), stack("spread"), first.calibration, tuple(notes))
 
 
 def _resized_map(values: np.ndarray | None, size: tuple[int, int]) -> np.ndarray | None:

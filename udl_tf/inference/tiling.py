@@ -6,6 +6,7 @@ network then sees the borders of the image, and no other borders. All sizes are 
 """
 
 import math
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, product
@@ -31,6 +32,14 @@ class Span:
 
 Tile = tuple[Span, Span]
 """Rows and columns."""
+
+Start = Callable[[Sequence[Tile]], Callable[[], np.ndarray]]
+"""Begins to compute tiles, and returns a function that waits for the results."""
+
+Notes = dict[str, None]
+"""Lines about how an image was computed, each once, in order."""
+
+OUT_OF_MEMORY = "memory ran out: parts were computed again in smaller tiles; set a lower memory_gb"
 
 
 def plan_axis(
@@ -92,43 +101,55 @@ def core_side(pixels: float, margin: int) -> int:
 
 
 def run_tiles(
-    compute: Callable[[Sequence[Tile]], np.ndarray],
+    start: Start,
     size: tuple[int, int],
     side: int,
     margin: int,
     align: int = 1,
     batch: int = 1,
     region: tuple[slice, slice] | None = None,
+    ahead: int = 0,
+    notes: Notes | None = None,
 ) -> Iterator[tuple[Tile, np.ndarray]]:
     """Computes an image tile by tile.
 
     When memory runs out, a batch is computed again one tile at a time, and a tile in halves.
 
     Args:
-        compute: tiles with windows of one shape -> their results, (tiles, ..., rows, columns,
-            channels); a result's rows are a multiple of its window's rows.
+        start: begins to compute tiles whose windows have one shape, and returns a function that
+            waits for their results, (tiles, ..., rows, columns, channels); a result's rows are a
+            multiple of its window's rows.
         size: (height, width) of the image.
         side, margin, align: as for plan_axis.
         batch: tiles computed at a time.
         region: the part of the image to compute; None: all of it.
+        ahead: batches that are started before the results of a batch are needed.
+        notes: receives OUT_OF_MEMORY when memory ran out.
 
     Yields:
         Each tile with the result of its core.
     """
     region = region or (slice(0, size[0]), slice(0, size[1]))
     tiles = plan_tiles(region, size, side, margin, align)
-    for first in range(0, len(tiles), batch):
-        group = tiles[first : first + batch]
+    groups = deque(tiles[first : first + batch] for first in range(0, len(tiles), batch))
+    started: deque[tuple[Sequence[Tile], Callable[[], np.ndarray]]] = deque()
+    while groups or started:
+        while groups and len(started) <= ahead:
+            group = groups.popleft()
+            started.append((group, start(group)))
+        group, finish = started.popleft()
         try:
-            results = compute(group)
+            results = finish()
         except Exception as error:
             if not out_of_memory(error) or (len(group) == 1 and side == 1):
                 raise
             smaller = side if len(group) > 1 else _half(group[0])
             log.info("out of memory: retrying with tiles of %d pixels", smaller)
+            if notes is not None:
+                notes[OUT_OF_MEMORY] = None
             for rows, columns in group:
                 part = (rows.core, columns.core)
-                yield from run_tiles(compute, size, smaller, margin, align, 1, part)
+                yield from run_tiles(start, size, smaller, margin, align, 1, part, 0, notes)
         else:
             for tile, result in zip(group, results, strict=True):
                 yield tile, core_of(tile, result)

@@ -3,6 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -32,10 +33,12 @@ class Upscaler(ABC):
     Attributes:
         scale: HR size divided by LR size.
         calibration: of theta; None: theta is as trained.
+        thread_safe: whether several threads may call `upscale` at once.
     """
 
     scale: int
     calibration: Calibration | None
+    thread_safe: bool = False
     _border: int = BORDER  # LR pixels by which `upscale` mirrors an image before the passes
 
     @property
@@ -119,7 +122,7 @@ class Upscaler(ABC):
             sr = np.concatenate([sr, imresize(alpha, self.scale)[..., None]], axis=-1)
         if pixels.ndim == 2:
             sr, theta, spread = (None if m is None else m[..., 0] for m in (sr, theta, spread))
-        return Upscaled(sr, theta, spread, self.calibration)
+        return Upscaled(sr, theta, spread, self.calibration, tuple(effort.notes))
 
     def predict(self, lr: np.ndarray, border: int = 0) -> tuple[np.ndarray, np.ndarray | None]:
         """Returns the output of the networks for an image, neither clipped nor rounded.
@@ -162,7 +165,7 @@ class Upscaler(ABC):
         passes = self._passes(uncertainty, bordered=border >= BORDER)
         runs = len(passes) * (MEMBERS if self_ensemble else 1)
         height, width = (side + 2 * border for side in lr.shape[:2])
-        effort = Effort(effort.tile, effort.budget, Counter(progress, runs * height * width))
+        effort = replace(effort, counter=Counter(progress, runs * height * width))
 
         def run(x: np.ndarray) -> Maps:
             maps = self._run_passes(passes, x, border, effort)

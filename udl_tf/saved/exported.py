@@ -1,12 +1,12 @@
 """Exported models as upscalers, in the runtimes LiteRT, ONNX Runtime and TensorFlow."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from udl_tf._support.hardware import usable_cores
 from udl_tf.errors import UserError, needs_extra
 from udl_tf.imaging.dtypes import to_dtype
 from udl_tf.inference.passes import Pass
@@ -67,7 +67,7 @@ class _LiteRT:
 
         self._fixed_size = fixed_size
         try:
-            self._interpreter = Interpreter(model_path=str(path), num_threads=os.cpu_count())
+            self._interpreter = Interpreter(model_path=str(path), num_threads=usable_cores())
             self._interpreter.allocate_tensors()
             (self._input,) = self._interpreter.get_input_details()
             signature = self._interpreter.get_signature_runner()
@@ -119,8 +119,10 @@ def open_onnx(path: Path) -> ExportedUpscaler:
     with needs_extra("onnx"):
         import onnxruntime
 
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = usable_cores()
     try:
-        session = onnxruntime.InferenceSession(str(path))
+        session = onnxruntime.InferenceSession(str(path), settings)
     except Exception as error:  # its errors share no other base class
         raise _unreadable(path, error) from None
     text = session.get_modelmeta().custom_metadata_map.get(CARD)

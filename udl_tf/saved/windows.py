@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import psutil
 
 from udl_tf.errors import UserError
-from udl_tf.inference.tiling import Tile, core_side, run_tiles, scaled
+from udl_tf.inference.tiling import Notes, Tile, core_side, run_tiles, scaled
 from udl_tf.saved.card import ModelCard
 
 Forward = Callable[[np.ndarray, Sequence[str]], dict[str, np.ndarray]]
@@ -46,7 +47,11 @@ class WindowRunner:
         return self.card.radius
 
     def run(
-        self, lr: np.ndarray, tile: int | None = None, budget: float | None = None
+        self,
+        lr: np.ndarray,
+        tile: int | None = None,
+        budget: float | None = None,
+        notes: Notes | None = None,
     ) -> Iterator[tuple[tuple[slice, slice], np.ndarray]]:
         """See udl_tf.inference.passes.Runner."""
         card = self.card
@@ -78,7 +83,10 @@ class WindowRunner:
             return np.concatenate([maps[name] for name in self.outputs], axis=-1)
 
         size = (needed[0], needed[1])
-        for part, values in run_tiles(compute, size, side, card.margin, card.align, region=region):
+        start = partial(partial, compute)  # which starts nothing ahead
+        for part, values in run_tiles(
+            start, size, side, card.margin, card.align, region=region, notes=notes
+        ):
             yield scaled(part, card.scale), values
 
     def _choose_side(self, height: int, width: int, budget: float | None) -> int:
