@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from udl_tf._support.hardware import measure_rates, use_cores
+from udl_tf._support.hardware import measure_rates, slow_precision, use_cores
 from udl_tf._support.json_files import write_json
 from udl_tf.config import Config, StepConfig
 from udl_tf.distributed.group import Group, join_group
@@ -106,9 +106,10 @@ def _begin(run: RunFolder, losses: list, data: RunData, group: Group) -> Session
     policy, reason = _precision(run)
     run.create(policy)
     facts = [f"run folder: {run.path}", f"device: {group.devices}, {policy}{reason}"]
-    return Session(
-        run, losses, data, policy, origin, group, (*facts, f"data: {data.summary['text']}")
-    )
+    if slow := slow_precision(policy):
+        facts.append(f'warning: {slow}: start a new run with training.precision "auto"')
+    facts.append(f"data: {data.summary['text']}")
+    return Session(run, losses, data, policy, origin, group, tuple(facts))
 
 
 def _precision(run: RunFolder) -> tuple[str, str]:
