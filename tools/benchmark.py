@@ -1,6 +1,7 @@
 """Measures speed, memory and accuracy on this machine, and writes tables.
 
     python tools/benchmark.py train [--batches 1 2 4 8 16 32 --replicas 1 2]
+    python tools/benchmark.py allocator
     python tools/benchmark.py workers [--counts 1 2 3]
     python tools/benchmark.py pipeline --data FOLDER [FOLDER...]
     python tools/benchmark.py upscale --model RUN [--sizes 1 4 16 64]
@@ -30,7 +31,8 @@ _SCALE = 4
 def main(arguments: list[str] | None = None) -> None:
     parser = command_line.make_parser("python tools/benchmark.py", __doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_add_train, _add_workers, _add_pipeline, _add_upscale, _add_exports, _add_load):
+    adds = _add_train, _add_allocator, _add_workers, _add_pipeline
+    for add in (*adds, _add_upscale, _add_exports, _add_load):
         command = add(commands)
         command.add_argument(
             "--output",
@@ -39,7 +41,7 @@ def main(arguments: list[str] | None = None) -> None:
             help="folder for the table and its numbers (default: benchmarks)",
         )
     options = parser.parse_args(arguments)
-    counts = ("repeats", "batch_size", "lr_patch_size", "side", "requests", "at_a_time")
+    counts = ("repeats", "updates", "batch_size", "lr_patch_size", "side", "requests", "at_a_time")
     command_line.check_positive(options, *(name for name in counts if hasattr(options, name)))
     options.measure(options)
 
@@ -82,6 +84,22 @@ def _train(options: argparse.Namespace) -> None:
         results["batches"] = rows
         text += "\n" + markdown_table(batches_table(rows))
     _write(options, results, text)
+
+
+def _add_allocator(commands: Any) -> argparse.ArgumentParser:
+    parser = commands.add_parser("allocator", help="updates with freed memory kept or returned")
+    parser.set_defaults(measure=_allocator)
+    parser.add_argument("--repeats", type=int, default=5, help="processes per row (default: 5)")
+    parser.add_argument("--updates", type=int, default=20, help="per process (default: 20)")
+    return parser
+
+
+def _allocator(options: argparse.Namespace) -> None:
+    with quiet():
+        from benchmarks.allocator import allocator_table, run_allocator
+
+    rows = run_allocator(options.repeats, options.updates)
+    _write(options, rows, markdown_table(allocator_table(rows)))
 
 
 def _add_workers(commands: Any) -> argparse.ArgumentParser:

@@ -8,6 +8,7 @@ from functools import partial
 import pytest
 import tensorflow as tf
 from benchmarks import exports
+from benchmarks.allocator import allocator_table, time_updates
 from benchmarks.exports import Format, exports_table
 from benchmarks.growth import batches_table, run_batches
 from benchmarks.load import load_table, run_load
@@ -181,3 +182,15 @@ def test_upscale(tmp_path):
     row = results["rows"]["networks, float32"]
     assert 1 < row["with_theta_flop"] / row["alone_flop"] < 4
     assert results["sizes"][0]["peak_mb"] > 100
+
+
+@pytest.mark.slow
+def test_allocator():
+    (measured,) = results_of([start(time_updates, "esu", True, 1)])
+    assert measured["seconds"] > 0
+    faster = {"seconds": 1.5, "system": 0.25, "faults": 1234.4, "peak_mb": 1300.0}
+    slower = {"seconds": 2.5, "system": 0.75, "faults": 2345.4, "peak_mb": 1301.0}
+    row = {"loss": "esu", "kept": True, "processes": [faster, slower]}
+    _, cells = allocator_table([row])
+    medians = ["2.00 (1.50–2.50)", "0.50 (0.25–0.75)", "1,790", "1,300"]
+    assert cells == ["ESU", "kept", *medians]
