@@ -150,6 +150,11 @@ class StepConfig(Section):
         description="pixel weights, most of them from the frozen network of the previous step",
     )
 
+    @property
+    def weighted_by_uncertainty(self) -> bool:
+        """Whether the pixel weights are computed from s of the frozen network."""
+        return self.weighting is not None and self.weighting.source == "uncertainty"
+
 
 class TrainingConfig(Section):
     """Precision, seed, starting weights, and intervals of checkpoints and log lines."""
@@ -158,10 +163,11 @@ class TrainingConfig(Section):
         default="auto",
         description="auto: mixed_bfloat16 if this machine trains faster in it, else float32",
     )
-    cache_uncertainty: bool = Field(
-        default=False,
+    cache_uncertainty: Literal["auto"] | bool = Field(
+        default="auto",
         description="compute s of whole images once, before a step weighted by uncertainty, instead"
-        " of running the frozen network on every patch",
+        " of running the frozen network on every patch; auto: if that is less work, and disk and"
+        " memory suffice",
     )
     start_from: str | None = Field(
         default=None,

@@ -91,8 +91,8 @@ def test_an_image_that_vanishes_during_training_is_named(config, tmp_path, monke
     config["data"]["memory_gb"] = 1e-9  # nothing stays in memory
     create = run.RunFolder.create
 
-    def create_and_lose(self, precision):
-        create(self, precision)
+    def create_and_lose(self, *decisions):
+        create(self, *decisions)
         for file in (tmp_path / "images").iterdir():
             file.unlink()
 

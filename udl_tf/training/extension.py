@@ -30,7 +30,8 @@ def extend_run(folder: Path, config: Config, losses: list) -> None:
         config: config with more updates.
         losses: losses of all steps.
     """
-    before = RunFolder(folder, config, extend=True).stored_config()
+    extended = RunFolder(folder, config, extend=True)
+    before = extended.stored_config()
     if before is None:
         return
     run = RunFolder(folder, before)
@@ -38,9 +39,9 @@ def extend_run(folder: Path, config: Config, losses: list) -> None:
     if index is not None and before.steps[index] != config.steps[index]:
         progress, arrays = _last_state(run, index, losses[index].needs_log_scale)
         if progress.update != progress.schedule_from:
-            extended = [*progress.extended_from, progress.update]
-            write_checkpoint(folder, replace(progress, extended_from=extended), arrays)
-    write_json(folder / "config.json", config.model_dump())
+            lengths = [*progress.extended_from, progress.update]
+            write_checkpoint(folder, replace(progress, extended_from=lengths), arrays)
+    write_json(folder / "config.json", extended.config.model_dump())
 
 
 def _last_state(

@@ -1,10 +1,12 @@
 """One step of a run: builds its networks, restores a checkpoint, trains, saves the weights."""
 
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from logging import getLogger
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -31,7 +33,7 @@ from udl_tf.training.optimizers import make_optimizer
 from udl_tf.training.origin import Origin, take_over
 from udl_tf.training.run_folder import RunFolder
 from udl_tf.training.trainer import Trainer, make_pixel_weight
-from udl_tf.training.uncertainty_cache import cached_log_scale
+from udl_tf.training.uncertainty_cache import cache_path, cached_log_scale
 from udl_tf.training.validation import Validation
 
 log = getLogger(__name__)
@@ -181,9 +183,8 @@ def _network_of(session: Session, index: int) -> keras.Model:
 def _caches_uncertainty(session: Session, index: int) -> bool:
     """Returns whether a step reads s from a cache instead of running the frozen network."""
     config = session.run.config
-    weighting = config.steps[index].weighting
-    uses_s = weighting is not None and weighting.source == "uncertainty"
-    return config.training.cache_uncertainty and uses_s
+    assert config.training.cache_uncertainty != "auto"  # a run folder decides
+    return config.training.cache_uncertainty and config.steps[index].weighted_by_uncertainty
 
 
 def _callbacks(
@@ -226,10 +227,12 @@ def _fit(step: Step, waiting: Waiting, observers: list[keras.callbacks.Callback]
         if step.start.update > step.start.schedule_from:
             trainer.optimizer.finalize_variable_values(trainer.trainable_variables)
         return
+    cache: Path | None = None
     hr_map: HRMap | None = None
     if step.frozen is not None and _caches_uncertainty(session, step.index):
         folder = session.group.own_folder(cache_folder(config.data))
-        hr_map = cached_log_scale(step.frozen, data, folder)
+        cache = cache_path(step.frozen, data, folder)
+        hr_map = cached_log_scale(step.frozen, data, cache)
     first = step.start.update + sum(s.updates for s in config.steps[: step.index])
 
     def batches(shares: range, of: int) -> tf.data.Dataset:
@@ -243,6 +246,8 @@ def _fit(step: Step, waiting: Waiting, observers: list[keras.callbacks.Callback]
         if data.error is None:
             raise
         raise data.error from None
+    if cache is not None and not trainer.stop_training:
+        shutil.rmtree(cache, ignore_errors=True)
 
 
 def _note(step: Step, progress: Progress) -> dict[str, Any]:
