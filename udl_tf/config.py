@@ -215,15 +215,26 @@ class EvaluationConfig(Section):
     """Evaluation at the end of a run."""
 
     figures: int = Field(default=2, ge=0, description="figures per test set")
+    crop: int | None = Field(
+        default=None,
+        ge=32,
+        description="side of the central square of each test and held-out image to use, HR pixels;"
+        " null: whole images, as in the field's protocol",
+    )
 
 
 class QuickConfig(Section):
     """Sizes of a rehearsal, which takes minutes and uses the same network."""
 
-    updates: int = Field(default=200, ge=1, description="updates per step")
+    updates: int = Field(default=120, ge=1, description="updates per step")
     batch_size: int = Field(default=4, ge=1, description="global batch size (patches per update)")
-    lr_patch_size: int = Field(default=24, ge=8, description="side of an LR training patch, pixels")
+    lr_patch_size: int = Field(default=16, ge=8, description="side of an LR training patch, pixels")
     validation_images: int = Field(default=1, ge=1, description="images held out for validation")
+    crop: int = Field(
+        default=192,
+        ge=32,
+        description="side of the central square of each test and held-out image, HR pixels",
+    )
 
 
 class Config(Section):
@@ -272,7 +283,7 @@ class Config(Section):
         return self
 
     def rehearsal(self) -> "Config":
-        """Returns the run on the bundled images with few updates and small patches: a rehearsal."""
+        """Returns the run on the bundled images with few updates and small images: a rehearsal."""
         quick = self.quick
         return self.model_copy(
             update={
@@ -286,6 +297,7 @@ class Config(Section):
                         "validation_images": quick.validation_images,
                     }
                 ),
+                "evaluation": self.evaluation.model_copy(update={"crop": quick.crop}),
                 "steps": [s.model_copy(update={"updates": quick.updates}) for s in self.steps],
                 "training": self.training.model_copy(
                     update={"interval": quick.updates, "log_every": max(1, quick.updates // 10)}
