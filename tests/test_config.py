@@ -126,6 +126,7 @@ def test_rehearsal_keeps_the_network_and_uses_bundled_images():
     assert quick.data.train == ["bundled"]
     assert [s.loss for s in quick.steps] == ["esu", "udl"]
     assert max(s.updates for s in quick.steps) == config.quick.updates
+    assert quick.evaluation.crop == config.quick.crop
 
 
 def test_set_takes_precedence_in_a_rehearsal():

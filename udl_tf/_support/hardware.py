@@ -63,7 +63,8 @@ def slow_precision(policy: str) -> str | None:
 @cache
 def train_rate(policy: str) -> float:
     """Measures the throughput of training a small network in a Keras dtype policy, in FLOP/s."""
-    batch = 256 if has_gpu() else 8
+    # Few images for few cores, where a slow precision takes seconds per call.
+    batch = 256 if has_gpu() else min(8, usable_cores())
     image = keras.Input((_SIDE, _SIDE, _FILTERS))
     x = image
     for _ in range(_LAYERS):
