@@ -1,6 +1,6 @@
 """Configuration of a run: strict pydantic models, which hold every default."""
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -9,6 +9,10 @@ class Section(BaseModel):
     """Part of a config: unknown keys and wrong types are errors."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+    def changed(self, **values: Any) -> Self:
+        """Returns a copy with other values, which are not checked."""
+        return self.model_copy(update=values)
 
 
 class ModelConfig(Section):
@@ -281,26 +285,3 @@ class Config(Section):
                     f"steps.{index}: loss {step.loss!r} takes no weighting: remove it, or use 'udl'"
                 )
         return self
-
-    def rehearsal(self) -> "Config":
-        """Returns the run on the bundled images with few updates and small images: a rehearsal."""
-        quick = self.quick
-        return self.model_copy(
-            update={
-                "data": self.data.model_copy(
-                    update={
-                        "root": None,
-                        "train": ["bundled"],
-                        "test": ["bundled"],
-                        "hr_patch_size": quick.lr_patch_size * self.model.scale,
-                        "batch_size": quick.batch_size,
-                        "validation_images": quick.validation_images,
-                    }
-                ),
-                "evaluation": self.evaluation.model_copy(update={"crop": quick.crop}),
-                "steps": [s.model_copy(update={"updates": quick.updates}) for s in self.steps],
-                "training": self.training.model_copy(
-                    update={"interval": quick.updates, "log_every": max(1, quick.updates // 10)}
-                ),
-            }
-        )

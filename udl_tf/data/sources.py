@@ -65,13 +65,16 @@ class Dataset:
         name: name in logs and result tables.
         sources: image pairs.
         bundled: whether they are the images that come with the package.
-        crop: side of the central square of each image that is used, HR pixels; None: whole images.
     """
 
     name: str
     sources: tuple[ImageSource, ...]
     bundled: bool = False
-    crop: int | None = None
+
+    @property
+    def crop(self) -> int | None:
+        """Side of the central square of each image that is used, HR pixels; None: whole images."""
+        return self.sources[0].crop
 
 
 def find_datasets(config: DataConfig, part: str, scale: int) -> list[Dataset]:
@@ -117,7 +120,7 @@ def bundled_dataset(part: str) -> Dataset:
 def cropped(dataset: Dataset, crop: int | None) -> Dataset:
     """Returns a dataset of the central squares of its images; see `Dataset.crop`."""
     sources = tuple(replace(source, crop=crop) for source in dataset.sources)
-    return replace(dataset, sources=sources, crop=crop)
+    return replace(dataset, sources=sources)
 
 
 def folder_datasets(folders: Sequence[Path | str], scale: int) -> list[Dataset]:

@@ -161,8 +161,7 @@ class RunFolder:
 
 
 def _with_cache(config: Config, cache_uncertainty: bool | str) -> Config:
-    update = {"cache_uncertainty": cache_uncertainty}
-    return config.model_copy(update={"training": config.training.model_copy(update=update)})
+    return config.changed(training=config.training.changed(cache_uncertainty=cache_uncertainty))
 
 
 def _shortened(new: Config, old: Config, first: int) -> Config:
