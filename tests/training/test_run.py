@@ -19,6 +19,7 @@ from udl_tf.saved.loading import load
 from udl_tf.training import run, step
 from udl_tf.training.callbacks import Diverged
 from udl_tf.training.run import train
+from udl_tf.training.trainer import Trainer
 from udl_tf.training.validation import Validation
 
 
@@ -85,6 +86,21 @@ def test_a_step_does_not_end_with_weights_that_are_not_finite(config, tmp_path):
         train(Config.model_validate(config), tmp_path / "run")
     assert not list((tmp_path / "run/weights").iterdir())
     assert not (tmp_path / "run/checkpoint.npz").exists()
+
+
+def test_an_update_is_traced_once(config, tmp_path, monkeypatch):
+    """The variables of the optimizer exist before; otherwise TensorFlow traces twice."""
+    traced = []
+    train_step = Trainer.train_step
+
+    def count(self, *args):
+        traced.append(len(self.optimizer.variables))
+        return train_step(self, *args)
+
+    monkeypatch.setattr(Trainer, "train_step", count)
+    train(Config.model_validate(config), tmp_path / "run")
+    assert len(traced) == len(config["steps"]) == 2
+    assert min(traced) > 2  # more than iteration and learning rate
 
 
 def test_an_image_that_vanishes_during_training_is_named(config, tmp_path, monkeypatch):
