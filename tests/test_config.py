@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from helpers.commands import ROOT, assert_one_line_error, run_command
 
-from udl_tf._support.config_file import load_config
+from udl_tf._support.config_file import load_config, rehearsal
 from udl_tf.config import Config
 from udl_tf.errors import UserError
 
@@ -19,7 +19,7 @@ def write(folder: Path, content) -> Path:
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: str(p.relative_to(ROOT / "configs")))
 def test_shipped_configs_load_and_name_the_schema(path):
-    load_config(path).rehearsal()
+    rehearsal(load_config(path))
     assert (path.parent / json.loads(path.read_text())["$schema"]).resolve().name == "schema.json"
 
 
@@ -130,13 +130,14 @@ def test_set_overrides_any_key(tmp_path):
 
 def test_rehearsal_keeps_the_network_and_uses_bundled_images():
     config = load_config(ROOT / "configs/edsr_x2.json", ["data.root=/somewhere"])
-    quick = config.rehearsal()
+    quick = rehearsal(config)
     assert quick.model == config.model
     assert quick.data.root is None
     assert quick.data.train == ["bundled"]
     assert [s.loss for s in quick.steps] == ["esu", "udl", "esu"]
     assert [s.train for s in quick.steps] == ["network", "network", "uncertainty_head"]
     assert max(s.updates for s in quick.steps) == config.quick.updates
+    assert quick.evaluation.crop == config.quick.crop
 
 
 def test_set_takes_precedence_in_a_rehearsal():

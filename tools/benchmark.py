@@ -1,6 +1,7 @@
 """Measures speed, memory and accuracy on this machine, and writes tables.
 
     python tools/benchmark.py train [--batches 1 2 4 8 16 32 --replicas 1 2]
+    python tools/benchmark.py allocator
     python tools/benchmark.py workers [--counts 1 2 3]
     python tools/benchmark.py pipeline --data FOLDER [FOLDER...]
     python tools/benchmark.py upscale --model RUN [--sizes 1 4 16 64]
@@ -41,7 +42,8 @@ def main(arguments: list[str] | None = None) -> None:
             help="folder for the table and its numbers (default: benchmarks)",
         )
     options = parser.parse_args(arguments)
-    counts = ("repeats", "count", "batch_size", "lr_patch_size", "side", "requests", "at_a_time")
+    counts = ("repeats", "count", "updates", "batch_size", "lr_patch_size", "side", "requests")
+    counts += ("at_a_time",)
     command_line.check_positive(options, *(name for name in counts if hasattr(options, name)))
     options.measure(options)
 
@@ -84,6 +86,22 @@ def _train(options: argparse.Namespace) -> None:
         results["batches"] = rows
         text += "\n" + markdown_table(batches_table(rows))
     _write(options, results, text)
+
+
+def _add_allocator(commands: Any) -> argparse.ArgumentParser:
+    parser = commands.add_parser("allocator", help="updates with freed memory kept or returned")
+    parser.set_defaults(measure=_allocator)
+    parser.add_argument("--repeats", type=int, default=5, help="processes per row (default: 5)")
+    parser.add_argument("--updates", type=int, default=20, help="per process (default: 20)")
+    return parser
+
+
+def _allocator(options: argparse.Namespace) -> None:
+    with quiet():
+        from benchmarks.allocator import allocator_table, run_allocator
+
+    rows = run_allocator(options.repeats, options.updates)
+    _write(options, rows, markdown_table(allocator_table(rows)))
 
 
 def _add_workers(commands: Any) -> argparse.ArgumentParser:
@@ -254,6 +272,7 @@ def _load(options: argparse.Namespace) -> None:
 
 _COMMANDS = (
     _add_train,
+    _add_allocator,
     _add_workers,
     _add_pipeline,
     _add_upscale,

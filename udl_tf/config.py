@@ -1,6 +1,6 @@
 """Configuration of a run: strict pydantic models, which hold every default."""
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -12,6 +12,10 @@ class Section(BaseModel):
     """Part of a config: unknown keys and wrong types are errors."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+    def changed(self, **values: Any) -> Self:
+        """Returns a copy with other values, which are not checked."""
+        return self.model_copy(update=values)
 
 
 class ModelConfig(Section):
@@ -163,6 +167,11 @@ class StepConfig(Section):
         description="pixel weights, most of them from the frozen network of the previous step",
     )
 
+    @property
+    def weighted_by_uncertainty(self) -> bool:
+        """Whether the pixel weights are computed from s of the frozen network."""
+        return self.weighting is not None and self.weighting.source == "uncertainty"
+
 
 class TrainingConfig(Section):
     """Precision, seed, starting weights, and intervals of checkpoints and log lines."""
@@ -171,10 +180,11 @@ class TrainingConfig(Section):
         default="auto",
         description="auto: mixed_bfloat16 if this machine trains faster in it, else float32",
     )
-    cache_uncertainty: bool = Field(
-        default=False,
+    cache_uncertainty: Literal["auto"] | bool = Field(
+        default="auto",
         description="compute s of whole images once, before a step weighted by uncertainty, instead"
-        " of running the frozen network on every patch",
+        " of running the frozen network on every patch; auto: if that is less work, and disk and"
+        " memory suffice",
     )
     start_from: str | None = Field(
         default=None,
@@ -222,15 +232,26 @@ class EvaluationConfig(Section):
     """Evaluation at the end of a run."""
 
     figures: int = Field(default=2, ge=0, description="figures per test set")
+    crop: int | None = Field(
+        default=None,
+        ge=32,
+        description="side of the central square of each test and held-out image to use, HR pixels;"
+        " null: whole images, as in the field's protocol",
+    )
 
 
 class QuickConfig(Section):
     """Sizes of a rehearsal, which takes minutes and uses the same network."""
 
-    updates: int = Field(default=200, ge=1, description="updates per step")
+    updates: int = Field(default=120, ge=1, description="updates per step")
     batch_size: int = Field(default=4, ge=1, description="global batch size (patches per update)")
-    lr_patch_size: int = Field(default=24, ge=8, description="side of an LR training patch, pixels")
+    lr_patch_size: int = Field(default=16, ge=8, description="side of an LR training patch, pixels")
     validation_images: int = Field(default=1, ge=1, description="images held out for validation")
+    crop: int = Field(
+        default=192,
+        ge=32,
+        description="side of the central square of each test and held-out image, HR pixels",
+    )
 
 
 class Config(Section):
@@ -282,25 +303,3 @@ class Config(Section):
                     f"steps.{index}: loss {step.loss!r} takes no weighting: remove it, or use 'udl'"
                 )
         return self
-
-    def rehearsal(self) -> "Config":
-        """Returns the run on the bundled images with few updates and small patches: a rehearsal."""
-        quick = self.quick
-        return self.model_copy(
-            update={
-                "data": self.data.model_copy(
-                    update={
-                        "root": None,
-                        "train": ["bundled"],
-                        "test": ["bundled"],
-                        "hr_patch_size": quick.lr_patch_size * self.model.scale,
-                        "batch_size": quick.batch_size,
-                        "validation_images": quick.validation_images,
-                    }
-                ),
-                "steps": [s.model_copy(update={"updates": quick.updates}) for s in self.steps],
-                "training": self.training.model_copy(
-                    update={"interval": quick.updates, "log_every": max(1, quick.updates // 10)}
-                ),
-            }
-        )

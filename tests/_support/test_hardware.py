@@ -12,6 +12,7 @@ from udl_tf._support import hardware
 from udl_tf._support.hardware import (
     Rates,
     measure_rates,
+    slow_precision,
     updates_per_call,
     usable_cores,
     use_cores,
@@ -19,7 +20,6 @@ from udl_tf._support.hardware import (
 from udl_tf.config import Config
 from udl_tf.saved import loading
 from udl_tf.saved.loading import load
-from udl_tf.training import run
 from udl_tf.training.run import train
 
 
@@ -27,6 +27,16 @@ def test_bfloat16_is_chosen_if_clearly_faster():
     assert Rates(float32=100e9, bfloat16=200e9).precision == "mixed_bfloat16"
     assert Rates(float32=100e9, bfloat16=110e9).precision == "float32"
     assert str(Rates(1e9, 2e9)) == "2 GFLOP/s in bfloat16, 1 GFLOP/s in float32"
+
+
+def test_only_a_precision_that_is_much_slower_is_slow(monkeypatch):
+    rates = {"float32": 39e9, "mixed_bfloat16": 3e9, "mixed_float16": 27e9}
+    monkeypatch.setattr(hardware, "train_rate", rates.__getitem__)
+    expected = "bfloat16 is 13.0 times slower than float32 on this machine (3.0 and 39.0 GFLOP/s)"
+    assert slow_precision("mixed_bfloat16") == expected
+    assert slow_precision("mixed_float16") is None  # 39 / 27 < 1.5
+    monkeypatch.setattr(hardware, "train_rate", lambda policy: pytest.fail("nothing to measure"))
+    assert slow_precision("float32") is None
 
 
 def test_the_updates_of_a_call_divide_the_intervals(monkeypatch):
@@ -69,13 +79,16 @@ def config(tmp_path):
 
 @pytest.mark.slow
 def test_a_run_resumes_in_the_precision_that_it_started_in(config, tmp_path, monkeypatch):
-    monkeypatch.setattr(run, "measure_rates", lambda: Rates(1e9, 2e9))
+    rates = {"float32": 1e9, "mixed_bfloat16": 2e9}
+    monkeypatch.setattr(hardware, "train_rate", rates.__getitem__)
     train(Config.model_validate(config), tmp_path / "run")
     log = tmp_path / "run/log.txt"
     assert "mixed_bfloat16 (auto: convolutions reach 2 GFLOP/s in bfloat16" in log.read_text()
-    monkeypatch.setattr(run, "measure_rates", lambda: Rates(2e9, 1e9))
+    assert "warning" not in log.read_text()
+    rates["float32"] = 4e9
     train(Config.model_validate(config), tmp_path / "run")
     assert "mixed_bfloat16 (auto, as before)" in log.read_text()
+    assert "warning: bfloat16 is 2.0 times slower than float32 on this machine" in log.read_text()
 
 
 @pytest.mark.slow

@@ -34,6 +34,19 @@ def test_hr_images_are_cropped_to_multiples_of_the_scale(tmp_path):
     assert np.array_equal(lr, imresize(image[:24, :39], 1 / 3))
 
 
+def test_a_crop_is_the_central_square_of_the_whole_pair(tmp_path):
+    write_rgb(tmp_path / "image.png", noise_image(31, 50))
+    lr, hr = read_pair(ImageSource(tmp_path / "image.png"), 3)  # 10x16 and 30x48
+    source = ImageSource(tmp_path / "image.png", crop=19)  # 6 LR pixels
+    assert source.size == (19, 19)
+    lr_crop, hr_crop = read_pair(source, 3)
+    assert np.array_equal(lr_crop, lr[2:8, 5:11])
+    assert np.array_equal(hr_crop, hr[6:24, 15:33])
+    larger = ImageSource(tmp_path / "image.png", crop=40)  # 13 LR pixels
+    assert larger.size == (31, 40)
+    assert np.array_equal(read_pair(larger, 3)[0], lr[:, 1:14])
+
+
 def test_missing_lr_images_are_computed_by_imresize_and_cached(image_folder, tmp_path):
     dataset = folder_dataset(image_folder, 4)
     assert dataset.name == "images"

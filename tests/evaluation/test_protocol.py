@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from helpers.images import noise_image
 
-from udl_tf.data.sources import folder_dataset
+from udl_tf.data.sources import cropped, folder_dataset
 from udl_tf.errors import UserError
 from udl_tf.evaluation import protocol
 from udl_tf.evaluation.figures import comparison_figure
@@ -64,6 +64,18 @@ def test_other_models_are_compared(image_folder, tmp_path, monkeypatch):
     assert "beside" not in alone
     assert figures == [(["bicubic", "nearest", "mine", "HR"], "mine")]
     assert [p.name for p in (tmp_path / "figures").iterdir()] == ["images_image0.png"]
+
+
+def test_a_table_of_crops_says_so(image_folder):
+    dataset = folder_dataset(image_folder, 2)
+    (row,) = evaluate(Bicubic(), [cropped(dataset, 32)])
+    (whole,) = evaluate(Bicubic(), [dataset])
+    assert row["crop"] == 32
+    assert "crop" not in whole
+    assert row["psnr_y"] != whole["psnr_y"]
+    note = "Only the central 32x32 pixels of each image: not the field's protocol."
+    assert results_table([row], "mine").splitlines()[-1] == note
+    assert note not in results_table([whole], "mine")
 
 
 def test_an_image_too_small_for_the_protocol_is_one_line(image_folder):

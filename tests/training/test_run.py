@@ -19,6 +19,7 @@ from udl_tf.saved.loading import load
 from udl_tf.training import run, step
 from udl_tf.training.callbacks import Diverged
 from udl_tf.training.run import train
+from udl_tf.training.trainer import Trainer
 from udl_tf.training.validation import Validation
 
 
@@ -87,12 +88,27 @@ def test_a_step_does_not_end_with_weights_that_are_not_finite(config, tmp_path):
     assert not (tmp_path / "run/checkpoint.npz").exists()
 
 
+def test_an_update_is_traced_once(config, tmp_path, monkeypatch):
+    """The variables of the optimizer exist before; otherwise TensorFlow traces twice."""
+    traced = []
+    train_step = Trainer.train_step
+
+    def count(self, *args):
+        traced.append(len(self.optimizer.variables))
+        return train_step(self, *args)
+
+    monkeypatch.setattr(Trainer, "train_step", count)
+    train(Config.model_validate(config), tmp_path / "run")
+    assert len(traced) == len(config["steps"]) == 2
+    assert min(traced) > 2  # more than iteration and learning rate
+
+
 def test_an_image_that_vanishes_during_training_is_named(config, tmp_path, monkeypatch):
     config["data"]["memory_gb"] = 1e-9  # nothing stays in memory
     create = run.RunFolder.create
 
-    def create_and_lose(self, precision):
-        create(self, precision)
+    def create_and_lose(self, *decisions):
+        create(self, *decisions)
         for file in (tmp_path / "images").iterdir():
             file.unlink()
 

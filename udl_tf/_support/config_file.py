@@ -72,10 +72,30 @@ def load_config(
     config = parse_model(content, Config, path)
     if not quick:
         return config
-    content = config.rehearsal().model_dump()
+    content = rehearsal(config).model_dump()
     for override in overrides or []:
         _apply(content, override)
     return parse_model(content, Config, path)
+
+
+def rehearsal(config: Config) -> Config:
+    """Returns the run on the bundled images with few updates and small images."""
+    quick, bundled = config.quick, ["bundled"]
+    data = config.data.changed(
+        root=None,
+        train=bundled,
+        test=bundled,
+        hr_patch_size=quick.lr_patch_size * config.model.scale,
+        batch_size=quick.batch_size,
+        validation_images=quick.validation_images,
+    )
+    log_every = max(1, quick.updates // 10)
+    return config.changed(
+        data=data,
+        evaluation=config.evaluation.changed(crop=quick.crop),
+        steps=[step.changed(updates=quick.updates) for step in config.steps],
+        training=config.training.changed(interval=quick.updates, log_every=log_every),
+    )
 
 
 def _apply(content: dict[str, Any], override: str) -> None:

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 
 _FASTER = 1.2  # times; a smaller gain does not justify the lower precision
+_SLOWER = 1.5  # times; a smaller loss may be due to other programs
 _SIDE, _FILTERS, _LAYERS = 48, 64, 4
 _most_cores = sys.maxsize  # set by use_cores
 
@@ -38,10 +39,47 @@ class Rates:
         return ", ".join(f"{rate / 1e9:,.0f} GFLOP/s in {name}" for name, rate in rates.items())
 
 
-@cache
 def measure_rates() -> Rates:
     """Measures both precisions by training a small network, once per process."""
-    return Rates(_train_rate("float32"), _train_rate("mixed_bfloat16"))
+    return Rates(train_rate("float32"), train_rate("mixed_bfloat16"))
+
+
+def slow_precision(policy: str) -> str | None:
+    """Describes how much slower a Keras dtype policy is than float32; None if it is not.
+
+    Only a policy other than float32 is measured.
+    """
+    if policy == "float32":
+        return None
+    rate, float32 = train_rate(policy), train_rate("float32")
+    if float32 <= _SLOWER * rate:
+        return None
+    return (
+        f"{policy.removeprefix('mixed_')} is {float32 / rate:.1f} times slower than float32 on this"
+        f" machine ({rate / 1e9:,.1f} and {float32 / 1e9:,.1f} GFLOP/s)"
+    )
+
+
+@cache
+def train_rate(policy: str) -> float:
+    """Measures the throughput of training a small network in a Keras dtype policy, in FLOP/s."""
+    # Few images for few cores, where a slow precision takes seconds per call.
+    batch = 256 if has_gpu() else min(8, usable_cores())
+    image = keras.Input((_SIDE, _SIDE, _FILTERS))
+    x = image
+    for _ in range(_LAYERS):
+        x = keras.layers.Conv2D(_FILTERS, 3, padding="same", activation="relu", dtype=policy)(x)
+    model = keras.Model(image, x)
+    model.compile("sgd", "mse")
+    images = keras.ops.zeros((batch, _SIDE, _SIDE, _FILTERS)) + 0.5
+    model.train_on_batch(images, images)  # traces and compiles
+    seconds: list[float] = []
+    while sum(seconds) < 0.3 or (len(seconds) < 3 and sum(seconds) < 1.0):
+        start = time.perf_counter()
+        model.train_on_batch(images, images)
+        seconds.append(time.perf_counter() - start)
+    multiplications = batch * _SIDE**2 * _LAYERS * 9 * _FILTERS**2
+    return 3 * 2 * multiplications / float(np.median(seconds))
 
 
 def has_gpu() -> bool:
@@ -110,25 +148,6 @@ def updates_per_call(wanted: int | None, *intervals: int) -> int:
     most = wanted or (10 if has_gpu() else 1)
     common = math.gcd(*intervals)
     return max(n for n in range(1, most + 1) if common % n == 0)
-
-
-def _train_rate(policy: str) -> float:
-    batch = 256 if has_gpu() else 8
-    image = keras.Input((_SIDE, _SIDE, _FILTERS))
-    x = image
-    for _ in range(_LAYERS):
-        x = keras.layers.Conv2D(_FILTERS, 3, padding="same", activation="relu", dtype=policy)(x)
-    model = keras.Model(image, x)
-    model.compile("sgd", "mse")
-    images = keras.ops.zeros((batch, _SIDE, _SIDE, _FILTERS)) + 0.5
-    model.train_on_batch(images, images)  # traces and compiles
-    seconds: list[float] = []
-    while sum(seconds) < 0.3 or (len(seconds) < 3 and sum(seconds) < 1.0):
-        start = time.perf_counter()
-        model.train_on_batch(images, images)
-        seconds.append(time.perf_counter() - start)
-    multiplications = batch * _SIDE**2 * _LAYERS * 9 * _FILTERS**2
-    return 3 * 2 * multiplications / float(np.median(seconds))
 
 
 def processor() -> str:

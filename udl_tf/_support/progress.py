@@ -3,6 +3,8 @@
 import threading
 from typing import Protocol
 
+_FIRST, _LATER = 10.0, 60.0  # s until the first report of a long task, and between later ones
+
 
 class Progress(Protocol):
     """Called whenever another part of a task is done.
@@ -59,3 +61,32 @@ def part_of(
         progress(before + amount * done / (total or 1.0), whole, name or label)
 
     return report
+
+
+class Pace:
+    """Decides when a long task of many parts reports without a terminal.
+
+    A report is due within 10 s of the first part, and then at least every 60 s: before a part that
+    would end too late if it took as long as the last one.
+
+    Args:
+        start: time at which the task starts, s.
+    """
+
+    def __init__(self, start: float):
+        self._part = start  # time at which the current part started
+        self._deadline: float | None = None
+
+    def due(self, now: float) -> bool:
+        """Returns whether a report is due after the part that has just ended."""
+        seconds, self._part = now - self._part, now
+        if self._deadline is None:
+            self._deadline = now + _FIRST
+        if now + seconds <= self._deadline:
+            return False
+        self.reported(now)
+        return True
+
+    def reported(self, now: float) -> None:
+        """Starts to wait for the next report."""
+        self._deadline = now + _LATER

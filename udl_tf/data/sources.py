@@ -36,19 +36,24 @@ class ImageSource:
         lr: LR file of a paired dataset; None: computed from the HR image.
         pack: pack that contains the pair; None: files.
         index: index of the pair in the pack.
+        crop: side of the central square that is used, HR pixels; None: the whole image.
     """
 
     hr: Path
     lr: Path | None = None
     pack: Pack | None = None
     index: int = 0
+    crop: int | None = None
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width of the HR image."""
+        """Height and width of the HR image, or of its crop."""
         if self.pack is None:
-            return image_size(self.hr)
-        height, width, _ = self.pack.entries[self.index]["shapes"][1]
+            height, width = image_size(self.hr)
+        else:
+            height, width, _ = self.pack.entries[self.index]["shapes"][1]
+        if self.crop is not None:
+            height, width = min(height, self.crop), min(width, self.crop)
         return height, width
 
 
@@ -65,6 +70,11 @@ class Dataset:
     name: str
     sources: tuple[ImageSource, ...]
     bundled: bool = False
+
+    @property
+    def crop(self) -> int | None:
+        """Side of the central square of each image that is used, HR pixels; None: whole images."""
+        return self.sources[0].crop
 
 
 def find_datasets(config: DataConfig, part: str, scale: int) -> list[Dataset]:
@@ -105,6 +115,12 @@ def bundled_dataset(part: str) -> Dataset:
     """Returns the images that come with the package, for "train" or "test"."""
     files = list_images(_BUNDLED_FOLDER / part)
     return Dataset(BUNDLED, tuple(ImageSource(file) for file in files), bundled=True)
+
+
+def cropped(dataset: Dataset, crop: int | None) -> Dataset:
+    """Returns a dataset of the central squares of its images; see `Dataset.crop`."""
+    sources = tuple(replace(source, crop=crop) for source in dataset.sources)
+    return replace(dataset, sources=sources)
 
 
 def folder_datasets(folders: Sequence[Path | str], scale: int) -> list[Dataset]:

@@ -20,7 +20,7 @@ from udl_tf.imaging.rgb_files import image_size, read_rgb, write_rgb
 def read_pair(
     source: ImageSource, scale: int, cache: Path | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Reads an image pair; the HR image is cropped so that its sides are multiples of the scale.
+    """Reads an image pair, or its central crop; HR sides are cropped to multiples of the scale.
 
     Args:
         source: image pair to read.
@@ -33,9 +33,21 @@ def read_pair(
     Raises:
         UserError: for an unreadable file, mismatched sizes, or an HR image that is too small.
     """
-    if source.pack:
-        lr, hr = source.pack.arrays(source.index)
-        return lr, hr
+    lr, hr = source.pack.arrays(source.index) if source.pack else _read_files(source, scale, cache)
+    return (lr, hr) if source.crop is None else middle(lr, hr, scale, source.crop // scale)
+
+
+def middle(lr: np.ndarray, hr: np.ndarray, scale: int, side: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the central part of an image pair, at most `side` LR pixels high and wide."""
+    height, width = (min(side, length) for length in lr.shape[:2])
+    top, left = (lr.shape[0] - height) // 2, (lr.shape[1] - width) // 2
+    crop = np.s_[top * scale : (top + height) * scale, left * scale : (left + width) * scale]
+    return lr[top : top + height, left : left + width], hr[crop]
+
+
+def _read_files(
+    source: ImageSource, scale: int, cache: Path | None
+) -> tuple[np.ndarray, np.ndarray]:
     hr = mod_crop(read_rgb(source.hr), scale)
     if min(hr.shape[:2]) < 2 * scale:
         height, width = image_size(source.hr)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from udl_tf._support.hardware import measure_rates
+from udl_tf._support.hardware import measure_rates, slow_precision
 from udl_tf.data.sources import bundled_dataset
 from udl_tf.data.store import read_pair
 from udl_tf.inference.keras_upscaler import KerasUpscaler
@@ -16,12 +16,16 @@ _SIDE = 64  # of the crops that are upscaled, LR pixels
 def precision_note(name: str, model: Upscaler) -> str:
     """Describes the precision of a loaded model: why it was chosen, and its cost in PSNR-Y.
 
+    For a precision that is slow on this machine, a warning replaces the cost.
+
     Args:
         name: from which the model was loaded.
         model: the model.
     """
     if not isinstance(model, KerasUpscaler):
         return "precision: exported models keep their own"
+    if slow := slow_precision(model.networks.policy):
+        return f"precision: {slow}: choose float32, or auto for the faster one"
     rates = measure_rates()
     if model.networks.policy == "float32":
         return f"precision: float32, which is as fast on this machine ({rates})"

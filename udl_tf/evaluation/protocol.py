@@ -41,7 +41,7 @@ def evaluate(
     Returns:
         For each dataset {"dataset", "scale", "images", "psnr_y", "ssim_y", "bicubic_psnr_y",
         "bicubic_ssim_y", "per_image": [...]}; the numbers are means of the images' values. With
-        `beside` also {"beside": {name: {"psnr_y", "ssim_y"}}}.
+        `beside` also {"beside": {name: {"psnr_y", "ssim_y"}}}; for crops also {"crop": side}.
 
     Raises:
         UserError: for an image that is unreadable or too small.
@@ -60,6 +60,7 @@ def evaluate(
             for other in beside or {}
         }
         extra = {"beside": others} if others else {}
+        extra |= {"crop": dataset.crop} if dataset.crop else {}
         results.append({**head, **means, **extra, "per_image": per_image})
     return results
 
@@ -120,6 +121,8 @@ def _metrics(image: np.ndarray, hr: np.ndarray, scale: int) -> dict[str, float]:
 def results_table(results: Sequence[dict[str, Any]], name: str) -> str:
     """Returns the results as a Markdown table: bicubic first, other models, the model itself.
 
+    A line below states if only central squares of the images were evaluated.
+
     Args:
         results: what `evaluate` returned.
         name: of the model.
@@ -131,7 +134,9 @@ def results_table(results: Sequence[dict[str, Any]], name: str) -> str:
         values = [r["beside"][other] for r in results]
         rows.append([other, *(_cell(v["psnr_y"], v["ssim_y"]) for v in values)])
     rows.append([name, *(_cell(r["psnr_y"], r["ssim_y"]) for r in results)])
-    return markdown_table(rows)
+    crop = results[0].get("crop")
+    note = f"\nOnly the central {crop}x{crop} pixels of each image: not the field's protocol.\n"
+    return markdown_table(rows) + (note if crop else "")
 
 
 def _cell(psnr: float, ssim: float) -> str:

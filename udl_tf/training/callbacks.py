@@ -11,6 +11,7 @@ from logging import getLogger
 import keras
 import numpy as np
 
+from udl_tf._support.progress import Pace
 from udl_tf.data.pipeline import Waiting
 from udl_tf.errors import UserError
 from udl_tf.training.tensorboard import TensorBoardLog
@@ -93,6 +94,8 @@ class StopOnDivergence(keras.callbacks.Callback):
 class ProgressLog(keras.callbacks.Callback):
     """Reports loss, speed and remaining time: progress line, log lines, TensorBoard scalars.
 
+    Without a terminal, whose progress line is redrawn, slow updates are also logged by time.
+
     Args:
         clock: clock of the step.
         name: name of the step, such as "step 1/2 esu".
@@ -120,28 +123,39 @@ class ProgressLog(keras.callbacks.Callback):
         self.board = board
 
     def on_train_begin(self, logs=None):
-        self._last_line = (time.monotonic(), self.clock.update, self.waiting.seconds)
-        self._rate = 0.0  # updates per second since the last log line
+        self._pace = Pace(time.monotonic())
+        self._since: tuple[float, int, float] | None = None  # time, updates, s waited
+        self._rate = 0.0  # updates per second since then
         self._waited = 0.0  # fraction of that time
         self._drawn = 0.0  # time of the last progress line
 
     def on_train_batch_end(self, batch, logs=None):
-        clock = self.clock
         now = time.monotonic()
-        if clock.due(self.every):
-            start, first, waited = self._last_line
-            seconds = max(now - start, 1e-9)
-            self._rate = (clock.update - first) / seconds
-            self._waited = (self.waiting.seconds - waited) / seconds
-            self._last_line = (now, clock.update, self.waiting.seconds)
+        regular, late = self.clock.due(self.every), self._pace.due(now)
+        if self._since is None or regular or late:
+            self._measure(now)
+        if regular:
+            self._since = now, self.clock.update, self.waiting.seconds
+            self._pace.reported(now)
             loss = _loss(logs)
             self._draw("")
             log.info("%s", self._line(loss))
             self._write_scalars(loss)
             self.model.reset_metrics()
+        elif late and not sys.stderr.isatty():
+            log.info("%s", self._line(_loss(logs)))
         elif now - self._drawn > 0.2:
             self._drawn = now
             self._draw(self._line(_loss(logs)))
+
+    def _measure(self, now: float) -> None:
+        """Measures the speed since the last regular line, at first since the first update."""
+        if self._since is None:  # the first update, which took long because it was traced
+            self._since = now, self.clock.update, self.waiting.seconds
+        start, first, waited = self._since
+        seconds = max(now - start, 1e-9)
+        self._rate = (self.clock.update - first) / seconds
+        self._waited = (self.waiting.seconds - waited) / seconds
 
     def _write_scalars(self, loss: float) -> None:
         learning_rate = keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)

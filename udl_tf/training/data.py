@@ -1,11 +1,17 @@
 """Training, validation and test data of a run."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from udl_tf.config import Config
-from udl_tf.data.sources import Dataset, find_datasets, large_enough, split_validation
+from udl_tf.data.sources import (
+    Dataset,
+    cropped,
+    find_datasets,
+    large_enough,
+    split_validation,
+)
 from udl_tf.data.store import ImageStore, cache_folder
 from udl_tf.evaluation.protocol import check_size
 
@@ -41,11 +47,12 @@ def load_data(config: Config) -> RunData:
     """
     scale, seed = config.model.scale, config.training.seed
     sets = find_datasets(config.data, "train", scale)
-    test = find_datasets(config.data, "test", scale)
+    test = [cropped(d, config.evaluation.crop) for d in find_datasets(config.data, "test", scale)]
     sources = [source for dataset in sets for source in dataset.sources]
     large = large_enough(sources, config.data)
     count = config.data.validation_images
     training, held_out = split_validation(sources, large, count, seed)
+    held_out = [replace(source, crop=config.evaluation.crop) for source in held_out]
     cache = cache_folder(config.data)
     store = ImageStore(training, scale, config.data.memory_gb, cache)
     store.load_all()

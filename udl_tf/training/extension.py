@@ -32,7 +32,8 @@ def extend_run(folder: Path, config: Config, losses: list) -> None:
         config: config with more updates.
         losses: losses of all steps.
     """
-    before = RunFolder(folder, config, extend=True).stored_config()
+    extended = RunFolder(folder, config, extend=True)
+    before = extended.stored_config()
     if before is None:
         return
     run = RunFolder(folder, before)
@@ -40,9 +41,9 @@ def extend_run(folder: Path, config: Config, losses: list) -> None:
     if index is not None and before.steps[index] != config.steps[index]:
         progress, arrays = _last_state(run, index, losses[index])
         if progress.update != progress.schedule_from:
-            extended = [*progress.extended_from, progress.update]
-            write_checkpoint(folder, replace(progress, extended_from=extended), arrays)
-    write_json(folder / "config.json", config.model_dump())
+            lengths = [*progress.extended_from, progress.update]
+            write_checkpoint(folder, replace(progress, extended_from=lengths), arrays)
+    write_json(folder / "config.json", extended.config.model_dump())
 
 
 def _last_state(

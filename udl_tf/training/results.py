@@ -60,7 +60,9 @@ def calibrate_theta(run: RunFolder, data: RunData) -> None:
     if not model.has_uncertainty:
         return
     samples = measure(model, data.held_out.sources, baselines=False)
-    calibration = calibrate(samples, f"{len(samples)} {name}")
+    crop = run.config.evaluation.crop
+    extent = f", central {crop}x{crop} pixels" if crop else ""
+    calibration = calibrate(samples, f"{len(samples)} {name}{extent}")
     manifest = read_manifest(run.path).model_copy(update={"calibration": calibration})
     write_manifest(run.path, manifest)
     results = [assess(name, samples, calibration, seen=True)]

@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from udl_tf._support.hardware import measure_rates, use_cores
+from udl_tf._support.hardware import measure_rates, slow_precision, use_cores
 from udl_tf._support.json_files import write_json
 from udl_tf.config import Config, StepConfig
 from udl_tf.distributed.group import Group, join_group
@@ -20,6 +20,7 @@ from udl_tf.training.origin import find_origin
 from udl_tf.training.results import calibrate_theta, evaluate_run, write_bundle
 from udl_tf.training.run_folder import RunFolder, logging_to
 from udl_tf.training.step import Session, stopped, train_step
+from udl_tf.training.uncertainty_cache import decide_cache
 
 log = getLogger(__name__)
 
@@ -84,9 +85,7 @@ def make_losses(config: Config) -> list[keras.losses.Loss]:
                 f"steps.{index}.train is 'uncertainty_head', but loss {step.loss!r} trains no"
                 " uncertainty: use 'esu'"
             )
-        if step.weighting is None or step.weighting.source != "uncertainty":
-            continue
-        if not losses[index - 1].needs_log_scale:
+        if step.weighted_by_uncertainty and not losses[index - 1].needs_log_scale:
             raise UserError(
                 f"steps.{index}.weighting.source is 'uncertainty', but loss"
                 f" {config.steps[index - 1].loss!r} of the previous step trains no uncertainty: use"
@@ -110,11 +109,13 @@ def _begin(run: RunFolder, losses: list, data: RunData, group: Group) -> Session
     """Creates the run folder, or opens it to resume."""
     origin = find_origin(run)
     policy, reason = _precision(run)
-    run.create(policy)
+    cached, price = _caching(run, data)
+    run.create(policy, cached)
     facts = [f"run folder: {run.path}", f"device: {group.devices}, {policy}{reason}"]
-    return Session(
-        run, losses, data, policy, origin, group, (*facts, f"data: {data.summary['text']}")
-    )
+    if slow := slow_precision(policy):
+        facts.append(f'warning: {slow}: start a new run with training.precision "auto"')
+    facts += [f"data: {data.summary['text']}", *price]
+    return Session(run, losses, data, policy, origin, group, tuple(facts))
 
 
 def _precision(run: RunFolder) -> tuple[str, str]:
@@ -126,6 +127,14 @@ def _precision(run: RunFolder) -> tuple[str, str]:
         return run.precision, " (auto, as before)"
     rates = measure_rates()
     return rates.precision, f" (auto: convolutions reach {rates})"
+
+
+def _caching(run: RunFolder, data: RunData) -> tuple[bool, list[str]]:
+    """Returns (training.cache_uncertainty of the run, the reason for the log if it is new)."""
+    wanted = run.config.training.cache_uncertainty
+    if wanted != "auto":
+        return wanted, []
+    return decide_cache(run.config, data.training)
 
 
 def _train_all(session: Session) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Paths and facts of a run folder.
 
-config.json                      resolved config; a folder belongs to one config
+config.json                      resolved and decided config; a folder belongs to one config
 versions.json                    Python and packages, backend, precision
 log.txt  tensorboard/            log and curves
 weights/step1-esu.weights.h5     network at the end of each step
@@ -41,22 +41,27 @@ class RunFolder:
 
     Attributes:
         path: the folder.
-        config: the resolved config.
+        config: the resolved config; training.cache_uncertainty "auto" is replaced by the decision
+            of the run, once it exists.
         figures: folder of the figures.
         metrics: file of the results.
     """
 
     def __init__(self, path: Path | str, config: Config, extend: bool = False):
         self.path = Path(path)
-        self.config = config
         self._file = self.path / "config.json"
         self._versions = self.path / "versions.json"
-        self._check(extend)
+        stored = self.stored_config()
+        self.config = config
+        if stored is not None and config.training.cache_uncertainty == "auto":
+            self.config = _with_cache(config, stored.training.cache_uncertainty)
+        self._check(stored, extend)
         self.figures = self.path / "figures"
         self.metrics = self.path / "metrics.json"
 
-    def create(self, precision: str) -> None:
-        """Creates the folder unless it exists, and records the precision of the run."""
+    def create(self, precision: str, cache_uncertainty: bool) -> None:
+        """Creates the folder unless it exists, and records the decisions of the run."""
+        self.config = _with_cache(self.config, cache_uncertainty)
         if not self._file.exists():
             write_json(self._file, self.config.model_dump())
         if self.precision is None:
@@ -75,7 +80,11 @@ class RunFolder:
 
     def stored_config(self) -> Config | None:
         """Reads the config of the run; None for a new run."""
-        return read_model(self._file, Config) if self._file.exists() else None
+        if not self._file.exists():
+            return None
+        stored = read_model(self._file, Config)
+        # Only a file that no run wrote says "auto"; runs that made no decision did not cache.
+        return _with_cache(stored, stored.training.cache_uncertainty is True)
 
     def step_log(self, index: int) -> Path:
         """Returns the TensorBoard folder of a step."""
@@ -120,8 +129,7 @@ class RunFolder:
             return {}
         return read_json(self.metrics, "delete it and run the command again")
 
-    def _check(self, extend: bool) -> None:
-        stored = self.stored_config()
+    def _check(self, stored: Config | None, extend: bool) -> None:
         if stored is None:
             if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
                 raise UserError(
@@ -150,6 +158,10 @@ class RunFolder:
             f" {remedy}",
             argument="output" if unextendable else "extend",
         )
+
+
+def _with_cache(config: Config, cache_uncertainty: bool | str) -> Config:
+    return config.changed(training=config.training.changed(cache_uncertainty=cache_uncertainty))
 
 
 def _shortened(new: Config, old: Config, first: int) -> Config:

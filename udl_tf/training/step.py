@@ -1,10 +1,12 @@
 """One step of a run: builds its networks, restores a checkpoint, trains, saves the weights."""
 
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from logging import getLogger
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -33,7 +35,7 @@ from udl_tf.training.origin import Origin, take_over
 from udl_tf.training.run_folder import RunFolder
 from udl_tf.training.tensorboard import TensorBoardLog
 from udl_tf.training.trainer import Trainer, make_pixel_weight
-from udl_tf.training.uncertainty_cache import cached_log_scale
+from udl_tf.training.uncertainty_cache import cache_path, cached_log_scale
 from udl_tf.training.validation import Validation
 
 log = getLogger(__name__)
@@ -173,6 +175,8 @@ def _build(session: Session, index: int) -> Step:
                 *(training.interval, training.log_every, step.updates, start.update),
             ),
         )
+        # Variables that the first trace of an update creates would cost a second trace.
+        trainer.optimizer.build(trainer.trainable_variables)
     return Step(session, index, start, frozen, trainer)
 
 
@@ -186,9 +190,8 @@ def _network_of(session: Session, index: int) -> keras.Model:
 def _caches_uncertainty(session: Session, index: int) -> bool:
     """Returns whether a step reads s from a cache instead of running the frozen network."""
     config = session.run.config
-    weighting = config.steps[index].weighting
-    uses_s = weighting is not None and weighting.source == "uncertainty"
-    return config.training.cache_uncertainty and uses_s
+    assert config.training.cache_uncertainty != "auto"  # a run folder decides
+    return config.training.cache_uncertainty and config.steps[index].weighted_by_uncertainty
 
 
 def _callbacks(
@@ -231,15 +234,19 @@ def _fit(step: Step, waiting: Waiting, observers: list[keras.callbacks.Callback]
         if step.start.update > step.start.schedule_from:
             trainer.optimizer.finalize_variable_values(trainer.trainable_variables)
         return
+    cache: Path | None = None
     hr_map: HRMap | None = None
     if step.frozen is not None and _caches_uncertainty(session, step.index):
         folder = session.group.own_folder(cache_folder(config.data))
-        hr_map = cached_log_scale(step.frozen, data, folder)
+        cache = cache_path(step.frozen, data, folder)
+        hr_map = cached_log_scale(step.frozen, data, cache)
     first = step.start.update + sum(s.updates for s in config.steps[: step.index])
     source = data, config.data, config.training.seed, first, hr_map
     with make_delivery(*source, waiting) as delivery:
         batches = session.group.share(delivery.batches)
         trainer.fit(batches, steps_per_epoch=left, shuffle=False, verbose=0, callbacks=observers)
+    if cache is not None and not trainer.stop_training:
+        shutil.rmtree(cache, ignore_errors=True)
 
 
 def _note(step: Step, progress: Progress) -> dict[str, Any]:

@@ -1,7 +1,11 @@
 """Cache of s of whole training images, computed once instead of for every patch."""
 
 import hashlib
+import shutil
+import sys
+import time
 import zlib
+from datetime import timedelta
 from functools import partial
 from logging import getLogger
 from pathlib import Path
@@ -11,19 +15,70 @@ import keras
 import numpy as np
 
 from udl_tf._support.command_line import progress_bar
+from udl_tf._support.progress import Pace, Progress
+from udl_tf.config import Config
 from udl_tf.data.draws import HRMap
 from udl_tf.data.pack import Arrays, write_pack
-from udl_tf.data.store import ImageStore
+from udl_tf.data.store import ImageStore, cache_folder
 from udl_tf.imaging.dtypes import to_dtype
 from udl_tf.inference.chain_runner import ChainRunner
 from udl_tf.inference.passes import Effort, Pass, compute_maps
-from udl_tf.inference.self_ensemble import mean_and_spread
+from udl_tf.inference.self_ensemble import MEMBERS, mean_and_spread
 from udl_tf.inference.upscaler import BORDER
 
 log = getLogger(__name__)
 
 
-def cached_log_scale(network: keras.Model, store: ImageStore, folder: Path) -> HRMap:
+def decide_cache(config: Config, store: ImageStore) -> tuple[bool, list[str]]:
+    """Decides on training.cache_uncertainty "auto".
+
+    The maps pay if the frozen network then computes fewer pixels: eight times each training image
+    instead of every patch of every update. They must fit into half of the free disk space, and into
+    `data.memory_gb`, because patches are cut from random images.
+
+    Returns:
+        (decision, its reason for the log; none if no step is weighted by uncertainty).
+    """
+    steps = [step for step in config.steps if step.weighted_by_uncertainty]
+    if not steps:
+        return False, []
+    updates = sum(step.updates for step in steps)
+    sizes = [source.size for source in store.sources]
+    images = sum(
+        (h // store.scale + 2 * BORDER) * (w // store.scale + 2 * BORDER) for h, w in sizes
+    )
+    patch = (config.data.hr_patch_size // store.scale) ** 2
+    equal = len(steps) * MEMBERS * images / (patch * config.data.batch_size)  # updates
+    gigabytes = 3e-9 * sum(h * w for h, w in sizes)
+    folder = cache_folder(config.data)
+    free = _free_gigabytes(folder)
+    s_of_all = f"s of {len(store)} training images"
+    size = f"{gigabytes:,.1f} GB in {folder}"
+    if equal < updates and gigabytes <= min(free / 2, config.data.memory_gb):
+        return True, [
+            f"uncertainty is cached: {s_of_all} is computed once, for {size} and the work of the"
+            f" frozen network in {equal:,.0f} updates, instead of in each of {updates:,} updates"
+        ]
+    if equal >= updates:
+        reason = f"be the work of the frozen network in {equal:,.0f} updates; there are {updates:,}"
+    elif gigabytes > free / 2:
+        reason = f"take {size}, where {free:,.1f} GB are free"
+    else:
+        reason = f"take {gigabytes:,.1f} GB; data.memory_gb is {config.data.memory_gb:g}"
+    return False, [f"uncertainty is not cached: {s_of_all} would {reason}"]
+
+
+def _free_gigabytes(folder: Path) -> float:
+    existing = next(path for path in (folder, *folder.resolve().parents) if path.exists())
+    return shutil.disk_usage(existing).free / 1e9
+
+
+def cache_path(network: keras.Model, store: ImageStore, folder: Path) -> Path:
+    """Returns the path of the maps in a cache folder: a name for these weights and images."""
+    return folder / f"uncertainty-{_key(network, store)}"
+
+
+def cached_log_scale(network: keras.Model, store: ImageStore, path: Path) -> HRMap:
     """Returns maps of s for `draw_batch`; computes those that the cache lacks.
 
     A map is the mean over the eight flips and rotations of an image, because patches are flipped
@@ -34,23 +89,37 @@ def cached_log_scale(network: keras.Model, store: ImageStore, folder: Path) -> H
     Args:
         network: lr -> {"log_scale", ...}.
         store: training images.
-        folder: folder of the cache; the name of the file depends on the weights and the images.
+        path: `cache_path` of both.
     """
-    path = folder / f"uncertainty-{_key(network, store)}"
     log.info("uncertainty of %d training images: %s", len(store), path)
     chain = ChainRunner(network.build_chain("log_scale", bordered=True))
     items = [
         (source.hr.name, partial(_quantized, chain, store, index))
         for index, source in enumerate(store.sources)
     ]
-    with progress_bar("images") as progress:
-        pack = write_pack(path, {"scale": store.scale}, items, progress)
+    with progress_bar("images") as bar:
+        pack = write_pack(path, {"scale": store.scale}, items, _logged(bar))
 
     def hr_map(index: int) -> tuple[np.ndarray, float, float]:
         facts = pack.entries[index]["facts"]
         return pack.arrays(index)[0], facts["low"], facts["unit"]
 
     return hr_map
+
+
+def _logged(bar: Progress) -> Progress:
+    """Returns a Progress that draws a bar, or without a terminal logs the time left."""
+    start = time.monotonic()
+    pace = Pace(start)
+
+    def report(done: float, total: float | None, label: str = "") -> None:
+        bar(done, total, label)
+        now = time.monotonic()
+        if pace.due(now) and total is not None and not sys.stderr.isatty():
+            left = timedelta(seconds=round((now - start) / done * (total - done)))
+            log.info("uncertainty: %d of %d images, %s left", done, total, left)
+
+    return report
 
 
 def _quantized(chain: ChainRunner, store: ImageStore, index: int) -> tuple[Arrays, dict[str, Any]]:

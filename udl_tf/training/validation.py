@@ -4,6 +4,7 @@ from logging import getLogger
 
 import numpy as np
 
+from udl_tf.data.store import middle
 from udl_tf.imaging.dtypes import to_dtype
 from udl_tf.imaging.resize import imresize
 from udl_tf.imaging.theta_map import colorize
@@ -37,7 +38,7 @@ class Validation:
         self.predict_s = make_forward(uncertainty_part(frozen)) if with_s else None
         self.board = board
         self.history: list[dict[str, float]] = []
-        self.pairs = [_middle(lr, hr, scale, side // scale) for lr, hr in pairs]
+        self.pairs = [middle(lr, hr, scale, side // scale) for lr, hr in pairs]
 
     def __call__(self, update: int) -> dict[str, float]:
         """Validates the network after `update` updates; returns the means over the images."""
@@ -72,13 +73,6 @@ class Validation:
             row.append(colorize(np.exp(log_scale)))
         title = "LR | bicubic | SR | HR" + (" | theta" if log_scale is not None else "")
         self.board.write_image("validation/row", np.hstack(row), title, update)
-
-
-def _middle(lr, hr, scale: int, side: int):
-    height, width = (min(side, length) for length in lr.shape[:2])
-    top, left = (lr.shape[0] - height) // 2, (lr.shape[1] - width) // 2
-    crop = np.s_[top * scale : (top + height) * scale, left * scale : (left + width) * scale]
-    return lr[top : top + height, left : left + width], hr[crop]
 
 
 def _as_text(means: dict[str, float]) -> str:
