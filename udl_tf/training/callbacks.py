@@ -28,6 +28,18 @@ class Diverged(UserError):
     """The loss or a weight is not finite."""
 
 
+class CallbackList(keras.callbacks.CallbackList):
+    """Callbacks that get the logs of an update as they are, possibly not computed yet.
+
+    Keras converts the logs to numbers after every call of the device, and thereby waits for them;
+    here the device gets its next call while it computes the previous one.
+    """
+
+    def on_train_batch_end(self, batch, logs=None):
+        for callback in self.callbacks:
+            callback.on_train_batch_end(batch, logs)
+
+
 class Clock(keras.callbacks.Callback):
     """Counts the updates of a step; must be the first callback, because the others read it.
 
@@ -38,15 +50,20 @@ class Clock(keras.callbacks.Callback):
     Attributes:
         update: updates done so far.
         total: the same.
+        previous: (updates done, logs) after the previous call of the device: reading the loss there
+            does not wait for the current call. None at the first call.
     """
 
     def __init__(self, update: int, total: int):
         super().__init__()
         self.update = self._before = update
         self.total = total
+        self.previous: tuple[int, dict] | None = None
+        self._current: tuple[int, dict] | None = None
 
     def on_train_batch_end(self, batch, logs=None):
         self.update = self._before + batch + 1  # of several updates per call: the last
+        self.previous, self._current = self._current, (self.update, logs or {})
 
     def due(self, interval: int) -> bool:
         """Returns whether the update is a multiple of `interval`, or the last."""
@@ -54,19 +71,21 @@ class Clock(keras.callbacks.Callback):
 
 
 def _loss(logs: dict | None) -> float:
-    """Returns the mean loss since the metrics were last reset."""
+    """Returns the mean loss since the metrics were last reset; waits until it is computed."""
     return float((logs or {})["loss"])
 
 
 class StopOnDivergence(keras.callbacks.Callback):
-    """Raises Diverged, naming the update, as soon as the loss is not finite.
+    """Raises Diverged, naming the update, if the loss is not finite.
 
-    Weights are checked too, because the loss shows a bad update only at the next one.
+    The loss of a call of the device is checked after the next call has been started. Weights are
+    checked too, because the loss shows a bad update only at the next one.
 
     Args:
         clock: clock of the step.
         name: name of the step, such as "step 1/2 esu".
-        interval: updates between two checks of the weights; the last update is checked too.
+        interval: updates between two checks of the weights and the current loss; those of the last
+            update are checked too.
     """
 
     def __init__(self, clock: Clock, name: str, interval: int):
@@ -76,18 +95,21 @@ class StopOnDivergence(keras.callbacks.Callback):
         self.interval = interval
 
     def on_train_batch_end(self, batch, logs=None):
-        loss = _loss(logs)
-        if not math.isfinite(loss):
-            raise Diverged(
-                f"{self.name}: the loss became {loss} at update {self.clock.update}; {_REMEDY}"
-            )
+        if self.clock.previous is not None:
+            self._check(*self.clock.previous)
         if self.clock.due(self.interval):
+            self._check(self.clock.update, logs)
             model = self.model  # the property updates the variables under JAX
             if not all(np.isfinite(weight).all() for weight in model.get_weights()):
                 raise Diverged(
                     f"{self.name}: a weight is not finite after update {self.clock.update};"
                     f" {_REMEDY}"
                 )
+
+    def _check(self, update: int, logs: dict | None) -> None:
+        loss = _loss(logs)
+        if not math.isfinite(loss):
+            raise Diverged(f"{self.name}: the loss became {loss} at update {update}; {_REMEDY}")
 
 
 class ProgressLog(keras.callbacks.Callback):
@@ -133,9 +155,9 @@ class ProgressLog(keras.callbacks.Callback):
             log.info("%s", self._line(loss))
             self._write_scalars(loss)
             self.model.reset_metrics()
-        elif now - self._drawn > 0.2:
+        elif now - self._drawn > 0.2 and clock.previous is not None:
             self._drawn = now
-            self._draw(self._line(_loss(logs)))
+            self._draw(self._line(_loss(clock.previous[1])))
 
     def _write_scalars(self, loss: float) -> None:
         learning_rate = keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)

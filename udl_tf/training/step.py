@@ -238,7 +238,13 @@ def _fit(step: Step, waiting: Waiting, observers: list[keras.callbacks.Callback]
 
     shared = session.group.share(batches)
     try:
-        trainer.fit(shared, steps_per_epoch=left, shuffle=False, verbose=0, callbacks=observers)
+        trainer.fit(
+            shared,
+            steps_per_epoch=left,
+            shuffle=False,
+            verbose=0,
+            callbacks=callbacks.CallbackList(observers, add_history=True, model=trainer),
+        )
     except tf.errors.OpError:
         if data.error is None:
             raise

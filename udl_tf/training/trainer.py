@@ -39,6 +39,14 @@ class Trainer(GroupModel):
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         return self.sr_loss(y, y_pred, sample_weight)
 
+    def make_train_function(self, force=False):
+        if keras.backend.backend() != "jax" or self.steps_per_execution == 1:
+            super().make_train_function(force)
+        elif self.train_function is None or force:
+            from udl_tf.training.scanned import scanned
+
+            self.train_function = scanned(self.train_step, self.steps_per_execution)
+
     def train_step(self, *args):
         *state, batch = args  # TensorFlow passes the batch, JAX the state and the batch
         w = self.pixel_weight(*batch) if self.pixel_weight else None

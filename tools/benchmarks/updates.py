@@ -1,0 +1,143 @@
+"""Fixed cost of an update: its time in training, minus that of its computation alone."""
+
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from itertools import repeat
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from benchmarks.train import make_trainer
+from udl_tf.config import DataConfig
+from udl_tf.data.pipeline import Waiting, training_batches
+from udl_tf.data.sources import folder_dataset
+from udl_tf.data.store import ImageStore
+from udl_tf.imaging.rgb_files import write_rgb
+from udl_tf.training import callbacks
+from udl_tf.training.trainer import Trainer
+
+_SMALL = {"num_blocks": 1, "num_filters": 4}
+_SCALE, _SIDE, _BATCH = 4, 12, 4
+
+
+class _Stopwatch(keras.callbacks.Callback):
+    """Notes the time after each call of the device."""
+
+    def __init__(self):
+        super().__init__()
+        self.times: list[float] = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.times.append(time.perf_counter())
+
+
+def run_updates(counts: Sequence[int], calls: int) -> list[dict[str, float]]:
+    """Measures the fixed cost of an update of a tiny network, one block of four filters.
+
+    Args:
+        counts: numbers of updates per call of the device.
+        calls: calls that are timed of each.
+
+    Returns:
+        By count a row with "seconds" and "computing", the median seconds of an update in training
+        and the seconds of the quickest call of the same updates, without callbacks, on batches that
+        are on the device.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        store = _noise(Path(folder))
+        return [_row(store, count, calls) for count in counts]
+
+
+def updates_table(rows: Sequence[dict[str, float]]) -> list[list[str]]:
+    """Returns the cells of a Markdown table, header first."""
+    header = ["updates per call", "ms per update", "computation alone, ms", "fixed cost, ms"]
+    cells = [header]
+    for row in rows:
+        times = row["seconds"], row["computing"], row["seconds"] - row["computing"]
+        cells.append([f"{row['count']:.0f}", *(f"{1000 * seconds:.2f}" for seconds in times)])
+    return cells
+
+
+def _noise(folder: Path) -> ImageStore:
+    """Returns a store of four images of noise."""
+    random = np.random.default_rng(0)
+    for index in range(4):
+        image = random.integers(0, 256, (160, 160, 3), np.uint8)
+        write_rgb(folder / f"{index}.png", image)
+    store = ImageStore(folder_dataset(folder, _SCALE).sources, _SCALE, memory_gb=1)
+    store.load_all()
+    return store
+
+
+def _row(store: ImageStore, count: int, calls: int) -> dict[str, float]:
+    config = DataConfig(hr_patch_size=_SIDE * _SCALE, batch_size=_BATCH)
+    trainer = make_trainer(_SCALE, "l1", "float32", _SMALL)
+    trainer.steps_per_execution = count
+    batches = training_batches(store, config, 0, 0)
+    times = _train(trainer, batches, count * (calls + 2))
+    seconds = np.median(np.diff(times)[1:]) / count
+    computing = min(_call_times(trainer, batches, calls)) / count
+    return {"count": count, "seconds": float(seconds), "computing": computing}
+
+
+def _train(trainer: Trainer, batches: Any, updates: int) -> list[float]:
+    """Trains as a run does; returns the times at the end of each call."""
+    clock, waiting, stopwatch = callbacks.Clock(0, updates), Waiting(), _Stopwatch()
+    with tempfile.TemporaryDirectory() as folder:
+        writer = tf.summary.create_file_writer(folder)
+        observers = [
+            clock,
+            callbacks.StopOnDivergence(clock, "updates", 1000),
+            callbacks.ProgressLog(clock, "updates", _BATCH, 100, waiting, writer),
+            checkpoints := callbacks.Checkpoints(clock, 1000, lambda: True),
+            stopwatch,
+        ]
+        try:
+            trainer.fit(
+                waiting.timed(batches),
+                steps_per_epoch=updates,
+                shuffle=False,
+                verbose=0,
+                callbacks=callbacks.CallbackList(observers, add_history=True, model=trainer),
+            )
+        finally:
+            checkpoints.restore_handlers()
+            writer.close()
+    return stopwatch.times
+
+
+def _call_times(trainer: Trainer, batches: Any, calls: int) -> Iterator[float]:
+    """Yields the seconds of calls of the device with one batch, which is on the device."""
+    batch = next(iter(batches))
+    if keras.backend.backend() == "jax":
+        return _jax_call_times(trainer, batch, calls)
+    return _tensorflow_call_times(trainer, batch, calls)
+
+
+def _jax_call_times(trainer: Trainer, batch: Any, calls: int) -> Iterator[float]:
+    import jax
+
+    batches = repeat(jax.device_put(tuple(np.asarray(part) for part in batch)))
+    variables = ("trainable", "non_trainable", "optimizer", "metrics")
+    state = trainer._get_jax_state(**{f"{kind}_variables": True for kind in variables})
+    for _ in range(calls):
+        start = time.perf_counter()
+        _, state = jax.block_until_ready(trainer.train_function(state, batches))
+        yield time.perf_counter() - start
+
+
+def _tensorflow_call_times(trainer: Trainer, batch: Any, calls: int) -> Iterator[float]:
+    @tf.function
+    def call():
+        for _ in tf.range(trainer.steps_per_execution):
+            trainer.train_step(batch)
+
+    call()
+    for _ in range(calls):
+        start = time.perf_counter()
+        call()
+        yield time.perf_counter() - start
