@@ -93,6 +93,12 @@ class OptimizerConfig(Section):
         description="'halving' halves the learning rate each time this fraction of a step's updates"
         " is done",
     )
+    warmup: int = Field(
+        default=0,
+        ge=0,
+        description="updates during which the learning rate rises linearly; the schedule runs over"
+        " the remaining updates of the step",
+    )
     beta_1: float = Field(default=0.9, ge=0, lt=1, description="decay rate of the first moment")
     beta_2: float = Field(default=0.999, ge=0, lt=1, description="decay rate of the second moment")
     epsilon: float = Field(default=1e-8, gt=0, description="added to the denominator of an update")
@@ -254,6 +260,11 @@ class Config(Section):
                 " remove it, or put an 'esu' step first"
             )
         for index, step in enumerate(self.steps):
+            if self.optimizer.warmup >= step.updates:
+                raise ValueError(
+                    f"optimizer.warmup {self.optimizer.warmup} is not smaller than"
+                    f" steps.{index}.updates {step.updates}: lower it"
+                )
             if step.loss == "udl" and step.weighting is None:
                 raise ValueError(
                     f"steps.{index}: loss 'udl' needs a weighting: add \"weighting\": {{}} for the"
@@ -268,8 +279,10 @@ class Config(Section):
     def rehearsal(self) -> "Config":
         """Returns the run on the bundled images with few updates and small patches: a rehearsal."""
         quick = self.quick
+        warmup = min(self.optimizer.warmup, quick.updates // 10)
         return self.model_copy(
             update={
+                "optimizer": self.optimizer.model_copy(update={"warmup": warmup}),
                 "data": self.data.model_copy(
                     update={
                         "root": None,

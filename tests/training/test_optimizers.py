@@ -23,6 +23,20 @@ def test_optimizers_and_schedules(name):
     assert optimizer.use_ema
 
 
+@pytest.mark.parametrize("schedule", ["constant", "cosine", "halving"])
+def test_the_rate_rises_before_its_schedule(schedule):
+    """The schedule then runs over the other 96 updates; with halving, half of them are 48."""
+    options = OptimizerConfig(schedule=schedule, learning_rate=0.1, warmup=4)
+    optimizer = make_optimizer(options, 100)
+    rate = optimizer._learning_rate
+    rising = [float(rate(step)) for step in range(5)]
+    assert rising == pytest.approx([0.02, 0.04, 0.06, 0.08, 0.1])
+    later = {"constant": [0.1, 0.1], "cosine": [0.05, 0.0], "halving": [0.05, 0.025]}[schedule]
+    assert [float(rate(step)) for step in (52, 100)] == pytest.approx(later, abs=1e-6)
+    copy = keras.optimizers.deserialize(keras.optimizers.serialize(optimizer))
+    assert float(copy._learning_rate(52)) == pytest.approx(later[0])
+
+
 def muon(**options):
     config = OptimizerConfig(name="muon", schedule="constant", learning_rate=0.01, **options)
     return make_optimizer(config, 100)

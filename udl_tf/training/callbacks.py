@@ -14,18 +14,19 @@ import tensorflow as tf
 
 from udl_tf.data.pipeline import Waiting
 from udl_tf.errors import UserError
+from udl_tf.training.liveness import restored
 from udl_tf.training.validation import Validation
 
 log = getLogger(__name__)
 
 _REMEDY = (
-    "lower optimizer.learning_rate or set optimizer.clip_norm, and train in a new run folder"
-    " (this one still has everything that was saved before)"
+    "lower optimizer.learning_rate, or set optimizer.warmup or optimizer.clip_norm, and train in a"
+    " new run folder (this one still has everything that was saved before)"
 )
 
 
 class Diverged(UserError):
-    """The loss or a weight is not finite."""
+    """The loss or a weight is not finite, or the network is dead."""
 
 
 class CallbackList(keras.callbacks.CallbackList):
@@ -187,18 +188,20 @@ class ProgressLog(keras.callbacks.Callback):
 
 
 class Validate(keras.callbacks.Callback):
-    """Validates every `interval` updates and after the last.
+    """Validates every `interval` updates and after the last; raises Diverged for a dead network.
 
     Args:
         clock: clock of the step.
+        name: name of the step, such as "step 1/2 esu".
         interval: updates between two validations.
         validation: function of the number of updates done.
         ema: whether to validate the moving average of the weights that the optimizer computes.
     """
 
-    def __init__(self, clock: Clock, interval: int, validation: Validation, ema: bool):
+    def __init__(self, clock: Clock, name: str, interval: int, validation: Validation, ema: bool):
         super().__init__()
         self.clock = clock
+        self.name = name
         self.interval = interval
         self.validation = validation
         self.ema = ema
@@ -208,6 +211,11 @@ class Validate(keras.callbacks.Callback):
             model = self.model  # the property updates the variables under JAX
             with _averaged_weights(model) if self.ema else nullcontext():
                 self.validation(self.clock.update)
+                if self.validation.finds_death():
+                    raise Diverged(
+                        f"{self.name}: the network is dead after update {self.clock.update}: its"
+                        f" ReLUs no longer respond to the image; {_REMEDY}"
+                    )
 
 
 @contextmanager
@@ -216,16 +224,11 @@ def _averaged_weights(model: keras.Model) -> Iterator[None]:
 
     Keras swaps them back by addition and subtraction, which rounds; so the state is copied instead.
     """
-    variables = [*model.trainable_variables, *model.optimizer.variables]
-    state = [keras.ops.convert_to_numpy(variable) for variable in variables]
-    swap = keras.callbacks.SwapEMAWeights()
-    swap.set_model(model)
-    swap.on_test_begin()
-    try:
+    with restored([*model.trainable_variables, *model.optimizer.variables]):
+        swap = keras.callbacks.SwapEMAWeights()
+        swap.set_model(model)
+        swap.on_test_begin()
         yield
-    finally:
-        for variable, value in zip(variables, state, strict=True):
-            variable.assign(value)
 
 
 class Checkpoints(keras.callbacks.Callback):

@@ -74,6 +74,37 @@ class Muon(keras.optimizers.Muon):
         return x if self.rms_rate is None else x * (max(x.shape[1:]) ** 0.5 * self.rms_rate)
 
 
+@keras.saving.register_keras_serializable("udl_tf")
+class Warmup(keras.optimizers.schedules.LearningRateSchedule):
+    """Linear rise of the learning rate during the first updates, then a schedule from its start.
+
+    Args:
+        updates: number of updates at lower rates: 1/(updates + 1), 2/(updates + 1), ... of the
+            schedule's first rate.
+        schedule: learning rate, or schedule of it, over the remaining updates.
+    """
+
+    def __init__(self, updates: int, schedule):
+        super().__init__()
+        self.updates = updates
+        self.schedule = schedule
+
+    def __call__(self, step):
+        step = ops.cast(step, "float32")
+        after = ops.maximum(step - self.updates, 0)
+        rate = self.schedule(after) if callable(self.schedule) else self.schedule
+        return rate * ops.minimum((step + 1) / (self.updates + 1), 1)
+
+    def get_config(self):
+        schedule = keras.saving.serialize_keras_object(self.schedule)
+        return {"updates": self.updates, "schedule": schedule}
+
+    @classmethod
+    def from_config(cls, config):
+        schedule = keras.saving.deserialize_keras_object(config["schedule"])
+        return cls(config["updates"], schedule)
+
+
 def make_optimizer(
     config: OptimizerConfig, updates: int, learning_rate: float | None = None, replicas: int = 1
 ) -> keras.optimizers.Optimizer:
@@ -81,20 +112,23 @@ def make_optimizer(
 
     Args:
         config: optimizer section of the config.
-        updates: updates over which the learning rate schedule runs.
+        updates: updates over which warm-up and learning rate schedule run.
         learning_rate: initial learning rate; None: that of the config.
         replicas: number of replicas. Each clips its gradient before they are summed, to an equal
             share of clip_norm, so that the norm of the sum is at most clip_norm.
     """
     initial = config.learning_rate if learning_rate is None else learning_rate
     schedules = keras.optimizers.schedules
+    scheduled = max(1, updates - config.warmup)
     rate = {
         "constant": lambda: initial,
-        "cosine": lambda: schedules.CosineDecay(initial, updates),
+        "cosine": lambda: schedules.CosineDecay(initial, scheduled),
         "halving": lambda: schedules.ExponentialDecay(
-            initial, max(1, round(updates * config.halve_every)), 0.5, staircase=True
+            initial, max(1, round(scheduled * config.halve_every)), 0.5, staircase=True
         ),
     }[config.schedule]()
+    if config.warmup:
+        rate = Warmup(config.warmup, rate)
     clip_norm = config.clip_norm and config.clip_norm / replicas
     options = {"learning_rate": rate, "global_clipnorm": clip_norm}
     if config.ema is not None:

@@ -211,7 +211,7 @@ def _callbacks(
     ]
     if group.writes:
         averaged = config.optimizer.ema is not None
-        before.append(callbacks.Validate(clock, interval, validation, averaged))
+        before.append(callbacks.Validate(clock, step.name, interval, validation, averaged))
     return [*before, checkpoints], checkpoints
 
 
