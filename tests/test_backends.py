@@ -2,12 +2,14 @@
 
 import importlib.util
 import json
+import signal
+from importlib.metadata import version
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from helpers.commands import run_command, run_process
-from helpers.runs import tiny_config
+from helpers.commands import assert_one_line_error, run_command, run_process
+from helpers.runs import same_weights, tiny_config
 
 pytestmark = [
     pytest.mark.slow,
@@ -17,15 +19,23 @@ pytestmark = [
 ]
 
 
+# Without optimisation, XLA compiles three times faster; these networks are tiny anyway.
+JAX = {"KERAS_BACKEND": "jax", "XLA_FLAGS": "--xla_backend_optimization_level=0"}
+
+
+def run_without_tensorflow(module, *arguments):
+    return run_process("helpers.without_tensorflow", module, *arguments, **JAX)
+
+
 @pytest.fixture(scope="module")
 def jax(tmp_path_factory):
-    """A process under JAX: numbers of networks and losses, and a run.
+    """A process under JAX without TensorFlow: numbers of networks and losses, and commands.
 
     Attributes:
+        folder: has the run folders `run` and `resumed`, which was killed once, and `results`.
         numbers: arrays by name (helpers.backend_numbers).
-        run: run folder.
-        arguments: those of the train command.
-        stderr: what it logged.
+        train: arguments of the train command.
+        stdout, stderr: output of the process.
     """
     folder = tmp_path_factory.mktemp("jax")
     config = tiny_config(folder)
@@ -33,24 +43,38 @@ def jax(tmp_path_factory):
         {"loss": "esu", "updates": 4},
         {"loss": "udl", "updates": 4, "weighting": {}},
     ]
+    config["training"]["log_every"] = 1
     config["evaluation"] = {"figures": 1}
     (folder / "config.json").write_text(json.dumps(config))
-    arguments = ["--config", folder / "config.json", "--run-dir", folder / "run"]
+    train = ["train", "--config", str(folder / "config.json"), "--output"]
+    number = int(signal.SIGKILL)
+    killed = [number, r"step 2/2 udl .* 4/4", *train[1:], folder / "resumed"]
+    assert run_without_tensorflow("helpers.with_signal", *killed).returncode == -number
+    run, images = str(folder / "run"), str(folder / "images")
+    commands = [
+        [*train, run],
+        [*train, str(folder / "resumed")],
+        ["calibrate", "--model", run, "--data", images],
+        ["evaluate", "--model", run, "--data", images, "--output", str(folder / "evaluation")],
+        ["upscale", images, "--model", run, "--output", str(folder / "results")],
+        ["doctor"],
+    ]
     path = folder / "numbers.npz"
-    # Without optimisation, XLA compiles three times faster; these networks are tiny anyway.
-    environment = {"KERAS_BACKEND": "jax", "XLA_FLAGS": "--xla_backend_optimization_level=0"}
-    result = run_process("helpers.backend_numbers", path, *arguments, **environment)
+    result = run_without_tensorflow("helpers.backend_numbers", path, json.dumps(commands))
     assert result.returncode == 0, result.stderr[-3000:]
-    numbers = dict(np.load(path))
-    assert numbers.pop("backend") == "jax"
     return SimpleNamespace(
-        numbers=numbers, run=folder / "run", arguments=arguments, stderr=result.stderr
+        folder=folder,
+        numbers=dict(np.load(path)),
+        train=[*train[1:], run],
+        stdout=result.stdout,
+        stderr=result.stderr,
     )
 
 
 def test_forward_losses_and_a_udl_step_agree(jax):
     from helpers.backend_numbers import numbers
 
+    assert jax.numbers.pop("backend") == "jax"
     expected = numbers()
     assert expected.keys() == jax.numbers.keys()
     for key, value in expected.items():
@@ -60,10 +84,33 @@ def test_forward_losses_and_a_udl_step_agree(jax):
 
 def test_train_runs_under_jax_and_tensorflow_reads_its_weights(jax):
     assert "(jax)" in jax.stderr
-    (row,) = json.loads((jax.run / "metrics.json").read_text())["results"]
+    metrics = jax.folder / "run/metrics.json"
+    (row,) = json.loads(metrics.read_text())["results"]
     # A finished run is only evaluated, so TensorFlow reads the weights that JAX trained.
-    evaluated = run_command("train", *jax.arguments)
+    evaluated = run_command("train", *jax.train)
     assert evaluated.returncode == 0, evaluated.stderr[-3000:]
     assert "step 1/2" not in evaluated.stderr
-    (again,) = json.loads((jax.run / "metrics.json").read_text())["results"]
+    (again,) = json.loads(metrics.read_text())["results"]
     assert again["psnr_y"] == pytest.approx(row["psnr_y"], abs=1e-3)
+
+
+def test_a_killed_run_resumes_exactly_under_jax(jax):
+    assert "step 2/2 udl: resumes after update 3 of 4" in jax.stderr
+    for step in (1, 2):
+        assert same_weights(jax.folder / "run", jax.folder / "resumed", step)
+
+
+def test_commands_run_under_jax_without_tensorflow(jax):
+    results = {path.name for path in (jax.folder / "results").iterdir()}
+    assert results >= {f"{i}{end}.png" for i in range(6) for end in ("", "_theta")}
+    assert (jax.folder / "evaluation/results.md").exists()
+    doctor = dict(line.split(maxsplit=1) for line in jax.stdout.splitlines() if " " in line)
+    assert doctor["backend"] == "jax"
+    assert "GFLOP/s" in doctor["convolutions"]
+    assert doctor["jax"] == version("jax")
+
+
+def test_a_command_that_needs_tensorflow_says_so_in_one_line(jax):
+    command = ["export", "onnx", "--model", jax.folder / "run", "--output", jax.folder / "x.onnx"]
+    result = run_without_tensorflow("udl_tf", *command)
+    assert_one_line_error(result, "TensorFlow is not installed: run pip install tensorflow")

@@ -19,6 +19,7 @@ _EXTRAS = {
     "serve": ("grpc", "tensorflow_serving"),
     "ray": ("ray", "pyarrow"),
 }
+_BACKENDS = {"tensorflow": "TensorFlow", "jax": "JAX"}
 _INSTRUCTION_SETS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
 
 
@@ -42,25 +43,21 @@ def report() -> Iterator[tuple[str, str]]:
 def _devices() -> Iterator[tuple[str, str]]:
     with quiet():
         import keras
-        import tensorflow as tf
 
-        from udl_tf._support.hardware import processor, use_cores
+        from udl_tf._support.hardware import gpu_names, processor, use_cores
         from udl_tf.config import DistributionConfig
-        from udl_tf.distributed.strategy import device_names, make_strategy
+        from udl_tf.distributed import join_group
 
         cores = use_cores()
-        strategy = make_strategy(DistributionConfig())
-        gpus = [
-            tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name)
-            for gpu in tf.config.list_physical_devices("GPU")
-        ]
-    yield "backend", keras.backend.backend()
+        group = join_group(DistributionConfig())
+        gpus = gpu_names()
+    backend = keras.backend.backend()
+    yield "backend", backend
     yield "processor", f"{processor()}, {cores} cores used, {_instruction_sets()}"
     yield "memory", f"{psutil.virtual_memory().total / 1e9:.1f} GB"
-    yield "GPUs", ", ".join(gpus) or "none that TensorFlow can use"
-    yield "trains on", device_names(strategy)
-    compiled = bool(gpus) and keras.backend.backend() == "tensorflow" and strategy is None
-    xla = compiled or keras.backend.backend() == "jax"
+    yield "GPUs", ", ".join(gpus) or f"none that {_BACKENDS.get(backend, backend)} can use"
+    yield "trains on", group.devices
+    xla = backend == "jax" or (bool(gpus) and group.replicas == 1)
     yield "XLA", "on" if xla else "off (XLA is slower than oneDNN on CPUs)"
 
 

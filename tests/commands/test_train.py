@@ -113,14 +113,17 @@ def test_tensorboard_shows_training_and_validation(finished):
 
     run, _ = finished
     for step in ("step1-esu", "step2-udl"):
-        events = EventAccumulator(str(run / "tensorboard" / step), size_guidance={"tensors": 0})
+        sizes = {"scalars": 0, "images": 0}
+        events = EventAccumulator(str(run / "tensorboard" / step), size_guidance=sizes)
         events.Reload()
         expected = {"train/loss", "train/learning_rate", "train/patches_per_second"}
-        expected |= {"validation/psnr_y", "validation/ssim_y", "validation/row"}
+        expected |= {"train/share_of_time_waiting_for_data"}
+        expected |= {"validation/psnr_y", "validation/ssim_y"}
         expected |= {"validation/s_min", "validation/s_mean", "validation/s_max"}
-        assert expected <= set(events.Tags()["tensors"])
-        assert [e.step for e in events.Tensors("train/loss")] == list(range(1, 41))
-        assert [e.step for e in events.Tensors("validation/row")] == [10, 20, 30, 40]
+        assert set(events.Tags()["scalars"]) == expected
+        assert [e.step for e in events.Scalars("train/loss")] == list(range(1, 41))
+        assert events.Tags()["images"] == ["validation/row"]
+        assert [e.step for e in events.Images("validation/row")] == [10, 20, 30, 40]
 
 
 def train_killed_at(workplace, run, pattern):

@@ -1,16 +1,18 @@
 """Numbers of forward passes, losses and a UDL step, under the Keras backend of this process.
 
-Run as a program, it writes them to a file, and then runs `udl-tf train` with further arguments.
+Run as a program, it writes them to a file, and then runs `udl-tf` commands:
+
+python -m helpers.backend_numbers FILE COMMANDS     (a JSON list of lists of arguments)
 """
 
+import json
 import sys
 
 import keras
 import numpy as np
 
 from helpers.models import SMALL_NETWORKS
-from udl_tf import train
-from udl_tf._support import command_line
+from udl_tf.__main__ import main
 from udl_tf.config import WeightingConfig
 from udl_tf.losses import LOSSES
 from udl_tf.models import BACKBONES, build_model, copy_weights
@@ -48,6 +50,7 @@ def numbers():
 
 
 if __name__ == "__main__":
-    path, *arguments = sys.argv[1:]
+    _, path, commands = sys.argv
     np.savez(path, backend=keras.backend.backend(), **numbers())
-    command_line.run(train.main, arguments)
+    for command in json.loads(commands):
+        main(command)

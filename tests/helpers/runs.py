@@ -57,9 +57,8 @@ def same_weights(a: Path, b: Path, step: int) -> bool:
 
 def curve(folder: Path, name: str) -> dict[int, float]:
     """Returns the points of a TensorBoard curve of one step, by update."""
-    import tensorflow as tf
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    events = EventAccumulator(str(folder), {"tensors": 0})
+    events = EventAccumulator(str(folder), {"scalars": 0})
     events.Reload()
-    return {e.step: float(tf.make_ndarray(e.tensor_proto)) for e in events.Tensors(name)}
+    return {event.step: event.value for event in events.Scalars(name)}

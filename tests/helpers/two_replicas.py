@@ -7,7 +7,7 @@ import numpy as np
 
 from helpers.images import noise_image
 from udl_tf.config import DataConfig, DistributionConfig, OptimizerConfig, WeightingConfig
-from udl_tf.data.pipeline import training_batches
+from udl_tf.data.pipeline import make_delivery
 from udl_tf.data.sources import folder_dataset
 from udl_tf.data.store import ImageStore
 from udl_tf.distributed.strategy import make_strategy
@@ -32,8 +32,9 @@ def train(store, config, optimizer):
             weight = make_pixel_weight(WeightingConfig(source=weighting), network, 2)
         trainer = Trainer(model, loss, weight)
         trainer.compile(optimizer=make_optimizer(optimizer, 5))
-        batches = training_batches(store, config, seed=0, first_update=0)
-        history = trainer.fit(batches, steps_per_epoch=5, shuffle=False, verbose=0)
+        with make_delivery(store, config, seed=0, first_update=0) as delivery:
+            batches = delivery.batches()
+            history = trainer.fit(batches, steps_per_epoch=5, shuffle=False, verbose=0)
         losses += history.history["loss"]
     return [np.array(w) for m in (network, student) for w in m.get_weights()], losses
 

@@ -14,8 +14,8 @@ from udl_tf.training.run import train
 LR = noise_image(16, 18)[None].astype("float32")
 
 
-# Layers without which nothing nonlinear reaches the result: EDSR's blocks have bypasses, so that all
-# of them are needed.
+# Layers without which nothing nonlinear reaches the result; EDSR's blocks have bypasses, so that it
+# needs all of them.
 LAST = {"edsr_s": ["block0_conv0", "block1_conv0"], "edsr": ["block0_conv0"]}
 LAST |= {"dpdnn": ["decoder0_conv3"]}
 

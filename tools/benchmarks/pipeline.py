@@ -1,7 +1,8 @@
-"""Speed of the input pipeline, compared with a PyTorch DataLoader."""
+"""Speed of the input pipeline of the Keras backend, compared with a PyTorch DataLoader."""
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 from udl_tf._support.hardware import usable_cores
 from udl_tf.config import DataConfig
 from udl_tf.data.pack import Arrays, write_pack
-from udl_tf.data.pipeline import training_batches
+from udl_tf.data.pipeline import make_delivery
 from udl_tf.data.sources import ImageSource, folder_dataset, folder_datasets, large_enough
 from udl_tf.data.store import ImageStore, read_pair
 from udl_tf.errors import UserError
@@ -41,29 +42,31 @@ def run_pipeline(
     items = [(str(number), partial(_arrays, p, scale)) for number, p in enumerate(images)]
     write_pack(scratch / "pack", {"scale": scale}, items)
     pack = folder_dataset(scratch / "pack", scale).sources
-    ways: dict[str, Iterator[Any]] = {}
-    for name, source, memory_gb in (
-        ("pack", pack, 10.0),
-        ("images, all decoded in memory", images, 10.0),
-        ("images, decoded each time", images, 1e-9),
-    ):
-        store = ImageStore(source, scale, memory_gb, cache)
-        store.load_all()
-        ways[name] = iter(training_batches(store, config, 0, 0))
-    missing: Rates = {}
-    try:
-        from benchmarks.peers import torch_batches
+    with ExitStack() as stack:
+        ways: dict[str, Iterator[Any]] = {}
+        for name, source, memory_gb in (
+            ("pack", pack, 10.0),
+            ("images, all decoded in memory", images, 10.0),
+            ("images, decoded each time", images, 1e-9),
+        ):
+            store = ImageStore(source, scale, memory_gb, cache)
+            store.load_all()
+            delivery = stack.enter_context(make_delivery(store, config, 0, 0))
+            ways[name] = iter(delivery.batches())
+        missing: Rates = {}
+        try:
+            from benchmarks.peers import torch_batches
 
-        store = ImageStore(images, scale, 1e-9, cache)
-        store.load_all()  # writes the LR images
-        ways["PyTorch DataLoader, image files"] = torch_batches(store, config, usable_cores())
-    except UserError as error:
-        missing["PyTorch DataLoader, image files"] = str(error)
-    rates: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(repeats):
-        for name, batches in ways.items():
-            rates[name].append(_rate(batches, seconds))
-    return {**rates, **missing}
+            store = ImageStore(images, scale, 1e-9, cache)
+            store.load_all()  # writes the LR images
+            ways["PyTorch DataLoader, image files"] = torch_batches(store, config, usable_cores())
+        except UserError as error:
+            missing["PyTorch DataLoader, image files"] = str(error)
+        rates: dict[str, list[float]] = {name: [] for name in ways}
+        for _ in range(repeats):
+            for name, batches in ways.items():
+                rates[name].append(_rate(batches, seconds))
+        return {**rates, **missing}
 
 
 def pipeline_table(rates: Rates) -> list[list[str]]:

@@ -5,19 +5,19 @@ import time
 from collections.abc import Iterator, Sequence
 from itertools import repeat
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
-from benchmarks.train import make_trainer
+from benchmarks.trainers import make_trainer
 from udl_tf.config import DataConfig
-from udl_tf.data.pipeline import Waiting, training_batches
+from udl_tf.data.draws import Batch, draw_batch
+from udl_tf.data.pipeline import Delivery, make_delivery
 from udl_tf.data.sources import folder_dataset
 from udl_tf.data.store import ImageStore
 from udl_tf.imaging.rgb_files import write_rgb
 from udl_tf.training import callbacks
+from udl_tf.training.tensorboard import TensorBoardLog
 from udl_tf.training.trainer import Trainer
 
 _SMALL = {"num_blocks": 1, "num_filters": 4}
@@ -77,28 +77,28 @@ def _row(store: ImageStore, count: int, calls: int) -> dict[str, float]:
     config = DataConfig(hr_patch_size=_SIDE * _SCALE, batch_size=_BATCH)
     trainer = make_trainer(_SCALE, "l1", "float32", _SMALL)
     trainer.steps_per_execution = count
-    batches = training_batches(store, config, 0, 0)
-    times = _train(trainer, batches, count * (calls + 2))
+    times = _train(trainer, make_delivery(store, config, 0, 0), count * (calls + 2))
+    batch = draw_batch(store, config, 0, 0)
     seconds = np.median(np.diff(times)[1:]) / count
-    computing = min(_call_times(trainer, batches, calls)) / count
+    computing = min(_call_times(trainer, batch, calls)) / count
     return {"count": count, "seconds": float(seconds), "computing": computing}
 
 
-def _train(trainer: Trainer, batches: Any, updates: int) -> list[float]:
+def _train(trainer: Trainer, delivery: Delivery, updates: int) -> list[float]:
     """Trains as a run does; returns the times at the end of each call."""
-    clock, waiting, stopwatch = callbacks.Clock(0, updates), Waiting(), _Stopwatch()
-    with tempfile.TemporaryDirectory() as folder:
-        writer = tf.summary.create_file_writer(folder)
+    clock, stopwatch = callbacks.Clock(0, updates), _Stopwatch()
+    with tempfile.TemporaryDirectory() as folder, delivery:
+        board = TensorBoardLog(Path(folder))
         observers = [
             clock,
             callbacks.StopOnDivergence(clock, "updates", 1000),
-            callbacks.ProgressLog(clock, "updates", _BATCH, 100, waiting, writer),
+            callbacks.ProgressLog(clock, "updates", _BATCH, 100, delivery.waiting, board),
             checkpoints := callbacks.Checkpoints(clock, 1000, lambda: True),
             stopwatch,
         ]
         try:
             trainer.fit(
-                waiting.timed(batches),
+                delivery.batches(),
                 steps_per_epoch=updates,
                 shuffle=False,
                 verbose=0,
@@ -106,22 +106,21 @@ def _train(trainer: Trainer, batches: Any, updates: int) -> list[float]:
             )
         finally:
             checkpoints.restore_handlers()
-            writer.close()
+            board.close()
     return stopwatch.times
 
 
-def _call_times(trainer: Trainer, batches: Any, calls: int) -> Iterator[float]:
+def _call_times(trainer: Trainer, batch: Batch, calls: int) -> Iterator[float]:
     """Yields the seconds of calls of the device with one batch, which is on the device."""
-    batch = next(iter(batches))
     if keras.backend.backend() == "jax":
         return _jax_call_times(trainer, batch, calls)
     return _tensorflow_call_times(trainer, batch, calls)
 
 
-def _jax_call_times(trainer: Trainer, batch: Any, calls: int) -> Iterator[float]:
+def _jax_call_times(trainer: Trainer, batch: Batch, calls: int) -> Iterator[float]:
     import jax
 
-    batches = repeat(jax.device_put(tuple(np.asarray(part) for part in batch)))
+    batches = repeat(jax.device_put(batch))
     variables = ("trainable", "non_trainable", "optimizer", "metrics")
     state = trainer._get_jax_state(**{f"{kind}_variables": True for kind in variables})
     for _ in range(calls):
@@ -130,11 +129,15 @@ def _jax_call_times(trainer: Trainer, batch: Any, calls: int) -> Iterator[float]
         yield time.perf_counter() - start
 
 
-def _tensorflow_call_times(trainer: Trainer, batch: Any, calls: int) -> Iterator[float]:
+def _tensorflow_call_times(trainer: Trainer, batch: Batch, calls: int) -> Iterator[float]:
+    import tensorflow as tf
+
+    on_device = tuple(tf.constant(part) for part in batch)
+
     @tf.function
     def call():
         for _ in tf.range(trainer.steps_per_execution):
-            trainer.train_step(batch)
+            trainer.train_step(on_device)
 
     call()
     for _ in range(calls):

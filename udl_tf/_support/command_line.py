@@ -19,6 +19,11 @@ MODEL_HELP = (
 RUN_HELP = "a preset, such as edsr_s_x4, or a run folder"
 MAX_MEGAPIXELS_HELP = "refuse larger images (protection against decompression bombs; default: 89)"
 
+_NO_TENSORFLOW = (
+    "TensorFlow is not installed: run pip install tensorflow (train, evaluate, calibrate and"
+    " upscale also work without it, on JAX: set KERAS_BACKEND=jax)"
+)
+
 
 def make_parser(prog: str, description: str | None) -> argparse.ArgumentParser:
     """Returns a parser whose help shows a module docstring as it is written."""
@@ -101,6 +106,11 @@ def run(
         main(arguments)
     except UserError as error:
         print(f"error: {with_option(error, flags or {})}", file=sys.stderr)
+        sys.exit(2)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "tensorflow":
+            raise
+        print(f"error: {_NO_TENSORFLOW}", file=sys.stderr)
         sys.exit(2)
     except BrokenPipeError:  # the reader of the pipe, such as head, has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

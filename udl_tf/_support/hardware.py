@@ -10,7 +10,6 @@ from pathlib import Path
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 _FASTER = 1.2  # times; a smaller gain does not justify the lower precision
 _SIDE, _FILTERS, _LAYERS = 48, 64, 4
@@ -61,19 +60,38 @@ def usable_cores() -> int:
 
 
 def use_cores(most: int | None = None) -> int:
-    """Sets TensorFlow's threads per operation to the usable cores, and returns their number.
+    """Sets the threads of an operation to the usable cores, and returns their number.
 
-    TensorFlow ignores a container's quota, beyond which its threads only wait for each other.
+    TensorFlow and XLA ignore a container's quota, beyond which their threads only wait for each
+    other. To be called before the first operation: later calls change nothing.
 
     Args:
         most: upper limit; None: all usable cores.
     """
     cores = min(usable_cores(), most or sys.maxsize)
+    if keras.backend.backend() != "tensorflow":
+        return int(os.environ.setdefault("NPROC", str(cores)))  # read by XLA
+    import tensorflow as tf
+
     try:
         tf.config.threading.set_intra_op_parallelism_threads(cores)
     except RuntimeError:  # TensorFlow has started its threads
         cores = tf.config.threading.get_intra_op_parallelism_threads() or cores
     return cores
+
+
+def gpu_names() -> list[str]:
+    """Returns the names of the GPUs that the Keras backend can use, such as "NVIDIA H100"."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return [device.device_kind for device in jax.devices() if device.platform == "gpu"]
+    import tensorflow as tf
+
+    return [
+        tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name)
+        for gpu in tf.config.list_physical_devices("GPU")
+    ]
 
 
 def updates_per_call(wanted: int | None, *intervals: int) -> int:

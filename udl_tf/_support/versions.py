@@ -1,15 +1,26 @@
 """Versions of the software that a result depends on."""
 
 import platform
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
-PACKAGES = ("udl_tf", "tensorflow", "keras", "numpy", "pillow")
+from udl_tf import __version__
+
+PACKAGES = ("tensorflow", "jax", "keras", "numpy", "pillow")
 
 
 def versions(*more: str) -> dict[str, str]:
-    """Returns the versions of Python, of PACKAGES and of the packages `more`."""
+    """Returns the versions of Python, of udl_tf, and of PACKAGES and `more` if installed."""
+    found = {name: _version(name) for name in (*PACKAGES, *more)}
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
-        **{name: version(name) for name in (*PACKAGES, *more)},
+        "udl_tf": __version__,
+        **{name: number for name, number in found.items() if number is not None},
     }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

@@ -1,74 +1,24 @@
-"""Training batches as a pure function of (seed, update), so a run can resume at any update."""
+"""Delivery of training batches to `fit`, drawn ahead of the updates, on every Keras backend."""
 
+import itertools
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from typing import Any
 
-import numpy as np
-import tensorflow as tf
+import keras
 
 from udl_tf.config import DataConfig
+from udl_tf.data.draws import Batch, HRMap, draw_batch
 from udl_tf.data.store import ImageStore
 
-HRMap = Callable[[int], tuple[np.ndarray, float, float]]
-"""Index of an image -> (uint8 map of the HR image's shape, a, b), for the values a + b * map."""
+THREADS = 2
+AHEAD = 4  # batches that are drawn or being drawn while an update runs
 
-
-def draw_batch(
-    store: ImageStore,
-    config: DataConfig,
-    seed: int,
-    update: int,
-    hr_map: HRMap | None = None,
-    rows: range | None = None,
-) -> tuple[np.ndarray, ...]:
-    """Draws the batch of one update: random images, aligned random crops, flips, transposition.
-
-    Args:
-        store: training images, each at least as large as a patch.
-        config: patch size, batch size and whether to augment.
-        seed: seed of the run.
-        update: number of the update, counted over all steps of the run.
-        hr_map: further map of each image, from which the HR patches are also cut.
-        rows: rows of the batch to draw; None: all.
-
-    Returns:
-        (lr, hr), uint8 of shapes (n, p / scale, p / scale, 3) and (n, p, p, 3) for n rows and patch
-        size p; with `hr_map` also the map's values, float32 (n, p, p, 3).
-    """
-    rows = range(config.batch_size) if rows is None else rows
-    scale, hr_size = store.scale, config.hr_patch_size
-    lr_size = hr_size // scale
-    lr_batch = np.empty((len(rows), lr_size, lr_size, 3), np.uint8)
-    hr_batch = np.empty((len(rows), hr_size, hr_size, 3), np.uint8)
-    map_batch = np.empty(hr_batch.shape, np.float32)
-    for i, row in enumerate(rows):
-        # Philox is counter-based: equal (seed, update, row) give equal draws in every process.
-        random = np.random.Generator(np.random.Philox(key=[seed, update], counter=[0, 0, 0, row]))
-        index = int(random.integers(len(store)))
-        lr, hr = store.pair(index)
-        top = int(random.integers(lr.shape[0] - lr_size + 1))
-        left = int(random.integers(lr.shape[1] - lr_size + 1))
-        symmetry = tuple(random.random(3) < 0.5) if config.augment else (False, False, False)
-        lr_batch[i] = _patch(lr, top, left, lr_size, symmetry)
-        hr_crop = top * scale, left * scale, hr_size, symmetry
-        hr_batch[i] = _patch(hr, *hr_crop)
-        if hr_map is not None:
-            values, a, b = hr_map(index)
-            map_batch[i] = a + b * _patch(values, *hr_crop).astype(np.float32)
-    return (lr_batch, hr_batch) if hr_map is None else (lr_batch, hr_batch, map_batch)
-
-
-def _patch(
-    image: np.ndarray, top: int, left: int, size: int, symmetry: Sequence[bool]
-) -> np.ndarray:
-    """Returns a view of a square crop, flipped and transposed."""
-    patch = image[top : top + size, left : left + size]
-    flip_rows, flip_columns, transpose = symmetry
-    if flip_rows:
-        patch = patch[::-1]
-    if flip_columns:
-        patch = patch[:, ::-1]
-    return patch.transpose(1, 0, 2) if transpose else patch
+Draw = Callable[[int, range], Batch]
+"""(number of an update, rows of its batch) -> those rows: arrays of the same shapes each time."""
 
 
 class Waiting:
@@ -81,66 +31,97 @@ class Waiting:
     def __init__(self):
         self.seconds = self._began = 0.0
 
-    def timed(self, batches: tf.data.Dataset) -> tf.data.Dataset:
-        """Returns the same batches; the time taken to get each one is added to `seconds`."""
+    def begin(self) -> None:
+        """Notes that training asks for a batch."""
+        self._began = time.perf_counter()
 
-        def begin(_):
-            self._began = time.perf_counter()
-            return np.int64(0)
-
-        def end(_):
-            self.seconds += time.perf_counter() - self._began
-            return np.int64(0)
-
-        def clock(function):
-            counter = tf.data.Dataset.counter()
-            return counter.map(lambda i: tf.numpy_function(function, [i], tf.int64))
-
-        # zip gets its elements in this order: begin, the batch, end. Prefetching, which TensorFlow
-        # adds by default, would run ahead of the training loop and hide the waiting.
-        timed = tf.data.Dataset.zip(clock(begin), batches, clock(end)).map(lambda _, x, __: x)
-        options = tf.data.Options()
-        options.experimental_optimization.inject_prefetch = False
-        return timed.with_options(options)
+    def end(self) -> None:
+        """Notes that training has got the batch."""
+        self.seconds += time.perf_counter() - self._began
 
 
-def training_batches(
+class Delivery(AbstractContextManager):
+    """Delivers the batches of a run to `fit`; use it as a context in which `fit` runs.
+
+    An error of `draw`, such as UserError, arrives outside the context unchanged.
+
+    Args:
+        draw: computes batches; several threads call it.
+        batch_size: global batch size (patches per update).
+        first_update: number of the update that the first batch is for.
+        waiting: gets the time that training waits for batches.
+    """
+
+    def __init__(self, draw: Draw, batch_size: int, first_update: int, waiting: Waiting):
+        self.draw = draw
+        self.batch_size = batch_size
+        self.first_update = first_update
+        self.waiting = waiting
+
+    def batches(self, shares: range = range(1), num_shares: int = 1) -> Iterable[Any]:
+        """Returns endless batches for `fit`, in the order of the updates.
+
+        Args:
+            shares: shares of each batch to produce, one after another: those of the replicas of
+                this process.
+            num_shares: number of equal shares that each batch is divided into.
+        """
+        raise NotImplementedError
+
+    def __exit__(self, *error) -> None:
+        """Ends the delivery."""
+
+    def _share(self, number: int, shares: range, num_shares: int) -> Batch:
+        """Draws the share with this number, counted from update 0."""
+        update, share = divmod(int(number), len(shares))
+        rows = self.batch_size // num_shares
+        first = shares[share] * rows
+        return self.draw(update, range(first, first + rows))
+
+
+class ThreadDelivery(Delivery):
+    """Delivery of NumPy arrays, drawn by threads that end with the context."""
+
+    def __enter__(self):
+        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="batches")
+        return self
+
+    def __exit__(self, *error) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def batches(self, shares: range = range(1), num_shares: int = 1) -> Iterator[Batch]:
+        drawn = deque()
+        for number in itertools.count(self.first_update * len(shares)):
+            drawn.append(self._pool.submit(self._share, number, shares, num_shares))
+            if len(drawn) == AHEAD:
+                self.waiting.begin()
+                batch = drawn.popleft().result()
+                self.waiting.end()
+                yield batch
+
+
+def make_delivery(
     store: ImageStore,
     config: DataConfig,
     seed: int,
     first_update: int,
     hr_map: HRMap | None = None,
-    shares: range = range(1),
-    num_shares: int = 1,
-) -> tf.data.Dataset:
-    """Returns an endless tf.data.Dataset of float32 batches (lr, hr) in 0..255.
+    waiting: Waiting | None = None,
+) -> Delivery:
+    """Returns the delivery of a run's batches: a tf.data.Dataset under TensorFlow, else threads.
 
     Args:
-        store, config, seed, hr_map: as for draw_batch; with `hr_map` a batch is (lr, hr, values).
+        store, config, seed, hr_map: as for draw_batch, which also describes a batch.
         first_update: number of the update that the first batch is for.
-        shares: shares of each batch to produce, one after another: those of this worker's replicas.
-        num_shares: number of equal shares that each batch is divided into.
+        waiting: gets the time that training waits for batches.
     """
-    n, p = config.batch_size // num_shares, config.hr_patch_size
-    q = p // store.scale
-    parts = [(q, tf.uint8), (p, tf.uint8), (p, tf.float32)][: 2 if hr_map is None else 3]
 
-    def draw(number):
-        update, share = divmod(int(number), len(shares))
-        first = shares[share] * n
-        return draw_batch(store, config, seed, update, hr_map, range(first, first + n))
+    def draw(update: int, rows: range) -> Batch:
+        return draw_batch(store, config, seed, update, hr_map, rows)
 
-    def batch(number):
-        drawn = tf.numpy_function(draw, [number], [dtype for _, dtype in parts], stateful=False)
-        return tuple(
-            tf.cast(tf.ensure_shape(x, (n, side, side, 3)), tf.float32)
-            for x, (side, _) in zip(drawn, parts, strict=True)
-        )
+    kind: type[Delivery] = ThreadDelivery
+    if keras.backend.backend() == "tensorflow":
+        from udl_tf.data.tf_pipeline import TFDataDelivery
 
-    counter = tf.data.Dataset.counter(start=first_update * len(shares))
-    options = tf.data.Options()
-    # The pipeline has nothing to tune, and deleting its iterator would wait up to a minute for the
-    # autotuning thread.
-    options.autotune.enabled = False
-    batches = counter.map(batch, num_parallel_calls=2, deterministic=True).prefetch(2)
-    return batches.with_options(options)
+        kind = TFDataDelivery
+    return kind(draw, config.batch_size, first_update, waiting or Waiting())

@@ -98,7 +98,6 @@ class ImageStore:
 
     Attributes:
         decoded: number of pairs decoded so far.
-        error: last UserError, which would otherwise be lost inside a tf.data pipeline.
     """
 
     def __init__(
@@ -111,7 +110,6 @@ class ImageStore:
         self.sources = tuple(sources)
         self.scale = scale
         self.decoded = 0
-        self.error: UserError | None = None
         self._cache = cache
         self._free_bytes = int(memory_gb * 1e9)
         self._in_memory: OrderedDict[int, tuple[np.ndarray, np.ndarray]] = OrderedDict()
@@ -126,11 +124,7 @@ class ImageStore:
             if index in self._in_memory:
                 self._in_memory.move_to_end(index)
                 return self._in_memory[index]
-        try:
-            pair = read_pair(self.sources[index], self.scale, self._cache)
-        except UserError as error:
-            self.error = error
-            raise
+        pair = read_pair(self.sources[index], self.scale, self._cache)
         if self.sources[index].pack:
             return pair  # a view of the file, which the operating system keeps in memory
         with self._lock:

@@ -5,31 +5,16 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
-import tensorflow as tf
+import keras
 
 from udl_tf.config import DistributionConfig
-from udl_tf.distributed.strategy import (
-    device_names,
-    make_strategy,
-    several_workers,
-    share_batches,
-)
+from udl_tf.errors import UserError
 
 T = TypeVar("T")
 
 
 class Group:
-    """The group of processes that train one run; this class is the group of a single process.
-
-    Args:
-        strategy: strategy of tf.distribute; None for one device.
-
-    Attributes:
-        strategy: the same.
-    """
-
-    def __init__(self, strategy: tf.distribute.Strategy | None):
-        self.strategy = strategy
+    """The group of processes that train one run; this class is a single process on one device."""
 
     @property
     def writes(self) -> bool:
@@ -39,24 +24,25 @@ class Group:
     @property
     def replicas(self) -> int:
         """Number of devices that share a batch."""
-        return self.strategy.num_replicas_in_sync if self.strategy else 1
+        return 1
 
     @property
     def devices(self) -> str:
         """Names of the devices that train, for a log line."""
-        return device_names(self.strategy)
+        return f"{keras.distribution.list_devices()[0].upper()} ({keras.backend.backend()})"
 
     def scope(self) -> AbstractContextManager[Any]:
         """Returns a context in which variables are created on all devices."""
-        return self.strategy.scope() if self.strategy else nullcontext()
+        return nullcontext()
 
-    def share(self, batches: Callable[[range, int], tf.data.Dataset]) -> Any:
+    def share(self, batches: Callable[[range, int], Any]) -> Any:
         """Returns batches for `fit`, of which each device gets an equal share.
 
         Args:
-            batches: function (indices of the shares to draw, shares per batch) -> dataset.
+            batches: function (indices of the shares to draw, shares per batch) -> batches, such as
+                `data.pipeline.Delivery.batches`.
         """
-        return share_batches(batches)
+        return batches(range(1), 1)
 
     def any(self, flag: bool) -> bool:
         """Returns whether the flag is true in any process."""
@@ -109,9 +95,14 @@ def join_group(config: DistributionConfig) -> Group:
         UserError: for unknown devices, or a strategy that the Keras backend does not support.
         Lost: if other machines do not start in time.
     """
-    strategy = make_strategy(config)
-    if several_workers(strategy):
-        from udl_tf.distributed.workers import WorkerGroup
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        from udl_tf.distributed.workers import strategy_group
 
-        return WorkerGroup(strategy)
-    return Group(strategy)
+        return strategy_group(config) or Group()
+    if config.strategy in ("mirrored", "multi_worker"):
+        raise UserError(
+            f'distribution.strategy "{config.strategy}" needs the TensorFlow backend, but the'
+            f' Keras backend is {backend!r}: set distribution.strategy="none"'
+        )
+    return Group()

@@ -2,14 +2,15 @@
 
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from udl_tf.config import DistributionConfig
 from udl_tf.distributed.cluster import Cluster, meet, read_cluster
+from udl_tf.distributed.group import Group
 from udl_tf.errors import Lost, UserError
 
 
@@ -20,17 +21,9 @@ def make_strategy(config: DistributionConfig) -> tf.distribute.Strategy | None:
     initialises its devices.
 
     Raises:
-        UserError: for unknown devices, or a strategy under another Keras backend.
+        UserError: for unknown devices.
+        Lost: if other workers do not start in time.
     """
-    if keras.backend.backend() != "tensorflow":
-        # TensorFlow only reads the data, and must not reserve GPU memory for that.
-        tf.config.set_visible_devices([], "GPU")
-        if config.strategy in ("mirrored", "multi_worker"):
-            raise UserError(
-                f'distribution.strategy "{config.strategy}" needs the TensorFlow backend, but the'
-                f' Keras backend is {keras.backend.backend()!r}: set distribution.strategy="none"'
-            )
-        return None
     if config.strategy == "multi_worker":
         if config.devices:
             raise UserError(
@@ -85,18 +78,13 @@ def _over_workers(cluster: Cluster, minutes: float) -> tf.distribute.Strategy:
         ) from error
 
 
-def several_workers(strategy: tf.distribute.Strategy | None) -> bool:
-    """Returns whether a strategy is for workers on several machines."""
-    return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
-
-
-def worker_index(strategy: tf.distribute.Strategy | None) -> int:
+def worker_index(strategy: tf.distribute.Strategy) -> int:
     """Returns the index of this process among the workers of a run; 0 for a single process."""
-    resolver = strategy and strategy.cluster_resolver
+    resolver = strategy.cluster_resolver
     return (resolver and resolver.task_id) or 0
 
 
-def is_chief(strategy: tf.distribute.Strategy | None) -> bool:
+def is_chief(strategy: tf.distribute.Strategy) -> bool:
     """Returns whether this process is the chief, worker 0, which writes the run folder."""
     return worker_index(strategy) == 0
 
@@ -134,30 +122,30 @@ def share_batches(make: Callable[[range, int], tf.data.Dataset]) -> Any:
     return strategy.distribute_datasets_from_function(own)
 
 
-class GroupModel(keras.Model):
-    """A model, built beforehand, whose `fit` also works over several workers in Keras 3.15.
+class StrategyGroup(Group):
+    """A single process that trains on several devices.
 
-    Keras fails there in two places, which this class works around: it averages a batch over workers
-    in order to build the model, and it averages logs along axis 0, which scalars do not have. A
-    test fails once this workaround is no longer needed.
+    Args:
+        strategy: strategy of tf.distribute.
+
+    Attributes:
+        strategy: the same.
     """
 
-    def _maybe_symbolic_build(self, *args, **kwargs):
-        if not several_workers(self.distribute_strategy):
-            super()._maybe_symbolic_build(*args, **kwargs)
-        elif not self.optimizer.built:
-            with self.distribute_strategy.scope():
-                self.optimizer.build(self.trainable_variables)
+    def __init__(self, strategy: tf.distribute.Strategy):
+        self.strategy = strategy
 
-    def train_step(self, *args):
-        logs = super().train_step(*args)
-        if several_workers(tf.distribute.get_strategy()):
-            return {name: keras.ops.reshape(value, (1,)) for name, value in logs.items()}
-        return logs
+    @property
+    def replicas(self) -> int:
+        return self.strategy.num_replicas_in_sync
 
+    @property
+    def devices(self) -> str:
+        devices = self.strategy.extended.worker_devices
+        return " + ".join(device.rpartition("/device:")[2] for device in devices)
 
-def device_names(strategy: tf.distribute.Strategy | None) -> str:
-    """Returns the names of the devices used for training, for a log line."""
-    if strategy is not None:
-        return " + ".join(d.rpartition("/device:")[2] for d in strategy.extended.worker_devices)
-    return f"{keras.distribution.list_devices()[0].upper()} ({keras.backend.backend()})"
+    def scope(self) -> AbstractContextManager[Any]:
+        return self.strategy.scope()
+
+    def share(self, batches: Callable[[range, int], Any]) -> Any:
+        return share_batches(batches)

@@ -16,8 +16,14 @@ from typing import TypeVar
 import numpy as np
 import tensorflow as tf
 
-from udl_tf.distributed.group import Group
-from udl_tf.distributed.strategy import is_chief, sum_over_workers, worker_index
+from udl_tf.config import DistributionConfig
+from udl_tf.distributed.strategy import (
+    StrategyGroup,
+    is_chief,
+    make_strategy,
+    sum_over_workers,
+    worker_index,
+)
 from udl_tf.errors import Lost, UserError
 
 T = TypeVar("T")
@@ -30,7 +36,7 @@ _GRACE = (
 _CHUNK = 2**23  # int64 values per message
 
 
-class WorkerGroup(Group):
+class WorkerGroup(StrategyGroup):
     """The workers of a run under MultiWorkerMirroredStrategy."""
 
     strategy: tf.distribute.MultiWorkerMirroredStrategy
@@ -135,6 +141,20 @@ class WorkerGroup(Group):
             return "another worker"
         cluster = self.strategy.cluster_resolver.cluster_spec()
         return f"worker {numbers[-1]} ({cluster.task_address('worker', int(numbers[-1]))})"
+
+
+def strategy_group(config: DistributionConfig) -> StrategyGroup | None:
+    """Joins the group of a config's strategy; None for one device.
+
+    Raises:
+        UserError: for unknown devices.
+        Lost: if other machines do not start in time.
+    """
+    strategy = make_strategy(config)
+    if strategy is None:
+        return None
+    several = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+    return WorkerGroup(strategy) if several else StrategyGroup(strategy)
 
 
 def _zipped(folder: Path) -> bytes:

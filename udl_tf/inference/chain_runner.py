@@ -8,7 +8,6 @@ from typing import Any
 import keras
 import numpy as np
 import psutil
-import tensorflow as tf
 
 from udl_tf.inference.tiling import Tile, core_side, run_tiles, scaled
 from udl_tf.models.stages import Stage, chain_align, chain_radius
@@ -28,6 +27,8 @@ def make_forward(network: keras.Model) -> Callable[..., Any]:
         return network(images[0] if len(images) == 1 else list(images), training=False)
 
     if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
         shapes = [(None, None, None, image.shape[-1]) for image in network.inputs]
         call = tf.function(call, input_signature=[tf.TensorSpec(s, tf.float32) for s in shapes])
         call = call.get_concrete_function()

@@ -10,11 +10,11 @@ from logging import getLogger
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from udl_tf.data.pipeline import Waiting
 from udl_tf.errors import UserError
 from udl_tf.training.liveness import restored
+from udl_tf.training.tensorboard import TensorBoardLog
 from udl_tf.training.validation import Validation
 
 log = getLogger(__name__)
@@ -122,11 +122,17 @@ class ProgressLog(keras.callbacks.Callback):
         batch_size: global batch size (patches per update).
         every: updates between two log lines.
         waiting: time spent waiting for data.
-        writer: tf.summary writer for TensorBoard.
+        board: log for TensorBoard.
     """
 
     def __init__(
-        self, clock: Clock, name: str, batch_size: int, every: int, waiting: Waiting, writer
+        self,
+        clock: Clock,
+        name: str,
+        batch_size: int,
+        every: int,
+        waiting: Waiting,
+        board: TensorBoardLog,
     ):
         super().__init__()
         self.clock = clock
@@ -134,7 +140,7 @@ class ProgressLog(keras.callbacks.Callback):
         self.batch_size = batch_size
         self.every = every
         self.waiting = waiting
-        self.writer = writer
+        self.board = board
 
     def on_train_begin(self, logs=None):
         self._last_line = (time.monotonic(), self.clock.update, self.waiting.seconds)
@@ -162,11 +168,13 @@ class ProgressLog(keras.callbacks.Callback):
 
     def _write_scalars(self, loss: float) -> None:
         learning_rate = keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
-        with self.writer.as_default(step=self.clock.update):
-            tf.summary.scalar("train/loss", loss)
-            tf.summary.scalar("train/learning_rate", learning_rate)
-            tf.summary.scalar("train/patches_per_second", self._rate * self.batch_size)
-            tf.summary.scalar("train/share_of_time_waiting_for_data", self._waited)
+        scalars = {
+            "train/loss": loss,
+            "train/learning_rate": float(learning_rate),
+            "train/patches_per_second": self._rate * self.batch_size,
+            "train/share_of_time_waiting_for_data": self._waited,
+        }
+        self.board.write_scalars(scalars, self.clock.update)
 
     def _line(self, loss: float) -> str:
         clock = self.clock

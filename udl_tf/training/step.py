@@ -8,12 +8,12 @@ from logging import getLogger
 from typing import Any
 
 import keras
-import tensorflow as tf
 
 from udl_tf._support.files import sha256
 from udl_tf._support.hardware import updates_per_call
 from udl_tf.config import StepConfig
-from udl_tf.data.pipeline import HRMap, Waiting, training_batches
+from udl_tf.data.draws import HRMap
+from udl_tf.data.pipeline import Waiting, make_delivery
 from udl_tf.data.store import cache_folder
 from udl_tf.distributed.group import Group
 from udl_tf.errors import Interrupted
@@ -30,6 +30,7 @@ from udl_tf.training.data import RunData
 from udl_tf.training.optimizers import make_optimizer
 from udl_tf.training.origin import Origin, take_over
 from udl_tf.training.run_folder import RunFolder
+from udl_tf.training.tensorboard import TensorBoardLog
 from udl_tf.training.trainer import Trainer, make_pixel_weight
 from udl_tf.training.uncertainty_cache import cached_log_scale
 from udl_tf.training.validation import Validation
@@ -104,9 +105,9 @@ def train_step(session: Session, index: int) -> tuple[dict[str, Any], bool]:
     if step.start.update:
         restore_checkpoint(run.path, step.trainer)
     log.info("%s: %s", step.name, _beginning(step))
-    writer = tf.summary.create_file_writer(str(run.step_log(index)))
+    board = TensorBoardLog(run.step_log(index))
     validation = Validation(
-        session.data.held_out.pairs(), config.model.scale, step.trainer.network, step.frozen, writer
+        session.data.held_out.pairs(), config.model.scale, step.trainer.network, step.frozen, board
     )
     started = time.monotonic()
     clock = callbacks.Clock(step.start.update, step.config.updates)
@@ -116,12 +117,12 @@ def train_step(session: Session, index: int) -> tuple[dict[str, Any], bool]:
         return step.start.advanced(clock.update, seconds, validation.history)
 
     waiting = Waiting()
-    observers, checkpoints = _callbacks(step, clock, progress, validation, waiting, writer)
+    observers, checkpoints = _callbacks(step, clock, progress, validation, waiting, board)
     try:
         _fit(step, waiting, observers)
     finally:
         checkpoints.restore_handlers()
-        writer.close()
+        board.close()
     if clock.update < step.config.updates:
         raise Interrupted(stopped(f"update {clock.update} of {step.name}", run))
     save_weights(step.trainer.network, run.weights(index))
@@ -192,7 +193,7 @@ def _callbacks(
     progress: Callable[[], Progress],
     validation: Validation,
     waiting: Waiting,
-    writer: Any,
+    board: TensorBoardLog,
 ) -> tuple[list[keras.callbacks.Callback], callbacks.Checkpoints]:
     """Returns (callbacks of `fit` in order, the one that saves checkpoints)."""
     run, group, config = step.session.run, step.session.group, step.session.run.config
@@ -207,7 +208,7 @@ def _callbacks(
     before = [
         clock,
         callbacks.StopOnDivergence(clock, step.name, interval),
-        callbacks.ProgressLog(clock, step.name, patches, every, waiting, writer),
+        callbacks.ProgressLog(clock, step.name, patches, every, waiting, board),
     ]
     if group.writes:
         averaged = config.optimizer.ema is not None
@@ -231,24 +232,16 @@ def _fit(step: Step, waiting: Waiting, observers: list[keras.callbacks.Callback]
         folder = session.group.own_folder(cache_folder(config.data))
         hr_map = cached_log_scale(step.frozen, data, folder)
     first = step.start.update + sum(s.updates for s in config.steps[: step.index])
-
-    def batches(shares: range, of: int) -> tf.data.Dataset:
-        source = data, config.data, config.training.seed, first, hr_map
-        return waiting.timed(training_batches(*source, shares, of))
-
-    shared = session.group.share(batches)
-    try:
+    source = data, config.data, config.training.seed, first, hr_map
+    with make_delivery(*source, waiting) as delivery:
+        batches = session.group.share(delivery.batches)
         trainer.fit(
-            shared,
+            batches,
             steps_per_epoch=left,
             shuffle=False,
             verbose=0,
             callbacks=callbacks.CallbackList(observers, add_history=True, model=trainer),
         )
-    except tf.errors.OpError:
-        if data.error is None:
-            raise
-        raise data.error from None
 
 
 def _note(step: Step, progress: Progress) -> dict[str, Any]:

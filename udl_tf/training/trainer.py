@@ -3,22 +3,23 @@
 from collections.abc import Callable
 
 import keras
+from keras import ops
 
 from udl_tf import weighting
 from udl_tf.config import WeightingConfig
-from udl_tf.distributed.strategy import GroupModel
+from udl_tf.distributed.model import GroupModel
 from udl_tf.models import mean_part, uncertainty_part
 
 
 class Trainer(GroupModel):
-    """Trains a network on batches (lr, hr, ...) with `fit`, on every Keras backend.
+    """Trains a network on batches of `data.draw_batch` with `fit`, on every Keras backend.
 
     Args:
         network: lr -> {"sr", "log_scale"}, or {"sr"} alone if the loss needs no log scale.
         loss: one of udl_tf.losses; it gets the whole prediction, and w as sample_weight.
-        pixel_weight: function (lr, hr, ...) -> w for a UDL step, or None; it gets all parts of a
-            batch. Being a function, it hides its frozen network from Keras, which would otherwise
-            train it and, under JAX, remove its variables during `fit`.
+        pixel_weight: function (lr, hr, ...) -> w for a UDL step, or None; it gets the float32
+            values of a batch (`batch_values`). Being a function, it hides its frozen network from
+            Keras, which would otherwise train it and, under JAX, remove its variables during `fit`.
     """
 
     def __init__(
@@ -49,9 +50,22 @@ class Trainer(GroupModel):
 
     def train_step(self, *args):
         *state, batch = args  # TensorFlow passes the batch, JAX the state and the batch
-        w = self.pixel_weight(*batch) if self.pixel_weight else None
-        lr, hr, *_ = batch
+        values = batch_values(*batch)
+        w = self.pixel_weight(*values) if self.pixel_weight else None
+        lr, hr, *_ = values
         return super().train_step(*state, (lr, hr, w))
+
+
+def batch_values(lr, hr, *mapped) -> tuple:
+    """Returns the float32 values (lr, hr) or (lr, hr, s) of a batch from `data.draw_batch`.
+
+    Computed on the device, so that uint8 travels to it: a quarter of the bytes.
+    """
+    lr, hr = ops.cast(lr, "float32"), ops.cast(hr, "float32")
+    if not mapped:
+        return lr, hr
+    levels, a, b = mapped
+    return lr, hr, a + b * ops.cast(levels, "float32")
 
 
 def make_pixel_weight(

@@ -11,8 +11,8 @@ import keras
 import numpy as np
 
 from udl_tf._support.command_line import progress_bar
+from udl_tf.data.draws import HRMap
 from udl_tf.data.pack import Arrays, write_pack
-from udl_tf.data.pipeline import HRMap
 from udl_tf.data.store import ImageStore
 from udl_tf.imaging.dtypes import to_dtype
 from udl_tf.inference.chain_runner import ChainRunner
@@ -24,7 +24,7 @@ log = getLogger(__name__)
 
 
 def cached_log_scale(network: keras.Model, store: ImageStore, folder: Path) -> HRMap:
-    """Returns maps of s for `training_batches`; computes those that the cache lacks.
+    """Returns maps of s for `draw_batch`; computes those that the cache lacks.
 
     A map is the mean over the eight flips and rotations of an image, because patches are flipped
     and transposed at random; images are mirrored at their border. The values differ slightly from

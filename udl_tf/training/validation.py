@@ -3,7 +3,6 @@
 from logging import getLogger
 
 import numpy as np
-import tensorflow as tf
 
 from udl_tf.imaging.dtypes import to_dtype
 from udl_tf.imaging.resize import imresize
@@ -12,6 +11,7 @@ from udl_tf.inference.chain_runner import make_forward
 from udl_tf.metrics import psnr_y, ssim_y
 from udl_tf.models import uncertainty_part
 from udl_tf.training.liveness import is_dead
+from udl_tf.training.tensorboard import TensorBoardLog
 
 log = getLogger(__name__)
 
@@ -24,20 +24,20 @@ class Validation:
         scale: HR over LR size.
         network: lr -> {"sr"} or {"sr", "log_scale"}.
         frozen: network of the previous step, for s if `network` does not compute it; or None.
-        writer: tf.summary writer for TensorBoard.
+        board: log for TensorBoard.
         side: largest side of the middle, HR pixels.
 
     Attributes:
         history: results so far, with the number of updates.
     """
 
-    def __init__(self, pairs, scale: int, network, frozen, writer, side: int = 256):
+    def __init__(self, pairs, scale: int, network, frozen, board: TensorBoardLog, side: int = 256):
         self.scale = scale
         self.network = network
         self.predict = make_forward(network)
         with_s = frozen is not None and "log_scale" in frozen.output
         self.predict_s = make_forward(uncertainty_part(frozen)) if with_s else None
-        self.writer = writer
+        self.board = board
         self.history: list[dict[str, float]] = []
         self.pairs = [_middle(lr, hr, scale, side // scale) for lr, hr in pairs]
 
@@ -60,11 +60,9 @@ class Validation:
         if ranges:
             low, mean, high = zip(*ranges, strict=True)
             means |= {"s_min": min(low), "s_mean": float(np.mean(mean)), "s_max": max(high)}
-        with self.writer.as_default(step=update):
-            for name, value in means.items():
-                tf.summary.scalar(f"validation/{name}", value)
-        self.writer.flush()
         means = {name: float(value) for name, value in means.items()}
+        self.board.write_scalars({f"validation/{name}": x for name, x in means.items()}, update)
+        self.board.flush()
         self.history.append({"update": update, **means})
         log.info("validation at update %d: %s", update, _as_text(means))
         return means
@@ -79,8 +77,7 @@ class Validation:
         if log_scale is not None:
             row.append(colorize(np.exp(log_scale)))
         title = "LR | bicubic | SR | HR" + (" | theta" if log_scale is not None else "")
-        with self.writer.as_default(step=update):
-            tf.summary.image("validation/row", np.hstack(row)[None], description=title)
+        self.board.write_image("validation/row", np.hstack(row), title, update)
 
 
 def _middle(lr, hr, scale: int, side: int):

@@ -1,0 +1,63 @@
+"""Delivery of training batches by tf.data, which tf.distribute and graphs of updates need."""
+
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from udl_tf.data.draws import Batch
+from udl_tf.data.pipeline import AHEAD, THREADS, Delivery, Waiting
+
+
+class TFDataDelivery(Delivery):
+    """Delivery as tf.data.Dataset."""
+
+    _error: Exception | None = None  # TensorFlow raises an error of its own in its place
+
+    def batches(self, shares: range = range(1), num_shares: int = 1) -> tf.data.Dataset:
+        first = self.first_update * len(shares)
+        like = self._share(first, shares, num_shares)
+
+        def draw(number) -> Batch:
+            try:
+                return self._share(number, shares, num_shares)
+            except Exception as error:
+                self._error = error
+                raise
+
+        def batch(number):
+            dtypes = [part.dtype for part in like]
+            drawn = tf.numpy_function(draw, [number], dtypes, stateful=False)
+            return tuple(tf.ensure_shape(x, y.shape) for x, y in zip(drawn, like, strict=True))
+
+        counter = tf.data.Dataset.counter(start=first)
+        batches = counter.map(batch, num_parallel_calls=THREADS, deterministic=True)
+        options = tf.data.Options()
+        # The pipeline has nothing to tune, and deleting its iterator would wait up to a minute for
+        # the autotuning thread.
+        options.autotune.enabled = False
+        batches = batches.prefetch(AHEAD - THREADS).with_options(options)
+        return timed(batches, self.waiting)
+
+    def __exit__(self, kind, error, traceback) -> None:
+        if self._error is not None and isinstance(error, tf.errors.OpError):
+            raise self._error from None
+
+
+def timed(batches: tf.data.Dataset, waiting: Waiting) -> tf.data.Dataset:
+    """Returns the same batches; `waiting` gets the time taken to get each one."""
+    # zip gets its elements in this order: begin, the batch, end. Prefetching, which TensorFlow
+    # adds by default, would run ahead of the training loop and hide the waiting.
+    sequence = _calls(waiting.begin), batches, _calls(waiting.end)
+    options = tf.data.Options()
+    options.experimental_optimization.inject_prefetch = False
+    return tf.data.Dataset.zip(sequence).map(lambda _, x, __: x).with_options(options)
+
+
+def _calls(function: Callable[[], None]) -> tf.data.Dataset:
+    """Returns a dataset that calls a function for each of its elements."""
+
+    def call(number):
+        function()
+        return number
+
+    return tf.data.Dataset.counter().map(lambda i: tf.numpy_function(call, [i], tf.int64))

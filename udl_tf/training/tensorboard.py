@@ -1,0 +1,46 @@
+"""TensorBoard log of a step, written without TensorFlow."""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event
+from tensorboardX.proto.summary_pb2 import Summary
+from tensorboardX.summary import image, scalar
+
+
+class TensorBoardLog:
+    """Writes scalars and images for TensorBoard.
+
+    Args:
+        folder: folder for a new event file.
+    """
+
+    def __init__(self, folder: Path):
+        folder.mkdir(parents=True, exist_ok=True)
+        # tensorboardX names the file by the second, in which a run may stop and resume.
+        self._writer = EventsWriter(str(folder / "events"), f".{time.time_ns()}")
+
+    def write_scalars(self, values: Mapping[str, float], update: int) -> None:
+        """Writes values by tag, after `update` updates."""
+        for tag, value in values.items():
+            self._write(scalar(tag, value), update)
+
+    def write_image(self, tag: str, pixels: np.ndarray, title: str, update: int) -> None:
+        """Writes a uint8 (h, w, 3) image, after `update` updates."""
+        summary = image(tag, pixels, dataformats="HWC")
+        summary.value[0].metadata.summary_description = title
+        self._write(summary, update)
+
+    def flush(self) -> None:
+        """Writes everything to the disk."""
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Writes everything to the disk and closes the file."""
+        self._writer.close()
+
+    def _write(self, summary: Summary, update: int) -> None:
+        self._writer.write_event(Event(summary=summary, step=update, wall_time=time.time()))
