@@ -70,6 +70,11 @@ class DataConfig(Section):
         description="training images held out for validation (at most a fifth of the set)",
     )
     memory_gb: float = Field(default=10.0, gt=0, description="memory for decoded images, GB")
+    resident: Literal["auto"] | bool = Field(
+        default="auto",
+        description="whether the training images stay on the device, which then also cuts the"
+        " patches; auto: on a GPU, if they fit into a quarter of its free memory",
+    )
     cache_dir: str | None = Field(
         default=None,
         description="folder for LR images computed from HR images; null: the user's cache folder",
@@ -178,7 +183,7 @@ class TrainingConfig(Section):
         default=None,
         ge=1,
         description="upper limit of updates per device call; the number used always divides the"
-        " intervals; null: 1 on CPUs, 10 on GPUs",
+        " intervals; null: 1 on CPUs, 25 on GPUs",
     )
     seed: int = Field(
         default=0,

@@ -101,7 +101,7 @@ class StopOnDivergence(keras.callbacks.Callback):
         if self.clock.due(self.interval):
             self._check(self.clock.update, logs)
             model = self.model  # the property updates the variables under JAX
-            if not all(np.isfinite(weight).all() for weight in model.get_weights()):
+            if not all(np.isfinite(weight).all() for weight in model.network.get_weights()):
                 raise Diverged(
                     f"{self.name}: a weight is not finite after update {self.clock.update};"
                     f" {_REMEDY}"

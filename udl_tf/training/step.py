@@ -14,6 +14,7 @@ from udl_tf._support.hardware import updates_per_call
 from udl_tf.config import StepConfig
 from udl_tf.data.draws import HRMap
 from udl_tf.data.pipeline import Waiting, make_delivery
+from udl_tf.data.resident import resident_set
 from udl_tf.data.store import cache_folder
 from udl_tf.distributed.group import Group
 from udl_tf.errors import Interrupted
@@ -233,7 +234,8 @@ def _fit(step: Step, waiting: Waiting, observers: list[keras.callbacks.Callback]
         hr_map = cached_log_scale(step.frozen, data, folder)
     first = step.start.update + sum(s.updates for s in config.steps[: step.index])
     source = data, config.data, config.training.seed, first, hr_map
-    with make_delivery(*source, waiting) as delivery:
+    trainer.resident = resident_set(data, config.data, hr_map)
+    with make_delivery(*source, waiting, trainer.resident) as delivery:
         batches = session.group.share(delivery.batches)
         trainer.fit(
             batches,
