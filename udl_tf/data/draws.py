@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from udl_tf.config import DataConfig
+from udl_tf.data.philox import RowDraws
 from udl_tf.data.store import ImageStore
 
 HRMap = Callable[[int], tuple[np.ndarray, float, float]]
@@ -32,15 +33,14 @@ def draw_crops(
     """
     rows = range(config.batch_size) if rows is None else rows
     size = config.hr_patch_size // store.scale
+    draws = RowDraws((seed, update), rows)
     crops = np.zeros((len(rows), 6), np.int32)
-    for crop, row in zip(crops, rows, strict=True):
-        # Philox is counter-based: equal (seed, update, row) give equal draws in every process.
-        random = np.random.Generator(np.random.Philox(key=[seed, update], counter=[0, 0, 0, row]))
-        index = int(random.integers(len(store)))
-        height, width = store.lr_size(index)
-        crop[:3] = index, random.integers(height - size + 1), random.integers(width - size + 1)
-        if config.augment:
-            crop[3:] = random.random(3) < 0.5
+    crops[:, 0] = index = draws.integers(np.full(len(rows), len(store)))
+    heights, widths = np.array([store.lr_size(i) for i in index.tolist()]).T
+    crops[:, 1] = draws.integers(heights - size + 1)
+    crops[:, 2] = draws.integers(widths - size + 1)
+    if config.augment:
+        crops[:, 3:] = draws.coins(3)
     return crops
 
 
