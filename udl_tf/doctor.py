@@ -19,7 +19,6 @@ _EXTRAS = {
     "serve": ("grpc", "tensorflow_serving"),
     "ray": ("ray", "pyarrow"),
 }
-_BACKENDS = {"tensorflow": "TensorFlow", "jax": "JAX"}
 _INSTRUCTION_SETS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
 
 
@@ -55,7 +54,7 @@ def _devices() -> Iterator[tuple[str, str]]:
     yield "backend", backend
     yield "processor", f"{processor()}, {cores} cores used, {_instruction_sets()}"
     yield "memory", f"{psutil.virtual_memory().total / 1e9:.1f} GB"
-    yield "GPUs", ", ".join(gpus) or f"none that {_BACKENDS.get(backend, backend)} can use"
+    yield "GPUs", ", ".join(gpus) or "none that the backend can use"
     yield "trains on", group.devices
     xla = backend == "jax" or (bool(gpus) and group.replicas == 1)
     yield "XLA", "on" if xla else "off (XLA is slower than oneDNN on CPUs)"

@@ -144,7 +144,7 @@ def test_train(monkeypatch):
     network = build_model("edsr_s", 4, **TINY)
     frozen = flop_of(tf.keras.Model(network.input, network.output["log_scale"]), 8)
     assert weighted - plain == pytest.approx(frozen, rel=0.05)
-    assert cached == pytest.approx(plain, rel=0.01)
+    assert 0 < cached - plain <= 8 * 32 * 32 * 3  # per HR value: s from its level, w from s
     table = train_table(results)
     assert [row[0] for row in table[1:]] == list(results["rows"])
     assert table[1][0] == RELEASED

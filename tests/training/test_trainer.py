@@ -8,7 +8,7 @@ from udl_tf.config import OptimizerConfig, WeightingConfig
 from udl_tf.losses import ESULoss, L1Loss, UDLLoss
 from udl_tf.models import build_model, copy_weights
 from udl_tf.training.optimizers import make_optimizer
-from udl_tf.training.trainer import Trainer, make_pixel_weight
+from udl_tf.training.trainer import Trainer, batch_values, make_pixel_weight
 from udl_tf.weighting import error_map_weight, uncertainty_weight
 
 HR = np.stack([noise_image(16, 16, i) for i in range(4)]).astype("float32")
@@ -65,6 +65,29 @@ def test_the_frozen_network_is_not_part_of_the_trainer():
     trainer = Trainer(student, UDLLoss(), make_pixel_weight(WeightingConfig(), frozen, 2))
     assert len(trainer.trainable_variables) == len(student.trainable_variables)
     assert len(trainer.variables) == len(student.variables)
+
+
+def test_batches_of_uint8_train_as_those_of_float32():
+    results = []
+    for lr, hr in ((LR, HR), (LR.astype("uint8"), HR.astype("uint8"))):
+        keras.utils.set_random_seed(0)
+        network = small(uncertainty=False)
+        trainer = Trainer(network, L1Loss())
+        trainer.compile(optimizer=keras.optimizers.SGD(1e-2))
+        batches = tf.data.Dataset.from_tensors((lr, hr))
+        trainer.fit(batches, epochs=2, shuffle=False, verbose=0)
+        results.append(weights(network))
+    assert all(np.array_equal(a, b) for a, b in zip(*results, strict=True))
+
+
+def test_values_of_a_batch_are_those_of_numpy_to_the_bit():
+    levels = np.arange(256, dtype="uint8").repeat(3).reshape(1, 16, 16, 3)
+    a, b = np.float32([[[[-0.731]]]]), np.float32([[[[0.01317]]]])
+    lr, hr, s = batch_values(levels[:, ::2, ::2], levels, levels, a, b)
+    assert np.array_equal(lr, levels[:, ::2, ::2].astype("float32"))
+    assert np.array_equal(hr, levels.astype("float32"))
+    assert np.array_equal(s, a + b * levels.astype("float32"))
+    assert len(batch_values(levels, levels)) == 2
 
 
 @pytest.mark.parametrize("source", ["error_map", "hr_gradient", "lr_gradient"])

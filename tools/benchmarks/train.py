@@ -115,8 +115,11 @@ def _update(
 ) -> Callable[[], float]:
     """Returns a function that does one update; stores the update's operations in flop[name]."""
     trainer = build()
-    batch = (lr, hr, hr / 255) if cached else (lr, hr)
-    data = tf.data.Dataset.from_tensors(batch).repeat()
+    batch = [part.astype(np.uint8) for part in (lr, hr)]
+    if cached:  # s = hr / 255
+        a, b = np.zeros((2, len(hr), 1, 1, 1), np.float32)
+        batch += [batch[1], a, b + np.float32(1 / 255)]
+    data = tf.data.Dataset.from_tensors(tuple(batch)).repeat()
     trainer.make_train_function()
     iterator = iter(data)
 
@@ -124,7 +127,7 @@ def _update(
         return float(trainer.train_function(iterator)["loss"])
 
     update()  # creates the optimizer's variables, which the graph below may not
-    specs = tuple(tf.TensorSpec(part.shape, tf.float32) for part in batch)
+    specs = tuple(tf.TensorSpec(part.shape, part.dtype) for part in batch)
     flop[name] = _flop(tf.function(trainer.train_step).get_concrete_function(specs).graph)
     return update
 

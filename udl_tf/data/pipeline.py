@@ -2,6 +2,7 @@
 
 import itertools
 import time
+from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -59,6 +60,7 @@ class Delivery(AbstractContextManager):
         self.first_update = first_update
         self.waiting = waiting
 
+    @abstractmethod
     def batches(self, shares: range = range(1), num_shares: int = 1) -> Iterable[Any]:
         """Returns endless batches for `fit`, in the order of the updates.
 
@@ -67,10 +69,6 @@ class Delivery(AbstractContextManager):
                 this process.
             num_shares: number of equal shares that each batch is divided into.
         """
-        raise NotImplementedError
-
-    def __exit__(self, *error) -> None:
-        """Ends the delivery."""
 
     def _share(self, number: int, shares: range, num_shares: int) -> Batch:
         """Draws the share with this number, counted from update 0."""
