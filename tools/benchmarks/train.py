@@ -127,9 +127,14 @@ def _update(
         return float(trainer.train_function(iterator)["loss"])
 
     update()  # creates the optimizer's variables, which the graph below may not
-    specs = tuple(tf.TensorSpec(part.shape, part.dtype) for part in batch)
-    flop[name] = _flop(tf.function(trainer.train_step).get_concrete_function(specs).graph)
+    flop[name] = flop_of_train_step(trainer, batch)
     return update
+
+
+def flop_of_train_step(trainer: Trainer, batch: Sequence[np.ndarray]) -> float:
+    """Counts the floating-point operations of an update on a batch."""
+    specs = tuple(tf.TensorSpec(part.shape, part.dtype) for part in batch)
+    return _flop(tf.function(trainer.train_step).get_concrete_function(specs).graph)
 
 
 def _flop(graph: tf.Graph) -> float:

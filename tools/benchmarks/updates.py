@@ -48,7 +48,7 @@ def run_updates(counts: Sequence[int], calls: int) -> list[dict[str, float]]:
         are on the device.
     """
     with tempfile.TemporaryDirectory() as folder:
-        store = _noise(Path(folder))
+        store = noise_store(Path(folder), _SCALE, 160)
         return [_row(store, count, calls) for count in counts]
 
 
@@ -62,13 +62,13 @@ def updates_table(rows: Sequence[dict[str, float]]) -> list[list[str]]:
     return cells
 
 
-def _noise(folder: Path) -> ImageStore:
-    """Returns a store of four images of noise."""
+def noise_store(folder: Path, scale: int, side: int) -> ImageStore:
+    """Returns a store of four images of noise, side x side HR pixels."""
     random = np.random.default_rng(0)
     for index in range(4):
-        image = random.integers(0, 256, (160, 160, 3), np.uint8)
+        image = random.integers(0, 256, (side, side, 3), np.uint8)
         write_rgb(folder / f"{index}.png", image)
-    store = ImageStore(folder_dataset(folder, _SCALE).sources, _SCALE, memory_gb=1)
+    store = ImageStore(folder_dataset(folder, scale).sources, scale, memory_gb=1)
     store.load_all()
     return store
 
@@ -77,14 +77,13 @@ def _row(store: ImageStore, count: int, calls: int) -> dict[str, float]:
     config = DataConfig(hr_patch_size=_SIDE * _SCALE, batch_size=_BATCH)
     trainer = make_trainer(_SCALE, "l1", "float32", _SMALL)
     trainer.steps_per_execution = count
-    times = _train(trainer, make_delivery(store, config, 0, 0), count * (calls + 2))
-    batch = draw_batch(store, config, 0, 0)
+    times = train_as_a_run(trainer, make_delivery(store, config, 0, 0), count * (calls + 2))
     seconds = np.median(np.diff(times)[1:]) / count
-    computing = min(_call_times(trainer, batch, calls)) / count
+    computing = min(call_times(trainer, draw_batch(store, config, 0, 0), calls)) / count
     return {"count": count, "seconds": float(seconds), "computing": computing}
 
 
-def _train(trainer: Trainer, delivery: Delivery, updates: int) -> list[float]:
+def train_as_a_run(trainer: Trainer, delivery: Delivery, updates: int) -> list[float]:
     """Trains as a run does; returns the times at the end of each call."""
     clock, stopwatch = callbacks.Clock(0, updates), _Stopwatch()
     with tempfile.TemporaryDirectory() as folder, delivery:
@@ -92,7 +91,9 @@ def _train(trainer: Trainer, delivery: Delivery, updates: int) -> list[float]:
         observers = [
             clock,
             callbacks.StopOnDivergence(clock, "updates", 1000),
-            callbacks.ProgressLog(clock, "updates", _BATCH, 100, delivery.waiting, board),
+            callbacks.ProgressLog(
+                clock, "updates", delivery.batch_size, 100, delivery.waiting, board
+            ),
             checkpoints := callbacks.Checkpoints(clock, 1000, lambda: True),
             stopwatch,
         ]
@@ -110,8 +111,11 @@ def _train(trainer: Trainer, delivery: Delivery, updates: int) -> list[float]:
     return stopwatch.times
 
 
-def _call_times(trainer: Trainer, batch: Batch, calls: int) -> Iterator[float]:
-    """Yields the seconds of calls of the device with one batch, which is on the device."""
+def call_times(trainer: Trainer, batch: Batch, calls: int) -> Iterator[float]:
+    """Yields the seconds of calls of the device with one batch, which is on the device.
+
+    Under JAX, the trainer loses its variables.
+    """
     if keras.backend.backend() == "jax":
         return _jax_call_times(trainer, batch, calls)
     return _tensorflow_call_times(trainer, batch, calls)
