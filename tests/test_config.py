@@ -118,6 +118,15 @@ def test_set_overrides_any_key(tmp_path):
             load_config(path, [bad])
 
 
+def test_warm_up_is_shorter_than_each_step_and_than_a_rehearsal():
+    steps = [{"loss": "l1", "updates": 500}, {"loss": "l1", "updates": 300}]
+    config = Config.model_validate({"steps": steps, "optimizer": {"warmup": 299}})
+    assert config.rehearsal().optimizer.warmup == 20  # of 200 updates
+    message = r"optimizer\.warmup 300 is not smaller than steps\.1\.updates 300: lower it"
+    with pytest.raises(ValueError, match=message):
+        Config.model_validate({"steps": steps, "optimizer": {"warmup": 300}})
+
+
 def test_rehearsal_keeps_the_network_and_uses_bundled_images():
     config = load_config(ROOT / "configs/edsr_x2.json", ["data.root=/somewhere"])
     quick = config.rehearsal()

@@ -283,24 +283,17 @@ class Config(Section):
 
     def rehearsal(self) -> "Config":
         """Returns the run on the bundled images with few updates and small patches: a rehearsal."""
-        quick = self.quick
-        warmup = min(self.optimizer.warmup, quick.updates // 10)
+        quick, updates = self.quick, self.quick.updates
+        data = {"root": None, "train": ["bundled"], "test": ["bundled"]}
+        data |= {"hr_patch_size": quick.lr_patch_size * self.model.scale}
+        data |= {"batch_size": quick.batch_size, "validation_images": quick.validation_images}
+        training = {"interval": updates, "log_every": max(1, updates // 10)}
+        optimizer = {"warmup": min(self.optimizer.warmup, updates // 10)}
         return self.model_copy(
             update={
-                "optimizer": self.optimizer.model_copy(update={"warmup": warmup}),
-                "data": self.data.model_copy(
-                    update={
-                        "root": None,
-                        "train": ["bundled"],
-                        "test": ["bundled"],
-                        "hr_patch_size": quick.lr_patch_size * self.model.scale,
-                        "batch_size": quick.batch_size,
-                        "validation_images": quick.validation_images,
-                    }
-                ),
-                "steps": [s.model_copy(update={"updates": quick.updates}) for s in self.steps],
-                "training": self.training.model_copy(
-                    update={"interval": quick.updates, "log_every": max(1, quick.updates // 10)}
-                ),
+                "data": self.data.model_copy(update=data),
+                "optimizer": self.optimizer.model_copy(update=optimizer),
+                "steps": [s.model_copy(update={"updates": updates}) for s in self.steps],
+                "training": self.training.model_copy(update=training),
             }
         )

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from benchmarks.trainers import Network, make_trainer, random_patches
-from benchmarks.updates import call_times, noise_store, train_as_a_run
+from benchmarks.updates import call_times, jax_state, noise_store, train_as_a_run
 from udl_tf.config import DataConfig
 from udl_tf.data.draws import HRMap
 from udl_tf.data.pipeline import make_delivery
@@ -165,9 +165,8 @@ def flop_of_update(trainer: Trainer, batch: tuple) -> float:
         return flop_of_train_step(trainer, batch)
     import jax
 
-    variables = ("trainable", "non_trainable", "optimizer", "metrics")
-    state = trainer._get_jax_state(**{f"{kind}_variables": True for kind in variables})
-    return jax.jit(trainer.train_step).lower(state, batch).cost_analysis()["flops"]
+    costs = jax.jit(trainer.train_step).lower(jax_state(trainer), batch).cost_analysis()
+    return dict(costs or {})["flops"]
 
 
 def _peak(sizes: Sizes) -> float:

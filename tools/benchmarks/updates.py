@@ -125,12 +125,17 @@ def _jax_call_times(trainer: Trainer, batch: Batch, calls: int) -> Iterator[floa
     import jax
 
     batches = repeat(jax.device_put(batch))
-    variables = ("trainable", "non_trainable", "optimizer", "metrics")
-    state = trainer._get_jax_state(**{f"{kind}_variables": True for kind in variables})
+    state = jax_state(trainer)
     for _ in range(calls):
         start = time.perf_counter()
         _, state = jax.block_until_ready(trainer.train_function(state, batches))
         yield time.perf_counter() - start
+
+
+def jax_state(trainer: Trainer) -> tuple:
+    """Returns the state that a train function of Keras takes under JAX."""
+    kinds = ("trainable", "non_trainable", "optimizer", "metrics")
+    return trainer._get_jax_state(**{f"{kind}_variables": True for kind in kinds})
 
 
 def _tensorflow_call_times(trainer: Trainer, batch: Batch, calls: int) -> Iterator[float]:
