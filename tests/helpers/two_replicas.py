@@ -8,9 +8,10 @@ import numpy as np
 from helpers.images import noise_image
 from udl_tf.config import DataConfig, DistributionConfig, OptimizerConfig, WeightingConfig
 from udl_tf.data.pipeline import make_delivery
+from udl_tf.data.resident import ResidentSet
 from udl_tf.data.sources import folder_dataset
 from udl_tf.data.store import ImageStore
-from udl_tf.distributed.strategy import make_strategy
+from udl_tf.distributed.strategy import make_strategy, share_batches
 from udl_tf.imaging.rgb_files import write_rgb
 from udl_tf.losses import ESULoss, UDLLoss
 from udl_tf.models import build_model, copy_weights
@@ -18,7 +19,7 @@ from udl_tf.training.optimizers import make_optimizer
 from udl_tf.training.trainer import Trainer, make_pixel_weight
 
 
-def train(store, config, optimizer):
+def train(store, config, optimizer, resident=False):
     """Returns the weights after five ESU and five UDL updates, and the losses."""
     keras.utils.set_random_seed(0)
     options = {"num_blocks": 1, "num_filters": 8, "shift": 127.5, "divide": 127.5}
@@ -32,8 +33,9 @@ def train(store, config, optimizer):
             weight = make_pixel_weight(WeightingConfig(source=weighting), network, 2)
         trainer = Trainer(model, loss, weight)
         trainer.compile(optimizer=make_optimizer(optimizer, 5))
-        with make_delivery(store, config, seed=0, first_update=0) as delivery:
-            batches = delivery.batches()
+        trainer.resident = ResidentSet(store, config) if resident else None
+        with make_delivery(store, config, 0, 0, resident=trainer.resident) as delivery:
+            batches = share_batches(delivery.batches)
             history = trainer.fit(batches, steps_per_epoch=5, shuffle=False, verbose=0)
         losses += history.history["loss"]
     return [np.array(w) for m in (network, student) for w in m.get_weights()], losses
@@ -52,7 +54,7 @@ def main(folder):
     for optimizer in (sgd, muon):
         one, one_losses = train(store, config, optimizer)
         with strategy.scope():
-            two, two_losses = train(store, config, optimizer)
+            two, two_losses = train(store, config, optimizer, resident=True)
         print("losses", one_losses, two_losses)
         assert np.allclose(one_losses, two_losses, rtol=1e-5)
         for a, b in zip(one, two, strict=True):
