@@ -122,9 +122,16 @@ def test_warm_up_is_shorter_than_each_step_and_than_a_rehearsal():
     steps = [{"loss": "l1", "updates": 500}, {"loss": "l1", "updates": 300}]
     config = Config.model_validate({"steps": steps, "optimizer": {"warmup": 299}})
     assert config.rehearsal().optimizer.warmup == 20  # of 200 updates
-    message = r"optimizer\.warmup 300 is not smaller than steps\.1\.updates 300: lower it"
+    message = r"optimizer\.warmup 300 is not below steps\.1\.updates"
     with pytest.raises(ValueError, match=message):
         Config.model_validate({"steps": steps, "optimizer": {"warmup": 300}})
+
+
+def test_resident_data_are_not_for_several_workers():
+    distribution = {"strategy": "multi_worker"}
+    Config.model_validate({"distribution": distribution})
+    with pytest.raises(ValueError, match=r"data\.resident true is not for strategy"):
+        Config.model_validate({"distribution": distribution, "data": {"resident": True}})
 
 
 def test_rehearsal_keeps_the_network_and_uses_bundled_images():

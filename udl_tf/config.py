@@ -259,16 +259,18 @@ class Config(Section):
                 f"data.hr_patch_size {self.data.hr_patch_size} is not a multiple of model.scale"
                 f" {self.model.scale}"
             )
+        if self.data.resident is True and self.distribution.strategy == "multi_worker":
+            raise ValueError('data.resident true is not for strategy "multi_worker": set "auto"')
         if self.steps[0].weighting is not None:
             raise ValueError(
                 "steps.0.weighting: the first step has no previous network to compute weights:"
                 " remove it, or put an 'esu' step first"
             )
+        warmup = self.optimizer.warmup
         for index, step in enumerate(self.steps):
-            if self.optimizer.warmup >= step.updates:
+            if warmup >= step.updates:
                 raise ValueError(
-                    f"optimizer.warmup {self.optimizer.warmup} is not smaller than"
-                    f" steps.{index}.updates {step.updates}: lower it"
+                    f"optimizer.warmup {warmup} is not below steps.{index}.updates: lower it"
                 )
             if step.loss == "udl" and step.weighting is None:
                 raise ValueError(
@@ -284,8 +286,8 @@ class Config(Section):
     def rehearsal(self) -> "Config":
         """Returns the run on the bundled images with few updates and small patches: a rehearsal."""
         quick, updates = self.quick, self.quick.updates
-        data = {"root": None, "train": ["bundled"], "test": ["bundled"]}
-        data |= {"hr_patch_size": quick.lr_patch_size * self.model.scale}
+        size, images = quick.lr_patch_size * self.model.scale, ["bundled"]
+        data = {"root": None, "train": images, "test": images, "hr_patch_size": size}
         data |= {"batch_size": quick.batch_size, "validation_images": quick.validation_images}
         training = {"interval": updates, "log_every": max(1, updates // 10)}
         optimizer = {"warmup": min(self.optimizer.warmup, updates // 10)}

@@ -87,8 +87,10 @@ def test_a_run_with_several_updates_per_call_resumes_exactly(run, monkeypatch):
 )
 def test_the_same_under_jax():
     # Without optimisation, XLA compiles three times faster.
-    environment = {"KERAS_BACKEND": "jax", "XLA_FLAGS": "--xla_backend_optimization_level=0"}
-    file = os.path.abspath(__file__)
-    result = run_process("pytest", "-q", "-p", "no:cacheprovider", file, **environment)
+    result = run_process(
+        *("pytest", "-q", "-p", "no:cacheprovider", os.path.abspath(__file__)),
+        KERAS_BACKEND="jax",
+        XLA_FLAGS="--xla_backend_optimization_level=0",
+    )
     assert result.returncode == 0, result.stdout[-3000:]
     assert "3 passed, 1 skipped" in result.stdout

@@ -106,10 +106,10 @@ def train_step(session: Session, index: int) -> tuple[dict[str, Any], bool]:
     if step.start.update:
         restore_checkpoint(run.path, step.trainer)
     log.info("%s: %s", step.name, _beginning(step))
+    pairs = session.data.held_out.pairs()  # may raise UserError, with no file open
     board = TensorBoardLog(run.step_log(index))
-    validation = Validation(
-        session.data.held_out.pairs(), config.model.scale, step.trainer.network, step.frozen, board
-    )
+    network, scale = step.trainer.network, config.model.scale
+    validation = Validation(pairs, scale, network, step.frozen, board)
     started = time.monotonic()
     clock = callbacks.Clock(step.start.update, step.config.updates)
 
@@ -126,7 +126,7 @@ def train_step(session: Session, index: int) -> tuple[dict[str, Any], bool]:
         board.close()
     if clock.update < step.config.updates:
         raise Interrupted(stopped(f"update {clock.update} of {step.name}", run))
-    save_weights(step.trainer.network, run.weights(index))
+    save_weights(network, run.weights(index))
     return _note(step, progress()), checkpoints.interrupted
 
 
@@ -234,7 +234,8 @@ def _fit(step: Step, waiting: Waiting, observers: list[keras.callbacks.Callback]
         hr_map = cached_log_scale(step.frozen, data, folder)
     first = step.start.update + sum(s.updates for s in config.steps[: step.index])
     source = data, config.data, config.training.seed, first, hr_map
-    trainer.resident = resident_set(data, config.data, hr_map)
+    if session.group.may_hold_data:
+        trainer.resident = resident_set(data, config.data, hr_map)
     with make_delivery(*source, waiting, trainer.resident) as delivery:
         batches = session.group.share(delivery.batches)
         trainer.fit(
