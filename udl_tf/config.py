@@ -269,9 +269,7 @@ class Config(Section):
         warmup = self.optimizer.warmup
         for index, step in enumerate(self.steps):
             if warmup >= step.updates:
-                raise ValueError(
-                    f"optimizer.warmup {warmup} is not below steps.{index}.updates: lower it"
-                )
+                raise ValueError(f"optimizer.warmup {warmup} >= steps.{index}.updates: lower it")
             if step.loss == "udl" and step.weighting is None:
                 raise ValueError(
                     f"steps.{index}: loss 'udl' needs a weighting: add \"weighting\": {{}} for the"
