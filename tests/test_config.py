@@ -128,6 +128,22 @@ def test_set_overrides_any_key(tmp_path):
             load_config(path, [bad])
 
 
+def test_warm_up_is_shorter_than_each_step_and_than_a_rehearsal():
+    steps = [{"loss": "l1", "updates": 500}, {"loss": "l1", "updates": 300}]
+    config = Config.model_validate({"steps": steps, "optimizer": {"warmup": 299}})
+    assert config.rehearsal().optimizer.warmup == 20  # of 200 updates
+    message = r"optimizer\.warmup 300 >= steps\.1\.updates: lower it"
+    with pytest.raises(ValueError, match=message):
+        Config.model_validate({"steps": steps, "optimizer": {"warmup": 300}})
+
+
+def test_resident_data_are_not_for_several_workers():
+    distribution = {"strategy": "multi_worker"}
+    Config.model_validate({"distribution": distribution})
+    with pytest.raises(ValueError, match=r"data\.resident true is not for strategy"):
+        Config.model_validate({"distribution": distribution, "data": {"resident": True}})
+
+
 def test_rehearsal_keeps_the_network_and_uses_bundled_images():
     config = load_config(ROOT / "configs/edsr_x2.json", ["data.root=/somewhere"])
     quick = rehearsal(config)

@@ -1,6 +1,8 @@
 """Measures speed, memory and accuracy on this machine, and writes tables.
 
     python tools/benchmark.py train [--batches 1 2 4 8 16 32 --replicas 1 2]
+    python tools/benchmark.py train --fixed-cost 1 5 20
+    python tools/benchmark.py train --gpu
     python tools/benchmark.py allocator
     python tools/benchmark.py workers [--counts 1 2 3]
     python tools/benchmark.py pipeline --data FOLDER [FOLDER...]
@@ -53,7 +55,9 @@ def _add_train(commands: Any) -> argparse.ArgumentParser:
     parser.set_defaults(measure=_train)
     parser.add_argument("--batch-size", type=int, default=8, help="default: 8")
     parser.add_argument("--lr-patch-size", type=int, default=48, help="default: 48")
-    parser.add_argument("--repeats", type=int, default=7, help="updates to time (default: 7)")
+    parser.add_argument(
+        "--repeats", type=int, default=7, help="updates or calls to time (default: 7)"
+    )
     parser.add_argument(
         "--batches",
         nargs="*",
@@ -70,10 +74,52 @@ def _add_train(commands: Any) -> argparse.ArgumentParser:
         metavar="N",
         help="numbers of replicas for --batches (default: 1)",
     )
+    parser.add_argument(
+        "--fixed-cost",
+        nargs="+",
+        type=int,
+        metavar="N",
+        help="instead, the time of an update of a tiny network beside its computation, with N"
+        " updates per call of the device",
+    )
+    parser.add_argument(
+        "--gpu",
+        action="store_true",
+        help="instead, updates on a GPU with resident data, in three minutes",
+    )
+    parser.add_argument(
+        "--tiny", action="store_true", help="rehearse --gpu on any device, with a tiny network"
+    )
     return parser
 
 
 def _train(options: argparse.Namespace) -> None:
+    if options.gpu or options.tiny:
+        _gpu(options)
+    elif options.fixed_cost:
+        _fixed_cost(options)
+    else:
+        _steps(options)
+
+
+def _gpu(options: argparse.Namespace) -> None:
+    with quiet():
+        from benchmarks.gpu import TINY, Sizes, gpu_table, run_gpu
+
+    results = run_gpu(TINY if options.tiny else Sizes())
+    text = f"{markdown_table(gpu_table(results))}\npeak: {results['peak'] / 1e9:,.0f} GFLOP/s\n"
+    _write(options, results, text, name="train_gpu")
+
+
+def _fixed_cost(options: argparse.Namespace) -> None:
+    with quiet():
+        from benchmarks.updates import run_updates, updates_table
+
+    rows = run_updates(options.fixed_cost, options.repeats)
+    _write(options, rows, markdown_table(updates_table(rows)), name="train_fixed_cost")
+
+
+def _steps(options: argparse.Namespace) -> None:
     with quiet():
         from benchmarks.growth import batches_table, run_batches
         from benchmarks.train import run_train, train_table
@@ -283,11 +329,13 @@ _COMMANDS = (
 )
 
 
-def _write(options: argparse.Namespace, results: Any, text: str, *packages: str) -> None:
+def _write(
+    options: argparse.Namespace, results: Any, text: str, *packages: str, name: str | None = None
+) -> None:
     from benchmarks.machine import machine
 
     facts = machine(*packages)
-    output = options.output / options.command
+    output = options.output / (name or options.command)
     write_json(output.with_suffix(".json"), {"machine": facts, "results": results})
     line = f"{facts['processor']}, {facts['cores']} cores, {facts['date']}\n"
     write_text(output.with_suffix(".md"), f"{text}\n{line}")

@@ -45,7 +45,7 @@ def test_the_updates_of_a_call_divide_the_intervals(monkeypatch):
     assert updates_per_call(8, 50, 1000, 30_000, 0) == 5
     assert updates_per_call(8, 50, 1000, 30_000, 7) == 1
     monkeypatch.setattr(hardware, "has_gpu", lambda: True)
-    assert updates_per_call(None, 50, 1000) == 10
+    assert updates_per_call(None, 50, 1000) == 25
 
 
 def test_usable_cores_respect_affinity_and_quota(monkeypatch, tmp_path):

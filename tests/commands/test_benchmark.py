@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 import tensorflow as tf
-from benchmarks import exports, upscale
+from benchmarks import exports, gpu, upscale
 from benchmarks.allocator import allocator_table, time_updates
 from benchmarks.exports import Format, exports_table
 from benchmarks.growth import batches_table, run_batches
@@ -17,6 +17,7 @@ from benchmarks.processes import results_of, start
 from benchmarks.runtimes import run_runtimes, runtimes_table
 from benchmarks.train import RELEASED, STEPS, flop_of, run_train, train_table
 from benchmarks.turns import in_turns, median_and_range
+from benchmarks.updates import run_updates, updates_table
 from benchmarks.upscale import upscale_table
 from benchmarks.workers import run_workers, workers_table
 from helpers.commands import assert_one_line_error, run_tool
@@ -151,6 +152,43 @@ def test_train(monkeypatch):
     table = train_table(results)
     assert [row[0] for row in table[1:]] == list(results["rows"])
     assert table[1][0] == RELEASED
+
+
+@pytest.mark.slow
+def test_fixed_cost():
+    (row,) = run_updates([2], calls=2)
+    assert row["count"] == 2
+    assert row["seconds"] > 0
+    assert row["computing"] > 0
+    table = updates_table([{"count": 20, "seconds": 0.0123, "computing": 0.012}])
+    assert table[1] == ["20", "12.30", "12.00", "0.30"]
+
+
+@pytest.mark.slow
+def test_gpu(monkeypatch):
+    """Tiny, on the CPU; PyTorch is as if it were not installed."""
+
+    def missing(*arguments):
+        raise UserError("torch is not installed")
+
+    monkeypatch.setattr(gpu, "_peer", missing)
+    lines = []
+    results = gpu.run_gpu(replace(gpu.TINY, batches=[1]), lines.append)
+    assert [row["name"] for row in results["rows"]] == [*gpu.STEPS, *gpu.PEERS]
+    own, peers = results["rows"][: len(gpu.STEPS)], results["rows"][len(gpu.STEPS) :]
+    for row in own:
+        assert row["seconds"] > 0
+        assert row["computing"] > 0
+    plain, _, weighted, cached = (row["flop"] for row in own)
+    assert weighted > cached == pytest.approx(plain, rel=0.05)
+    assert all(row["missing"] == "torch is not installed" for row in peers)
+    assert len(lines) == 1 + len(results["rows"])
+    # 10 updates per second of 2 patches, 4 TFLOP each, on 100 TFLOP/s; 0.1 s, of which 0.08 alone.
+    row = {"name": "L1", "batch": 2, "seconds": 0.1, "computing": 0.08, "flop": 4e12}
+    cells = gpu.gpu_table({"peak": 1e14, "rows": [row]})[1]
+    assert cells == ["L1", "2", "10.0", "20", "40%", "20%"]
+    late = gpu.run_gpu(replace(gpu.TINY, batches=[1], seconds=-1), lines.append)
+    assert {row["missing"] for row in late["rows"]} == {"no time left"}
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Run as a program: SGD updates on one device and on two replicas give the same weights."""
+"""Run as a program: updates on one device and on two replicas give the same weights."""
 
 import sys
 
@@ -6,18 +6,20 @@ import keras
 import numpy as np
 
 from helpers.images import noise_image
-from udl_tf.config import DataConfig, DistributionConfig, WeightingConfig
+from udl_tf.config import DataConfig, DistributionConfig, OptimizerConfig, WeightingConfig
 from udl_tf.data.pipeline import make_delivery
+from udl_tf.data.resident import ResidentSet
 from udl_tf.data.sources import folder_dataset
 from udl_tf.data.store import ImageStore
-from udl_tf.distributed.strategy import make_strategy
+from udl_tf.distributed.strategy import make_strategy, share_batches
 from udl_tf.imaging.rgb_files import write_rgb
 from udl_tf.losses import ESULoss, UDLLoss
 from udl_tf.models import build_model, copy_weights
+from udl_tf.training.optimizers import make_optimizer
 from udl_tf.training.trainer import Trainer, make_pixel_weight
 
 
-def train(store, config):
+def train(store, config, optimizer, resident=False):
     """Returns the weights after five ESU and five UDL updates, and the losses."""
     keras.utils.set_random_seed(0)
     options = {"num_blocks": 1, "num_filters": 8, "shift": 127.5, "divide": 127.5}
@@ -30,9 +32,10 @@ def train(store, config):
             copy_weights(network, student)
             weight = make_pixel_weight(WeightingConfig(source=weighting), network, 2)
         trainer = Trainer(model, loss, weight)
-        trainer.compile(optimizer=keras.optimizers.SGD(1e-4))
-        with make_delivery(store, config, seed=0, first_update=0) as delivery:
-            batches = delivery.batches()
+        trainer.compile(optimizer=make_optimizer(optimizer, 5))
+        trainer.resident = ResidentSet(store, config) if resident else None
+        with make_delivery(store, config, 0, 0, resident=trainer.resident) as delivery:
+            batches = share_batches(delivery.batches)
             history = trainer.fit(batches, steps_per_epoch=5, shuffle=False, verbose=0)
         losses += history.history["loss"]
     return [np.array(w) for m in (network, student) for w in m.get_weights()], losses
@@ -46,13 +49,16 @@ def main(folder):
     assert strategy is not None
     assert strategy.num_replicas_in_sync == 2
     store = ImageStore(folder_dataset(folder, 2).sources, 2, memory_gb=1)
-    one, one_losses = train(store, config)
-    with strategy.scope():
-        two, two_losses = train(store, config)
-    print("losses", one_losses, two_losses)
-    assert np.allclose(one_losses, two_losses, rtol=1e-5)
-    for a, b in zip(one, two, strict=True):
-        assert np.allclose(a, b, rtol=1e-4, atol=1e-6), np.abs(a - b).max()
+    sgd = OptimizerConfig(name="sgd", learning_rate=1e-4, schedule="constant")
+    muon = OptimizerConfig(name="muon", learning_rate=1e-3, schedule="constant", ema=0.9)
+    for optimizer in (sgd, muon):
+        one, one_losses = train(store, config, optimizer)
+        with strategy.scope():
+            two, two_losses = train(store, config, optimizer, resident=True)
+        print("losses", one_losses, two_losses)
+        assert np.allclose(one_losses, two_losses, rtol=1e-5)
+        for a, b in zip(one, two, strict=True):
+            assert np.allclose(a, b, rtol=1e-4, atol=1e-6), np.abs(a - b).max()
     print("equal")
 
 

@@ -23,6 +23,20 @@ def test_optimizers_and_schedules(name):
     assert optimizer.use_ema
 
 
+@pytest.mark.parametrize("schedule", ["constant", "cosine", "halving"])
+def test_the_rate_rises_before_its_schedule(schedule):
+    """The schedule then runs over the other 96 updates; with halving, half of them are 48."""
+    options = OptimizerConfig(schedule=schedule, learning_rate=0.1, warmup=4)
+    optimizer = make_optimizer(options, 100)
+    rate = optimizer._learning_rate
+    rising = [float(rate(step)) for step in range(5)]
+    assert rising == pytest.approx([0.02, 0.04, 0.06, 0.08, 0.1])
+    later = {"constant": [0.1, 0.1], "cosine": [0.05, 0.0], "halving": [0.05, 0.025]}[schedule]
+    assert [float(rate(step)) for step in (52, 100)] == pytest.approx(later, abs=1e-6)
+    copy = keras.optimizers.deserialize(keras.optimizers.serialize(optimizer))
+    assert float(copy._learning_rate(52)) == pytest.approx(later[0])
+
+
 def muon(**options):
     config = OptimizerConfig(name="muon", schedule="constant", learning_rate=0.01, **options)
     return make_optimizer(config, 100)
@@ -63,6 +77,45 @@ def test_adam_updates_biases_and_image_kernels_in_muon():
     for variable, before in zip(network.trainable_variables, start, strict=True):
         if variable.path not in by_muon:
             assert np.allclose(variable.numpy() - before, -0.01, rtol=1e-2), variable.path
+
+
+class KernelByKernel(keras.optimizers.Muon):
+    """Keras' Muon, which updates each kernel alone, with kernels as matrices."""
+
+    _should_use_adamw = Muon._should_use_adamw
+
+    def zeropower_via_newtonschulz5(self, x, steps):
+        matrix = keras.ops.reshape(x, (-1, x.shape[-1]))
+        update = super().zeropower_via_newtonschulz5(matrix, steps)
+        return keras.ops.reshape(update * max(matrix.shape) ** 0.5 * self.rms_rate, x.shape)
+
+    def lr_adjust(self, x):
+        return x
+
+
+@pytest.mark.parametrize("accumulate", [None, 2])
+def test_stacked_kernels_are_updated_as_each_alone(accumulate):
+    random = np.random.default_rng(0)
+    # Three kernels of one matrix shape, one that is wider than high, one of Adam's, and a bias.
+    shapes = [(3, 3, 8, 16), (3, 3, 8, 16), (1, 1, 72, 16), (1, 1, 4, 32), (3, 3, 3, 16), (16,)]
+    start = [random.normal(size=shape).astype("float32") for shape in shapes]
+    options = muon(weight_decay=0.1, clip_norm=3.0, ema=0.9).get_config()
+    options["gradient_accumulation_steps"] = accumulate
+    states = []
+    for kind in (Muon, KernelByKernel):
+        optimizer = kind.from_config(options)
+        variables = [keras.Variable(value, name=f"v{i}") for i, value in enumerate(start)]
+        random = np.random.default_rng(1)
+        for _ in range(4):
+            gradients = [random.normal(size=shape).astype("float32") for shape in shapes]
+            optimizer.apply(gradients, variables)
+        states.append({v.path: v.numpy() for v in [*variables, *optimizer.variables]})
+        assert not np.allclose(variables[1].numpy(), start[1], atol=1e-3)
+    stacked, alone = states
+    assert list(stacked) == list(alone)  # a checkpoint of Keras' Muon fits
+    for path, expected in alone.items():
+        difference = np.abs(stacked[path] - expected).max() / max(1.0, np.abs(expected).max())
+        assert difference < 2e-7, path
 
 
 def test_muon_decays_weights_as_the_config_says():

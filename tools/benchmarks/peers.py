@@ -94,25 +94,56 @@ def torch_step2(
         channels_last: memory format.
         bfloat16: whether to compute in mixed precision.
     """
+    update = torch_update(lr, hr, scale, options, True, channels_last, bfloat16)
+    return lambda: float(update())
+
+
+def torch_update(
+    lr: np.ndarray,
+    hr: np.ndarray,
+    scale: int,
+    options: Mapping[str, Any],
+    weighted: bool,
+    channels_last: bool,
+    bfloat16: bool,
+    compiled: bool = False,
+) -> Callable[[], torch.Tensor]:
+    """Returns a function that does one update on a GPU, or else the CPU, and returns its loss.
+
+    Args:
+        lr, hr, scale, options, channels_last, bfloat16: as for torch_step2.
+        weighted: whether it is the released step 2, with both networks complete, or L1.
+        compiled: whether to use torch.compile.
+    """
     form = _memory_format(channels_last)
-    frozen, student = (_in_format(TorchEDSR(scale, True, options), form) for _ in range(2))
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    student = _in_format(TorchEDSR(scale, weighted, options), form).to(device)
+    frozen = _in_format(TorchEDSR(scale, True, options), form).to(device) if weighted else None
     optimizer = torch.optim.Adam(student.parameters(), 1e-4)
     y, x = (
-        torch.from_numpy(a).permute(0, 3, 1, 2).contiguous(memory_format=form) for a in (lr, hr)
+        torch.from_numpy(a).permute(0, 3, 1, 2).contiguous(memory_format=form).to(device)
+        for a in (lr, hr)
     )
 
-    def update() -> float:
-        optimizer.zero_grad()
-        with torch.autocast("cpu", torch.bfloat16) if bfloat16 else nullcontext():
+    def loss() -> torch.Tensor:
+        with torch.autocast(device, torch.bfloat16) if bfloat16 else nullcontext():
+            if frozen is None:
+                return (x - student(y).float()).abs().mean()
             with torch.no_grad():
                 _, s = frozen(y)
             sr, _ = student(y)
         s = s.float()
         w = s - s.amin((2, 3), keepdim=True) + 1
-        loss = (w * (x - sr.float()).abs()).mean()
-        loss.backward()
+        return (w * (x - sr.float()).abs()).mean()
+
+    compute = torch.compile(loss) if compiled else loss
+
+    def update() -> torch.Tensor:
+        optimizer.zero_grad()
+        value = compute()
+        value.backward()
         optimizer.step()
-        return float(loss.detach())
+        return value.detach()
 
     return update
 

@@ -1,6 +1,6 @@
 """Speed of an update of each step, compared with PyTorch and with the limit of the machine."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -8,14 +8,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from benchmarks.trainers import Network, make_trainer, random_patches
 from benchmarks.turns import in_turns
 from udl_tf._support.hardware import measure_rates
-from udl_tf.config import OptimizerConfig, WeightingConfig
-from udl_tf.losses import LOSSES
-from udl_tf.models import build_model
-from udl_tf.models.precision import precision
-from udl_tf.training.optimizers import make_optimizer
-from udl_tf.training.trainer import Trainer, make_pixel_weight
+from udl_tf.training.trainer import Trainer
 
 RELEASED = "released code, PyTorch float32"
 STEPS = {  # loss, whether the uncertainty comes from the cache
@@ -24,9 +20,6 @@ STEPS = {  # loss, whether the uncertainty comes from the cache
     "UDL": ("udl", False),
     "UDL, uncertainty cached": ("udl", True),
 }
-
-Network = Mapping[str, Any]
-"""Options of edsr_s; none: EDSR-S as released."""
 
 
 def run_train(
@@ -100,30 +93,6 @@ def train_table(results: dict[str, Any]) -> list[list[str]]:
     return cells
 
 
-def random_patches(scale: int, side: int, batch: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns random LR patches of side x side pixels, and random HR patches of their size."""
-    random = np.random.default_rng(0)
-    shapes = [(batch, size, size, 3) for size in (side, side * scale)]
-    lr, hr = (random.uniform(0, 255, shape).astype(np.float32) for shape in shapes)
-    return lr, hr
-
-
-def make_trainer(
-    scale: int, loss: str, policy: str, options: Network, cached: bool = False, replicas: int = 1
-) -> Trainer:
-    """Returns EDSR-S ready to train; for the loss udl, a frozen network computes the weights."""
-    with precision(policy):
-        uncertainty = LOSSES[loss].needs_log_scale
-        network = build_model("edsr_s", scale, uncertainty=uncertainty, **options)
-        weight = None
-        if loss == "udl":
-            frozen = build_model("edsr_s", scale, **options)
-            weight = make_pixel_weight(WeightingConfig(), frozen, scale, cached)
-        trainer = Trainer(network, LOSSES[loss](), weight)
-        trainer.compile(make_optimizer(OptimizerConfig(), 1000, replicas=replicas))
-    return trainer
-
-
 def flop_of(network: keras.Model, side: int) -> float:
     """Counts the floating-point operations of a network for one image of side x side LR pixels."""
     specs = [
@@ -158,9 +127,14 @@ def _update(
         return float(trainer.train_function(iterator)["loss"])
 
     update()  # creates the optimizer's variables, which the graph below may not
-    specs = tuple(tf.TensorSpec(part.shape, part.dtype) for part in batch)
-    flop[name] = _flop(tf.function(trainer.train_step).get_concrete_function(specs).graph)
+    flop[name] = flop_of_train_step(trainer, batch)
     return update
+
+
+def flop_of_train_step(trainer: Trainer, batch: Sequence[np.ndarray]) -> float:
+    """Counts the floating-point operations of an update on a batch."""
+    specs = tuple(tf.TensorSpec(part.shape, part.dtype) for part in batch)
+    return _flop(tf.function(trainer.train_step).get_concrete_function(specs).graph)
 
 
 def _flop(graph: tf.Graph) -> float:

@@ -11,7 +11,7 @@ import psutil
 import tensorflow as tf
 
 from benchmarks.processes import results_of, start
-from benchmarks.train import Network, make_trainer, random_patches
+from benchmarks.trainers import Network, make_trainer, random_patches
 from udl_tf._support.hardware import measure_rates, use_cores
 from udl_tf.config import DistributionConfig
 from udl_tf.distributed.cluster import Cluster

@@ -89,12 +89,13 @@ def rehearsal(config: Config) -> Config:
         batch_size=quick.batch_size,
         validation_images=quick.validation_images,
     )
-    log_every = max(1, quick.updates // 10)
+    few = max(1, quick.updates // 10)
     return config.changed(
         data=data,
+        optimizer=config.optimizer.changed(warmup=min(config.optimizer.warmup, few)),
         evaluation=config.evaluation.changed(crop=quick.crop),
         steps=[step.changed(updates=quick.updates) for step in config.steps],
-        training=config.training.changed(interval=quick.updates, log_every=log_every),
+        training=config.training.changed(interval=quick.updates, log_every=few),
     )
 
 

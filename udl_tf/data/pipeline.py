@@ -13,6 +13,7 @@ import keras
 
 from udl_tf.config import DataConfig
 from udl_tf.data.draws import Batch, HRMap, draw_batch
+from udl_tf.data.resident import ResidentSet
 from udl_tf.data.store import ImageStore
 
 THREADS = 2
@@ -105,6 +106,7 @@ def make_delivery(
     first_update: int,
     hr_map: HRMap | None = None,
     waiting: Waiting | None = None,
+    resident: ResidentSet | None = None,
 ) -> Delivery:
     """Returns the delivery of a run's batches: a tf.data.Dataset under TensorFlow, else threads.
 
@@ -112,9 +114,12 @@ def make_delivery(
         store, config, seed, hr_map: as for draw_batch, which also describes a batch.
         first_update: number of the update that the first batch is for.
         waiting: gets the time that training waits for batches.
+        resident: training set on the device, for which batches contain crops instead of patches.
     """
 
     def draw(update: int, rows: range) -> Batch:
+        if resident is not None:
+            return resident.draw(seed, update, rows)
         return draw_batch(store, config, seed, update, hr_map, rows)
 
     kind: type[Delivery] = ThreadDelivery

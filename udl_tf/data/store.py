@@ -124,6 +124,7 @@ class ImageStore:
         self.decoded = 0
         self._cache = cache
         self._free_bytes = int(memory_gb * 1e9)
+        self._lr_sizes: dict[int, tuple[int, int]] = {}
         self._in_memory: OrderedDict[int, tuple[np.ndarray, np.ndarray]] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -137,6 +138,7 @@ class ImageStore:
                 self._in_memory.move_to_end(index)
                 return self._in_memory[index]
         pair = read_pair(self.sources[index], self.scale, self._cache)
+        self._lr_sizes[index] = pair[0].shape[:2]
         if self.sources[index].pack:
             return pair  # a view of the file, which the operating system keeps in memory
         with self._lock:
@@ -144,6 +146,12 @@ class ImageStore:
             if index not in self._in_memory:
                 self._add(index, pair)
         return pair
+
+    def lr_size(self, index: int) -> tuple[int, int]:
+        """Returns height and width of the LR image at `index`; decodes it at most once."""
+        if index not in self._lr_sizes:
+            self.pair(index)
+        return self._lr_sizes[index]
 
     def pairs(self) -> list[tuple[np.ndarray, np.ndarray]]:
         """Returns all pairs (lr, hr), in order."""

@@ -31,6 +31,11 @@ class Group:
         """Names of the devices that train, for a log line."""
         return f"{keras.distribution.list_devices()[0].upper()} ({keras.backend.backend()})"
 
+    @property
+    def may_hold_data(self) -> bool:
+        """Whether the devices may hold the training images (`data.resident`)."""
+        return True
+
     def scope(self) -> AbstractContextManager[Any]:
         """Returns a context in which variables are created on all devices."""
         return nullcontext()

@@ -45,6 +45,10 @@ class WorkerGroup(StrategyGroup):
     def writes(self) -> bool:
         return is_chief(self.strategy)
 
+    @property
+    def may_hold_data(self) -> bool:
+        return False  # TensorFlow sends variables to all workers, but not those of uint8
+
     def any(self, flag: bool) -> bool:
         return bool(sum_over_workers(self.strategy, np.array([flag], int))[0])
 

@@ -14,19 +14,32 @@ import numpy as np
 from udl_tf._support.progress import Pace
 from udl_tf.data.pipeline import Waiting
 from udl_tf.errors import UserError
+from udl_tf.training.liveness import restored
 from udl_tf.training.tensorboard import TensorBoardLog
 from udl_tf.training.validation import Validation
 
 log = getLogger(__name__)
 
 _REMEDY = (
-    "lower optimizer.learning_rate or set optimizer.clip_norm, and train in a new run folder"
-    " (this one still has everything that was saved before)"
+    "lower optimizer.learning_rate, or set optimizer.warmup or optimizer.clip_norm, and train in a"
+    " new run folder (this one still has everything that was saved before)"
 )
 
 
 class Diverged(UserError):
-    """The loss or a weight is not finite."""
+    """The loss or a weight is not finite, or the network is dead."""
+
+
+class CallbackList(keras.callbacks.CallbackList):
+    """Callbacks that get the logs of an update as they are, possibly not computed yet.
+
+    Keras converts the logs to numbers after every call of the device, and thereby waits for them;
+    here the device gets its next call while it computes the previous one.
+    """
+
+    def on_train_batch_end(self, batch, logs=None):
+        for callback in self.callbacks:
+            callback.on_train_batch_end(batch, logs)
 
 
 class Clock(keras.callbacks.Callback):
@@ -39,15 +52,20 @@ class Clock(keras.callbacks.Callback):
     Attributes:
         update: updates done so far.
         total: the same.
+        previous: (updates done, logs) after the previous call of the device: reading the loss there
+            does not wait for the current call. None at the first call.
     """
 
     def __init__(self, update: int, total: int):
         super().__init__()
         self.update = self._before = update
         self.total = total
+        self.previous: tuple[int, dict] | None = None
+        self._current: tuple[int, dict] | None = None
 
     def on_train_batch_end(self, batch, logs=None):
         self.update = self._before + batch + 1  # of several updates per call: the last
+        self.previous, self._current = self._current, (self.update, logs or {})
 
     def due(self, interval: int) -> bool:
         """Returns whether the update is a multiple of `interval`, or the last."""
@@ -55,19 +73,21 @@ class Clock(keras.callbacks.Callback):
 
 
 def _loss(logs: dict | None) -> float:
-    """Returns the mean loss since the metrics were last reset."""
+    """Returns the mean loss since the metrics were last reset; waits until it is computed."""
     return float((logs or {})["loss"])
 
 
 class StopOnDivergence(keras.callbacks.Callback):
-    """Raises Diverged, naming the update, as soon as the loss is not finite.
+    """Raises Diverged, naming the update, if the loss is not finite.
 
-    Weights are checked too, because the loss shows a bad update only at the next one.
+    The loss of a call of the device is checked after the next call has been started. Weights are
+    checked too, because the loss shows a bad update only at the next one.
 
     Args:
         clock: clock of the step.
         name: name of the step, such as "step 1/2 esu".
-        interval: updates between two checks of the weights; the last update is checked too.
+        interval: updates between two checks of the weights and the current loss; those of the last
+            update are checked too.
     """
 
     def __init__(self, clock: Clock, name: str, interval: int):
@@ -77,18 +97,21 @@ class StopOnDivergence(keras.callbacks.Callback):
         self.interval = interval
 
     def on_train_batch_end(self, batch, logs=None):
-        loss = _loss(logs)
-        if not math.isfinite(loss):
-            raise Diverged(
-                f"{self.name}: the loss became {loss} at update {self.clock.update}; {_REMEDY}"
-            )
+        if self.clock.previous is not None:
+            self._check(*self.clock.previous)
         if self.clock.due(self.interval):
+            self._check(self.clock.update, logs)
             model = self.model  # the property updates the variables under JAX
-            if not all(np.isfinite(weight).all() for weight in model.get_weights()):
+            if not all(np.isfinite(weight).all() for weight in model.network.get_weights()):
                 raise Diverged(
                     f"{self.name}: a weight is not finite after update {self.clock.update};"
                     f" {_REMEDY}"
                 )
+
+    def _check(self, update: int, logs: dict | None) -> None:
+        loss = _loss(logs)
+        if not math.isfinite(loss):
+            raise Diverged(f"{self.name}: the loss became {loss} at update {update}; {_REMEDY}")
 
 
 class ProgressLog(keras.callbacks.Callback):
@@ -130,12 +153,12 @@ class ProgressLog(keras.callbacks.Callback):
         self._drawn = 0.0  # time of the last progress line
 
     def on_train_batch_end(self, batch, logs=None):
-        now = time.monotonic()
-        regular, late = self.clock.due(self.every), self._pace.due(now)
+        clock, now = self.clock, time.monotonic()
+        regular, late = clock.due(self.every), self._pace.due(now)
         if self._since is None or regular or late:
             self._measure(now)
         if regular:
-            self._since = now, self.clock.update, self.waiting.seconds
+            self._since = now, clock.update, self.waiting.seconds
             self._pace.reported(now)
             loss = _loss(logs)
             self._draw("")
@@ -144,9 +167,9 @@ class ProgressLog(keras.callbacks.Callback):
             self.model.reset_metrics()
         elif late and not sys.stderr.isatty():
             log.info("%s", self._line(_loss(logs)))
-        elif now - self._drawn > 0.2:
+        elif now - self._drawn > 0.2 and clock.previous is not None:
             self._drawn = now
-            self._draw(self._line(_loss(logs)))
+            self._draw(self._line(_loss(clock.previous[1])))
 
     def _measure(self, now: float) -> None:
         """Measures the speed since the last regular line, at first since the first update."""
@@ -187,18 +210,20 @@ class ProgressLog(keras.callbacks.Callback):
 
 
 class Validate(keras.callbacks.Callback):
-    """Validates every `interval` updates and after the last.
+    """Validates every `interval` updates and after the last; raises Diverged for a dead network.
 
     Args:
         clock: clock of the step.
+        name: name of the step, such as "step 1/2 esu".
         interval: updates between two validations.
         validation: function of the number of updates done.
         ema: whether to validate the moving average of the weights that the optimizer computes.
     """
 
-    def __init__(self, clock: Clock, interval: int, validation: Validation, ema: bool):
+    def __init__(self, clock: Clock, name: str, interval: int, validation: Validation, ema: bool):
         super().__init__()
         self.clock = clock
+        self.name = name
         self.interval = interval
         self.validation = validation
         self.ema = ema
@@ -208,6 +233,11 @@ class Validate(keras.callbacks.Callback):
             model = self.model  # the property updates the variables under JAX
             with _averaged_weights(model) if self.ema else nullcontext():
                 self.validation(self.clock.update)
+                if self.validation.finds_death():
+                    raise Diverged(
+                        f"{self.name}: the network is dead after update {self.clock.update}: its"
+                        f" ReLUs no longer respond to the image; {_REMEDY}"
+                    )
 
 
 @contextmanager
@@ -216,16 +246,11 @@ def _averaged_weights(model: keras.Model) -> Iterator[None]:
 
     Keras swaps them back by addition and subtraction, which rounds; so the state is copied instead.
     """
-    variables = [*model.trainable_variables, *model.optimizer.variables]
-    state = [keras.ops.convert_to_numpy(variable) for variable in variables]
-    swap = keras.callbacks.SwapEMAWeights()
-    swap.set_model(model)
-    swap.on_test_begin()
-    try:
+    with restored([*model.trainable_variables, *model.optimizer.variables]):
+        swap = keras.callbacks.SwapEMAWeights()
+        swap.set_model(model)
+        swap.on_test_begin()
         yield
-    finally:
-        for variable, value in zip(variables, state, strict=True):
-            variable.assign(value)
 
 
 class Checkpoints(keras.callbacks.Callback):

@@ -16,6 +16,7 @@ from udl_tf._support.hardware import updates_per_call
 from udl_tf.config import StepConfig
 from udl_tf.data.draws import HRMap
 from udl_tf.data.pipeline import Waiting, make_delivery
+from udl_tf.data.resident import resident_set
 from udl_tf.data.store import cache_folder
 from udl_tf.distributed.group import Group
 from udl_tf.errors import Interrupted
@@ -109,10 +110,10 @@ def train_step(session: Session, index: int) -> tuple[dict[str, Any], bool]:
     if step.start.update:
         restore_checkpoint(run.path, step.trainer)
     log.info("%s: %s", step.name, _beginning(step))
+    pairs = session.data.held_out.pairs()  # may raise UserError, with no file open
     board = TensorBoardLog(run.step_log(index))
-    validation = Validation(
-        session.data.held_out.pairs(), config.model.scale, step.trainer.network, step.frozen, board
-    )
+    network, scale = step.trainer.network, config.model.scale
+    validation = Validation(pairs, scale, network, step.frozen, board)
     started = time.monotonic()
     clock = callbacks.Clock(step.start.update, step.config.updates)
 
@@ -129,7 +130,7 @@ def train_step(session: Session, index: int) -> tuple[dict[str, Any], bool]:
         board.close()
     if clock.update < step.config.updates:
         raise Interrupted(stopped(f"update {clock.update} of {step.name}", run))
-    save_weights(step.trainer.network, run.weights(index))
+    save_weights(network, run.weights(index))
     return _note(step, progress()), checkpoints.interrupted
 
 
@@ -219,7 +220,7 @@ def _callbacks(
     ]
     if group.writes:
         averaged = config.optimizer.ema is not None
-        before.append(callbacks.Validate(clock, interval, validation, averaged))
+        before.append(callbacks.Validate(clock, step.name, interval, validation, averaged))
     return [*before, checkpoints], checkpoints
 
 
@@ -242,9 +243,17 @@ def _fit(step: Step, waiting: Waiting, observers: list[keras.callbacks.Callback]
         hr_map = cached_log_scale(step.frozen, data, cache)
     first = step.start.update + sum(s.updates for s in config.steps[: step.index])
     source = data, config.data, config.training.seed, first, hr_map
-    with make_delivery(*source, waiting) as delivery:
+    if session.group.may_hold_data:
+        trainer.resident = resident_set(data, config.data, hr_map)
+    with make_delivery(*source, waiting, trainer.resident) as delivery:
         batches = session.group.share(delivery.batches)
-        trainer.fit(batches, steps_per_epoch=left, shuffle=False, verbose=0, callbacks=observers)
+        trainer.fit(
+            batches,
+            steps_per_epoch=left,
+            shuffle=False,
+            verbose=0,
+            callbacks=callbacks.CallbackList(observers, add_history=True, model=trainer),
+        )
     if cache is not None and not trainer.stop_training:
         shutil.rmtree(cache, ignore_errors=True)
 

@@ -7,6 +7,7 @@ from keras import ops
 
 from udl_tf import weighting
 from udl_tf.config import WeightingConfig
+from udl_tf.data.resident import ResidentSet
 from udl_tf.distributed.model import GroupModel
 from udl_tf.models import mean_part, uncertainty_part
 
@@ -20,6 +21,10 @@ class Trainer(GroupModel):
         pixel_weight: function (lr, hr, ...) -> w for a UDL step, or None; it gets the float32
             values of a batch (`batch_values`). Being a function, it hides its frozen network from
             Keras, which would otherwise train it and, under JAX, remove its variables during `fit`.
+
+    Attributes:
+        resident: training set on the device, which turns crops into a batch; None: batches arrive
+            complete.
     """
 
     def __init__(
@@ -32,6 +37,7 @@ class Trainer(GroupModel):
         self.network = network
         self.sr_loss = loss
         self.pixel_weight = pixel_weight
+        self.resident: ResidentSet | None = None
         self.built = True
 
     def call(self, lr, training=False):
@@ -40,12 +46,29 @@ class Trainer(GroupModel):
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         return self.sr_loss(y, y_pred, sample_weight)
 
+    def make_train_function(self, force=False):
+        if keras.backend.backend() != "jax" or self.steps_per_execution == 1:
+            super().make_train_function(force)
+        elif self.train_function is None or force:
+            from udl_tf.training.scanned import scanned
+
+            self.train_function = scanned(self.train_step, self.steps_per_execution)
+
     def train_step(self, *args):
         *state, batch = args  # TensorFlow passes the batch, JAX the state and the batch
-        values = batch_values(*batch)
+        values = batch_values(*self._complete(batch, *state))
         w = self.pixel_weight(*values) if self.pixel_weight else None
         lr, hr, *_ = values
         return super().train_step(*state, (lr, hr, w))
+
+    def _complete(self, batch, state=((), ())):
+        """Returns a batch with its patches, which the resident set cuts, if there is one."""
+        if self.resident is None:
+            return batch
+        # Under JAX, the variables have their values in the state.
+        values = zip(self.non_trainable_variables, state[1], strict=False)
+        with keras.StatelessScope(state_mapping=list(values)):
+            return self.resident(*batch)
 
 
 def batch_values(lr, hr, *mapped) -> tuple:

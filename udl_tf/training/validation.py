@@ -11,6 +11,7 @@ from udl_tf.imaging.theta_map import colorize
 from udl_tf.inference.chain_runner import make_forward
 from udl_tf.metrics import psnr_y, ssim_y
 from udl_tf.models import uncertainty_part
+from udl_tf.training.liveness import is_dead
 from udl_tf.training.tensorboard import TensorBoardLog
 
 log = getLogger(__name__)
@@ -33,6 +34,7 @@ class Validation:
 
     def __init__(self, pairs, scale: int, network, frozen, board: TensorBoardLog, side: int = 256):
         self.scale = scale
+        self.network = network
         self.predict = make_forward(network)
         with_s = frozen is not None and "log_scale" in frozen.output
         self.predict_s = make_forward(uncertainty_part(frozen)) if with_s else None
@@ -65,6 +67,10 @@ class Validation:
         self.history.append({"update": update, **means})
         log.info("validation at update %d: %s", update, _as_text(means))
         return means
+
+    def finds_death(self) -> bool:
+        """Returns whether the network is dead: see is_dead; on the first image."""
+        return is_dead(self.network, self.predict, self.pairs[0][0][None])
 
     def _show(self, lr, sr, hr, log_scale, update: int) -> None:
         nearest = lr.repeat(self.scale, axis=0).repeat(self.scale, axis=1)

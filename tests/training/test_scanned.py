@@ -1,0 +1,96 @@
+"""Runs with several updates per call of the device and with resident data, on both backends."""
+
+import importlib.util
+import os
+import signal
+
+import keras
+import numpy as np
+import pytest
+from helpers.commands import run_process
+from helpers.runs import same_weights, tiny_config, weights
+
+from udl_tf.config import Config
+from udl_tf.errors import Interrupted
+from udl_tf.training.run import train
+from udl_tf.training.validation import Validation
+
+pytestmark = pytest.mark.slow
+
+JAX = keras.backend.backend() == "jax"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Function (name, updates per call, resident) -> run folder, which resumes if it exists."""
+    folder = tmp_path_factory.mktemp("runs")
+    config = tiny_config(folder)
+    config["data"]["hr_patch_size"] = 12  # images are of 32 x 36 pixels
+    config["optimizer"] = {"name": "muon", "learning_rate": 1e-3, "ema": 0.9, "warmup": 2}
+    config["steps"] = [
+        {"loss": "esu", "updates": 10},
+        {"loss": "udl", "updates": 10, "weighting": {}},
+    ]
+
+    def train_run(name, count, resident):
+        config["data"]["resident"] = resident
+        config["training"] = {"precision": "float32", "interval": 5, "log_every": 5}
+        config["training"] |= {"cache_uncertainty": True, "steps_per_execution": count}
+        train(Config.model_validate(config), folder / name)
+        return folder / name
+
+    train_run("plain", 1, False)
+    train_run("several", 5, True)
+    return train_run
+
+
+def test_resident_data_train_the_same(run):
+    plain, resident = run("plain", 1, False), run("resident", 1, True)
+    assert "on the device" in (resident / "log.txt").read_text()
+    assert same_weights(plain, resident, 2)
+
+
+def test_several_updates_per_call_train_the_same(run):
+    plain, several = run("plain", 1, False), run("several", 5, True)
+    if not JAX:
+        assert same_weights(plain, several, 2)
+    expected = weights(plain, 2)
+    for name, values in weights(several, 2).items():
+        # XLA compiles a loop otherwise than a single update; measured: 1e-6 of the largest value.
+        assert np.abs(values - expected[name]).max() < 1e-5 * np.abs(values).max(), name
+
+
+def test_a_run_with_several_updates_per_call_resumes_exactly(run, monkeypatch):
+    several = run("several", 5, True)
+    validate = Validation.__call__
+    updates = []
+
+    def validate_and_interrupt(self, update):
+        updates.append(update)
+        if len(updates) in (1, 4):
+            signal.raise_signal(signal.SIGINT)
+        return validate(self, update)
+
+    monkeypatch.setattr(Validation, "__call__", validate_and_interrupt)
+    with pytest.raises(Interrupted, match="update 5 of step 1/2"):
+        run("stopped", 5, True)
+    with pytest.raises(Interrupted, match=r"the end of udl"):
+        run("stopped", 5, True)
+    stopped = run("stopped", 5, True)
+    assert updates == [5, 10, 5, 10]
+    for step in (1, 2):
+        assert same_weights(several, stopped, step)
+
+
+@pytest.mark.skipif(
+    JAX or importlib.util.find_spec("jax") is None, reason="needs jax (pip install .[jax])"
+)
+def test_the_same_under_jax():
+    # Without optimisation, XLA compiles three times faster.
+    result = run_process(
+        *("pytest", "-q", "-p", "no:cacheprovider", os.path.abspath(__file__)),
+        KERAS_BACKEND="jax",
+        XLA_FLAGS="--xla_backend_optimization_level=0",
+    )
+    assert result.returncode == 0, result.stdout[-3000:]
+    assert "3 passed, 1 skipped" in result.stdout

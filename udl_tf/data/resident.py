@@ -1,0 +1,92 @@
+"""Training set on the device, which cuts the patches itself."""
+
+import gc
+from logging import getLogger
+
+import keras
+import numpy as np
+
+from udl_tf._support.hardware import free_gpu_bytes
+from udl_tf.config import DataConfig
+from udl_tf.data.atlas import cut_patches, fill_atlas, plan_layout
+from udl_tf.data.draws import Batch, HRMap, draw_crops
+from udl_tf.data.store import ImageStore
+
+log = getLogger(__name__)
+
+_SHARE = 0.25  # of the free memory of a GPU
+
+
+class ResidentSet(keras.layers.Layer):
+    """Training set on the device. As a layer: crops -> the batch that draw_batch would return.
+
+    Its images are variables that are not trained, so that each replica has a copy, and that JAX
+    passes them to the train function like weights.
+
+    Args:
+        store: training images.
+        config: patch size, batch size and whether to augment.
+        hr_map: further map of each image, or None; see draw_batch.
+    """
+
+    def __init__(self, store: ImageStore, config: DataConfig, hr_map: HRMap | None = None):
+        super().__init__(name="resident_set", dtype="float32", trainable=False)
+        self.store, self.config, self.hr_map = store, config, hr_map
+        self.layout = plan_layout([store.lr_size(index) for index in range(len(store))])
+        self.lr = self._variable(lambda index: store.pair(index)[0], 1, "lr")
+        self.hr = self._variable(lambda index: store.pair(index)[1], store.scale, "hr")
+        self.map = None
+        if hr_map is not None:
+            self.map = self._variable(lambda index: hr_map(index)[0], store.scale, "map")
+        self.built = True
+
+    def _variable(self, image, scale: int, name: str) -> keras.Variable:
+        atlas = fill_atlas(self.layout, image, scale)
+        return keras.Variable(atlas, dtype="uint8", trainable=False, name=name)
+
+    def draw(self, seed: int, update: int, rows: range) -> Batch:
+        """Draws the crops of a batch, which the layer takes.
+
+        Returns:
+            (crops,), int32 (n, 5) as for cut_patches; with a map (crops, a, b) as for draw_batch.
+        """
+        index, *place = draw_crops(self.store, self.config, seed, update, rows).T
+        place[0] += self.layout.tops[index]
+        place[1] += self.layout.lefts[index]
+        crops = np.stack(place, axis=1)
+        if self.hr_map is None:
+            return (crops,)
+        units = [self.hr_map(i)[1:] for i in index.tolist()]
+        a, b = np.array(units, np.float32).T.reshape(2, -1, 1, 1, 1)
+        return crops, a, b
+
+    def call(self, crops, *units):
+        size, scale = self.config.hr_patch_size, self.store.scale
+        lr = cut_patches(self.lr.value, crops, size // scale, 1)
+        hr = cut_patches(self.hr.value, crops, size, scale)
+        if self.map is None:
+            return lr, hr
+        return lr, hr, cut_patches(self.map.value, crops, size, scale), *units
+
+
+def resident_set(
+    store: ImageStore, config: DataConfig, hr_map: HRMap | None = None
+) -> ResidentSet | None:
+    """Returns the training set on the device, or None if it stays on the host; logs which.
+
+    Args:
+        store, hr_map: as for ResidentSet.
+        config: data section of the config; its key "resident" decides.
+    """
+    gc.collect()  # the set of the previous step
+    layout = plan_layout([store.lr_size(index) for index in range(len(store))])
+    hr_maps = 1 if hr_map is None else 2
+    size = 3 * layout.height * layout.width * (1 + hr_maps * store.scale**2)
+    free = free_gpu_bytes()
+    if config.resident is True or (config.resident == "auto" and size <= _SHARE * free):
+        log.info("training images on the device: %.2f GB", size / 1e9)
+        return ResidentSet(store, config, hr_map)
+    if free:
+        reason = f"{size / 1e9:.2f} GB; the device has {free / 1e9:.2f} GB of free memory"
+        log.info("training images on the host: %s", reason if config.resident else "as configured")
+    return None

@@ -1,0 +1,50 @@
+"""Whether a network has died: its ReLUs or the whole of it no longer respond to the image."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import keras
+import numpy as np
+
+
+def is_dead(network: keras.Model, predict: Callable, lr: np.ndarray) -> bool:
+    """Returns whether the ReLUs of a network, or its input, have no influence on its result.
+
+    Without the ReLUs means that all of them output zero: the result must be the same to the bit.
+    One active unit at one pixel suffices to change it, so that a network that learns is never
+    called dead, however bad it still is. As another input serves the negative of the image: no
+    value of the result may change by half a grey level.
+
+    Args:
+        network: lr -> {"sr", ...}.
+        predict: `network` as a function of arrays, which uses its current weights.
+        lr: float32 or uint8 (n, h, w, c) in 0..255.
+    """
+    result = predict(lr)["sr"]
+    if np.abs(result - predict(255 - lr)["sr"]).max() < 0.5:
+        return True
+    layers = [
+        x for x in _layers(network) if getattr(x, "activation", None) is keras.activations.relu
+    ]
+    with restored([weight for layer in layers for weight in layer.weights]) as weights:
+        for weight in weights:
+            weight.assign(np.zeros(weight.shape))
+        return bool(layers) and np.array_equal(result, predict(lr)["sr"])
+
+
+@contextmanager
+def restored(variables: list[keras.Variable]) -> Iterator[list[keras.Variable]]:
+    """Restores the values of variables, to the bit, at the end of the block."""
+    values = [keras.ops.convert_to_numpy(variable) for variable in variables]
+    try:
+        yield variables
+    finally:
+        for variable, value in zip(variables, values, strict=True):
+            variable.assign(value)
+
+
+def _layers(network: keras.Model) -> Iterator[keras.layers.Layer]:
+    for layer in network.layers:
+        yield layer
+        if isinstance(layer, keras.Model):
+            yield from _layers(layer)
