@@ -52,9 +52,10 @@ def make_run(
             continue
         given = {**(options or SMALL_NETWORKS[name]), "log_scale_head": kind}
         network = build_model(name, scale, **given)
-        if not light:  # without this, s of an untrained EDSR exceeds 10
-            head = network.get_layer("log_scale_conv2")
-            head.set_weights([0.1 * value for value in head.get_weights()])
+        last = network.get_layer("log_scale").get_layer("conv2") if light else None
+        last = last or network.get_layer("log_scale_conv2")
+        # Without this, s of an untrained EDSR exceeds 10.
+        last.set_weights([0.1 * value for value in last.get_weights()])
         files[part] = f"weights/{part}.weights.h5"
         bundle.save_weights(network, folder / files[part])
     factors = laplace_factor(LEVELS)[:, None].repeat(3, axis=1).tolist()
