@@ -131,7 +131,7 @@ def test_set_overrides_any_key(tmp_path):
 def test_warm_up_is_shorter_than_each_step_and_than_a_rehearsal():
     steps = [{"loss": "l1", "updates": 500}, {"loss": "l1", "updates": 300}]
     config = Config.model_validate({"steps": steps, "optimizer": {"warmup": 299}})
-    assert config.rehearsal().optimizer.warmup == 20  # of 200 updates
+    assert rehearsal(config).optimizer.warmup == 12  # of 120 updates
     message = r"optimizer\.warmup 300 >= steps\.1\.updates: lower it"
     with pytest.raises(ValueError, match=message):
         Config.model_validate({"steps": steps, "optimizer": {"warmup": 300}})

@@ -113,7 +113,7 @@ def test_waiting_time_is_measured(kind):
 
     waiting = Waiting()
     delivered(kind(draw, 4, 0, waiting), 4)
-    assert 0.15 <= waiting.seconds < 2  # two threads: at least 0.2 s for four batches
+    assert 0.05 <= waiting.seconds < 2  # two threads take 0.2 s, some of it before the first wait
     rested = Waiting()
     with kind(draw, 4, 0, rested) as delivery:
         batches = iter(delivery.batches())

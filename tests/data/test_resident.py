@@ -61,7 +61,7 @@ def test_the_set_is_resident_if_it_fits_into_the_gpu(
     store, wanted, free, line, monkeypatch, caplog
 ):
     """It takes 15 kB: 3 * (16 * 16 + 40 * 24 + 18 * 50 + 32 * 32) / 4 * 5 without gaps."""
-    monkeypatch.setattr(resident, "free_gpu_bytes", lambda: free)
+    monkeypatch.setattr(resident, "free_gpu_memory", lambda: free)
     with caplog.at_level(logging.INFO):
         found = resident_set(store, CONFIG.model_copy(update={"resident": wanted}))
     assert (found is not None) == (line is not None and "on the device:" in line)

@@ -93,7 +93,7 @@ def test_self_ensemble(tiny_run, hr_images, tmp_path):
 def test_versions_count_up_and_limits_below_three_margins(tiny_run, hr_images, tmp_path):
     """Tiles may use fewer pixels than they overlap by; a limit that leaves none is an error."""
     trained, image = load(tiny_run), noise_image(40, 33)
-    margin = trained.receptive_field // 2
+    margin = max(one.runner.radius for one in trained._passes(uncertainty=False))
     limits = (2 * margin) ** 2, (2 * margin + 3) ** 2
     for expected, limit in zip(("1", "2"), limits, strict=True):
         folder, _ = export_savedmodel(

@@ -82,6 +82,20 @@ def test_a_run_with_several_updates_per_call_resumes_exactly(run, monkeypatch):
         assert same_weights(several, stopped, step)
 
 
+def test_a_process_killed_with_several_updates_per_call_resumes_exactly(run):
+    several = run("several", 5, True)
+    config = several.parent / "config.json"
+    config.write_text((several / "config.json").read_text())
+    options = "--config", config, "--output", several.parent / "killed"
+    number = int(signal.SIGKILL)
+    killed = run_process("helpers.with_signal", number, r"step 2/2 udl .* 10/10", *options)
+    assert killed.returncode == -number
+    resumed = run("killed", 5, True)
+    assert "step 2/2 udl: resumes after update 5 of 10" in (resumed / "log.txt").read_text()
+    for step in (1, 2):
+        assert same_weights(several, resumed, step)
+
+
 @pytest.mark.skipif(
     JAX or importlib.util.find_spec("jax") is None, reason="needs jax (pip install .[jax])"
 )
@@ -93,4 +107,4 @@ def test_the_same_under_jax():
         XLA_FLAGS="--xla_backend_optimization_level=0",
     )
     assert result.returncode == 0, result.stdout[-3000:]
-    assert "3 passed, 1 skipped" in result.stdout
+    assert "4 passed, 1 skipped" in result.stdout

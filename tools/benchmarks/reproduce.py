@@ -129,9 +129,11 @@ def _read_record(record: Path, base: Config) -> dict[str, Any]:
     content = read_json(record, fix)
     if not {"config", "runs"} <= set(content):
         raise UserError(f"{record}: is not a record of runs: {fix}", argument="record")
-    ours = _comparable(base)
+    ours, defaults = _comparable(base), _comparable(Config())
     for section in ours:
         theirs = content["config"].get(section)
+        if isinstance(theirs, dict):  # older records lack newer keys
+            theirs = defaults[section] | theirs
         if theirs != ours[section]:
             raise UserError(
                 f"{record}: belongs to another config ({section} is {theirs} there and"

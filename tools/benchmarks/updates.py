@@ -17,6 +17,7 @@ from udl_tf.data.sources import folder_dataset
 from udl_tf.data.store import ImageStore
 from udl_tf.imaging.rgb_files import write_rgb
 from udl_tf.training import callbacks
+from udl_tf.training.progress_log import ProgressLog
 from udl_tf.training.tensorboard import TensorBoardLog
 from udl_tf.training.trainer import Trainer
 
@@ -91,9 +92,7 @@ def train_as_a_run(trainer: Trainer, delivery: Delivery, updates: int) -> list[f
         observers = [
             clock,
             callbacks.StopOnDivergence(clock, "updates", 1000),
-            callbacks.ProgressLog(
-                clock, "updates", delivery.batch_size, 100, delivery.waiting, board
-            ),
+            ProgressLog(clock, "updates", delivery.batch_size, 100, delivery.waiting, board),
             checkpoints := callbacks.Checkpoints(clock, 1000, lambda: True),
             stopwatch,
         ]

@@ -87,22 +87,6 @@ def has_gpu() -> bool:
     return any(device.startswith("gpu") for device in keras.distribution.list_devices())
 
 
-def free_gpu_bytes() -> int:
-    """Returns the free memory of the GPU that Keras computes on; 0 without a GPU."""
-    if not has_gpu():
-        return 0
-    if keras.backend.backend() == "jax":
-        import jax
-
-        facts = jax.local_devices()[0].memory_stats()
-        return facts["bytes_limit"] - facts["bytes_in_use"]
-    import tensorflow as tf
-    from tensorflow.python.client import device_lib
-
-    gpu = next(d for d in device_lib.list_local_devices() if d.device_type == "GPU")
-    return gpu.memory_limit - tf.config.experimental.get_memory_info("GPU:0")["current"]
-
-
 def usable_cores() -> int:
     """Returns the number of cores within this process's affinity and its container's quota.
 

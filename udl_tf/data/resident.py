@@ -6,7 +6,7 @@ from logging import getLogger
 import keras
 import numpy as np
 
-from udl_tf._support.hardware import free_gpu_bytes
+from udl_tf._support.device_memory import free_gpu_memory
 from udl_tf.config import DataConfig
 from udl_tf.data.atlas import cut_patches, fill_atlas, plan_layout
 from udl_tf.data.draws import Batch, HRMap, draw_crops
@@ -82,7 +82,7 @@ def resident_set(
     layout = plan_layout([store.lr_size(index) for index in range(len(store))])
     hr_maps = 1 if hr_map is None else 2
     size = 3 * layout.height * layout.width * (1 + hr_maps * store.scale**2)
-    free = free_gpu_bytes()
+    free = free_gpu_memory() or 0
     if config.resident is True or (config.resident == "auto" and size <= _SHARE * free):
         log.info("training images on the device: %.2f GB", size / 1e9)
         return ResidentSet(store, config, hr_map)

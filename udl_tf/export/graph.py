@@ -150,4 +150,5 @@ def weights_of(chains: Iterable[Sequence[Stage]]) -> list[tf.Variable]:
 def theta_of(model: KerasUpscaler, log_scale):
     """Returns theta for a tensor of s, as Networks.theta_of does for an array."""
     a, b = model.networks.log_theta_line
-    return tf.exp(tf.minimum(a + b * log_scale, math.log(LARGEST_THETA)))
+    most = math.log(LARGEST_THETA)
+    return tf.exp(most - tf.nn.relu(most - (a + b * log_scale)))

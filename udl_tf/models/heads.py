@@ -72,8 +72,12 @@ def light_head(filters: int, scale: int, features_scale: int = 1) -> keras.Model
         embed = {"kernel_size": features_scale, "strides": features_scale, "padding": "valid"}
         x = conv(width, filters, "embed", activation="relu", **embed)(x)
     detail = ops.space_to_depth(sr, scale) - ops.concatenate([lr] * scale**2, axis=-1)
-    x = keras.layers.Concatenate()([x, detail / _DETAIL_UNIT])
-    x = conv(width, x.shape[-1], "conv0", activation="relu")(x)
+    # The convolution of both side by side, as the sum of two: in int8, maps side by side would have
+    # one range, too wide for the features, from which sr is computed too.
+    inputs = x.shape[-1] + phases
+    x = conv(width, inputs, "conv0")(x)
+    x += conv(width, inputs, "conv0_detail", use_bias=False)(detail / _DETAIL_UNIT)
+    x = keras.layers.ReLU()(x)
     x = conv(width, width, "conv1", activation="relu")(x)
     x = conv(phases, width, "conv2", dtype="float32")(x)
     x = ops.clip(x, math.log(_SMALLEST_THETA), math.log(LARGEST_THETA))

@@ -33,6 +33,7 @@ from udl_tf.training.data import RunData
 from udl_tf.training.networks import build_step_network
 from udl_tf.training.optimizers import make_optimizer
 from udl_tf.training.origin import Origin, take_over
+from udl_tf.training.progress_log import ProgressLog
 from udl_tf.training.run_folder import RunFolder
 from udl_tf.training.tensorboard import TensorBoardLog
 from udl_tf.training.trainer import Trainer, make_pixel_weight
@@ -216,7 +217,7 @@ def _callbacks(
     before = [
         clock,
         callbacks.StopOnDivergence(clock, step.name, interval),
-        callbacks.ProgressLog(clock, step.name, patches, every, waiting, board),
+        ProgressLog(clock, step.name, patches, every, waiting, board),
     ]
     if group.writes:
         averaged = config.optimizer.ema is not None

@@ -1,4 +1,4 @@
-"""Callbacks of `fit`, with a clock that the test sets."""
+"""Progress lines, with a clock that the test sets."""
 
 import itertools
 import logging
@@ -9,8 +9,9 @@ from types import SimpleNamespace
 import pytest
 
 from udl_tf.data.pipeline import Waiting
-from udl_tf.training import callbacks
-from udl_tf.training.callbacks import Clock, ProgressLog
+from udl_tf.training import progress_log
+from udl_tf.training.callbacks import Clock
+from udl_tf.training.progress_log import ProgressLog
 
 
 class Model:
@@ -30,19 +31,19 @@ def lines_of(monkeypatch, caplog, seconds, every, terminal=False):
     """
     now = 0.0
     fake = SimpleNamespace(monotonic=lambda: now, gmtime=time.gmtime)
-    monkeypatch.setattr(callbacks, "time", fake)
-    monkeypatch.setattr(callbacks.sys.stderr, "isatty", lambda: terminal, raising=False)
+    monkeypatch.setattr(progress_log, "time", fake)
+    monkeypatch.setattr(progress_log.sys.stderr, "isatty", lambda: terminal, raising=False)
     monkeypatch.setattr(ProgressLog, "_write_scalars", lambda self, loss: None)
     monkeypatch.setattr(logging.getLogger("udl_tf"), "propagate", True)
     clock = Clock(0, total=40)
-    observer = ProgressLog(clock, "step 1/1 l1", 2, every, Waiting(), writer=None)
+    observer = ProgressLog(clock, "step 1/1 l1", 2, every, Waiting(), board=None)
     observer.set_model(Model())
     lines = []
     with caplog.at_level(logging.INFO, "udl_tf"):
         observer.on_train_begin()
         for batch in range(40):
             now += seconds + 30 * (batch == 0)
-            clock.on_train_batch_end(batch)
+            clock.on_train_batch_end(batch, {"loss": 1.0})
             observer.on_train_batch_end(batch, {"loss": 1.0})
             lines += [(now - 30 - seconds, record.message) for record in caplog.records]
             caplog.clear()
