@@ -75,8 +75,12 @@ def _history(training: dict[str, Any]) -> str:
     """Describes the steps and data of a training, and those of the model that it started from."""
     if "steps" not in training:
         return f"imported from {training['imported']}"
-    steps = ", then ".join(f"{s['updates']:,} updates of {s['loss']}" for s in training["steps"])
-    text = f"{steps}; on {training['data']['text']}"
+    steps = [
+        f"{step['updates']:,} updates of {step['loss']}"
+        + (" (uncertainty head)" if step.get("train") == "uncertainty_head" else "")
+        for step in training["steps"]
+    ]
+    text = f"{', then '.join(steps)}; on {training['data']['text']}"
     origin = training.get("origin")
     return f"{text}; from {origin['name']} (trained: {_history(origin)})" if origin else text
 

@@ -7,7 +7,7 @@ from helpers.images import noise_image
 
 from udl_tf.config import DataConfig
 from udl_tf.data import resident
-from udl_tf.data.draws import draw_batch
+from udl_tf.data.draws import CropDraws, draw_batch
 from udl_tf.data.resident import ResidentSet, resident_set
 from udl_tf.data.sources import folder_dataset
 from udl_tf.data.store import ImageStore
@@ -38,7 +38,7 @@ def test_batches_equal_those_of_the_host(store, augment, mapped):
     on_device = ResidentSet(store, config, maps)
     for update in range(20):
         rows = range(8) if update else range(2, 5)  # a share of a batch
-        batch = on_device(*on_device.draw(3, update, rows))
+        batch = on_device(*on_device.places(CropDraws(store, config, 3)(update, rows)))
         expected = draw_batch(store, config, 3, update, maps, rows)
         assert len(batch) == len(expected) == (5 if mapped else 2)
         for part, values in zip(batch, expected, strict=True):

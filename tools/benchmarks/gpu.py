@@ -13,7 +13,7 @@ import numpy as np
 from benchmarks.trainers import Network, make_trainer, random_patches
 from benchmarks.updates import call_times, jax_state, noise_store, train_as_a_run
 from udl_tf.config import DataConfig
-from udl_tf.data.draws import HRMap
+from udl_tf.data.draws import CropDraws, HRMap
 from udl_tf.data.pipeline import make_delivery
 from udl_tf.data.resident import ResidentSet
 from udl_tf.data.store import ImageStore
@@ -136,9 +136,9 @@ def _own(store: ImageStore, sizes: Sizes, batch: int, loss: str, cached: bool) -
     delivery = make_delivery(store, config, 0, 0, hr_map, resident=trainer.resident)
     times = train_as_a_run(trainer, delivery, sizes.count * (sizes.calls + _UNTIMED))
     seconds = (times[-1] - times[_UNTIMED - 1]) / sizes.calls / sizes.count
-    crops = trainer.resident.draw(0, 0, range(batch))
-    flop = flop_of_update(trainer, crops)
-    computing = min(call_times(trainer, crops, sizes.calls)) / sizes.count
+    places = trainer.resident.places(CropDraws(store, config, 0)(0))
+    flop = flop_of_update(trainer, places)
+    computing = min(call_times(trainer, places, sizes.calls)) / sizes.count
     return {"seconds": seconds, "computing": computing, "flop": flop}
 
 

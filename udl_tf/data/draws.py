@@ -1,6 +1,7 @@
 """Draws of training patches: the batch of an update is a pure function of (seed, update)."""
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -12,50 +13,64 @@ HRMap = Callable[[int], tuple[np.ndarray, float, float]]
 """Index of an image -> (uint8 map of the HR image's shape, a, b), for the values a + b * map."""
 
 Batch = tuple[np.ndarray, ...]
-"""uint8 (lr, hr), or (lr, hr, map, a, b) with float32 a and b, as draw_batch returns it."""
+"""uint8 (lr, hr), or (lr, hr, map, a, b) with float32 a and b, as cut_batch returns it."""
+
+_TOGETHER = 16  # updates that are drawn together, in little more than the time of one
 
 
-def draw_crops(
-    store: ImageStore, config: DataConfig, seed: int, update: int, rows: range | None = None
-) -> np.ndarray:
-    """Draws where the patches of one update are: random images, crops, flips, transposition.
+class CropDraws:
+    """Draws where the patches of each update are: random images, crops, flips, transposition.
 
     Args:
         store: training images, each at least as large as a patch.
         config: patch size, batch size and whether to augment.
         seed: seed of the run.
-        update: number of the update, counted over all steps of the run.
-        rows: rows of the batch to draw; None: all.
-
-    Returns:
-        int32 (n, 6): index of an image, top and left in LR pixels, and whether to flip the rows,
-        flip the columns and then transpose (0 or 1).
     """
-    rows = range(config.batch_size) if rows is None else rows
-    size = config.hr_patch_size // store.scale
-    draws = RowDraws((seed, update), rows)
-    crops = np.zeros((len(rows), 6), np.int32)
-    crops[:, 0] = index = draws.integers(np.full(len(rows), len(store)))
-    heights, widths = np.array([store.lr_size(i) for i in index.tolist()]).T
-    crops[:, 1] = draws.integers(heights - size + 1)
-    crops[:, 2] = draws.integers(widths - size + 1)
-    if config.augment:
-        crops[:, 3:] = draws.coins(3)
-    return crops
+
+    def __init__(self, store: ImageStore, config: DataConfig, seed: int):
+        self._store, self._config, self._seed = store, config, seed
+        self._drawn = lru_cache(maxsize=8)(self._draw)  # for several threads and shares
+
+    def __call__(self, update: int, rows: range | None = None) -> np.ndarray:
+        """Returns the crops of an update, a pure function of (seed, update).
+
+        Args:
+            update: number of the update, counted over all steps of the run.
+            rows: rows of the batch; None: all.
+
+        Returns:
+            int32 (n, 6): index of an image, top and left in LR pixels, and whether to flip the
+            rows, flip the columns and then transpose (0 or 1).
+        """
+        rows = range(self._config.batch_size) if rows is None else rows
+        group, index = divmod(update, _TOGETHER)
+        return self._drawn(group, rows)[index]
+
+    def _draw(self, group: int, rows: range) -> np.ndarray:
+        """Returns the crops of a group of updates, (updates, n, 6)."""
+        store, first = self._store, group * _TOGETHER
+        size = self._config.hr_patch_size // store.scale
+        updates = np.repeat(np.arange(first, first + _TOGETHER), len(rows))
+        keys = np.stack([np.full(len(updates), self._seed), updates], axis=1)
+        draws = RowDraws(keys, np.tile(rows, _TOGETHER))
+        crops = np.zeros((len(updates), 6), np.int32)
+        crops[:, 0] = index = draws.integers(np.full(len(updates), len(store)))
+        heights, widths = np.array([store.lr_size(i) for i in index.tolist()]).T
+        crops[:, 1] = draws.integers(heights - size + 1)
+        crops[:, 2] = draws.integers(widths - size + 1)
+        if self._config.augment:
+            crops[:, 3:] = draws.coins(3)
+        return crops.reshape(_TOGETHER, len(rows), 6)
 
 
-def draw_batch(
-    store: ImageStore,
-    config: DataConfig,
-    seed: int,
-    update: int,
-    hr_map: HRMap | None = None,
-    rows: range | None = None,
+def cut_batch(
+    store: ImageStore, config: DataConfig, crops: np.ndarray, hr_map: HRMap | None = None
 ) -> Batch:
-    """Draws the batch of one update, as draw_crops says, and cuts the patches.
+    """Cuts the patches of a batch.
 
     Args:
-        store, config, seed, update, rows: as for draw_crops.
+        store, config: as for CropDraws.
+        crops: (n, 6), as it returns them.
         hr_map: further map of each image, from which the HR patches are also cut.
 
     Returns:
@@ -63,7 +78,6 @@ def draw_batch(
         size p; with `hr_map` (lr, hr, map, a, b), whose values are a + b * map: uint8 (n, p, p, 3),
         and float32 (n, 1, 1, 1) twice.
     """
-    crops = draw_crops(store, config, seed, update, rows)
     scale, hr_size = store.scale, config.hr_patch_size
     lr_size = hr_size // scale
     lr_batch = np.empty((len(crops), lr_size, lr_size, 3), np.uint8)
@@ -79,6 +93,18 @@ def draw_batch(
             whole_map, a[i], b[i] = hr_map(index)
             map_batch[i] = _patch(whole_map, *hr_crop)
     return (lr_batch, hr_batch) if hr_map is None else (lr_batch, hr_batch, map_batch, a, b)
+
+
+def draw_batch(
+    store: ImageStore,
+    config: DataConfig,
+    seed: int,
+    update: int,
+    hr_map: HRMap | None = None,
+    rows: range | None = None,
+) -> Batch:
+    """Draws and cuts the batch of a single update; arguments as for CropDraws and cut_batch."""
+    return cut_batch(store, config, CropDraws(store, config, seed)(update, rows), hr_map)
 
 
 def _patch(

@@ -16,17 +16,18 @@ _HALF = np.uint64(32)
 
 
 class RowDraws:
-    """The draws of numpy.random.Generator(Philox(key, counter=[0, 0, 0, row])) for several rows.
+    """The draws of numpy.random.Generator(Philox(key, counter=[0, 0, 0, row])) for many rows.
 
     Args:
-        key: two integers in 0..2**63 - 1.
-        rows: numbers of the rows.
+        keys: (n, 2), two integers in 0..2**63 - 1 for each row.
+        rows: (n,), numbers of the rows.
     """
 
-    def __init__(self, key: tuple[int, int], rows: range):
+    def __init__(self, keys: np.ndarray, rows: np.ndarray):
         # Two blocks of four words per row: the draws of a patch need five words, and a word is
         # rejected once in a million.
-        self._words = np.concatenate([philox(key, block, rows) for block in (1, 2)], axis=1)
+        words = philox(np.tile(keys, (2, 1)), np.repeat([1, 2], len(rows)), np.tile(rows, 2))
+        self._words = np.concatenate(np.split(words, 2), axis=1)
         self._halves = np.zeros(len(rows), int)  # 32-bit halves of words that have been used
 
     def integers(self, high: np.ndarray) -> np.ndarray:
@@ -52,16 +53,16 @@ class RowDraws:
         return words < np.uint64(2**63)
 
 
-def philox(key: tuple[int, int], block: int, rows: range) -> np.ndarray:
-    """Returns words of the counters [block, 0, 0, row]: uint64 (rows, 4)."""
-    keys = np.array(key, np.uint64)
+def philox(keys: np.ndarray, blocks: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Returns the words of counters [block, 0, 0, row], uint64 (n, 4), for keys (n, 2)."""
     words = np.zeros((4, len(rows)), np.uint64)
-    words[0], words[3] = block, rows
+    words[0], words[3] = blocks, rows
+    keys, weyl = keys.astype(np.uint64).T, np.array(_WEYL, np.uint64)[:, None]
     for _ in range(_ROUNDS):
         high, low = _product(words[[0, 2]])
-        first, second = high[::-1] ^ words[[1, 3]] ^ keys[:, None]
+        first, second = high[::-1] ^ words[[1, 3]] ^ keys
         words = np.stack([first, low[1], second, low[0]])
-        keys = keys + np.array(_WEYL, np.uint64)
+        keys = keys + weyl
     return words.T
 
 

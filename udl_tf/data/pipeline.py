@@ -12,7 +12,7 @@ from typing import Any
 import keras
 
 from udl_tf.config import DataConfig
-from udl_tf.data.draws import Batch, HRMap, draw_batch
+from udl_tf.data.draws import Batch, CropDraws, HRMap, cut_batch
 from udl_tf.data.resident import ResidentSet
 from udl_tf.data.store import ImageStore
 
@@ -111,16 +111,20 @@ def make_delivery(
     """Returns the delivery of a run's batches: a tf.data.Dataset under TensorFlow, else threads.
 
     Args:
-        store, config, seed, hr_map: as for draw_batch, which also describes a batch.
+        store, config, seed: as for CropDraws.
         first_update: number of the update that the first batch is for.
+        hr_map: as for cut_batch, which also describes a batch.
         waiting: gets the time that training waits for batches.
-        resident: training set on the device, for which batches contain crops instead of patches.
+        resident: training set on the device, for which batches contain places instead of patches.
     """
 
+    crops_of = CropDraws(store, config, seed)
+
     def draw(update: int, rows: range) -> Batch:
+        crops = crops_of(update, rows)
         if resident is not None:
-            return resident.draw(seed, update, rows)
-        return draw_batch(store, config, seed, update, hr_map, rows)
+            return resident.places(crops)
+        return cut_batch(store, config, crops, hr_map)
 
     kind: type[Delivery] = ThreadDelivery
     if keras.backend.backend() == "tensorflow":

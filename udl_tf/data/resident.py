@@ -9,7 +9,7 @@ import numpy as np
 from udl_tf._support.device_memory import free_gpu_memory
 from udl_tf.config import DataConfig
 from udl_tf.data.atlas import cut_patches, fill_atlas, plan_layout
-from udl_tf.data.draws import Batch, HRMap, draw_crops
+from udl_tf.data.draws import Batch, HRMap
 from udl_tf.data.store import ImageStore
 
 log = getLogger(__name__)
@@ -18,7 +18,7 @@ _SHARE = 0.25  # of the free memory of a GPU
 
 
 class ResidentSet(keras.layers.Layer):
-    """Training set on the device. As a layer: crops -> the batch that draw_batch would return.
+    """Training set on the device. As a layer: places -> the batch that cut_batch would return.
 
     Its images are variables that are not trained, so that each replica has a copy, and that JAX
     passes them to the train function like weights.
@@ -26,7 +26,7 @@ class ResidentSet(keras.layers.Layer):
     Args:
         store: training images.
         config: patch size, batch size and whether to augment.
-        hr_map: further map of each image, or None; see draw_batch.
+        hr_map: further map of each image, or None; see cut_batch.
     """
 
     def __init__(self, store: ImageStore, config: DataConfig, hr_map: HRMap | None = None):
@@ -44,29 +44,32 @@ class ResidentSet(keras.layers.Layer):
         atlas = fill_atlas(self.layout, image, scale)
         return keras.Variable(atlas, dtype="uint8", trainable=False, name=name)
 
-    def draw(self, seed: int, update: int, rows: range) -> Batch:
-        """Draws the crops of a batch, which the layer takes.
+    def places(self, crops: np.ndarray) -> Batch:
+        """Returns what the layer takes to cut the patches of a batch.
+
+        Args:
+            crops: as from CropDraws.
 
         Returns:
-            (crops,), int32 (n, 5) as for cut_patches; with a map (crops, a, b) as for draw_batch.
+            (places,), int32 (n, 5) as for cut_patches; with a map (places, a, b) as for cut_batch.
         """
-        index, *place = draw_crops(self.store, self.config, seed, update, rows).T
+        index, *place = crops.T
         place[0] += self.layout.tops[index]
         place[1] += self.layout.lefts[index]
-        crops = np.stack(place, axis=1)
+        places = np.stack(place, axis=1)
         if self.hr_map is None:
-            return (crops,)
+            return (places,)
         units = [self.hr_map(i)[1:] for i in index.tolist()]
         a, b = np.array(units, np.float32).T.reshape(2, -1, 1, 1, 1)
-        return crops, a, b
+        return places, a, b
 
-    def call(self, crops, *units):
+    def call(self, places, *units):
         size, scale = self.config.hr_patch_size, self.store.scale
-        lr = cut_patches(self.lr.value, crops, size // scale, 1)
-        hr = cut_patches(self.hr.value, crops, size, scale)
+        lr = cut_patches(self.lr.value, places, size // scale, 1)
+        hr = cut_patches(self.hr.value, places, size, scale)
         if self.map is None:
             return lr, hr
-        return lr, hr, cut_patches(self.map.value, crops, size, scale), *units
+        return lr, hr, cut_patches(self.map.value, places, size, scale), *units
 
 
 def resident_set(

@@ -13,7 +13,7 @@ from udl_tf.models import mean_part, uncertainty_part
 
 
 class Trainer(GroupModel):
-    """Trains a network on batches of `data.draw_batch` with `fit`, on every Keras backend.
+    """Trains a network on batches of `data.draws.cut_batch` with `fit`, on every Keras backend.
 
     Args:
         network: lr -> {"sr", "log_scale"}, or {"sr"} alone if the loss needs no log scale.
@@ -72,7 +72,7 @@ class Trainer(GroupModel):
 
 
 def batch_values(lr, hr, *mapped) -> tuple:
-    """Returns the float32 values (lr, hr) or (lr, hr, s) of a batch from `data.draw_batch`.
+    """Returns the float32 values (lr, hr) or (lr, hr, s) of a batch from `cut_batch`.
 
     Computed on the device, so that uint8 travels to it: a quarter of the bytes.
     """

@@ -79,7 +79,7 @@ def cache_path(network: keras.Model, store: ImageStore, folder: Path) -> Path:
 
 
 def cached_log_scale(network: keras.Model, store: ImageStore, path: Path) -> HRMap:
-    """Returns maps of s for `draw_batch`; computes those that the cache lacks.
+    """Returns maps of s for `data.draws.cut_batch`; computes those that the cache lacks.
 
     A map is the mean over the eight flips and rotations of an image, because patches are flipped
     and transposed at random; images are mirrored at their border. The values differ slightly from
