@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -23,23 +24,15 @@ Draw = Callable[[int, range], Batch]
 """(number of an update, rows of its batch) -> those rows: arrays of the same shapes each time."""
 
 
+@dataclass
 class Waiting:
-    """Measures how long training waits for its batches.
+    """Time that training has waited for its batches.
 
     Attributes:
-        seconds: total waiting time so far.
+        seconds: total so far.
     """
 
-    def __init__(self):
-        self.seconds = self._began = 0.0
-
-    def begin(self) -> None:
-        """Notes that training asks for a batch."""
-        self._began = time.perf_counter()
-
-    def end(self) -> None:
-        """Notes that training has got the batch."""
-        self.seconds += time.perf_counter() - self._began
+    seconds: float = 0.0
 
 
 class Delivery(AbstractContextManager):
@@ -93,9 +86,9 @@ class ThreadDelivery(Delivery):
         for number in itertools.count(self.first_update * len(shares)):
             drawn.append(self._pool.submit(self._share, number, shares, num_shares))
             if len(drawn) == AHEAD:
-                self.waiting.begin()
+                began = time.perf_counter()
                 batch = drawn.popleft().result()
-                self.waiting.end()
+                self.waiting.seconds += time.perf_counter() - began
                 yield batch
 
 

@@ -1,6 +1,6 @@
 """Delivery of training batches by tf.data, which tf.distribute and graphs of updates need."""
 
-from collections.abc import Callable
+import time
 
 import tensorflow as tf
 
@@ -45,19 +45,17 @@ class TFDataDelivery(Delivery):
 
 def timed(batches: tf.data.Dataset, waiting: Waiting) -> tf.data.Dataset:
     """Returns the same batches; `waiting` gets the time taken to get each one."""
-    # zip gets its elements in this order: begin, the batch, end. Prefetching, which TensorFlow
+
+    def note(began):
+        waiting.seconds += time.time() - began
+        return began
+
+    # zip gets its elements in this order: the time, then the batch. Prefetching, which TensorFlow
     # adds by default, would run ahead of the training loop and hide the waiting.
-    sequence = _calls(waiting.begin), batches, _calls(waiting.end)
+    began = tf.data.Dataset.counter().map(lambda _: tf.timestamp())
     options = tf.data.Options()
     options.experimental_optimization.inject_prefetch = False
-    return tf.data.Dataset.zip(sequence).map(lambda _, x, __: x).with_options(options)
-
-
-def _calls(function: Callable[[], None]) -> tf.data.Dataset:
-    """Returns a dataset that calls a function for each of its elements."""
-
-    def call(number):
-        function()
-        return number
-
-    return tf.data.Dataset.counter().map(lambda i: tf.numpy_function(call, [i], tf.int64))
+    pairs = tf.data.Dataset.zip(began, batches).with_options(options)
+    return pairs.map(lambda t, batch: (tf.numpy_function(note, [t], tf.float64), batch)).map(
+        lambda _, batch: batch
+    )
