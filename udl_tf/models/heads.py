@@ -20,7 +20,7 @@ LARGEST_THETA = 255.0  # grey levels; no error can exceed the width of the value
 _SMALLEST_THETA = 0.05  # of the light head, grey levels
 
 _MOST_FILTERS = 64  # of the light head
-_DETAIL_UNIT = 8.0  # grey levels; the usual size of `sr - lr` at edges
+_DETAIL_UNIT = 16.0  # grey levels; the usual size of `sr - lr` at edges
 
 
 def released_head(features, filters: int, activation: str = "elu", scale: int = 1):
@@ -52,7 +52,8 @@ def light_head(filters: int, scale: int, features_scale: int = 1) -> keras.Model
     """Builds a network [features, sr, lr] -> s.
 
     Beside the features, its three convolutions see `sr - lr`, the detail that the network has
-    added to the LR image: features alone would have to reproduce it.
+    added to the LR image: features alone would have to reproduce it. It is compressed by tanh, so
+    that the few large values determine neither the fit nor the range of int8.
 
     Args:
         filters: channels of the features. The head has as many, but at most 64.
@@ -76,7 +77,7 @@ def light_head(filters: int, scale: int, features_scale: int = 1) -> keras.Model
     # one range, too wide for the features, from which sr is computed too.
     inputs = x.shape[-1] + phases
     x = conv(width, inputs, "conv0")(x)
-    x += conv(width, inputs, "conv0_detail", use_bias=False)(detail / _DETAIL_UNIT)
+    x += conv(width, inputs, "conv0_detail", use_bias=False)(ops.tanh(detail / _DETAIL_UNIT))
     x = keras.layers.ReLU()(x)
     x = conv(width, width, "conv1", activation="relu")(x)
     x = conv(phases, width, "conv2", dtype="float32")(x)
