@@ -269,8 +269,6 @@ def test_single_step_runs_of_every_loss_and_precision(workplace, loss, loss_opti
     step = [{"loss": loss, "loss_options": loss_options, "updates": 5}]
     more = ["--set", f"steps={json.dumps(step)}", "--set", f"training.precision={precision}"]
     more += ["--set", "training.interval=2", "--set", "evaluation.figures=0"]
-    # Of four filters, all may be dead from the start.
-    more += ["--set", 'model.options={"num_blocks": 1, "num_filters": 8}']
     more += ["--set", "optimizer.name=adam", "--set", "optimizer.clip_norm=10"]
     result = train(workplace, loss, *more)
     assert result.returncode == 0, result.stderr

@@ -60,6 +60,7 @@ class CropDraws:
         crops[:, 2] = draws.integers(widths - size + 1)
         if self._config.augment:
             crops[:, 3:] = draws.coins(3)
+        crops.flags.writeable = False  # the next updates get parts of the same array
         return crops.reshape(_TOGETHER, len(rows), 6)
 
 

@@ -53,10 +53,9 @@ class ResidentSet(keras.layers.Layer):
         Returns:
             (places,), int32 (n, 5) as for cut_patches; with a map (places, a, b) as for cut_batch.
         """
-        index, *place = crops.T
-        place[0] += self.layout.tops[index]
-        place[1] += self.layout.lefts[index]
-        places = np.stack(place, axis=1)
+        index, places = crops[:, 0], crops[:, 1:].copy()
+        places[:, 0] += self.layout.tops[index]
+        places[:, 1] += self.layout.lefts[index]
         if self.hr_map is None:
             return (places,)
         units = [self.hr_map(i)[1:] for i in index.tolist()]

@@ -133,11 +133,12 @@ class Validate(keras.callbacks.Callback):
             model = self.model  # the property updates the variables under JAX
             with _averaged_weights(model) if self.ema else nullcontext():
                 self.validation(self.clock.update)
-                if self.validation.finds_death():
-                    raise Diverged(
-                        f"{self.name}: the network is dead after update {self.clock.update}: its"
-                        f" ReLUs no longer respond to the image; {_REMEDY}"
-                    )
+            # Of the weights themselves: their average may be zero while float16 skips updates.
+            if self.validation.finds_death():
+                raise Diverged(
+                    f"{self.name}: the network is dead after update {self.clock.update}: its"
+                    f" ReLUs no longer respond to the image; {_REMEDY}"
+                )
 
 
 @contextmanager
