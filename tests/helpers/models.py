@@ -52,7 +52,7 @@ def make_run(
             continue
         given = {**(options or SMALL_NETWORKS[name]), "log_scale_head": kind}
         network = build_model(name, scale, **given)
-        last = network.get_layer("log_scale").get_layer("conv2") if light else None
+        last = network.get_layer("log_scale").get_layer("last") if light else None
         last = last or network.get_layer("log_scale_conv2")
         # Without this, s of an untrained EDSR exceeds 10.
         last.set_weights([0.1 * value for value in last.get_weights()])

@@ -14,12 +14,13 @@ from udl_tf.models.blocks import DepthToSpace, conv, nearest_up_conv
 
 LOG_SCALE = "log_scale"
 RELEASED_RADIUS = 3  # HR pixels on each side that the released head's convolutions depend on
-LIGHT_RADIUS = 3  # LR pixels on each side that the light head's convolutions depend on
+LIGHT_RADIUS = 5  # LR pixels on each side that the light head's convolutions depend on
 
 LARGEST_THETA = 255.0  # grey levels; no error can exceed the width of the value range
 _SMALLEST_THETA = 0.05  # of the light head, grey levels
 
-_MOST_FILTERS = 64  # of the light head
+_FEWEST_FILTERS, _MOST_FILTERS = 16, 32  # of the light head
+_HIDDEN = 4  # 3x3 convolutions of the light head before the last
 _DETAIL_UNIT = 16.0  # grey levels; the usual size of `sr - lr` at edges
 
 
@@ -51,12 +52,13 @@ def released_head(features, filters: int, activation: str = "elu", scale: int = 
 def light_head(filters: int, scale: int, features_scale: int = 1) -> keras.Model:
     """Builds a network [features, sr, lr] -> s.
 
-    Beside the features, its three convolutions see `sr - lr`, the detail that the network has
-    added to the LR image: features alone would have to reproduce it. It is compressed by tanh, so
-    that the few large values determine neither the fit nor the range of int8.
+    Beside the features, it sees `sr - lr`, the detail that the network has added to the LR image:
+    features alone would have to reproduce it. The detail is compressed by tanh, so that the few
+    large values determine neither the fit nor the range of int8. A 1x1 convolution reduces both to
+    few channels, on which several 3x3 convolutions work: a wide view matters more than channels.
 
     Args:
-        filters: channels of the features. The head has as many, but at most 64.
+        filters: channels of the features. The head has half as many, but 16 to 32.
         scale: HR over LR size.
         features_scale: size of the features over LR size; 1 or `scale`.
 
@@ -67,7 +69,7 @@ def light_head(filters: int, scale: int, features_scale: int = 1) -> keras.Model
     """
     features = keras.Input((None, None, filters), name="features")
     sr, lr = (keras.Input((None, None, 3), name=name) for name in ("sr", "lr"))
-    width, phases = min(filters, _MOST_FILTERS), 3 * scale**2
+    width, phases = min(max(filters // 2, _FEWEST_FILTERS), _MOST_FILTERS), 3 * scale**2
     x = features
     if features_scale > 1:
         embed = {"kernel_size": features_scale, "strides": features_scale, "padding": "valid"}
@@ -75,12 +77,13 @@ def light_head(filters: int, scale: int, features_scale: int = 1) -> keras.Model
     detail = ops.space_to_depth(sr, scale) - ops.concatenate([lr] * scale**2, axis=-1)
     # The convolution of both side by side, as the sum of two: in int8, maps side by side would have
     # one range, too wide for the features, from which sr is computed too.
-    inputs = x.shape[-1] + phases
-    x = conv(width, inputs, "conv0")(x)
-    x += conv(width, inputs, "conv0_detail", use_bias=False)(ops.tanh(detail / _DETAIL_UNIT))
+    inputs, detail = x.shape[-1] + phases, ops.tanh(detail / _DETAIL_UNIT)
+    x = conv(width, inputs, "reduce", kernel_size=1)(x)
+    x += conv(width, inputs, "reduce_detail", kernel_size=1, use_bias=False)(detail)
     x = keras.layers.ReLU()(x)
-    x = conv(width, width, "conv1", activation="relu")(x)
-    x = conv(phases, width, "conv2", dtype="float32")(x)
+    for index in range(_HIDDEN):
+        x = conv(width, width, f"conv{index}", activation="relu")(x)
+    x = conv(phases, width, "last", dtype="float32")(x)
     x = ops.clip(x, math.log(_SMALLEST_THETA), math.log(LARGEST_THETA))
     s = DepthToSpace(scale, dtype="float32")(x)
     return keras.Model([features, sr, lr], s, name=LOG_SCALE)
