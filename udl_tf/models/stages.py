@@ -48,11 +48,19 @@ def side_by_side(maps: Sequence[keras.KerasTensor]) -> keras.KerasTensor:
     return keras.layers.Concatenate(dtype="float32")(maps)
 
 
-def run_chain(stages: Sequence[Stage], lr):
-    """Computes the last map of a chain for an LR batch, without tiles, as exported graphs do."""
+def separate_maps(network: keras.Model) -> keras.Model:
+    """Returns a network whose outputs are the maps that `side_by_side` has concatenated."""
+    last = network.layers[-1]
+    if not isinstance(last, keras.layers.Concatenate):
+        return network
+    return keras.Model(network.input, last.input, name=network.name)
+
+
+def run_chain(networks: Sequence[keras.Model], lr):
+    """Runs the networks of a chain on an LR batch, without tiles, as exported graphs do."""
     x = lr
-    for stage in stages:
-        x = stage.network([x, lr] if len(stage.network.inputs) == 2 else x, training=False)
+    for network in networks:
+        x = network([x, lr] if len(network.inputs) == 2 else x, training=False)
     return x
 
 
