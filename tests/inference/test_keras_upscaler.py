@@ -177,3 +177,15 @@ def test_a_loaded_model_is_shown_in_one_line(small_run):
     model = small_model("edsr_s", 4)
     assert repr(model) == "KerasUpscaler(x4, theta not calibrated)"
     assert repr(changed(model, uncertainty=None)) == "KerasUpscaler(x4, no theta)"
+
+
+@pytest.mark.parametrize("name", ["edsr_s", "dpdnn"])
+def test_tiles_equal_the_whole_with_a_light_head(name):
+    """Its convolutions at LR size see further than those of the released head."""
+    options = {"num_stages": 1} if name == "dpdnn" else {"num_blocks": 1}
+    network = build_model(name, 3, num_filters=4, log_scale_head="light", **options)
+    model = KerasUpscaler(Networks(3, network, network))
+    image = noise_image(70, 83)
+    whole, tiled = model.upscale(image), model.upscale(image, tile=9)
+    assert np.array_equal(whole.image, tiled.image)
+    assert np.allclose(whole.theta, tiled.theta, rtol=1e-5)
