@@ -61,7 +61,7 @@ def run_table(
         Interrupted: if a person stopped it.
         UserError: if a run fails, or the record or a run folder belongs to another config.
     """
-    if base.training.cache_uncertainty == "auto":  # all rows compute their weights alike
+    if base.training.cache_uncertainty == "auto":  # all rows compute their weights the same way
         base = base.changed(training=base.training.changed(cache_uncertainty=False))
     results: Results = {}
     runs = _read_record(record, base)
