@@ -15,7 +15,7 @@ from udl_tf.inference.keras_upscaler import KerasUpscaler
 from udl_tf.inference.upscaler import BORDER
 from udl_tf.models.blocks import pad_symmetric
 from udl_tf.models.heads import LARGEST_THETA
-from udl_tf.models.stages import Stage, chain_align, chain_radius, run_chain, separate_maps
+from udl_tf.models.stages import Stage, chain_align, chain_radius, run_chain
 from udl_tf.saved.bundle import read_manifest, read_networks
 from udl_tf.saved.card import ModelCard
 
@@ -122,20 +122,14 @@ class UpscalingModule(tf.Module):
         super().__init__()
         chains = model.networks.build_chains("theta" in card.outputs, bordered=True)
         self.tracked = weights_of(chain for _, chain in chains)
-        # In int8, maps side by side would have one range: that of the image, too wide for s.
-        passes = [
-            (names, [*(s.network for s in chain[:-1]), separate_maps(chain[-1].network)])
-            for names, chain in chains
-        ]
         shape = (1, card.tile, card.tile, 3) if card.tile else (None, None, None, 3)
         self.signature = [tf.TensorSpec(shape, tf.float32, name="lr")]
 
         def upscale(lr):
             x = pad_symmetric(lr, card.border)
             outputs = {}
-            for names, networks in passes:
-                maps = run_chain(networks, x)
-                outputs |= dict(zip(names, maps if len(names) > 1 else [maps], strict=True))
+            for names, chain in chains:
+                outputs |= dict(zip(names, run_chain(chain, x), strict=True))
             maps = {"sr": tf.clip_by_value(outputs["sr"], 0.0, 255.0)}
             if "theta" in card.outputs:
                 maps["theta"] = theta_of(model, outputs["log_scale"])

@@ -56,17 +56,18 @@ class ServedChain:
             maps = [(x, scale)]
             if len(stage.network.inputs) == 2:
                 maps.append((window, 1))
-            compute, results = partial(_run_network, stage.network), [(stage.channels, tf.float32)]
-            (x,) = run_tiled(
-                compute, maps, capacity, stage.radius, stage.align, stage.scale, results
+            compute = partial(_run_network, stage.network)
+            kinds = [(output.shape[-1], tf.float32) for output in stage.network.outputs]
+            results = run_tiled(
+                compute, maps, capacity, stage.radius, stage.align, stage.scale, kinds
             )
-            scale = stage.scale
-        parts = tf.split(x, len(finish), axis=-1)
-        return [last(part) for last, part in zip(finish, parts, strict=True)]
+            x, scale = results[0], stage.scale
+        return [last(result) for last, result in zip(finish, results, strict=True)]
 
 
 def _run_network(network: Any, *windows) -> list[Any]:
-    return [network(windows[0] if len(windows) == 1 else list(windows), training=False)]
+    result = network(windows[0] if len(windows) == 1 else list(windows), training=False)
+    return result if isinstance(result, list) else [result]
 
 
 @dataclass(frozen=True)

@@ -33,11 +33,12 @@ def make_device_forward(network: keras.Model) -> Callable[..., Any]:
     """Returns a function from the network's inputs to its outputs, tensors on the device.
 
     Each input is (n, h, w, c), any n, h and w. Under TensorFlow, one graph serves all sizes. The
-    function always uses the current weights.
+    function always uses the current weights. Maps in a list are returned as one, side by side.
     """
 
     def call(*images):
-        return network(images[0] if len(images) == 1 else list(images), training=False)
+        result = network(images[0] if len(images) == 1 else list(images), training=False)
+        return keras.ops.concatenate(result, axis=-1) if isinstance(result, list) else result
 
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf

@@ -13,7 +13,7 @@ from udl_tf.models.heads import (
     light_head,
     released_head,
 )
-from udl_tf.models.stages import Stage, side_by_side
+from udl_tf.models.stages import Stage
 
 # HR pixels on each side that a pixel of U's features may depend on. Each 3x3 convolution of level l
 # adds 2^l: four in the encoder (the last with stride 2), one transposed and four more in the
@@ -104,7 +104,7 @@ class DPDNN(keras.Model):
         released = LOG_SCALE in outputs and not light
         maps = [self.get_layer(f"descent{stage}").output for stage in range(last)]
         chain = []
-        result = side_by_side([self.output[output] for output in outputs])
+        result = [self.output[output] for output in outputs]
         for index, x in enumerate([*maps, result]):
             inputs = [maps[index - 1], self.input] if index else self.input
             after_features = RELEASED_RADIUS if released and index == last else 1

@@ -16,7 +16,7 @@ from udl_tf.models.heads import (
     light_head,
     released_head,
 )
-from udl_tf.models.stages import Stage, side_by_side
+from udl_tf.models.stages import Stage
 
 _UPSAMPLER_RADIUS = 2  # LR pixels on each side: one at LR size, less than one for the others
 
@@ -117,7 +117,7 @@ class EDSR(keras.Model):
             floats = (3 if light else 1) * filters + 6 * len(outputs) * scale**2
         head = keras.Model(
             [features, self.input] if light else features,
-            side_by_side([maps[output] for output in outputs]),
+            [maps[output] for output in outputs],
             name=f"{self.name}_head",
         )
         return [

@@ -4,10 +4,10 @@ An image is computed stage by stage, and each stage in tiles that overlap by its
 the maps between stages exist as a whole. For a deep network, such as DPDNN's unrolled steps, this
 is many times cheaper than tiles that overlap by the radius of the whole network.
 
-Every backbone has a method `build_chain(*outputs, bordered=False)`. Its last map contains
-`outputs`, "sr" or "log_scale" or both, three channels each in the given order. With `bordered`, the
-caller crops the outermost pixels of the result (udl_tf.inference.upscaler.BORDER): they need not be
-exact, so the chain may be faster, and it may contain a copy of the current weights.
+Every backbone has a method `build_chain(*outputs, bordered=False)`. Its last network computes the
+given `outputs`, "sr" or "log_scale" or both, three channels each. With `bordered`, the caller crops
+the outermost pixels of the result (udl_tf.inference.upscaler.BORDER): they need not be exact, so
+the chain may be faster, and it may contain a copy of the current weights.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,8 @@ class Stage:
     """One stage of a chain. Its input is the previous stage's map, or first the LR image.
 
     Attributes:
-        network: input map -> output map, or [input map, LR image] -> output map.
+        network: input map, or [input map, LR image] -> output map, or in the last stage a list of
+            output maps if there are several.
         scale: size of the output map over the size of the LR image.
         radius: LR pixels on each side that an output pixel may depend on.
         floats: largest number of floats in memory while the stage runs, per LR pixel.
@@ -37,31 +38,16 @@ class Stage:
 
     @property
     def channels(self) -> int:
-        """Number of channels of the output map."""
-        return self.network.outputs[0].shape[-1]
+        """Number of channels of all output maps."""
+        return sum(output.shape[-1] for output in self.network.outputs)
 
 
-def side_by_side(maps: Sequence[keras.KerasTensor]) -> keras.KerasTensor:
-    """Concatenates maps along the channels."""
-    if len(maps) == 1:
-        return maps[0]
-    return keras.layers.Concatenate(dtype="float32")(maps)
-
-
-def separate_maps(network: keras.Model) -> keras.Model:
-    """Returns a network whose outputs are the maps that `side_by_side` has concatenated."""
-    last = network.layers[-1]
-    if not isinstance(last, keras.layers.Concatenate):
-        return network
-    return keras.Model(network.input, last.input, name=network.name)
-
-
-def run_chain(networks: Sequence[keras.Model], lr):
-    """Runs the networks of a chain on an LR batch, without tiles, as exported graphs do."""
+def run_chain(stages: Sequence[Stage], lr) -> list:
+    """Computes the last maps of a chain for an LR batch, without tiles, as exported graphs do."""
     x = lr
-    for network in networks:
-        x = network([x, lr] if len(network.inputs) == 2 else x, training=False)
-    return x
+    for stage in stages:
+        x = stage.network([x, lr] if len(stage.network.inputs) == 2 else x, training=False)
+    return x if isinstance(x, list) else [x]  # Keras returns a single map as it is
 
 
 def chain_radius(stages: Sequence[Stage]) -> int:
