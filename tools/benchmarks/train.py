@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from benchmarks.trainers import Network, make_trainer, random_patches
 from benchmarks.turns import in_turns
-from udl_tf._support.hardware import measure_rates
+from udl_tf._support.hardware import measure_rates, slow_precision
 from udl_tf.training.trainer import Trainer
 
 RELEASED = "released code, PyTorch float32"
@@ -27,7 +27,7 @@ def run_train(
     batch: int,
     side: int,
     repeats: int,
-    policies: Sequence[str] = ("float32", "mixed_bfloat16"),
+    policies: Sequence[str] | None = None,
     options: Network | None = None,
 ) -> dict[str, Any]:
     """Times updates of EDSR-S on one random batch.
@@ -37,7 +37,8 @@ def run_train(
         batch: patches per update.
         side: of the LR patches, pixels.
         repeats: updates that are timed of each contestant, in turns.
-        policies: Keras dtype policies to time.
+        policies: Keras dtype policies to time, float32 among them; None: mixed_bfloat16 too, if it
+            is not slow on this machine.
         options: of the network; None: EDSR-S as released.
 
     Returns:
@@ -48,14 +49,18 @@ def run_train(
     tf.get_logger().setLevel("ERROR")  # it warns of many graphs, and that its counter is deprecated
     lr, hr = random_patches(scale, side, batch)
     options = options or {}
+    if policies is None:
+        slow = slow_precision("mixed_bfloat16") is not None
+        policies = ["float32"] if slow else ["float32", "mixed_bfloat16"]
     flop: dict[str, float] = {}
     contestants: dict[str, Callable[[], Callable[[], Any]]] = {
         RELEASED: partial(_released, lr, hr, scale, options, False, False),
         "released code, channels last": partial(_released, lr, hr, scale, options, True, False),
-        "released code, channels last, bfloat16": partial(
-            _released, lr, hr, scale, options, True, True
-        ),
     }
+    if "mixed_bfloat16" in policies:
+        contestants["released code, channels last, bfloat16"] = partial(
+            _released, lr, hr, scale, options, True, True
+        )
     for policy in policies:
         for name, (loss, cached) in STEPS.items():
             full = f"{name}, {policy.removeprefix('mixed_')}"
