@@ -67,7 +67,7 @@ def _speed() -> Iterator[tuple[str, str]]:
         rates = measure_rates()
     yield "convolutions", f"{rates} (measured on training updates)"
     yield "precision", f"{rates.precision}, for training.precision = auto"
-    yield "updates", f"{updates_per_call(None, 100)} per call of the device (steps_per_execution)"
+    yield "updates", f"{updates_per_call(None, 100)} per device call (steps_per_execution)"
 
 
 def _instruction_sets() -> str:

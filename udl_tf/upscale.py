@@ -59,8 +59,8 @@ def main(arguments: list[str] | None = None) -> None:
         summary = run_jobs(model, left, chosen, progress)
     seconds = time.monotonic() - start
     if summary.first is not None:
-        first = f"first result after {summary.first:.1f} s, compilation included"
-        print(f"model loaded in {loading:.1f} s, {first}")
+        first = f"first result {summary.first:.1f} s later (including compilation)"
+        print(f"model loaded in {loading:.1f} s; {first}")
     skipped = len(jobs) - len(left) if options.skip_existing else None
     _report(summary, len(jobs), skipped, seconds, output)
     if summary.failed:
@@ -132,8 +132,8 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
 def _count_if_complete(options: argparse.Namespace) -> int | None:
     """Returns the number of images if every result and map already exists, else None.
 
-    Without loading the model, which takes seconds: if it has uncertainty, these are all its files;
-    if not, the maps do not exist.
+    Does not load the model, which would take seconds, and assumes that it has uncertainty. If it
+    has none, there are no maps, and the result is None.
     """
     from udl_tf.inference import plan_jobs
 

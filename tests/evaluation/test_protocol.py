@@ -73,7 +73,7 @@ def test_a_table_of_crops_says_so(image_folder):
     assert row["crop"] == 32
     assert "crop" not in whole
     assert row["psnr_y"] != whole["psnr_y"]
-    note = "Only the central 32x32 pixels of each image: not the field's protocol."
+    note = "Only the central 32x32 pixels of each image: not comparable with published results."
     assert results_table([row], "mine").splitlines()[-1] == note
     assert note not in results_table([whole], "mine")
 

@@ -77,19 +77,19 @@ def test_maps_are_cached_where_they_are_less_work(store):
     assert cached
     # The maps are of HR size: 3 * 3 * 40 * 48 bytes.
     assert line == (
-        "uncertainty is cached: s of 3 training images is computed once, for 0.0 GB in / and the"
-        " work of the frozen network in 270 updates, instead of in each of 271 updates"
+        "uncertainty is cached in / (0.0 GB): s of 3 training images costs as much as the frozen"
+        " network in 270 updates; there are 271"
     )
     cached, (line,) = decide_cache(config_of(270), store)
     assert not cached
-    assert line.endswith("would be the work of the frozen network in 270 updates; there are 270")
+    assert line.endswith("would cost as much as the frozen network in 270 updates; there are 270")
     assert decide_cache(config_of(271, "error_map"), store) == (False, [])
 
 
 def test_maps_are_not_cached_where_they_do_not_fit(store, monkeypatch):
     cached, (line,) = decide_cache(config_of(271, memory_gb=17e-6), store)  # 17,280 bytes
     assert not cached
-    assert line.endswith("would take 0.0 GB; data.memory_gb is 1.7e-05")
+    assert line.endswith("would need 0.0 GB; data.memory_gb is 1.7e-05")
     for free, expected in ((34_000, False), (35_000, True)):  # half of it
         usage = SimpleNamespace(free=free)
         monkeypatch.setattr(uncertainty_cache.shutil, "disk_usage", lambda path, usage=usage: usage)
@@ -154,8 +154,8 @@ def test_a_new_run_records_its_decision(tmp_path):
     config = run_config(tmp_path, "auto")
     train(config, tmp_path / "run")
     # 8 * 5 * 36 * 40 pixels are the work of 450 updates of 2 * 64 pixels.
-    expected = "5 training images would be the work of the frozen network in 450 updates; there are"
-    assert f"{expected} 2" in (tmp_path / "run/log.txt").read_text()
+    expected = "would cost as much as the frozen network in 450 updates; there are 2"
+    assert expected in (tmp_path / "run/log.txt").read_text()
     run = RunFolder(tmp_path / "run", config)
     assert run.stored_config() == run.config
     assert run.config.training.cache_uncertainty is False

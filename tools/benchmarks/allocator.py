@@ -41,7 +41,7 @@ def run_allocator(repeats: int, updates: int) -> list[dict[str, Any]]:
 
 
 def time_updates(loss: str, kept: bool, updates: int) -> dict[str, float]:
-    """Returns s, s of system time and page faults per update in this process."""
+    """Returns seconds, seconds of system time and page faults per update in this process."""
     if kept and not keep_freed_memory():
         raise RuntimeError("the allocator of this machine is not glibc's")
     use_cores()

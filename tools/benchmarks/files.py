@@ -18,7 +18,7 @@ from udl_tf.inference.keras_upscaler import KerasUpscaler
 from udl_tf.inference.upscaler import BORDER
 from udl_tf.saved.loading import load
 
-BATCHES = (1, 16)  # windows at a time of the networks alone, whose best rate counts
+BATCHES = (1, 16)  # batch sizes of the networks alone; the faster one counts
 UNCERTAINTY = ("none", "npy", "png")
 
 
@@ -35,8 +35,9 @@ def run_files(
         repeats: of each contestant, in turns.
 
     Returns:
-        For each format of theta: "uncertainty"; images per second of all repeats of the "networks",
-        with the "best" of the batch sizes, and of "run_jobs", which also reads and writes.
+        A row per format of theta: "uncertainty", the format; images per second of each repeat of
+        the "networks" alone, with the "best" of the batch sizes, and of "run_jobs", which also
+        reads and writes.
     """
     upscaler = load(model)
     assert isinstance(upscaler, KerasUpscaler)

@@ -42,7 +42,7 @@ class Sizes:
     Attributes:
         batches: patches per update.
         side: of the LR patches, pixels.
-        count: updates per call of the device.
+        count: updates per device call.
         calls: calls that are timed.
         policy: Keras dtype policy.
         seconds: no row is begun later than this.

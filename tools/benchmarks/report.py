@@ -10,13 +10,13 @@ from udl_tf._support.json_files import write_json
 def write_report(
     options: argparse.Namespace, results: Any, text: str, *packages: str, name: str | None = None
 ) -> None:
-    """Writes them to `options.output`, named after the command or `name`, and prints the table.
+    """Writes results and table to `options.output`, named after the command, and prints the table.
 
     Args:
         options: of the command.
         results: the numbers.
         text: the table.
-        packages: whose versions count.
+        packages: names of packages whose versions are stored.
         name: of the files; None: the command.
     """
     from benchmarks.machine import machine

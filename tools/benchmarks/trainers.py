@@ -17,7 +17,7 @@ Network = Mapping[str, Any]
 
 
 def random_patches(scale: int, side: int, batch: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns random LR patches of side x side pixels, and random HR patches of their size."""
+    """Returns random LR patches of side x side pixels, and HR patches `scale` times as large."""
     random = np.random.default_rng(0)
     shapes = [(batch, size, size, 3) for size in (side, side * scale)]
     lr, hr = (random.uniform(0, 255, shape).astype(np.float32) for shape in shapes)

@@ -41,13 +41,13 @@ def add_train(commands: Any) -> argparse.ArgumentParser:
         nargs="+",
         type=int,
         metavar="N",
-        help="instead, the time of an update of a tiny network beside its computation, with N"
-        " updates per call of the device",
+        help="measure instead what an update of a tiny network takes in addition to its"
+        " computation, with N updates per device call",
     )
     parser.add_argument(
         "--gpu",
         action="store_true",
-        help="instead, updates on a GPU with resident data, in three minutes",
+        help="measure instead updates on a GPU with resident data (three minutes)",
     )
     parser.add_argument(
         "--tiny", action="store_true", help="rehearse --gpu on any device, with a tiny network"

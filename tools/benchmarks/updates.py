@@ -26,7 +26,7 @@ _SCALE, _SIDE, _BATCH = 4, 12, 4
 
 
 class _Stopwatch(keras.callbacks.Callback):
-    """Notes the time after each call of the device."""
+    """Notes the time after each device call."""
 
     def __init__(self):
         super().__init__()
@@ -40,11 +40,11 @@ def run_updates(counts: Sequence[int], calls: int) -> list[dict[str, float]]:
     """Measures the fixed cost of an update of a tiny network, one block of four filters.
 
     Args:
-        counts: numbers of updates per call of the device.
+        counts: numbers of updates per device call.
         calls: calls that are timed of each.
 
     Returns:
-        By count a row with "seconds" and "computing", the median seconds of an update in training
+        A row per count, with "seconds" and "computing", the median seconds of an update in training
         and of an update alone: the same calls without callbacks, on batches that are on the device.
     """
     with tempfile.TemporaryDirectory() as folder:
@@ -111,7 +111,7 @@ def train_as_a_run(trainer: Trainer, delivery: Delivery, updates: int) -> list[f
 
 
 def call_times(trainer: Trainer, batch: Batch, calls: int) -> Iterator[float]:
-    """Yields the seconds of calls of the device with one batch, which is on the device.
+    """Yields the seconds of device calls with one batch, which is on the device.
 
     Under JAX, the trainer loses its variables.
     """

@@ -11,9 +11,9 @@ _PAD = 64 * 2**20  # bytes requested from the system in addition, so that it is 
 def keep_freed_memory() -> bool:
     """Makes glibc keep freed memory for later allocations; returns whether it does.
 
-    By default it returns large tensors to the system, which hands them out again page by page,
-    filled with zeros. The memory of the process then never shrinks. Nothing happens where the C
-    library is not glibc.
+    By default, it returns large tensors to the system, which hands the memory out again page by
+    page, filled with zeros. After this call, the memory of the process never shrinks. The call has
+    no effect where the C library is not glibc.
     """
     if not sys.platform.startswith("linux"):
         return False

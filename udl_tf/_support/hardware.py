@@ -45,7 +45,7 @@ def measure_rates() -> Rates:
 
 
 def slow_precision(policy: str) -> str | None:
-    """Describes how much slower a Keras dtype policy is than float32; None if it is not.
+    """Describes how much slower a Keras dtype policy is than float32; None if less than 1.5 times.
 
     Only a policy other than float32 is measured.
     """
@@ -90,7 +90,7 @@ def has_gpu() -> bool:
 def usable_cores() -> int:
     """Returns the number of cores within this process's affinity and its container's quota.
 
-    At most as many as `use_cores` allowed.
+    Limited by an earlier `use_cores(most)`.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     try:
@@ -104,8 +104,8 @@ def usable_cores() -> int:
 def use_cores(most: int | None = None) -> int:
     """Sets the threads of an operation to the usable cores, and returns their number.
 
-    TensorFlow and XLA ignore a container's quota, beyond which their threads only wait for each
-    other. To be called before the first operation: later calls change nothing.
+    TensorFlow and XLA ignore a container's quota; threads beyond it only wait for each other. Call
+    this before the first operation: later calls have no effect.
 
     Args:
         most: upper limit, which holds for `usable_cores` from now on; None: all usable cores.

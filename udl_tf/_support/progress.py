@@ -64,10 +64,10 @@ def part_of(
 
 
 class Pace:
-    """Decides when a long task of many parts reports without a terminal.
+    """Schedules the log lines of a long task of many parts without a terminal.
 
-    A report is due within 10 s of the first part, and then at least every 60 s: before a part that
-    would end too late if it took as long as the last one.
+    The first line is due within 10 s of the first part, later ones at most 60 s apart: after a part
+    if the next one, taking as long, would end too late.
 
     Args:
         start: time at which the task starts, s.
@@ -88,5 +88,5 @@ class Pace:
         return True
 
     def reported(self, now: float) -> None:
-        """Starts to wait for the next report."""
+        """Notes a report: the next one is due 60 s later."""
         self._deadline = now + _LATER

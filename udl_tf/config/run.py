@@ -77,7 +77,7 @@ class EvaluationConfig(Section):
         default=None,
         ge=32,
         description="side of the central square of each test and held-out image to use, HR pixels;"
-        " null: whole images, as in the field's protocol",
+        " null: whole images, as in published results",
     )
 
 
@@ -124,7 +124,10 @@ class Config(Section):
                 f" {self.model.scale}"
             )
         if self.data.resident is True and self.distribution.strategy == "multi_worker":
-            raise ValueError('data.resident true is not for strategy "multi_worker": set "auto"')
+            raise ValueError(
+                'data.resident true is not supported by distribution.strategy "multi_worker": set'
+                ' "auto"'
+            )
         if self.steps[0].weighting is not None:
             raise ValueError(
                 "steps.0.weighting: the first step has no previous network to compute weights:"
@@ -132,13 +135,16 @@ class Config(Section):
             )
         if self.steps[0].train == "uncertainty_head" and self.training.start_from is None:
             raise ValueError(
-                "steps.0.train: there is no trained network that an uncertainty head could be added"
-                " to: set training.start_from, or put the steps that train the network first"
+                "steps.0.train: an uncertainty head needs a trained network: set"
+                " training.start_from, or put the steps that train the network first"
             )
         warmup = self.optimizer.warmup
         for index, step in enumerate(self.steps):
             if warmup >= step.updates:
-                raise ValueError(f"optimizer.warmup {warmup} >= steps.{index}.updates: lower it")
+                raise ValueError(
+                    f"optimizer.warmup is {warmup}, but steps.{index} has only {step.updates}"
+                    " updates: lower it"
+                )
             if step.loss == "udl" and step.weighting is None:
                 raise ValueError(
                     f"steps.{index}: loss 'udl' needs a weighting: add \"weighting\": {{}} for the"

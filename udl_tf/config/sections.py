@@ -28,8 +28,9 @@ class ModelConfig(Section):
     )
     log_scale_head: LogScaleHead = Field(
         default="light",
-        description="uncertainty head of a step that trains nothing else: light, at LR size, or"
-        " released, at HR size; a step that trains the network always has the released one",
+        description="uncertainty head of a step that trains only that head: 'light' works at LR"
+        " size, 'released' at HR size; a step that trains the whole network with a loss of"
+        " uncertainty (such as esu) has the released one",
     )
 
     @model_validator(mode="after")

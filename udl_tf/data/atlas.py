@@ -27,7 +27,7 @@ class Layout:
 
 
 def plan_layout(sizes: Sequence[Size]) -> Layout:
-    """Places images on shelves, the highest first, each as wide as the widest image."""
+    """Places images in rows, tallest first; a row is as wide as the widest image."""
     width = max(w for _, w in sizes)
     tops, lefts = np.zeros((2, len(sizes)), np.int32)
     top = left = height = 0

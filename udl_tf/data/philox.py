@@ -1,7 +1,7 @@
 """Random draws of many rows at once, from NumPy's generator Philox.
 
 Philox is counter-based: equal (key, row) give equal draws in every process. NumPy draws one row at
-a time, in twenty times as long.
+a time, which takes twenty times as long.
 
 Source: Salmon et al. 2011, Parallel random numbers: as easy as 1, 2, 3 (Philox4x64-10).
 """
@@ -24,8 +24,8 @@ class RowDraws:
     """
 
     def __init__(self, keys: np.ndarray, rows: np.ndarray):
-        # Two blocks of four words per row: the draws of a patch need five words, and a word is
-        # rejected once in a million.
+        # Two blocks of four words per row: the draws of a patch need five words, and about one
+        # word in a million is rejected.
         words = philox(np.tile(keys, (2, 1)), np.repeat([1, 2], len(rows)), np.tile(rows, 2))
         self._words = np.concatenate(np.split(words, 2), axis=1)
         self._halves = np.zeros(len(rows), int)  # 32-bit halves of words that have been used

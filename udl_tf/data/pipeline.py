@@ -18,10 +18,10 @@ from udl_tf.data.resident import ResidentSet
 from udl_tf.data.store import ImageStore
 
 THREADS = 2
-AHEAD = 4  # batches that are drawn or being drawn while an update runs
+AHEAD = 4  # batches drawn or being drawn, including the next that an update takes
 
 Draw = Callable[[int, range], Batch]
-"""(number of an update, rows of its batch) -> those rows: arrays of the same shapes each time."""
+"""(number of an update, rows of its batch) -> those rows, as arrays of constant shapes."""
 
 
 @dataclass
@@ -38,13 +38,13 @@ class Waiting:
 class Delivery(AbstractContextManager):
     """Delivers the batches of a run to `fit`; use it as a context in which `fit` runs.
 
-    An error of `draw`, such as UserError, arrives outside the context unchanged.
+    An error of `draw`, such as UserError, leaves the context unchanged.
 
     Args:
         draw: computes batches; several threads call it.
         batch_size: global batch size (patches per update).
         first_update: number of the update that the first batch is for.
-        waiting: gets the time that training waits for batches.
+        waiting: receives the time that training spends waiting for batches.
     """
 
     def __init__(self, draw: Draw, batch_size: int, first_update: int, waiting: Waiting):
@@ -107,7 +107,7 @@ def make_delivery(
         store, config, seed: as for CropDraws.
         first_update: number of the update that the first batch is for.
         hr_map: as for cut_batch, which also describes a batch.
-        waiting: gets the time that training waits for batches.
+        waiting: receives the time that training spends waiting for batches.
         resident: training set on the device, for which batches contain places instead of patches.
     """
 

@@ -20,12 +20,12 @@ _SHARE = 0.25  # of the free memory of a GPU
 class ResidentSet(keras.layers.Layer):
     """Training set on the device. As a layer: places -> the batch that cut_batch would return.
 
-    Its images are variables that are not trained, so that each replica has a copy, and that JAX
-    passes them to the train function like weights.
+    Its images are non-trainable variables: each replica has a copy, and JAX passes them to the
+    train function like weights.
 
     Args:
         store: training images.
-        config: patch size, batch size and whether to augment.
+        config: data section of the config, for the patch size.
         hr_map: further map of each image, or None; see cut_batch.
     """
 
@@ -89,6 +89,6 @@ def resident_set(
         log.info("training images on the device: %.2f GB", size / 1e9)
         return ResidentSet(store, config, hr_map)
     if free:
-        reason = f"{size / 1e9:.2f} GB; the device has {free / 1e9:.2f} GB of free memory"
+        reason = f"{size / 1e9:.2f} GB is more than a quarter of the free {free / 1e9:.2f} GB"
         log.info("training images on the host: %s", reason if config.resident else "as configured")
     return None

@@ -11,7 +11,7 @@ from udl_tf.data.pipeline import AHEAD, THREADS, Delivery, Waiting
 class TFDataDelivery(Delivery):
     """Delivery as tf.data.Dataset."""
 
-    _error: Exception | None = None  # TensorFlow raises an error of its own in its place
+    _error: Exception | None = None  # of `draw`; TensorFlow raises one of its own instead
 
     def batches(self, shares: range = range(1), num_shares: int = 1) -> tf.data.Dataset:
         first = self.first_update * len(shares)

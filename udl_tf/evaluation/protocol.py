@@ -121,7 +121,7 @@ def _metrics(image: np.ndarray, hr: np.ndarray, scale: int) -> dict[str, float]:
 def results_table(results: Sequence[dict[str, Any]], name: str) -> str:
     """Returns the results as a Markdown table: bicubic first, other models, the model itself.
 
-    A line below states if only central squares of the images were evaluated.
+    A line below the table says so if only central squares of the images were evaluated.
 
     Args:
         results: what `evaluate` returned.
@@ -135,7 +135,10 @@ def results_table(results: Sequence[dict[str, Any]], name: str) -> str:
         rows.append([other, *(_cell(v["psnr_y"], v["ssim_y"]) for v in values)])
     rows.append([name, *(_cell(r["psnr_y"], r["ssim_y"]) for r in results)])
     crop = results[0].get("crop")
-    note = f"\nOnly the central {crop}x{crop} pixels of each image: not the field's protocol.\n"
+    note = (
+        f"\nOnly the central {crop}x{crop} pixels of each image: not comparable with published"
+        " results.\n"
+    )
     return markdown_table(rows) + (note if crop else "")
 
 

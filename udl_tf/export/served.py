@@ -54,7 +54,7 @@ class ServedModule(tf.Module):
                 partial(theta_of, model), partial(tf.cast, dtype=theta_dtype), theta_dtype
             ),
         }
-        # If one network yields both maps, that of the image alone is another, shorter pass.
+        # If one network computes both maps, endpoints without theta use a separate, shorter pass.
         both = dict(model.networks.build_chains("theta" in card.outputs, bordered=True))
         alone = dict(model.networks.build_chains(False, bordered=True))
         chains = {**alone, **both}

@@ -92,7 +92,7 @@ class ServedPass:
     """One pass of a network over images, traced once for all endpoints.
 
     Args:
-        chain: computes the maps of the network, side by side.
+        chain: stages that compute the maps of the network.
         forms: conversions of the maps, in their order, by the names of the outputs.
         self_ensemble: whether to average over the eight flips and rotations.
 

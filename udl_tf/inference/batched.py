@@ -46,12 +46,12 @@ class SharedBatches:
     def request(
         self, windows: np.ndarray, capacities: Sequence[float], most: int, notes: Notes
     ) -> Future:
-        """Adds windows to their queue, and returns their results to come.
+        """Adds windows to their queue; returns the future of their results.
 
         Args:
             windows: float32 (n, h, w, 3).
-            capacities: of the stages; a batch has the smallest of its requests.
-            most: windows of this shape that may be computed at a time; likewise.
+            capacities: of the stages; a batch uses the smallest of its requests.
+            most: largest number of windows in a batch; a batch respects the smallest, too.
             notes: receives lines about how the windows were computed.
         """
         request = Request(windows, capacities, most, notes, Future())
@@ -61,7 +61,7 @@ class SharedBatches:
         return request.results
 
     def _compute_next(self) -> None:
-        """Computes the next batch, unless earlier batches included all requests."""
+        """Computes the next batch; does nothing if earlier batches took all requests."""
         with self._lock:
             if not self._waiting:
                 return

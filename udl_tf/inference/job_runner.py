@@ -1,4 +1,4 @@
-"""Upscaling of many files: several at a time, within the memory, and past a file that fails."""
+"""Upscaling of many files: several at a time, in bounded memory; some may fail."""
 
 import threading
 import time
@@ -24,8 +24,8 @@ from udl_tf.inference.upscaler import Upscaler
 _COLOR = 3 * 1  # bytes per pixel of an 8-bit RGB image
 _FLOAT = 3 * 4  # of a float32 map
 
-# Images at a time: enough for a batch on the device while others are read and written; or one that
-# is computed, one that is read and one that is written.
+# Images in progress: enough to fill a batch while others are read and written. Models that compute
+# one image at a time: one that is read, one that is computed and one that is written.
 _SHARING, _BY_TURNS = 16, 3
 
 
@@ -38,7 +38,8 @@ class Summary:
         failed: one error per file that failed, which names the file.
         notes: lines about conversions and lack of memory, which name their file.
         pixels: of all results.
-        first: seconds until the first result was written, compilation included; None: no result.
+        first: seconds until the first successful job, in order, was written, including compilation;
+            None: no result.
     """
 
     done: int = 0
@@ -50,7 +51,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class _Outcome:
-    """What became of a job: notes, pixels of the result, time.perf_counter() at the end."""
+    """Outcome of a job: notes, pixels of the result, time.perf_counter() at the end."""
 
     notes: list[str]
     pixels: int
@@ -65,8 +66,8 @@ def run_jobs(
 ) -> Summary:
     """Upscales images, several at a time: while some are computed, others are read and written.
 
-    Small images share batches if the model supports it. Images that need more than half of the free
-    memory together are not upscaled at the same time.
+    Small images share batches if the model supports it. Images that together
+    need more than half of the free memory are not upscaled at the same time.
 
     Args:
         model: upscales the images.

@@ -59,7 +59,7 @@ class Pass:
 
 @dataclass(frozen=True)
 class Effort:
-    """How a pass computes: tile side and working memory, as for `Upscaler.upscale`; its reports.
+    """Limits of a pass (tile side and working memory, see `Upscaler.upscale`) and its reports.
 
     Attributes:
         tile: LR pixels; None: chosen by the runner.

@@ -39,7 +39,9 @@ Start = Callable[[Sequence[Tile]], Callable[[], np.ndarray]]
 Notes = dict[str, None]
 """Lines about how an image was computed, each once, in order."""
 
-OUT_OF_MEMORY = "memory ran out: parts were computed again in smaller tiles; set a lower memory_gb"
+OUT_OF_MEMORY = (
+    "out of memory: parts were computed again in smaller batches or tiles; set less working memory"
+)
 
 
 def plan_axis(

@@ -52,13 +52,15 @@ def released_head(features, filters: int, activation: str = "elu", scale: int = 
 def light_head(filters: int, scale: int, features_scale: int = 1) -> keras.Model:
     """Builds a network [features, sr, lr] -> s.
 
-    Beside the features, it sees `sr - lr`, the detail that the network has added to the LR image:
-    features alone would have to reproduce it. The detail is compressed by tanh, so that the few
-    large values determine neither the fit nor the range of int8. A 1x1 convolution reduces both to
-    few channels, on which several 3x3 convolutions work: a wide view matters more than channels.
+    In addition to the features, it gets `sr - lr`, the detail that the network added to the LR
+    image, which it would otherwise have to reconstruct. tanh compresses the detail, so that a few
+    large values dominate neither training nor the range of int8. A 1x1 convolution reduces both to
+    few channels; several 3x3 convolutions follow, because a larger receptive field helps more than
+    more channels.
 
     Args:
-        filters: channels of the features. The head has half as many, but 16 to 32.
+        filters: channels of the features. The head has half as many, at least 16 and at
+            most 32.
         scale: HR over LR size.
         features_scale: size of the features over LR size; 1 or `scale`.
 
@@ -75,8 +77,8 @@ def light_head(filters: int, scale: int, features_scale: int = 1) -> keras.Model
         embed = {"kernel_size": features_scale, "strides": features_scale, "padding": "valid"}
         x = conv(width, filters, "embed", activation="relu", **embed)(x)
     detail = ops.space_to_depth(sr, scale) - ops.concatenate([lr] * scale**2, axis=-1)
-    # The convolution of both side by side, as the sum of two: in int8, maps side by side would have
-    # one range, too wide for the features, from which sr is computed too.
+    # One convolution of the concatenated maps, written as the sum of two: in int8, concatenated
+    # maps share one range, too wide for the features, from which sr is computed too.
     inputs, detail = x.shape[-1] + phases, ops.tanh(detail / _DETAIL_UNIT)
     x = conv(width, inputs, "reduce", kernel_size=1)(x)
     x += conv(width, inputs, "reduce_detail", kernel_size=1, use_bias=False)(detail)
@@ -97,7 +99,7 @@ def mean_part(network: keras.Model) -> keras.Model:
 def uncertainty_part(network: keras.Model) -> keras.Model:
     """Returns the sub-model lr -> {"log_scale"}, which shares the weights.
 
-    It computes sr only if the head is a light one, which sees it.
+    It also computes sr if the head is light, because that head takes sr as input.
 
     Raises:
         ValueError: if the network was built with uncertainty=False.
@@ -109,7 +111,7 @@ def uncertainty_part(network: keras.Model) -> keras.Model:
 
 
 def freeze_all_but_head(network: keras.Model) -> None:
-    """Makes the s head the only part of a network that is trained."""
+    """Freezes all layers except the s head."""
     for layer in network.layers:
         layer.trainable = layer.name.startswith(LOG_SCALE)
 

@@ -5,9 +5,10 @@ the maps between stages exist as a whole. For a deep network, such as DPDNN's un
 is many times cheaper than tiles that overlap by the radius of the whole network.
 
 Every backbone has a method `build_chain(*outputs, bordered=False)`. Its last network computes the
-given `outputs`, "sr" or "log_scale" or both, three channels each. With `bordered`, the caller crops
-the outermost pixels of the result (udl_tf.inference.upscaler.BORDER): they need not be exact, so
-the chain may be faster, and it may contain a copy of the current weights.
+given `outputs`, "sr" or "log_scale" or both, three channels each. With `bordered`, the caller
+promises to crop the outermost pixels of the result (udl_tf.inference.upscaler.BORDER). They need
+not be exact, which permits a faster chain; it may hold a copy of the weights, which later changes
+of the network do not reach.
 """
 
 from collections.abc import Sequence

@@ -26,10 +26,10 @@ class Diverged(UserError):
 
 
 class CallbackList(keras.callbacks.CallbackList):
-    """Callbacks that get the logs of an update as they are, possibly not computed yet.
+    """Callbacks that get the logs of an update unconverted, and possibly not computed yet.
 
-    Keras converts the logs to numbers after every call of the device, and thereby waits for them;
-    here the device gets its next call while it computes the previous one.
+    Keras converts them to numbers after every device call, which waits for the device; without
+    that, the next call is queued while the previous one runs.
     """
 
     def on_train_batch_end(self, batch, logs=None):
@@ -47,8 +47,8 @@ class Clock(keras.callbacks.Callback):
     Attributes:
         update: updates done so far.
         total: the same.
-        previous: (updates done, logs) after the previous call of the device: reading the loss there
-            does not wait for the current call. None at the first call.
+        previous: (updates done, logs) after the previous device call: reading the loss there does
+            not wait for the current call. None at the first call.
     """
 
     def __init__(self, update: int, total: int):
@@ -75,7 +75,7 @@ def loss_of(logs: dict | None) -> float:
 class StopOnDivergence(keras.callbacks.Callback):
     """Raises Diverged, naming the update, if the loss is not finite.
 
-    The loss of a call of the device is checked after the next call has been started. Weights are
+    The loss of a device call is checked after the next call has been started. Weights are
     checked too, because the loss shows a bad update only at the next one.
 
     Args:
@@ -133,11 +133,12 @@ class Validate(keras.callbacks.Callback):
             model = self.model  # the property updates the variables under JAX
             with _averaged_weights(model) if self.ema else nullcontext():
                 self.validation(self.clock.update)
-            # Of the weights themselves: their average may be zero while float16 skips updates.
+            # Not of the moving average: it may still be zero if mixed_float16 skipped the first
+            # updates.
             if self.validation.finds_death():
                 raise Diverged(
                     f"{self.name}: the network is dead after update {self.clock.update}: its"
-                    f" ReLUs no longer respond to the image; {_REMEDY}"
+                    f" result ignores the image, or all its ReLUs output zero; {_REMEDY}"
                 )
 
 

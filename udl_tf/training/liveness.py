@@ -1,4 +1,4 @@
-"""Whether a network has died: its ReLUs or the whole of it no longer respond to the image."""
+"""Detection of dead networks, whose result ignores the image or whose ReLUs output zero."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,12 +8,12 @@ import numpy as np
 
 
 def is_dead(network: keras.Model, predict: Callable, lr: np.ndarray) -> bool:
-    """Returns whether the ReLUs of a network, or its input, have no influence on its result.
+    """Returns whether the input of a network, or its ReLUs, no longer influence its result.
 
-    Without the ReLUs means that all of them output zero: the result must be the same to the bit.
-    One active unit at one pixel suffices to change it, so that a network that learns is never
-    called dead, however bad it still is. As another input serves the negative of the image: no
-    value of the result may change by half a grey level.
+    A network is dead if its result for the negative of the image differs by less than half a grey
+    level everywhere, or if its result is exactly the one with all ReLUs set to zero. One active
+    unit at one pixel suffices to change the latter, so that a network that learns is never called
+    dead, however bad it still is.
 
     Args:
         network: lr -> {"sr", ...}.
@@ -34,7 +34,7 @@ def is_dead(network: keras.Model, predict: Callable, lr: np.ndarray) -> bool:
 
 @contextmanager
 def restored(variables: list[keras.Variable]) -> Iterator[list[keras.Variable]]:
-    """Restores the values of variables, to the bit, at the end of the block."""
+    """Restores the exact values of variables at the end of the block."""
     values = [keras.ops.convert_to_numpy(variable) for variable in variables]
     try:
         yield variables

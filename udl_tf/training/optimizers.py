@@ -15,10 +15,10 @@ class Muon(keras.optimizers.Muon):
     """Muon for convolutions: the update of a kernel has singular values near 1.
 
     A kernel (rows, columns, inputs, outputs) is treated as a matrix of shape (rows * columns *
-    inputs, outputs). Adam updates biases, scalars, and kernels that read or write an image; in
-    Keras' Muon it updates all kernels of convolutions. Keras updates each variable alone; here
-    matrices of one shape are orthogonalised as one stack, which needs dozens of operations instead
-    of a thousand. The variables of the optimizer are those of Keras' Muon.
+    inputs, outputs). Adam updates biases, scalars, and kernels that read or write an image; Keras'
+    Muon leaves all convolution kernels to Adam. Keras updates each variable alone; here, matrices
+    of one shape are orthogonalised as one stack: dozens of operations instead of about a thousand.
+    The variables of the optimizer are those of Keras' Muon.
 
     Source: Jordan et al. 2024, https://kellerjordan.github.io/posts/muon; scale of the updates
     from Liu et al. 2025 (arXiv 2502.16982), with which learning rates are similar to Adam's.
@@ -28,19 +28,17 @@ class Muon(keras.optimizers.Muon):
         return len(variable.shape) != 4 or min(variable.shape[-2:]) <= _IMAGE_CHANNELS
 
     def _backend_update_step(self, grads, trainable_variables, learning_rate):
-        if (
-            keras.backend.backend() == "tensorflow"
-        ):  # sums over replicas, then calls the next method
+        if keras.backend.backend() == "tensorflow":
+            # Keras sums the gradients over replicas, then calls _distributed_tf_update_step.
             super()._backend_update_step(grads, trainable_variables, learning_rate)
         else:
             self._update_all(grads, trainable_variables, learning_rate)
 
     def _distributed_tf_update_step(self, distribution, grads_and_vars, learning_rate):
         grads, variables = zip(*grads_and_vars, strict=True)
+        # Any variable selects the device, on which all variables are updated together.
         distribution.extended.update(
-            variables[
-                0
-            ],  # the variables of this variable's device are updated, one device at a time
+            variables[0],
             lambda _, *arguments: self._update_all(*arguments),
             args=(grads, variables, learning_rate),
             group=False,
@@ -63,7 +61,7 @@ class Muon(keras.optimizers.Muon):
                 self.assign_sub(variable, ops.reshape(step, variable.shape))
 
     def _direction(self, gradient, kernel):
-        """Adds a gradient to the momentum of a kernel; returns their sum as a matrix."""
+        """Adds a gradient to the momentum of a kernel; returns the update's direction, a matrix."""
         momentum = self.momentums[self._get_variable_index(kernel)]
         self.assign_add(momentum, ops.add(gradient, momentum * (self.momentum - 1)))
         direction = ops.add(gradient, self.momentum * momentum) if self.nesterov else momentum

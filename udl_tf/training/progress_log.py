@@ -17,7 +17,7 @@ log = getLogger(__name__)
 class ProgressLog(keras.callbacks.Callback):
     """Reports loss, speed and remaining time: progress line, log lines, TensorBoard scalars.
 
-    Without a terminal, whose progress line is redrawn, slow updates are also logged by time.
+    Without a terminal, there is no progress line; slow updates are then also logged by time.
 
     Args:
         clock: clock of the step.

@@ -130,7 +130,7 @@ def _precision(run: RunFolder) -> tuple[str, str]:
 
 
 def _caching(run: RunFolder, data: RunData) -> tuple[bool, list[str]]:
-    """Returns (training.cache_uncertainty of the run, the reason for the log if it is new)."""
+    """Returns whether the run caches uncertainty, and log lines that explain a new decision."""
     wanted = run.config.training.cache_uncertainty
     if wanted != "auto":
         return wanted, []

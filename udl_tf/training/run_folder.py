@@ -1,6 +1,6 @@
 """Paths and facts of a run folder.
 
-config.json                      resolved and decided config; a folder belongs to one config
+config.json                      resolved config, with the decision on training.cache_uncertainty
 versions.json                    Python and packages, backend, precision
 log.txt  tensorboard/            log and curves
 weights/step1-esu.weights.h5     network at the end of each step
@@ -83,7 +83,8 @@ class RunFolder:
         if not self._file.exists():
             return None
         stored = read_model(self._file, Config)
-        # Only a file that no run wrote says "auto"; runs that made no decision did not cache.
+        # Runs store their decision. "auto" is thus the default of a file without one, from version
+        # 0.1, which did not cache.
         return _with_cache(stored, stored.training.cache_uncertainty is True)
 
     def step_log(self, index: int) -> Path:

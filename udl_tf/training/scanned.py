@@ -1,4 +1,4 @@
-"""Several updates in one call of the device, under JAX."""
+"""Several updates in one device call, under JAX."""
 
 from collections.abc import Callable, Iterator
 from itertools import islice
@@ -8,7 +8,7 @@ import jax
 
 
 def scanned(train_step: Callable, count: int) -> Callable:
-    """Returns a train function of Keras that does `count` updates in one call of the device.
+    """Returns a train function of Keras that does `count` updates in one device call.
 
     Keras does several updates per call under TensorFlow only; under JAX it calls the device for
     each of them.

@@ -192,7 +192,7 @@ def _network_of(session: Session, index: int) -> keras.Model:
 def _caches_uncertainty(session: Session, index: int) -> bool:
     """Returns whether a step reads s from a cache instead of running the frozen network."""
     config = session.run.config
-    assert config.training.cache_uncertainty != "auto"  # a run folder decides
+    assert config.training.cache_uncertainty != "auto"  # RunFolder.create has decided
     return config.training.cache_uncertainty and config.steps[index].weighted_by_uncertainty
 
 

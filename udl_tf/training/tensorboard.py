@@ -20,7 +20,7 @@ class TensorBoardLog:
 
     def __init__(self, folder: Path):
         folder.mkdir(parents=True, exist_ok=True)
-        # tensorboardX names the file by the second, in which a run may stop and resume.
+        # tensorboardX names files by the second; a run may stop and resume within one.
         self._writer = EventsWriter(str(folder / "events"), f".{time.time_ns()}")
 
     def write_scalars(self, values: Mapping[str, float], update: int) -> None:

@@ -23,8 +23,8 @@ class Trainer(GroupModel):
             Keras, which would otherwise train it and, under JAX, remove its variables during `fit`.
 
     Attributes:
-        resident: training set on the device, which turns crops into a batch; None: batches arrive
-            complete.
+        resident: training set on the device, which cuts a batch from places in it; None: batches
+            arrive complete.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Trainer(GroupModel):
         return super().train_step(*state, (lr, hr, w))
 
     def _complete(self, batch, state=((), ())):
-        """Returns a batch with its patches, which the resident set cuts, if there is one."""
+        """Returns the batch; with a resident set, cuts its patches first."""
         if self.resident is None:
             return batch
         # Under JAX, the variables have their values in the state.

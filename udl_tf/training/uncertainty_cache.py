@@ -32,9 +32,9 @@ log = getLogger(__name__)
 def decide_cache(config: Config, store: ImageStore) -> tuple[bool, list[str]]:
     """Decides on training.cache_uncertainty "auto".
 
-    The maps pay if the frozen network then computes fewer pixels: eight times each training image
-    instead of every patch of every update. They must fit into half of the free disk space, and into
-    `data.memory_gb`, because patches are cut from random images.
+    Caching pays if the frozen network computes fewer pixels for the maps (each training image eight
+    times) than for every patch of every update. The maps must fit into half of the
+    free disk space, and into `data.memory_gb`, because patches are cut from random images.
 
     Returns:
         (decision, its reason for the log; none if no step is weighted by uncertainty).
@@ -53,18 +53,18 @@ def decide_cache(config: Config, store: ImageStore) -> tuple[bool, list[str]]:
     folder = cache_folder(config.data)
     free = _free_gigabytes(folder)
     s_of_all = f"s of {len(store)} training images"
-    size = f"{gigabytes:,.1f} GB in {folder}"
+    size, cost = f"{gigabytes:,.1f} GB", f"as much as the frozen network in {equal:,.0f} updates"
     if equal < updates and gigabytes <= min(free / 2, config.data.memory_gb):
         return True, [
-            f"uncertainty is cached: {s_of_all} is computed once, for {size} and the work of the"
-            f" frozen network in {equal:,.0f} updates, instead of in each of {updates:,} updates"
+            f"uncertainty is cached in {folder} ({size}): {s_of_all} costs {cost}; there are"
+            f" {updates:,}"
         ]
     if equal >= updates:
-        reason = f"be the work of the frozen network in {equal:,.0f} updates; there are {updates:,}"
+        reason = f"cost {cost}; there are {updates:,}"
     elif gigabytes > free / 2:
-        reason = f"take {size}, where {free:,.1f} GB are free"
+        reason = f"need {size}; {folder} has {free:,.1f} GB of free space"
     else:
-        reason = f"take {gigabytes:,.1f} GB; data.memory_gb is {config.data.memory_gb:g}"
+        reason = f"need {size}; data.memory_gb is {config.data.memory_gb:g}"
     return False, [f"uncertainty is not cached: {s_of_all} would {reason}"]
 
 

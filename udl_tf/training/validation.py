@@ -69,7 +69,7 @@ class Validation:
         return means
 
     def finds_death(self) -> bool:
-        """Returns whether the network is dead: see is_dead; on the first image."""
+        """Returns whether the network is dead, as is_dead finds on the first validation image."""
         return is_dead(self.network, self.predict, self.pairs[0][0][None])
 
     def _show(self, lr, sr, hr, log_scale, update: int) -> None:
