@@ -39,9 +39,7 @@ class PatchDegradations:
     update: int
     rows: range
 
-    def __call__(
-        self, image: np.ndarray, top: int, left: int, size: int, index: int
-    ) -> np.ndarray:
+    def __call__(self, image: np.ndarray, top: int, left: int, size: int, index: int) -> np.ndarray:
         """Returns a degraded patch of an LR image, for the row with this index in `rows`."""
         random = _generator(self.seed, self.update, _PATCHES, self.rows[index])
         return _degraded(image, (top, left, top + size, left + size), self.operations, random)
@@ -91,9 +89,14 @@ class _Drawn:
 
     def support(self, box: Box, shape: Sequence[int]) -> Box:
         """Returns the part of an image that determines the result in a box, in whole blocks."""
-        start = [max(0, (x - self.reach) // self.block * self.block) for x in box[:2]]
-        stop = [-(-(x + self.reach) // self.block) * self.block for x in box[2:]]
-        return *start, min(stop[0], shape[0]), min(stop[1], shape[1])
+        top, bottom = self._widened(box[0], box[2], shape[0])
+        left, right = self._widened(box[1], box[3], shape[1])
+        return top, left, bottom, right
+
+    def _widened(self, start: int, stop: int, length: int) -> tuple[int, int]:
+        start = (start - self.reach) // self.block * self.block
+        stop = -(-(stop + self.reach) // self.block) * self.block
+        return max(0, start), min(stop, length)
 
 
 def _degraded(
