@@ -50,7 +50,7 @@ def make_preset(
         name: name of the preset.
         data: folders of test sets, with HR images or pairs.
         licence: licence of use, in words.
-        limits: limits of use, in words; None: those of a network for its training data.
+        limits: limits of use, in words; None: as from limits_of.
         folder: folder of all presets.
 
     Returns:
@@ -71,9 +71,7 @@ def make_preset(
         raise UserError(f"{run}: not calibrated: run udl-tf calibrate on it first")
     if (folder / name).exists():
         raise UserError(f"{folder / name}: already exists: delete it first")
-    if limits is None:
-        trained = manifest.training.get("data", {}).get("degradations")
-        limits = _LIMITS.format(state=_DEGRADED if trained else _CLEAN)
+    limits = limits_of(manifest.training) if limits is None else limits
     sets = folder_datasets(data, manifest.architecture.scale)
     parts = [part for part in (manifest.mean, manifest.uncertainty) if part is not None]
     with complete_folder(folder / name) as preset:
@@ -84,6 +82,12 @@ def make_preset(
         results = _evaluate(KerasUpscaler(read_networks(preset)), sets)
         write_json(preset / "metrics.json", {"results": results})
     return results
+
+
+def limits_of(training: dict[str, Any]) -> str:
+    """Returns the limits of use of a network, in words, from the record of its training."""
+    degraded = training.get("data", {}).get("degradations")
+    return _LIMITS.format(state=_DEGRADED if degraded else _CLEAN)
 
 
 def _evaluate(model: KerasUpscaler, sets: Sequence[Dataset]) -> list[dict[str, Any]]:
