@@ -73,7 +73,8 @@ def cut_lr(
 ) -> np.ndarray:
     """Cuts the LR patches of a batch, uint8 (n, p / scale, p / scale, 3) for HR patch size p.
 
-    They are degraded upright, as images are compressed and then seen from any side.
+    They are degraded upright and then flipped: images are compressed upright, and flips only
+    augment the data.
 
     Args:
         store, config, crops, degrade: as for cut_batch.
