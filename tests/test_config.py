@@ -5,7 +5,7 @@ import pytest
 from helpers.commands import ROOT, assert_one_line_error, run_command
 
 from udl_tf._support.config_file import load_config, rehearsal
-from udl_tf.config import Config
+from udl_tf.config import Blur, Config, Jpeg, Noise, degradations_text, parse_degradations
 from udl_tf.errors import UserError
 
 CONFIGS = sorted(p for p in (ROOT / "configs").rglob("*.json") if p.name != "schema.json")
@@ -86,7 +86,44 @@ def test_ablations_have_equal_totals_and_one_network():
         ),
         (
             {"steps": [{"loss": "esu", "train": "uncertainty_head", "updates": 3}]},
-            ["steps.0.train: an uncertainty head needs a trained network", "set training.start_from"],
+            [
+                "steps.0.train: an uncertainty head needs a trained network",
+                "set training.start_from",
+            ],
+        ),
+        (
+            {"data": {"degradations": [{"kind": "jpg", "quality": [30, 95]}]}},
+            ["data.degradations.0.kind 'jpg' is unknown, nearest known: jpeg"],
+        ),
+        (
+            {"data": {"degradations": [{"quality": [30, 95]}]}},
+            ["data.degradations.0.kind is missing"],
+        ),
+        (
+            {"data": {"degradations": [{"kind": "jpeg", "quality": [30, 95], "sigma": [0, 1]}]}},
+            ["unknown key data.degradations.0.sigma, known: kind, probability, quality"],
+        ),
+        (
+            {"data": {"degradations": [{"kind": "noise", "sigma": [4, 0]}]}},
+            ["data.degradations.0.sigma: got [4, 0]; expected [lowest, highest]"],
+        ),
+        (
+            {"data": {"degradations": [{"kind": "webp", "quality": [30, 101]}]}},
+            ["data.degradations.0.quality.1: got 101", "less than or equal to 100"],
+        ),
+        (
+            {
+                "data": {"degradations": [{"kind": "noise", "sigma": [0, 4]}]},
+                "training": {"cache_uncertainty": True},
+            },
+            [
+                "training.cache_uncertainty true is not supported with data.degradations",
+                'set "auto" or false',
+            ],
+        ),
+        (
+            {"evaluation": {"degrade": "jpg:75"}},
+            ["evaluation.degrade", "'jpg' is unknown, nearest known: jpeg", "such as blur:1.2+"],
         ),
         ({"optimizer": {"learning_rate": float("inf")}}, ["optimizer.learning_rate", "finite"]),
         ({"model": {"options": {"scale": 3}}}, ["options contain 'scale', which model.scale sets"]),
@@ -164,9 +201,42 @@ def test_set_takes_precedence_in_a_rehearsal():
     assert config.data.train == ["bundled"]
 
 
-def test_a_dumped_config_is_the_same_config():
-    config = Config()
+@pytest.mark.parametrize("config", [Config(), load_config("photo_x4").changed(schema_url=None)])
+def test_a_dumped_config_is_the_same_config(config):
     assert Config.model_validate(json.loads(json.dumps(config.model_dump()))) == config
+
+
+def test_degradations_have_a_short_form():
+    operations = load_config("photo_x4").data.degradations
+    expected = "blur:0.2..0.8 on 20 % + noise:0..4 on 30 % + jpeg:30..95 on 85 %"
+    assert degradations_text(operations) == expected
+    parsed = parse_degradations("blur:1.2+noise:5+jpeg:75")
+    assert parsed == (
+        Blur(kind="blur", sigma=(1.2, 1.2)),
+        Noise(kind="noise", sigma=(5.0, 5.0)),
+        Jpeg(kind="jpeg", quality=(75, 75)),
+    )
+    assert degradations_text(parsed) == "blur:1.2 + noise:5 + jpeg:75"
+    assert parse_degradations(degradations_text(parsed)) == parsed
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("jpg:75", "degradation 'jpg' is unknown, nearest known: jpeg: expected"),
+        ("noise:5+jpeg", "degradation 'jpeg' has strength '', not a number: expected"),
+        ("jpeg:0", "degradation jpeg:0: input should be greater than or equal to 1: expected"),
+        ("webp:7.5", "degradation webp:7.5: input should be a valid integer: expected"),
+        ("blur:nan", "degradation blur:nan: input should be a finite number: expected"),
+        ("", "degradation '' is unknown, known: blur, jpeg, noise, poisson, webp: expected"),
+    ],
+)
+def test_a_bad_short_form_is_one_line(text, part):
+    with pytest.raises(UserError) as caught:
+        parse_degradations(text)
+    assert str(caught.value).startswith(part)
+    assert str(caught.value).endswith("such as blur:1.2+noise:5+jpeg:75")
+    assert "\n" not in str(caught.value)
 
 
 def test_print_config_and_misspelt_key_as_commands():

@@ -25,9 +25,13 @@ _LICENCE = (
     " published for research only"
 )
 _LIMITS = (
-    "for images that were shrunk by antialiased bicubic interpolation and have neither noise nor"
-    " JPEG artefacts; on other images theta underestimates the error; small text and faces may be"
-    " reconstructed wrongly: not for evidence or diagnosis"
+    "for images that were shrunk by antialiased bicubic interpolation and {state}; on other images"
+    " theta underestimates the error; small text and faces may be reconstructed wrongly: not for"
+    " evidence or diagnosis"
+)
+_CLEAN, _DEGRADED = (
+    "have neither noise nor JPEG artefacts",
+    "then degraded like the training images",
 )
 
 
@@ -36,7 +40,7 @@ def make_preset(
     name: str,
     data: Sequence[Path | str],
     licence: str,
-    limits: str,
+    limits: str | None,
     folder: Path = presets.FOLDER,
 ) -> list[dict[str, Any]]:
     """Writes a preset: model.json, weights, and metrics.json with "results" on test sets.
@@ -45,7 +49,8 @@ def make_preset(
         run: folder of a finished and calibrated run.
         name: name of the preset.
         data: folders of test sets, with HR images or pairs.
-        licence, limits: licence and limits of use, in words.
+        licence: licence of use, in words.
+        limits: limits of use, in words; None: as from limits_of.
         folder: folder of all presets.
 
     Returns:
@@ -66,6 +71,7 @@ def make_preset(
         raise UserError(f"{run}: not calibrated: run udl-tf calibrate on it first")
     if (folder / name).exists():
         raise UserError(f"{folder / name}: already exists: delete it first")
+    limits = limits_of(manifest.training) if limits is None else limits
     sets = folder_datasets(data, manifest.architecture.scale)
     parts = [part for part in (manifest.mean, manifest.uncertainty) if part is not None]
     with complete_folder(folder / name) as preset:
@@ -76,6 +82,12 @@ def make_preset(
         results = _evaluate(KerasUpscaler(read_networks(preset)), sets)
         write_json(preset / "metrics.json", {"results": results})
     return results
+
+
+def limits_of(training: dict[str, Any]) -> str:
+    """Returns the limits of use of a network, in words, from the record of its training."""
+    degraded = training.get("data", {}).get("degradations")
+    return _LIMITS.format(state=_DEGRADED if degraded else _CLEAN)
 
 
 def _evaluate(model: KerasUpscaler, sets: Sequence[Dataset]) -> list[dict[str, Any]]:
@@ -117,7 +129,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--name", required=True, help="name of the preset")
     parser.add_argument("--data", required=True, nargs="+", help="folders of test sets")
     parser.add_argument("--licence", default=_LICENCE, help="licence of use, in words")
-    parser.add_argument("--limits", default=_LIMITS, help="limits of use, in words")
+    parser.add_argument("--limits", help="limits of use, in words (default: by the training data)")
     parser.add_argument(
         "--output",
         type=Path,

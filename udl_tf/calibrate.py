@@ -1,6 +1,6 @@
 """Calibrates theta, and reports how reliable it is.
 
-    udl-tf calibrate --model RUN [--data FOLDER...] [--test FOLDER...]
+    udl-tf calibrate --model RUN [--data FOLDER...] [--test FOLDER...] [--degrade noise:5+jpeg:75]
 
 Fits theta to the errors on the images in --data, which must not have been used in training, and
 stores the calibration in the model. The report assesses the calibration on --data and --test.
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def main(arguments: list[str] | None = None) -> None:
     options = _parse(arguments)
     with quiet():
-        from udl_tf.data.sources import folder_datasets
+        from udl_tf.data.sources import degraded, folder_datasets
         from udl_tf.evaluation.theta_report import report_text, write_report
         from udl_tf.inference.keras_upscaler import KerasUpscaler
         from udl_tf.saved.bundle import read_networks
@@ -36,7 +36,8 @@ def main(arguments: list[str] | None = None) -> None:
         raise UserError(
             f"{options.model}: not calibrated yet: give --data, a folder of held-out images"
         )
-    sets = folder_datasets([*options.data, *options.test], model.scale)
+    found = folder_datasets([*options.data, *options.test], model.scale)
+    sets = [degraded(dataset, options.degrade) for dataset in found]
     held_out = sets[: len(options.data)]
     if options.conformal:  # reject too few images early; duplicates are subtracted later
         risk_bound(sum(len(d.sources) for d in held_out), *options.conformal)
@@ -85,6 +86,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         action="store_true",
         help="omit the gradient and the self-ensemble's spread, which take most of the time",
     )
+    command_line.add_degrade(parser)
     options = parser.parse_args(arguments)
     options.conformal = _conformal(options.conformal)
     if not (options.data or options.test):
@@ -138,10 +140,10 @@ def _fit(
 
     fitted = [sample for part in samples[: len(held_out)] for sample in part]
     name = " + ".join(dataset.name for dataset in held_out)
-    text = f"{name} ({len(fitted)} images)"
+    text = f"{name} ({len(fitted)} images)" + _degraded_by(held_out[0])
     calibration = calibrate(fitted, text, options.method, options.conformal)
     manifest = read_manifest(options.model).model_copy(update={"calibration": calibration})
-    result = assess(name, fitted, calibration, seen=True)
+    result = assess(name + _degraded_by(held_out[0]), fitted, calibration, seen=True)
     write_manifest(options.model, manifest)
     return calibration, result
 
@@ -151,8 +153,15 @@ def _assess(
 ) -> list[dict[str, Any]]:
     from udl_tf.evaluation import assess
 
-    pairs = zip(sets, samples, strict=True)
-    return [assess(dataset.name, part, calibration, seen=False) for dataset, part in pairs]
+    return [
+        assess(dataset.name + _degraded_by(dataset), part, calibration, seen=False)
+        for dataset, part in zip(sets, samples, strict=True)
+    ]
+
+
+def _degraded_by(dataset: "Dataset") -> str:
+    """Returns the degradations of a dataset, to follow its name; "" if there are none."""
+    return f", degraded by {dataset.degrade}" if dataset.degrade else ""
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Measures PSNR-Y and SSIM-Y of a trained model on test sets, next to bicubic interpolation.
 
-udl-tf evaluate --model edsr_s_x4 --data FOLDER [FOLDER...]
+udl-tf evaluate --model edsr_s_x4 --data FOLDER [FOLDER...] [--degrade noise:5+jpeg:75]
 """
 
 import argparse
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 def main(arguments: list[str] | None = None) -> None:
     options = _parse(arguments)
     with quiet():
+        from udl_tf.data.sources import degraded
         from udl_tf.evaluation import evaluate, results_table
         from udl_tf.saved import load
 
@@ -31,7 +32,8 @@ def main(arguments: list[str] | None = None) -> None:
         from udl_tf.evaluation.precision import precision_note
 
         print(precision_note(options.model, model))
-    datasets = _datasets(options.data, model.scale)
+    found = _datasets(options.data, model.scale)
+    datasets = [degraded(dataset, options.degrade) for dataset in found]
     names = [presets.find(name).resolve().name for name in (options.model, *options.beside)]
     beside = _load_beside(options, model.scale, names)
     output = Path(options.output or _default_output(presets.find(options.model)))
@@ -71,6 +73,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         default=2,
         help="comparison figures per test set (default: %(default)s)",
     )
+    command_line.add_degrade(parser)
     command_line.add_precision(parser)
     return parser.parse_args(arguments)
 

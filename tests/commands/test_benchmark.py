@@ -134,8 +134,10 @@ def test_pipeline(image_folder, tmp_path):
     rates = run_pipeline([image_folder], 4, tmp_path, repeats=1, seconds=0.2)
     table = pipeline_table(rates)
     assert [row[0] for row in table[1:]] == list(rates)
-    for name in ("pack", "images, all decoded in memory", "images, decoded each time"):
-        assert rates[name][0] > 1
+    degraded = "images in memory, degraded by blur:0.2..0.8 on 20 % + noise:0..4 on 30 % + jpeg"
+    for name in ("pack", "images, all decoded in memory", degraded, "images, decoded each time"):
+        (found,) = (values for key, values in rates.items() if key.startswith(name))
+        assert found[0] > 1
 
 
 @pytest.mark.slow

@@ -41,6 +41,16 @@ def test_the_calibration_is_stored_in_the_model_and_evaluated(run, image_folder,
     assert again["coverage"] == report["sets"][1]["coverage"]
 
 
+def test_calibration_on_degraded_images_says_so(run, image_folder):
+    arguments = ("--data", image_folder, "--degrade", "noise:5+jpeg:75", "--no-baselines")
+    result = run_command("calibrate", "--model", run, *arguments)
+    assert result.returncode == 0, result.stderr
+    text = "degraded by noise:5 + jpeg:75"
+    assert udl_tf.load(run).calibration.data == f"images (6 images), {text}"
+    assert f"## images, {text}: 6 images, each assessed" in result.stdout
+    assert (run / "calibration/images_degraded_by_noise_5_jpeg_75.png").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [
@@ -53,6 +63,7 @@ def test_the_calibration_is_stored_in_the_model_and_evaluated(run, image_folder,
             "conformal 2,0.1: expected two numbers",
         ),
         (["--data", "gone"], "gone: does not exist"),
+        (["--data", "udl_tf/data/bundled/test", "--degrade", "jpeg"], "'jpeg' has strength ''"),
     ],
 )
 def test_bad_options_are_one_line(run, arguments, part):

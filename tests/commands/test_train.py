@@ -17,7 +17,14 @@ from udl_tf.imaging.rgb_files import write_rgb
 
 TINY = {
     "model": {"name": "edsr_s", "scale": 2, "options": {"num_blocks": 1, "num_filters": 8}},
-    "data": {"hr_patch_size": 16, "batch_size": 2},
+    "data": {
+        "hr_patch_size": 16,
+        "batch_size": 2,
+        "degradations": [
+            {"kind": "noise", "probability": 0.5, "sigma": [0, 4]},
+            {"kind": "jpeg", "quality": [70, 95], "probability": 0.8},
+        ],
+    },
     "optimizer": {"name": "muon", "learning_rate": 1e-3, "schedule": "cosine", "ema": 0.9},
     "steps": [
         {"loss": "esu", "updates": 40},
@@ -100,12 +107,26 @@ def test_a_run_folder_holds_everything(finished):
 def test_a_run_calibrates_theta_on_held_out_images(finished):
     run, _ = finished
     calibration = json.loads((run / "model.json").read_text())["calibration"]
-    assert calibration["data"] == f"{calibration['images']} held-out training images"
+    number, text = calibration["images"], "noise:0..4 on 50 % + jpeg:70..95 on 80 %"
+    assert calibration["data"] == f"{number} held-out training images, degraded by {text}"
     report = json.loads((run / "calibration/report.json").read_text())
     assert report["calibration"] == calibration
     (held_out,) = report["sets"]
     assert held_out["nll"]["calibrated"] < held_out["nll"]["as trained"]
     assert (run / "calibration/held-out_training_images.png").stat().st_size > 10_000
+
+
+def test_a_run_states_its_degradations(finished):
+    run, result = finished
+    text = "LR images degraded by noise:0..4 on 50 % + jpeg:70..95 on 80 %"
+    data = json.loads((run / "model.json").read_text())["training"]["data"]
+    assert text in data["text"]
+    config = json.loads((run / "config.json").read_text())
+    assert data["degradations"] == config["data"]["degradations"]
+    assert text in (run / "results.md").read_text()
+    assert text in result.stderr
+    (row,) = json.loads((run / "metrics.json").read_text())["results"]
+    assert "degrade" not in row  # the test set stays clean
 
 
 def test_tensorboard_shows_training_and_validation(finished):
@@ -313,6 +334,25 @@ def test_evaluate_gives_the_numbers_of_the_run(workplace, finished):
     assert len(row["per_image"]) == 2
     assert (output / "results.md").read_text() in result.stdout
     assert len(list((output / "figures").iterdir())) == 2
+
+
+def test_evaluate_degrades_test_images(workplace, finished):
+    run, _ = finished
+    arguments = ["--model", run, "--data", workplace / "test", "--figures", 0]
+    rows = []
+    for name in ("degraded", "again"):
+        more = ["--output", workplace / name, "--degrade", "noise:10+jpeg:40"]
+        result = run_command("evaluate", *arguments, *more)
+        assert result.returncode == 0, result.stderr
+        assert "PSNR-Y dB / SSIM-Y, LR degraded by noise:10 + jpeg:40" in result.stdout
+        rows += json.loads((workplace / name / "results.json").read_text())["results"]
+    assert rows[0] == rows[1]
+    assert rows[0]["degrade"] == "noise:10 + jpeg:40"
+    (clean,) = json.loads((run / "metrics.json").read_text())["results"]
+    assert rows[0]["bicubic_psnr_y"] < clean["bicubic_psnr_y"] - 0.5
+    assert rows[0]["psnr_y"] != clean["psnr_y"]  # an untrained network: in either direction
+    result = run_command("evaluate", *arguments, "--degrade", "jpg:40")
+    assert_one_line_error(result, "'jpg' is unknown, nearest known: jpeg", "(--degrade)")
 
 
 def test_evaluate_needs_a_trained_model(workplace):

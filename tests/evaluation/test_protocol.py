@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from helpers.images import noise_image
 
-from udl_tf.data.sources import cropped, folder_dataset
+from udl_tf.data.sources import cropped, degraded, folder_dataset
 from udl_tf.errors import UserError
 from udl_tf.evaluation import protocol
 from udl_tf.evaluation.figures import comparison_figure
@@ -76,6 +76,20 @@ def test_a_table_of_crops_says_so(image_folder):
     note = "Only the central 32x32 pixels of each image: not comparable with published results."
     assert results_table([row], "mine").splitlines()[-1] == note
     assert note not in results_table([whole], "mine")
+
+
+def test_degraded_test_images(image_folder):
+    """The bicubic row is computed from the degraded LR images too, the same in each call."""
+    plain = folder_dataset(image_folder, 2)
+    dataset = degraded(plain, "noise:10+jpeg:40")
+    (clean,), (row,) = evaluate(Bicubic(), [plain]), evaluate(Bicubic(), [dataset])
+    assert row["degrade"] == "noise:10 + jpeg:40"
+    assert row["psnr_y"] == row["bicubic_psnr_y"] < clean["psnr_y"] - 1
+    assert evaluate(Bicubic(), [dataset]) == [row]
+    title = "| PSNR-Y dB / SSIM-Y, LR degraded by noise:10 + jpeg:40 |"
+    assert results_table([row], "mine").startswith(title)
+    assert "degrade" not in clean
+    assert "degraded" not in results_table([clean], "mine")
 
 
 def test_an_image_too_small_for_the_protocol_is_one_line(image_folder):

@@ -7,7 +7,7 @@ import pytest
 from helpers.commands import assert_one_line_error, run_command, run_tool
 from helpers.images import noise_image
 from helpers.models import make_run
-from make_preset import make_preset
+from make_preset import limits_of, make_preset
 from PIL import Image
 
 import udl_tf
@@ -115,6 +115,14 @@ def test_a_preset_is_evaluated_beside_and_never_changed(tmp_path):
     assert_one_line_error(refused, "presets are read-only")
     now = {path: path.stat().st_mtime_ns for path in presets.FOLDER.rglob("*")}
     assert {path: now[path] for path in before} == before
+
+
+def test_limits_of_use_follow_from_the_training_images():
+    clean = limits_of({"data": {"degradations": []}})
+    assert clean == limits_of({}) == limits_of({"data": {}})
+    assert "interpolation and have neither noise nor JPEG artefacts; on other images" in clean
+    degraded = limits_of({"data": {"degradations": [{"kind": "jpeg"}]}})
+    assert "interpolation and then degraded like the training images; on other images" in degraded
 
 
 def test_a_run_becomes_a_preset(tmp_path):

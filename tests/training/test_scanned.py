@@ -22,7 +22,7 @@ JAX = keras.backend.backend() == "jax"
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """Function (name, updates per call, resident) -> run folder, which resumes if it exists."""
+    """Function (name, updates per call, resident, degradations) -> run folder, which resumes."""
     folder = tmp_path_factory.mktemp("runs")
     config = tiny_config(folder)
     config["data"]["hr_patch_size"] = 12  # images are of 32 x 36 pixels
@@ -32,10 +32,10 @@ def run(tmp_path_factory):
         {"loss": "udl", "updates": 10, "weighting": {}},
     ]
 
-    def train_run(name, count, resident):
-        config["data"]["resident"] = resident
+    def train_run(name, count, resident, degradations=()):
+        config["data"] |= {"resident": resident, "degradations": list(degradations)}
         config["training"] = {"precision": "float32", "interval": 5, "log_every": 5}
-        config["training"] |= {"cache_uncertainty": True, "steps_per_execution": count}
+        config["training"] |= {"steps_per_execution": count, "cache_uncertainty": not degradations}
         train(Config.model_validate(config), folder / name)
         return folder / name
 
@@ -51,13 +51,26 @@ def test_resident_data_train_the_same(run):
 
 
 def test_several_updates_per_call_train_the_same(run):
-    plain, several = run("plain", 1, False), run("several", 5, True)
+    assert_same(run("plain", 1, False), run("several", 5, True))
+
+
+def assert_same(plain, several):
+    """Asserts that a run with several updates per call has the weights of one without."""
     if not JAX:
         assert same_weights(plain, several, 2)
     expected = weights(plain, 2)
     for name, values in weights(several, 2).items():
         # XLA compiles a loop otherwise than a single update; measured: 1e-6 of the largest value.
         assert np.abs(values - expected[name]).max() < 1e-5 * np.abs(values).max(), name
+
+
+def test_degraded_patches_train_the_same(run):
+    """They are degraded on the host, also if the HR images are on the device."""
+    noise = [{"kind": "noise", "probability": 0.7, "sigma": [0, 9]}]
+    host, device = run("degraded", 1, False, noise), run("degraded2", 5, True, noise)
+    assert "; LR patches are degraded on the host" in (device / "log.txt").read_text()
+    assert_same(host, device)
+    assert not same_weights(host, run("plain", 1, False), 2)
 
 
 def test_a_run_with_several_updates_per_call_resumes_exactly(run, monkeypatch):
@@ -107,4 +120,4 @@ def test_the_same_under_jax():
         XLA_FLAGS="--xla_backend_optimization_level=0",
     )
     assert result.returncode == 0, result.stdout[-3000:]
-    assert "4 passed, 1 skipped" in result.stdout
+    assert "5 passed, 1 skipped" in result.stdout

@@ -86,6 +86,13 @@ def test_maps_are_cached_where_they_are_less_work(store):
     assert decide_cache(config_of(271, "error_map"), store) == (False, [])
 
 
+def test_maps_are_not_cached_for_degraded_patches(store):
+    noise = [{"kind": "noise", "sigma": [0, 4]}]
+    cached, (line,) = decide_cache(config_of(271, degradations=noise), store)
+    assert not cached
+    assert line == "uncertainty is not cached: data.degradations change the patches at random"
+
+
 def test_maps_are_not_cached_where_they_do_not_fit(store, monkeypatch):
     cached, (line,) = decide_cache(config_of(271, memory_gb=17e-6), store)  # 17,280 bytes
     assert not cached

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from udl_tf._support.config_file import load_config
 from udl_tf._support.hardware import usable_cores
-from udl_tf.config import DataConfig
+from udl_tf.config import DataConfig, degradations_text
 from udl_tf.data.pack import Arrays, write_pack
 from udl_tf.data.pipeline import make_delivery
 from udl_tf.data.sources import ImageSource, folder_dataset, folder_datasets, large_enough
@@ -42,16 +43,20 @@ def run_pipeline(
     items = [(str(number), partial(_arrays, p, scale)) for number, p in enumerate(images)]
     write_pack(scratch / "pack", {"scale": scale}, items)
     pack = folder_dataset(scratch / "pack", scale).sources
+    degradations = load_config("photo_x4").data.degradations
+    degraded = f"images in memory, degraded by {degradations_text(degradations)}"
     with ExitStack() as stack:
         ways: dict[str, Iterator[Any]] = {}
-        for name, source, memory_gb in (
-            ("pack", pack, 10.0),
-            ("images, all decoded in memory", images, 10.0),
-            ("images, decoded each time", images, 1e-9),
+        for name, source, memory_gb, operations in (
+            ("pack", pack, 10.0, []),
+            ("images, all decoded in memory", images, 10.0, []),
+            (degraded, images, 10.0, degradations),
+            ("images, decoded each time", images, 1e-9, []),
         ):
             store = ImageStore(source, scale, memory_gb, cache)
             store.load_all()
-            delivery = stack.enter_context(make_delivery(store, config, 0, 0))
+            data = config.changed(degradations=operations)
+            delivery = stack.enter_context(make_delivery(store, data, 0, 0))
             ways[name] = iter(delivery.batches())
         missing: Rates = {}
         try:

@@ -49,6 +49,17 @@ def add_precision(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_degrade(parser: argparse.ArgumentParser) -> None:
+    """Adds --degrade, for degradations of the LR images of datasets."""
+    parser.add_argument(
+        "--degrade",
+        metavar="OPERATIONS",
+        help="degrade the LR images, in this order, such as blur:1.2+noise:5+jpeg:75: jpeg and webp"
+        " with their quality; noise, poisson (at white) and blur with their standard deviation in"
+        " grey levels or LR pixels",
+    )
+
+
 def with_max_pixels(options: Any, megapixels: float | None) -> Any:
     """Returns job options with the given limit of pixels; unchanged if there is none."""
     if megapixels is None:

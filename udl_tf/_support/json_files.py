@@ -2,7 +2,6 @@
 
 import json
 import math
-import types
 import typing
 from pathlib import Path
 from typing import Any, TypeVar
@@ -83,12 +82,16 @@ def _finite(content: Any) -> Any:
 
 
 def _explain(error: Any, model: type[Section]) -> str:
-    location = error["loc"]
-    key = ".".join(str(part) for part in location)
+    key, known = _find_key(model, error["loc"])
     if error["type"] == "extra_forbidden":
-        return f"unknown key {key}, {nearest(str(location[-1]), _known_keys(model, location[:-1]))}"
+        return f"unknown key {key}, {nearest(key.rpartition('.')[2], known)}"
     if error["type"] == "missing":
         return f"{key} is missing: add it"
+    if error["type"] == "union_tag_not_found":
+        return f"{key}.kind is missing: add it"
+    if error["type"] == "union_tag_invalid":
+        tag, tags = error["ctx"]["tag"], error["ctx"]["expected_tags"].replace("'", "")
+        return f"{key}.kind {tag!r} is unknown, {nearest(tag, tags.split(', '))}"
     message = error["msg"].removeprefix("Value error, ")
     if not key:
         return message
@@ -96,16 +99,27 @@ def _explain(error: Any, model: type[Section]) -> str:
     return f"{key}: got {given}; {message[0].lower()}{message[1:]}"
 
 
-def _known_keys(model: type[Section], location: tuple[int | str, ...]) -> list[str]:
-    section: Any = model
+def _find_key(model: type[Section], location: tuple[int | str, ...]) -> tuple[str, list[str]]:
+    """Returns the key at a location, and all keys of the section that it belongs to."""
+    keys, known, sections = [], [], [model]
     for part in location:
-        if isinstance(part, str):
-            section = _section_type(section.model_fields[part].annotation)
-    return [field.alias or name for name, field in section.model_fields.items()]
+        if isinstance(part, str) and len(sections) > 1:  # the kind of section, which is no key
+            sections = [s for s in sections if part in _kinds(s)]
+            continue
+        keys.append(str(part))
+        if isinstance(part, str) and sections:
+            fields = sections[0].model_fields
+            known = [field.alias or name for name, field in fields.items()]
+            sections = _section_types(fields[part].annotation) if part in fields else []
+    return ".".join(keys), known
 
 
-def _section_type(annotation: Any) -> Any:
-    if typing.get_origin(annotation) in (list, typing.Union, types.UnionType):
-        inner = [_section_type(a) for a in typing.get_args(annotation)]
-        return next(a for a in inner if a is not None)
-    return annotation if isinstance(annotation, type) and issubclass(annotation, Section) else None
+def _kinds(section: type[Section]) -> tuple[str, ...]:
+    return typing.get_args(section.model_fields["kind"].annotation)
+
+
+def _section_types(annotation: Any) -> list[type[Section]]:
+    """Returns the sections that a value of this type may be or contain."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return [annotation]
+    return [s for inner in typing.get_args(annotation) for s in _section_types(inner)]

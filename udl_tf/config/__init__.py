@@ -1,5 +1,16 @@
 """Configuration of a run: strict pydantic models, which hold every default."""
 
+from udl_tf.config.base import Section
+from udl_tf.config.degradations import (
+    Blur,
+    Degradation,
+    Jpeg,
+    Noise,
+    Poisson,
+    Webp,
+    degradations_text,
+    parse_degradations,
+)
 from udl_tf.config.run import (
     Config,
     DistributionConfig,
@@ -12,22 +23,29 @@ from udl_tf.config.sections import (
     LogScaleHead,
     ModelConfig,
     OptimizerConfig,
-    Section,
     StepConfig,
     WeightingConfig,
 )
 
 __all__ = [
+    "Blur",
     "Config",
     "DataConfig",
+    "Degradation",
     "DistributionConfig",
     "EvaluationConfig",
+    "Jpeg",
     "LogScaleHead",
     "ModelConfig",
+    "Noise",
     "OptimizerConfig",
+    "Poisson",
     "QuickConfig",
     "Section",
     "StepConfig",
     "TrainingConfig",
+    "Webp",
     "WeightingConfig",
+    "degradations_text",
+    "parse_degradations",
 ]

@@ -2,13 +2,14 @@
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from udl_tf.config.base import Section
+from udl_tf.config.degradations import parse_degradations
 from udl_tf.config.sections import (
     DataConfig,
     ModelConfig,
     OptimizerConfig,
-    Section,
     StepConfig,
     WeightingConfig,
 )
@@ -79,6 +80,18 @@ class EvaluationConfig(Section):
         description="side of the central square of each test and held-out image to use, HR pixels;"
         " null: whole images, as in published results",
     )
+    degrade: str | None = Field(
+        default=None,
+        description="degradations of the LR images of test sets, such as blur:1.2+noise:5+jpeg:75;"
+        " null: none, as in published results",
+    )
+
+    @field_validator("degrade")
+    @classmethod
+    def _check_degrade(cls, text: str | None) -> str | None:
+        if text is not None:
+            parse_degradations(text)
+        return text
 
 
 class QuickConfig(Section):
@@ -127,6 +140,11 @@ class Config(Section):
             raise ValueError(
                 'data.resident true is not supported by distribution.strategy "multi_worker": set'
                 ' "auto"'
+            )
+        if self.training.cache_uncertainty is True and self.data.degradations:
+            raise ValueError(
+                "training.cache_uncertainty true is not supported with data.degradations, which"
+                ' change the patches at random: set "auto" or false'
             )
         if self.steps[0].weighting is not None:
             raise ValueError(

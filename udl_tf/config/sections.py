@@ -1,21 +1,14 @@
 """Sections of a config on the network, the data and the steps of training."""
 
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from udl_tf.config.base import Section
+from udl_tf.config.degradations import Degradation
 
 LogScaleHead = Literal["released", "light"]
 """Kinds of uncertainty heads, see udl_tf.models.heads."""
-
-
-class Section(BaseModel):
-    """Part of a config: unknown keys and wrong types are errors."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
-
-    def changed(self, **values: Any) -> Self:
-        """Returns a copy with other values, which are not checked."""
-        return self.model_copy(update=values)
 
 
 class ModelConfig(Section):
@@ -73,6 +66,11 @@ class DataConfig(Section):
     batch_size: int = Field(default=64, ge=1, description="global batch size (patches per update)")
     augment: bool = Field(
         default=True, description="random flips and transposition, each with probability 0.5"
+    )
+    degradations: list[Degradation] = Field(
+        default=[],
+        description="degradations of the LR image, in this order; those of training patches are"
+        " drawn anew for each, those of held-out images once; [] for none",
     )
     small_images: Literal["error", "skip"] = Field(
         default="error", description="what to do with training images smaller than a patch"

@@ -6,6 +6,7 @@ from functools import lru_cache
 import numpy as np
 
 from udl_tf.config import DataConfig
+from udl_tf.data.degradations import PatchDegradations
 from udl_tf.data.philox import RowDraws
 from udl_tf.data.store import ImageStore
 
@@ -64,8 +65,35 @@ class CropDraws:
         return crops.reshape(_TOGETHER, len(rows), 6)
 
 
+def cut_lr(
+    store: ImageStore,
+    config: DataConfig,
+    crops: np.ndarray,
+    degrade: PatchDegradations | None = None,
+) -> np.ndarray:
+    """Cuts the LR patches of a batch, uint8 (n, p / scale, p / scale, 3) for HR patch size p.
+
+    They are degraded upright and then flipped: images are compressed upright, and flips only
+    augment the data.
+
+    Args:
+        store, config, crops, degrade: as for cut_batch.
+    """
+    size = config.hr_patch_size // store.scale
+    batch = np.empty((len(crops), size, size, 3), np.uint8)
+    for i, (index, top, left, *symmetry) in enumerate(crops.tolist()):
+        image, place = store.pair(index)[0], (top, left, size)
+        patch = _crop(image, *place) if degrade is None else degrade(image, *place, i)
+        batch[i] = _turned(patch, symmetry)
+    return batch
+
+
 def cut_batch(
-    store: ImageStore, config: DataConfig, crops: np.ndarray, hr_map: HRMap | None = None
+    store: ImageStore,
+    config: DataConfig,
+    crops: np.ndarray,
+    hr_map: HRMap | None = None,
+    degrade: PatchDegradations | None = None,
 ) -> Batch:
     """Cuts the patches of a batch.
 
@@ -73,27 +101,39 @@ def cut_batch(
         store, config: as for CropDraws.
         crops: (n, 6), as it returns them.
         hr_map: further map of each image, from which the HR patches are also cut.
+        degrade: degradations of these LR patches, or None.
 
     Returns:
         (lr, hr), uint8 of shapes (n, p / scale, p / scale, 3) and (n, p, p, 3) for n rows and patch
         size p; with `hr_map` (lr, hr, map, a, b), whose values are a + b * map: uint8 (n, p, p, 3),
         and float32 (n, 1, 1, 1) twice.
     """
-    scale, hr_size = store.scale, config.hr_patch_size
-    lr_size = hr_size // scale
-    lr_batch = np.empty((len(crops), lr_size, lr_size, 3), np.uint8)
-    hr_batch = np.empty((len(crops), hr_size, hr_size, 3), np.uint8)
+    scale, size = store.scale, config.hr_patch_size
+    lr_batch = cut_lr(store, config, crops, degrade)
+    hr_batch = np.empty((len(crops), size, size, 3), np.uint8)
     map_batch = np.empty(hr_batch.shape, np.uint8)
     a, b = np.empty((2, len(crops), 1, 1, 1), np.float32)
     for i, (index, top, left, *symmetry) in enumerate(crops.tolist()):
-        lr, hr = store.pair(index)
-        lr_batch[i] = _patch(lr, top, left, lr_size, symmetry)
-        hr_crop = top * scale, left * scale, hr_size, symmetry
-        hr_batch[i] = _patch(hr, *hr_crop)
+        place = top * scale, left * scale, size
+        hr_batch[i] = _turned(_crop(store.pair(index)[1], *place), symmetry)
         if hr_map is not None:
             whole_map, a[i], b[i] = hr_map(index)
-            map_batch[i] = _patch(whole_map, *hr_crop)
+            map_batch[i] = _turned(_crop(whole_map, *place), symmetry)
     return (lr_batch, hr_batch) if hr_map is None else (lr_batch, hr_batch, map_batch, a, b)
+
+
+def draw_degradations(
+    config: DataConfig, seed: int, update: int, rows: range | None = None
+) -> PatchDegradations | None:
+    """Returns the degradations of the LR patches of an update; None if the config has none.
+
+    Args:
+        config, seed, update, rows: as for CropDraws. The crops are the same with and without.
+    """
+    if not config.degradations:
+        return None
+    rows = range(config.batch_size) if rows is None else rows
+    return PatchDegradations(config.degradations, seed, update, rows)
 
 
 def draw_batch(
@@ -105,14 +145,17 @@ def draw_batch(
     rows: range | None = None,
 ) -> Batch:
     """Draws and cuts the batch of a single update; arguments as for CropDraws and cut_batch."""
-    return cut_batch(store, config, CropDraws(store, config, seed)(update, rows), hr_map)
+    crops = CropDraws(store, config, seed)(update, rows)
+    degrade = draw_degradations(config, seed, update, rows)
+    return cut_batch(store, config, crops, hr_map, degrade)
 
 
-def _patch(
-    image: np.ndarray, top: int, left: int, size: int, symmetry: Sequence[int]
-) -> np.ndarray:
-    """Returns a view of a square crop, flipped and transposed."""
-    patch = image[top : top + size, left : left + size]
+def _crop(image: np.ndarray, top: int, left: int, size: int) -> np.ndarray:
+    return image[top : top + size, left : left + size]
+
+
+def _turned(patch: np.ndarray, symmetry: Sequence[int]) -> np.ndarray:
+    """Returns a view of a patch, flipped and transposed."""
     flip_rows, flip_columns, transpose = symmetry
     if flip_rows:
         patch = patch[::-1]

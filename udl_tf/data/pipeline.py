@@ -13,7 +13,7 @@ from typing import Any
 import keras
 
 from udl_tf.config import DataConfig
-from udl_tf.data.draws import Batch, CropDraws, HRMap, cut_batch
+from udl_tf.data.draws import Batch, CropDraws, HRMap, cut_batch, cut_lr, draw_degradations
 from udl_tf.data.resident import ResidentSet
 from udl_tf.data.store import ImageStore
 
@@ -108,16 +108,19 @@ def make_delivery(
         first_update: number of the update that the first batch is for.
         hr_map: as for cut_batch, which also describes a batch.
         waiting: receives the time that training spends waiting for batches.
-        resident: training set on the device, for which batches contain places instead of patches.
+        resident: training set on the device, for which batches contain places instead of patches;
+            degraded LR patches still travel.
     """
 
     crops_of = CropDraws(store, config, seed)
 
     def draw(update: int, rows: range) -> Batch:
-        crops = crops_of(update, rows)
-        if resident is not None:
+        crops, degrade = crops_of(update, rows), draw_degradations(config, seed, update, rows)
+        if resident is None:
+            return cut_batch(store, config, crops, hr_map, degrade)
+        if degrade is None:
             return resident.places(crops)
-        return cut_batch(store, config, crops, hr_map)
+        return resident.places(crops, cut_lr(store, config, crops, degrade))
 
     kind: type[Delivery] = ThreadDelivery
     if keras.backend.backend() == "tensorflow":

@@ -21,7 +21,8 @@ class ResidentSet(keras.layers.Layer):
     """Training set on the device. As a layer: places -> the batch that cut_batch would return.
 
     Its images are non-trainable variables: each replica has a copy, and JAX passes them to the
-    train function like weights.
+    train function like weights. Degraded LR patches come from the host: each is new, and small next
+    to its HR patch.
 
     Args:
         store: training images.
@@ -33,7 +34,9 @@ class ResidentSet(keras.layers.Layer):
         super().__init__(name="resident_set", dtype="float32", trainable=False)
         self.store, self.config, self.hr_map = store, config, hr_map
         self.layout = plan_layout([store.lr_size(index) for index in range(len(store))])
-        self.lr = self._variable(lambda index: store.pair(index)[0], 1, "lr")
+        self.lr = None
+        if not config.degradations:
+            self.lr = self._variable(lambda index: store.pair(index)[0], 1, "lr")
         self.hr = self._variable(lambda index: store.pair(index)[1], store.scale, "hr")
         self.map = None
         if hr_map is not None:
@@ -44,27 +47,32 @@ class ResidentSet(keras.layers.Layer):
         atlas = fill_atlas(self.layout, image, scale)
         return keras.Variable(atlas, dtype="uint8", trainable=False, name=name)
 
-    def places(self, crops: np.ndarray) -> Batch:
+    def places(self, crops: np.ndarray, lr: np.ndarray | None = None) -> Batch:
         """Returns what the layer takes to cut the patches of a batch.
 
         Args:
             crops: as from CropDraws.
+            lr: degraded LR patches, as from cut_lr, if the config has degradations.
 
         Returns:
-            (places,), int32 (n, 5) as for cut_patches; with a map (places, a, b) as for cut_batch.
+            (places,), int32 (n, 5) as for cut_patches; then `lr` if given; with a map then a and b
+            as for cut_batch.
         """
         index, places = crops[:, 0], crops[:, 1:].copy()
         places[:, 0] += self.layout.tops[index]
         places[:, 1] += self.layout.lefts[index]
+        batch = (places,) if lr is None else (places, lr)
         if self.hr_map is None:
-            return (places,)
+            return batch
         units = [self.hr_map(i)[1:] for i in index.tolist()]
-        a, b = np.array(units, np.float32).T.reshape(2, -1, 1, 1, 1)
-        return places, a, b
+        return *batch, *np.array(units, np.float32).T.reshape(2, -1, 1, 1, 1)
 
-    def call(self, places, *units):
+    def call(self, places, *others):
         size, scale = self.config.hr_patch_size, self.store.scale
-        lr = cut_patches(self.lr.value, places, size // scale, 1)
+        if self.lr is None:
+            lr, *units = others
+        else:
+            lr, units = cut_patches(self.lr.value, places, size // scale, 1), others
         hr = cut_patches(self.hr.value, places, size, scale)
         if self.map is None:
             return lr, hr
@@ -82,11 +90,12 @@ def resident_set(
     """
     gc.collect()  # the set of the previous step
     layout = plan_layout([store.lr_size(index) for index in range(len(store))])
-    hr_maps = 1 if hr_map is None else 2
-    size = 3 * layout.height * layout.width * (1 + hr_maps * store.scale**2)
+    lr_images, hr_images = 0 if config.degradations else 1, 1 if hr_map is None else 2
+    size = 3 * layout.height * layout.width * (lr_images + hr_images * store.scale**2)
     free = free_gpu_memory() or 0
     if config.resident is True or (config.resident == "auto" and size <= _SHARE * free):
-        log.info("training images on the device: %.2f GB", size / 1e9)
+        host = "; LR patches are degraded on the host" if config.degradations else ""
+        log.info("training images on the device: %.2f GB%s", size / 1e9, host)
         return ResidentSet(store, config, hr_map)
     if free:
         reason = f"{size / 1e9:.2f} GB is more than a quarter of the free {free / 1e9:.2f} GB"

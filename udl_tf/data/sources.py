@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from udl_tf.config import DataConfig
+from udl_tf.config import DataConfig, parse_degradations
+from udl_tf.data.degradations import ImageDegradations
 from udl_tf.data.pack import Pack, is_pack
 from udl_tf.errors import UserError
 from udl_tf.imaging.rgb_files import image_size, list_images
@@ -37,6 +38,7 @@ class ImageSource:
         pack: pack that contains the pair; None: files.
         index: index of the pair in the pack.
         crop: side of the central square that is used, HR pixels; None: the whole image.
+        degrade: degradations of the LR image, before it is cropped; None: it stays as it is.
     """
 
     hr: Path
@@ -44,6 +46,7 @@ class ImageSource:
     pack: Pack | None = None
     index: int = 0
     crop: int | None = None
+    degrade: ImageDegradations | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -75,6 +78,12 @@ class Dataset:
     def crop(self) -> int | None:
         """Side of the central square of each image that is used, HR pixels; None: whole images."""
         return self.sources[0].crop
+
+    @property
+    def degrade(self) -> str | None:
+        """Short form of the degradations of the LR images; None if there are none."""
+        degrade = self.sources[0].degrade
+        return None if degrade is None else degrade.text
 
 
 def find_datasets(config: DataConfig, part: str, scale: int) -> list[Dataset]:
@@ -120,6 +129,23 @@ def bundled_dataset(part: str) -> Dataset:
 def cropped(dataset: Dataset, crop: int | None) -> Dataset:
     """Returns a dataset of the central squares of its images; see `Dataset.crop`."""
     sources = tuple(replace(source, crop=crop) for source in dataset.sources)
+    return replace(dataset, sources=sources)
+
+
+def degraded(dataset: Dataset, text: str | None) -> Dataset:
+    """Returns a dataset whose LR images are degraded, the same in each call.
+
+    Args:
+        dataset: the images.
+        text: operations as for parse_degradations; None: the dataset stays as it is.
+
+    Raises:
+        UserError: if the text is not valid.
+    """
+    if text is None:
+        return dataset
+    degrade = ImageDegradations(parse_degradations(text))
+    sources = tuple(replace(source, degrade=degrade) for source in dataset.sources)
     return replace(dataset, sources=sources)
 
 

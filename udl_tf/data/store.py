@@ -22,6 +22,8 @@ def read_pair(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Reads an image pair, or its central crop; HR sides are cropped to multiples of the scale.
 
+    The LR image is degraded if the source says so.
+
     Args:
         source: image pair to read.
         scale: HR over LR size.
@@ -34,6 +36,8 @@ def read_pair(
         UserError: for an unreadable file, mismatched sizes, or an HR image that is too small.
     """
     lr, hr = source.pack.arrays(source.index) if source.pack else _read_files(source, scale, cache)
+    if source.degrade is not None:
+        lr = source.degrade(lr, source.hr.name)
     return (lr, hr) if source.crop is None else middle(lr, hr, scale, source.crop // scale)
 
 

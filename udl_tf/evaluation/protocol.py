@@ -41,7 +41,8 @@ def evaluate(
     Returns:
         For each dataset {"dataset", "scale", "images", "psnr_y", "ssim_y", "bicubic_psnr_y",
         "bicubic_ssim_y", "per_image": [...]}; the numbers are means of the images' values. With
-        `beside` also {"beside": {name: {"psnr_y", "ssim_y"}}}; for crops also {"crop": side}.
+        `beside` also {"beside": {name: {"psnr_y", "ssim_y"}}}; for crops also {"crop": side}, for
+        degraded LR images {"degrade": their degradations}.
 
     Raises:
         UserError: for an image that is unreadable or too small.
@@ -61,6 +62,7 @@ def evaluate(
         }
         extra = {"beside": others} if others else {}
         extra |= {"crop": dataset.crop} if dataset.crop else {}
+        extra |= {"degrade": dataset.degrade} if dataset.degrade else {}
         results.append({**head, **means, **extra, "per_image": per_image})
     return results
 
@@ -110,6 +112,7 @@ def _evaluate_image(
         images["HR"] = hr
         error = np.abs(hr.astype(np.float32) - np.clip(raw, 0, 255))
         title = f"{source.hr.name} ×{model.scale}"
+        title += f", LR degraded by {source.degrade.text}" if source.degrade else ""
         comparison_figure(figure, title, images, error, theta, name)
     return values
 
@@ -121,14 +124,17 @@ def _metrics(image: np.ndarray, hr: np.ndarray, scale: int) -> dict[str, float]:
 def results_table(results: Sequence[dict[str, Any]], name: str) -> str:
     """Returns the results as a Markdown table: bicubic first, other models, the model itself.
 
-    A line below the table says so if only central squares of the images were evaluated.
+    Its title states the degradations of the LR images, and a line below it if only central squares
+    of the images were evaluated.
 
     Args:
         results: what `evaluate` returned.
         name: of the model.
     """
     heads = [f"{r['dataset']} ×{r['scale']} ({r['images']})" for r in results]
-    rows = [["PSNR-Y dB / SSIM-Y", *heads]]
+    degrade = results[0].get("degrade")
+    title = f"PSNR-Y dB / SSIM-Y, LR degraded by {degrade}" if degrade else "PSNR-Y dB / SSIM-Y"
+    rows = [[title, *heads]]
     rows.append(["bicubic", *(_cell(r["bicubic_psnr_y"], r["bicubic_ssim_y"]) for r in results)])
     for other in results[0].get("beside", {}):
         values = [r["beside"][other] for r in results]

@@ -4,10 +4,12 @@ import hashlib
 from dataclasses import dataclass, replace
 from typing import Any
 
-from udl_tf.config import Config
+from udl_tf.config import Config, Degradation, degradations_text
+from udl_tf.data.degradations import ImageDegradations
 from udl_tf.data.sources import (
     Dataset,
     cropped,
+    degraded,
     find_datasets,
     large_enough,
     split_validation,
@@ -22,7 +24,7 @@ class RunData:
 
     Attributes:
         training: images to train on.
-        held_out: images for validation and calibration.
+        held_out: images for validation and calibration, degraded like training patches.
         test: test sets.
         summary: description for metrics.json and the bundle.
     """
@@ -45,14 +47,19 @@ def load_data(config: Config) -> RunData:
     Raises:
         UserError: for a dataset or image that is missing, damaged or too small.
     """
-    scale, seed = config.model.scale, config.training.seed
+    scale, seed, evaluation = config.model.scale, config.training.seed, config.evaluation
     sets = find_datasets(config.data, "train", scale)
-    test = [cropped(d, config.evaluation.crop) for d in find_datasets(config.data, "test", scale)]
+    test = [
+        degraded(cropped(dataset, evaluation.crop), evaluation.degrade)
+        for dataset in find_datasets(config.data, "test", scale)
+    ]
     sources = [source for dataset in sets for source in dataset.sources]
     large = large_enough(sources, config.data)
     count = config.data.validation_images
     training, held_out = split_validation(sources, large, count, seed)
-    held_out = [replace(source, crop=config.evaluation.crop) for source in held_out]
+    operations = tuple(config.data.degradations)
+    degrade = ImageDegradations(operations, seed) if operations else None
+    held_out = [replace(source, crop=evaluation.crop, degrade=degrade) for source in held_out]
     cache = cache_folder(config.data)
     store = ImageStore(training, scale, config.data.memory_gb, cache)
     store.load_all()
@@ -60,18 +67,24 @@ def load_data(config: Config) -> RunData:
         check_size(source, scale)
     validation = ImageStore(held_out, scale, config.data.memory_gb, cache)
     validation.load_all()
-    small = len(sources) - len(large)
-    return RunData(store, validation, test, _summary(sets, len(training), len(held_out), small))
+    counts = len(training), len(held_out), len(sources) - len(large)
+    return RunData(store, validation, test, _summary(sets, *counts, config.data.degradations))
 
 
-def _summary(sets: list[Dataset], training: int, held_out: int, small: int) -> dict[str, Any]:
+def _summary(
+    sets: list[Dataset], training: int, held_out: int, small: int, operations: list[Degradation]
+) -> dict[str, Any]:
     names = {dataset.name: len(dataset.sources) for dataset in sets}
     bundled = any(dataset.bundled for dataset in sets)
     text = " + ".join(f"{name} ({count})" for name, count in names.items())
     text += f": {training} images, {held_out} more held out for validation"
     if small:
         text += f", {small} smaller than a patch skipped"
+    if operations:
+        text += f"; LR images degraded by {degradations_text(operations)}"
     if bundled:
         text += "; bundled images are for rehearsals: set data.root to train on other images"
     counts = {"training": training, "held_out": held_out}
-    return {"sets": names, **counts, "bundled": bundled, "text": text}
+    degradations = [operation.model_dump() for operation in operations]
+    facts = {"bundled": bundled, "degradations": degradations, "text": text}
+    return {"sets": names, **counts, **facts}

@@ -5,6 +5,7 @@ from typing import Any
 
 from udl_tf._support.files import write_text
 from udl_tf._support.json_files import write_json
+from udl_tf.config import degradations_text
 from udl_tf.evaluation.protocol import evaluate, results_table
 from udl_tf.evaluation.theta_fit import calibrate, measure
 from udl_tf.evaluation.theta_report import assess, write_report
@@ -61,8 +62,10 @@ def calibrate_theta(run: RunFolder, data: RunData) -> None:
         return
     samples = measure(model, data.held_out.sources, baselines=False)
     crop = run.config.evaluation.crop
-    extent = f", central {crop}x{crop} pixels" if crop else ""
-    calibration = calibrate(samples, f"{len(samples)} {name}{extent}")
+    text = f"{len(samples)} {name}" + (f", central {crop}x{crop} pixels" if crop else "")
+    if run.config.data.degradations:
+        text += f", degraded by {degradations_text(run.config.data.degradations)}"
+    calibration = calibrate(samples, text)
     manifest = read_manifest(run.path).model_copy(update={"calibration": calibration})
     write_manifest(run.path, manifest)
     results = [assess(name, samples, calibration, seen=True)]

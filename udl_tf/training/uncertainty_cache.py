@@ -42,6 +42,8 @@ def decide_cache(config: Config, store: ImageStore) -> tuple[bool, list[str]]:
     steps = [step for step in config.steps if step.weighted_by_uncertainty]
     if not steps:
         return False, []
+    if config.data.degradations:
+        return False, ["uncertainty is not cached: data.degradations change the patches at random"]
     updates = sum(step.updates for step in steps)
     sizes = [source.size for source in store.sources]
     images = sum(
