@@ -8,7 +8,20 @@ SMALL_NETWORKS = {  # small forms of the networks, for speed
     "edsr_s": {"num_blocks": 2, "num_filters": 8},
     "edsr": {"num_blocks": 1, "num_filters": 12},
     "dpdnn": {"num_stages": 2, "num_filters": 8},
+    "span": {"num_blocks": 2, "num_filters": 8},
 }
+# What the contract tests build: the networks, and one with all options of the light configs.
+LIGHT = {"upsampler": "direct", "anchor": True, "branches": True, "shift": 127.5, "divide": 127.5}
+CONTRACT = {name: (name, options) for name, options in SMALL_NETWORKS.items()}
+CONTRACT["light"] = "edsr_s", {**SMALL_NETWORKS["edsr_s"], **LIGHT}
+
+
+def build_small(name: str, scale: int, **options):
+    """Builds a network of CONTRACT; options replace those of its small form."""
+    from udl_tf.models import build_model
+
+    backbone, small = CONTRACT[name]
+    return build_model(backbone, scale, **{**small, **options})
 
 
 def transparent_model(scale: int):

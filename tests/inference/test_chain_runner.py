@@ -3,19 +3,21 @@ from functools import cache
 import keras
 import numpy as np
 import pytest
-from helpers.models import SMALL_NETWORKS
+from helpers.models import build_small
 
 from udl_tf.inference import chain_runner
 from udl_tf.inference.chain_runner import ChainRunner
 from udl_tf.models import build_model
 
-# Every upsampler of EDSR (one shuffle by 2, one by 3, two by 2), other sizes of it, and DPDNN where
-# tiles start at multiples of 16 LR pixels.
+# Every upsampler of EDSR (one shuffle by 2, one by 3, two by 2, a direct one), other sizes of it,
+# SPAN, and DPDNN where tiles start at multiples of 16 LR pixels.
 CASES = [
     ("edsr_s", 2),
     ("edsr_s", 3),
     ("edsr_s", 4),
     ("edsr", 2),
+    ("light", 3),
+    ("span", 4),
     pytest.param("dpdnn", 3, marks=pytest.mark.slow),
 ]
 OUTPUTS = ("sr", "log_scale")
@@ -23,7 +25,7 @@ OUTPUTS = ("sr", "log_scale")
 
 @cache
 def network_of(name: str, scale: int):
-    return build_model(name, scale, **SMALL_NETWORKS[name])
+    return build_small(name, scale)
 
 
 @cache

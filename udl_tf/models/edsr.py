@@ -5,10 +5,9 @@ from collections.abc import Callable
 from typing import Literal
 
 import keras
-import numpy as np
 
 from udl_tf.config import LogScaleHead
-from udl_tf.models.blocks import DepthToSpace, conv
+from udl_tf.models.blocks import DepthToSpace, conv, normalize
 from udl_tf.models.branches import BranchedConv2D
 from udl_tf.models.folding import as_convolution
 from udl_tf.models.heads import (
@@ -79,7 +78,7 @@ class EDSR(keras.Model):
     ):
         convolution = BranchedConv2D if branches else conv
         lr = keras.Input((None, None, 3), name="lr")
-        head = convolution(num_filters, 3, "head")(_normalize(shift, divide)(lr))
+        head = convolution(num_filters, 3, "head")(normalize(shift, divide)(lr))
         features = head
         for block in range(num_blocks):
             name = f"block{block}"
@@ -163,14 +162,6 @@ class EDSR(keras.Model):
     @classmethod
     def from_config(cls, config):
         return cls(**config)
-
-
-def _normalize(shift, divide) -> keras.layers.Layer:
-    factor = 1.0 / np.asarray(divide, "float64")
-    offset = -np.asarray(shift) * factor
-    return keras.layers.Rescaling(
-        factor.tolist(), offset.tolist(), name="normalize", dtype="float32"
-    )
 
 
 def _finish(x, lr, scale: int, shift, divide, anchor: bool):

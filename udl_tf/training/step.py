@@ -163,7 +163,10 @@ def _build(session: Session, index: int) -> Step:
             frozen = fused(previous)
         elif session.origin is not None:
             fresh = ", ".join(take_over(session.origin.model, network)) or "none"
-            log.info("starts from %s; layers with new weights: %s", training.start_from, fresh)
+            split = ", kernels split into branches" if network.settings.get("branches") else ""
+            log.info(
+                "starts from %s%s; layers with new weights: %s", training.start_from, split, fresh
+            )
         if step.train == "uncertainty_head":
             freeze_all_but_head(network)
         weight = None
