@@ -86,14 +86,16 @@ def reach_of(stage, scale: int) -> int:
     middle = side // 2
     images = []
     for value in stage.network.inputs:
-        # Of two inputs, the first is the map before, at HR size; the second is the LR image.
-        size = side * (scale if not images and len(stage.network.inputs) == 2 else 1)
+        # Of two inputs, the second is the LR image and the first the map before: an image at HR
+        # size or features at LR size.
+        hr = not images and len(stage.network.inputs) == 2 and value.shape[-1] == 3
+        size = side * (scale if hr else 1)
         shape = (1, size, size, value.shape[-1])
         images.append(np.random.default_rng(0).uniform(0, 1, shape).astype(np.float32))
     before = np.asarray(stage.network(images if len(images) > 1 else images[0]))
     for image in images:
         pixels = image.shape[1] // side
-        image[0, middle * pixels : (middle + 1) * pixels, middle * pixels] += 100.0
+        image[0, middle * pixels : (middle + 1) * pixels, middle * pixels] += 1e4
     after = np.asarray(stage.network(images if len(images) > 1 else images[0]))
     _, rows, columns, _ = np.nonzero(np.abs(after - before) > 1e-4)
     return max(np.abs(places // stage.scale - middle).max() for places in (rows, columns))

@@ -72,6 +72,7 @@ def test_saved_and_loaded_without_custom_objects(name, head, tmp_path):
     [
         ("edsr_s", "mixed_bfloat16"),
         ("edsr_s", "mixed_float16"),
+        ("light", "mixed_bfloat16"),
         ("dpdnn", "mixed_bfloat16"),
         ("dpdnn", "mixed_float16"),
     ],
