@@ -12,6 +12,7 @@ SMALL_NETWORKS = {  # small forms of the networks, for speed
 }
 # What the contract tests build: the networks, and one with all options of the light configs.
 LIGHT = {"upsampler": "direct", "anchor": True, "branches": True, "shift": 127.5, "divide": 127.5}
+LIGHT_FUSED = {**LIGHT, "branches": False}  # as bundles have it
 CONTRACT = {name: (name, options) for name, options in SMALL_NETWORKS.items()}
 CONTRACT["light"] = "edsr_s", {**SMALL_NETWORKS["edsr_s"], **LIGHT}
 
