@@ -25,6 +25,15 @@ def build_small(name: str, scale: int, **options):
     return build_model(backbone, scale, **{**small, **options})
 
 
+def shrink(layer, factor: float) -> None:
+    """Divides the weights of a layer, the last of an untrained network.
+
+    SPAN needs a factor of 50: it yields thousands of grey levels otherwise, in which differences
+    of rounding are large.
+    """
+    layer.set_weights([value / factor for value in layer.get_weights()])
+
+
 def transparent_model(scale: int):
     """Returns a KerasUpscaler whose EDSR repeats each pixel scale x scale times, with theta = 1.
 
@@ -68,8 +77,9 @@ def make_run(
         network = build_model(name, scale, **given)
         last = network.get_layer("log_scale").get_layer("last") if light else None
         last = last or network.get_layer("log_scale_conv2")
-        # Without this, s of an untrained EDSR exceeds 10.
-        last.set_weights([0.1 * value for value in last.get_weights()])
+        shrink(last, 10)  # else, s of an untrained EDSR exceeds 10
+        if name == "span":
+            shrink(network.get_layer("tail"), 50)
         files[part] = f"weights/{part}.weights.h5"
         bundle.save_weights(network, folder / files[part])
     factors = laplace_factor(LEVELS)[:, None].repeat(3, axis=1).tolist()

@@ -7,10 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.images import noise_image
+from helpers.runs import tiny_config
 
+from udl_tf.config import Config
 from udl_tf.errors import UserError
 from udl_tf.saved.loading import load
 from udl_tf.saved.torch_checkpoint import import_torch
+from udl_tf.training.run import train
 
 torch = pytest.importorskip("torch")
 SCRIPT = Path(__file__).parents[1] / "helpers" / "span_in_torch.py"
@@ -100,3 +104,23 @@ def test_span_has_no_residual_factor(tmp_path):
     torch.save(checkpoint(), tmp_path / "span.pt")
     with pytest.raises(UserError, match=r"res_scale 0\.1 is given, which SPAN does not have"):
         import_torch(tmp_path / "span.pt", tmp_path / "run", res_scale=0.1)
+
+
+@pytest.mark.slow
+def test_a_head_step_adds_theta_to_an_imported_network(tmp_path):
+    """The head step of docs/training.md: the image stays that of the published weights."""
+    torch.save(checkpoint(), tmp_path / "span.pt")
+    manifest = import_torch(tmp_path / "span.pt", tmp_path / "imported")
+    config = tiny_config(tmp_path)
+    config["model"] = {"name": "span", "scale": 2, "options": manifest.architecture.options}
+    config["data"]["hr_patch_size"] = 32
+    config["steps"] = [{"loss": "esu", "train": "uncertainty_head", "updates": 2}]
+    config["training"]["start_from"] = str(tmp_path / "imported")
+    train(Config.model_validate(config), tmp_path / "run")
+    imported, trained = load(tmp_path / "imported"), load(tmp_path / "run")
+    assert not imported.has_uncertainty
+    image = noise_image(15, 12)
+    result = trained.upscale(image)
+    assert np.array_equal(result.image, imported.upscale(image).image)
+    assert np.isfinite(result.theta).all()
+    assert trained.calibration is not None

@@ -35,6 +35,11 @@ def test_a_network_is_dead_once_no_relu_is_active(name):
     assert not is_dead(network, predict, LR)
 
 
+def test_a_network_without_relus_is_alive_with_a_head_that_has_some():
+    network = build_small("span", 2, log_scale_head="light")
+    assert not is_dead(network, make_forward(network), LR)
+
+
 def test_a_network_that_ignores_its_input_is_dead():
     network = build_small("edsr_s", 2)
     predict = make_forward(network)
