@@ -2,6 +2,7 @@ import numpy as np
 import onnx
 import pytest
 from helpers.images import noise_image
+from helpers.models import LIGHT_FUSED
 
 from udl_tf.export.onnx import export_onnx
 from udl_tf.saved.loading import load
@@ -25,6 +26,8 @@ def test_equals_keras_with_two_networks(small_onnx, small_run, assert_same):
         ("edsr", 3, {"num_blocks": 1, "num_filters": 4}),
         ("edsr_s", 4, {"num_blocks": 1, "num_filters": 4}),
         ("dpdnn", 4, {"num_stages": 1, "num_filters": 4}),
+        ("edsr_s", 3, {"num_blocks": 1, "num_filters": 4, **LIGHT_FUSED}),
+        ("span", 4, {"num_blocks": 1, "num_filters": 4}),
     ],
 )
 def test_equals_keras(name, scale, options, make_single, hr_images, assert_same, tmp_path):

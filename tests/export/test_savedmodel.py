@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 from helpers.commands import assert_one_line_error, run_command
 from helpers.images import noise_image
-from helpers.models import make_run
+from helpers.models import LIGHT_FUSED, make_run
 from PIL import Image
 
 from udl_tf.errors import UserError
@@ -21,6 +21,8 @@ from udl_tf.saved.loading import load
         ("edsr_s", 4, {"num_blocks": 1, "num_filters": 4}, False),
         ("edsr", 3, {"num_blocks": 1, "num_filters": 4}, True),
         ("dpdnn", 4, {"num_stages": 2, "num_filters": 4}, True),
+        ("edsr_s", 2, {"num_blocks": 1, "num_filters": 4, **LIGHT_FUSED}, True),
+        ("span", 3, {"num_blocks": 1, "num_filters": 4}, True),
     ],
 )
 def test_upscales_exactly_as_the_trained_model(

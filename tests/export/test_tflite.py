@@ -6,6 +6,7 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 from ai_edge_litert.schema_py_generated import BuiltinOperator, Model
 from helpers.images import noise_image
+from helpers.models import LIGHT_FUSED
 
 from udl_tf.errors import UserError
 from udl_tf.export import parity
@@ -34,6 +35,8 @@ def test_equals_keras_with_two_networks(small_tflite, small_run, assert_same):
         ("edsr_s", 3, {"num_blocks": 1, "num_filters": 4}),
         ("edsr", 4, {"num_blocks": 1, "num_filters": 4}),
         ("dpdnn", 3, {"num_stages": 1, "num_filters": 4}),
+        ("edsr_s", 4, {"num_blocks": 1, "num_filters": 4, **LIGHT_FUSED}),
+        ("span", 2, {"num_blocks": 1, "num_filters": 4}),
     ],
 )
 def test_equals_keras(name, scale, options, make_single, hr_images, assert_same, tmp_path):

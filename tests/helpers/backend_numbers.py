@@ -11,11 +11,11 @@ import sys
 import keras
 import numpy as np
 
-from helpers.models import SMALL_NETWORKS
+from helpers.models import CONTRACT, build_small
 from udl_tf.__main__ import main
 from udl_tf.config import WeightingConfig
 from udl_tf.losses import LOSSES
-from udl_tf.models import BACKBONES, build_model, copy_weights
+from udl_tf.models import copy_weights
 from udl_tf.training.trainer import Trainer, make_pixel_weight
 
 
@@ -25,8 +25,8 @@ def numbers():
     lr = random.uniform(0, 255, (2, 9, 12, 3)).astype("float32")
     hr = random.uniform(0, 255, (2, 18, 24, 3)).astype("float32")
     found = {}
-    for name in BACKBONES:
-        network = build_model(name, 2, **SMALL_NETWORKS[name])
+    for name in CONTRACT:
+        network = build_small(name, 2)
         network.set_weights(
             [random.uniform(-0.1, 0.1, w.shape).astype("float32") for w in network.get_weights()]
         )
@@ -36,7 +36,7 @@ def numbers():
         for loss_name, loss in LOSSES.items():
             value = loss()(hr, outputs, sample_weight=np.ones_like(hr))
             found[f"{name} {loss_name}"] = keras.ops.convert_to_numpy(value)
-        student = build_model(name, 2, uncertainty=False, **SMALL_NETWORKS[name])
+        student = build_small(name, 2, uncertainty=False)
         copy_weights(network, student)
         trainer = Trainer(
             student, LOSSES["udl"](), make_pixel_weight(WeightingConfig(), network, 2)

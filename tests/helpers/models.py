@@ -8,7 +8,30 @@ SMALL_NETWORKS = {  # small forms of the networks, for speed
     "edsr_s": {"num_blocks": 2, "num_filters": 8},
     "edsr": {"num_blocks": 1, "num_filters": 12},
     "dpdnn": {"num_stages": 2, "num_filters": 8},
+    "span": {"num_blocks": 2, "num_filters": 8},
 }
+# What the contract tests build: the networks, and one with all options of the light configs.
+LIGHT = {"upsampler": "direct", "anchor": True, "branches": True, "shift": 127.5, "divide": 127.5}
+LIGHT_FUSED = {**LIGHT, "branches": False}  # as bundles have it
+CONTRACT = {name: (name, options) for name, options in SMALL_NETWORKS.items()}
+CONTRACT["light"] = "edsr_s", {**SMALL_NETWORKS["edsr_s"], **LIGHT}
+
+
+def build_small(name: str, scale: int, **options):
+    """Builds a network of CONTRACT; options replace those of its small form."""
+    from udl_tf.models import build_model
+
+    backbone, small = CONTRACT[name]
+    return build_model(backbone, scale, **{**small, **options})
+
+
+def shrink(layer, factor: float) -> None:
+    """Divides the weights of a layer, the last of an untrained network.
+
+    SPAN needs a factor of 50: it yields thousands of grey levels otherwise, in which differences
+    of rounding are large.
+    """
+    layer.set_weights([value / factor for value in layer.get_weights()])
 
 
 def transparent_model(scale: int):
@@ -54,8 +77,9 @@ def make_run(
         network = build_model(name, scale, **given)
         last = network.get_layer("log_scale").get_layer("last") if light else None
         last = last or network.get_layer("log_scale_conv2")
-        # Without this, s of an untrained EDSR exceeds 10.
-        last.set_weights([0.1 * value for value in last.get_weights()])
+        shrink(last, 10)  # else, s of an untrained EDSR exceeds 10
+        if name == "span":
+            shrink(network.get_layer("tail"), 50)
         files[part] = f"weights/{part}.weights.h5"
         bundle.save_weights(network, folder / files[part])
     factors = laplace_factor(LEVELS)[:, None].repeat(3, axis=1).tolist()

@@ -3,19 +3,21 @@ from functools import cache
 import keras
 import numpy as np
 import pytest
-from helpers.models import SMALL_NETWORKS
+from helpers.models import build_small
 
 from udl_tf.inference import chain_runner
 from udl_tf.inference.chain_runner import ChainRunner
 from udl_tf.models import build_model
 
-# Every upsampler of EDSR (one shuffle by 2, one by 3, two by 2), other sizes of it, and DPDNN where
-# tiles start at multiples of 16 LR pixels.
+# Every upsampler of EDSR (one shuffle by 2, one by 3, two by 2, a direct one), other sizes of it,
+# SPAN, and DPDNN where tiles start at multiples of 16 LR pixels.
 CASES = [
     ("edsr_s", 2),
     ("edsr_s", 3),
     ("edsr_s", 4),
     ("edsr", 2),
+    ("light", 3),
+    ("span", 4),
     pytest.param("dpdnn", 3, marks=pytest.mark.slow),
 ]
 OUTPUTS = ("sr", "log_scale")
@@ -23,7 +25,7 @@ OUTPUTS = ("sr", "log_scale")
 
 @cache
 def network_of(name: str, scale: int):
-    return build_model(name, scale, **SMALL_NETWORKS[name])
+    return build_small(name, scale)
 
 
 @cache
@@ -84,14 +86,16 @@ def reach_of(stage, scale: int) -> int:
     middle = side // 2
     images = []
     for value in stage.network.inputs:
-        # Of two inputs, the first is the map before, at HR size; the second is the LR image.
-        size = side * (scale if not images and len(stage.network.inputs) == 2 else 1)
+        # Of two inputs, the second is the LR image and the first the map before: an image at HR
+        # size or features at LR size.
+        hr = not images and len(stage.network.inputs) == 2 and value.shape[-1] == 3
+        size = side * (scale if hr else 1)
         shape = (1, size, size, value.shape[-1])
         images.append(np.random.default_rng(0).uniform(0, 1, shape).astype(np.float32))
     before = np.asarray(stage.network(images if len(images) > 1 else images[0]))
     for image in images:
         pixels = image.shape[1] // side
-        image[0, middle * pixels : (middle + 1) * pixels, middle * pixels] += 100.0
+        image[0, middle * pixels : (middle + 1) * pixels, middle * pixels] += 1e4
     after = np.asarray(stage.network(images if len(images) > 1 else images[0]))
     _, rows, columns, _ = np.nonzero(np.abs(after - before) > 1e-4)
     return max(np.abs(places // stage.scale - middle).max() for places in (rows, columns))

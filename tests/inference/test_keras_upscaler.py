@@ -4,12 +4,11 @@ from functools import cache
 import numpy as np
 import pytest
 from helpers.images import noise_image
-from helpers.models import SMALL_NETWORKS, plain_calibration, transparent_model
+from helpers.models import build_small, plain_calibration, transparent_model
 
 from udl_tf.errors import UserError
 from udl_tf.imaging.resize import imresize
 from udl_tf.inference.keras_upscaler import KerasUpscaler, Networks
-from udl_tf.models import build_model
 from udl_tf.saved.loading import load
 
 transparent = cache(transparent_model)
@@ -18,7 +17,7 @@ transparent = cache(transparent_model)
 @cache
 def small_model(name: str, scale: int = 2) -> KerasUpscaler:
     """An untrained model whose results are far from its inputs."""
-    network = build_model(name, scale, **SMALL_NETWORKS[name])
+    network = build_small(name, scale)
     return KerasUpscaler(Networks(scale, network, network))
 
 
@@ -179,11 +178,11 @@ def test_a_loaded_model_is_shown_in_one_line(small_run):
     assert repr(changed(model, uncertainty=None)) == "KerasUpscaler(x4, no theta)"
 
 
-@pytest.mark.parametrize("name", ["edsr_s", "dpdnn"])
+@pytest.mark.parametrize("name", ["edsr_s", "dpdnn", "light", "span"])
 def test_tiles_equal_the_whole_with_a_light_head(name):
     """Its convolutions at LR size see further than those of the released head."""
     options = {"num_stages": 1} if name == "dpdnn" else {"num_blocks": 1}
-    network = build_model(name, 3, num_filters=4, log_scale_head="light", **options)
+    network = build_small(name, 3, num_filters=4, log_scale_head="light", **options)
     model = KerasUpscaler(Networks(3, network, network))
     image = noise_image(70, 83)
     whole, tiled = model.upscale(image), model.upscale(image, tile=9)

@@ -1,4 +1,4 @@
-"""Contract of every network in BACKBONES, and properties of each."""
+"""Contract of every network in BACKBONES and of the light form of EDSR, and properties of each."""
 
 import json
 from functools import cache
@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 from helpers.images import noise_image
-from helpers.models import SMALL_NETWORKS
+from helpers.models import CONTRACT, SMALL_NETWORKS, build_small
 
 from udl_tf.errors import UserError
 from udl_tf.imaging.resize import imresize
@@ -24,14 +24,10 @@ from udl_tf.models.folding import as_convolution
 from udl_tf.models.precision import precision
 
 
-def small(name, scale, **options):
-    return build_model(name, scale, **{**SMALL_NETWORKS[name], **options})
-
-
 @cache
 def shared(name, scale, **options):
     """A network of several tests, which must not change it."""
-    return small(name, scale, **options)
+    return build_small(name, scale, **options)
 
 
 def batch(height, width, count=1):
@@ -47,7 +43,7 @@ def test_every_backbone_has_a_small_form():
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("name", CONTRACT)
 def test_shapes_at_any_size(name, scale):
     network = shared(name, scale)
     for height, width in ((16, 16), (7, 13), (2, 5)):
@@ -59,7 +55,7 @@ def test_shapes_at_any_size(name, scale):
 
 
 @pytest.mark.parametrize("head", ["released", "light"])
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("name", CONTRACT)
 def test_saved_and_loaded_without_custom_objects(name, head, tmp_path):
     network = shared(name, 3, log_scale_head=head)
     network.save(tmp_path / "network.keras")
@@ -76,13 +72,14 @@ def test_saved_and_loaded_without_custom_objects(name, head, tmp_path):
     [
         ("edsr_s", "mixed_bfloat16"),
         ("edsr_s", "mixed_float16"),
+        ("light", "mixed_bfloat16"),
         ("dpdnn", "mixed_bfloat16"),
         ("dpdnn", "mixed_float16"),
     ],
 )
 def test_heads_are_float32_under_mixed_precision(name, policy):
     with precision(policy):
-        network = small(name, 2)
+        network = build_small(name, 2)
     assert keras.config.dtype_policy().name == "float32"
     full = shared(name, 2)
     copy_weights(full, network)
@@ -96,7 +93,7 @@ def test_heads_are_float32_under_mixed_precision(name, policy):
     assert any(layer.compute_dtype == policy.removeprefix("mixed_") for layer in inner)
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("name", CONTRACT)
 def test_parts_yield_the_same_and_contain_nothing_else(name):
     network = shared(name, 4)
     lr = batch(8, 10)
@@ -114,9 +111,9 @@ def test_parts_yield_the_same_and_contain_nothing_else(name):
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("name", CONTRACT)
 def test_a_light_head_adds_theta_to_the_same_image(name, scale):
-    network = small(name, scale, log_scale_head="light")
+    network = build_small(name, scale, log_scale_head="light")
     bare = shared(name, scale, uncertainty=False)
     # All layers but the head, which is one layer, a network of its own.
     assert copy_weights(bare, network) == ["log_scale"]
@@ -140,11 +137,11 @@ def test_a_light_head_is_a_thirtieth_of_edsr_s():
         assert trainable(light) == (112 * 32 + 32) + 4 * (9 * 32 * 32 + 32) + (9 * 32 * 48 + 48)
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("name", CONTRACT)
 def test_copied_weights_yield_the_same_image(name):
     network = shared(name, 2)
     keras.utils.set_random_seed(1)  # other weights than those of `network`
-    bare = small(name, 2, uncertainty=False)
+    bare = build_small(name, 2, uncertainty=False)
     lr = batch(6, 7)
     assert not np.allclose(bare(lr)["sr"], network(lr)["sr"])
     assert copy_weights(network, bare) == []
@@ -153,7 +150,7 @@ def test_copied_weights_yield_the_same_image(name):
 
 def test_layers_that_do_not_match_keep_their_weights():
     bare = shared("edsr_s", 2, uncertainty=False)
-    target = small("edsr_s", 3)
+    target = build_small("edsr_s", 3)
     own = {layer.name: layer.get_weights() for layer in target.layers}
     given = {layer.name: layer.get_weights() for layer in bare.layers}
     kept = ["log_scale_conv0", "log_scale_conv1", "log_scale_conv2", "upsample0"]
@@ -224,7 +221,7 @@ def test_a_folded_upsampler_equals_its_layers_away_from_the_border(scale):
 def test_elu_keeps_s_above_minus_one_and_linear_does_not():
     lr = 50 * batch(16, 16)
     elu = shared("edsr_s", 2)(lr)["log_scale"]
-    linear = small("edsr_s", 2, log_scale_activation="linear")(lr)["log_scale"]
+    linear = build_small("edsr_s", 2, log_scale_activation="linear")(lr)["log_scale"]
     assert np.min(elu) >= -1
     assert np.min(linear) < -1
 
@@ -239,7 +236,7 @@ def test_weights_start_as_in_pytorch():
 
 def test_shift_and_divide_normalise_inside():
     plain = shared("edsr_s", 2, uncertainty=False)
-    shifted = small("edsr_s", 2, uncertainty=False, shift=[100.0, 110.0, 120.0], divide=2.0)
+    shifted = build_small("edsr_s", 2, uncertainty=False, shift=[100.0, 110.0, 120.0], divide=2.0)
     copy_weights(plain, shifted)
     shift = np.array([100.0, 110.0, 120.0], "float32")
     lr = batch(8, 8)
@@ -260,7 +257,7 @@ def test_dpdnn_operators_are_matlabs_imresize(scale):
 
 
 def test_dpdnn_without_a_prior_is_bicubic_interpolation_with_a_data_term():
-    network = small("dpdnn", 3, uncertainty=False)
+    network = build_small("dpdnn", 3, uncertainty=False)
     lr = batch(8, 8)
     u_net = network.get_layer("u_net")
     u_net.get_layer("residual").set_weights(

@@ -1,12 +1,11 @@
 import numpy as np
 import pytest
 from helpers.images import noise_image
-from helpers.models import SMALL_NETWORKS
+from helpers.models import build_small
 from helpers.runs import tiny_config
 
 from udl_tf.config import Config
 from udl_tf.inference.chain_runner import make_forward
-from udl_tf.models import BACKBONES, build_model
 from udl_tf.training.callbacks import Diverged
 from udl_tf.training.liveness import is_dead
 from udl_tf.training.run import train
@@ -17,12 +16,12 @@ LR = noise_image(16, 18)[None].astype("float32")
 # Layers without which nothing nonlinear reaches the result; EDSR's blocks have bypasses, so that it
 # needs all of them.
 LAST = {"edsr_s": ["block0_conv0", "block1_conv0"], "edsr": ["block0_conv0"]}
-LAST |= {"dpdnn": ["decoder0_conv3"]}
+LAST |= {"dpdnn": ["decoder0_conv3"], "light": LAST["edsr_s"]}
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("name", LAST)  # SPAN has no ReLU
 def test_a_network_is_dead_once_no_relu_is_active(name):
-    network = build_model(name, 2, **SMALL_NETWORKS[name])
+    network = build_small(name, 2)
     predict = make_forward(network)
     biases = [layer.bias for layer in network._flatten_layers() if layer.name in LAST[name]]
     assert len(biases) == len(LAST[name])
@@ -36,8 +35,13 @@ def test_a_network_is_dead_once_no_relu_is_active(name):
     assert not is_dead(network, predict, LR)
 
 
+def test_a_network_without_relus_is_alive_with_a_head_that_has_some():
+    network = build_small("span", 2, log_scale_head="light")
+    assert not is_dead(network, make_forward(network), LR)
+
+
 def test_a_network_that_ignores_its_input_is_dead():
-    network = build_model("edsr_s", 2, **SMALL_NETWORKS["edsr_s"])
+    network = build_small("edsr_s", 2)
     predict = make_forward(network)
     head = network.get_layer("head")
     head.kernel.assign(np.zeros(head.kernel.shape))

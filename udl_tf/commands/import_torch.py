@@ -2,8 +2,8 @@
 
     udl-tf import-torch EDSR_S_X4.pt --output runs/edsr_s_x4_released
 
-Accepts EDSR-S as released by the UDL authors (either step) and the networks of EDSR-PyTorch. Needs
-"udl_tf[torch]".
+Accepts EDSR-S as released by the UDL authors (either step), EDSR of EDSR-PyTorch, and SPAN as
+released by its authors. Needs "udl_tf[torch]".
 """
 
 from pathlib import Path
@@ -19,7 +19,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--res-scale",
         type=float,
-        help="factor of the residual branches (default: 0.1, as published; use 1 for the small"
+        help="factor of EDSR's residual branches (default: 0.1, as published; use 1 for the small"
         " networks of EDSR-PyTorch)",
     )
     options = parser.parse_args(arguments)

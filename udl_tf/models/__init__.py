@@ -10,21 +10,20 @@ from pydantic import TypeAdapter, ValidationError
 from udl_tf.errors import UserError, nearest
 from udl_tf.models.dpdnn import DPDNN
 from udl_tf.models.edsr import EDSR
-from udl_tf.models.heads import (
-    copy_weights,
-    freeze_all_but_head,
-    mean_part,
-    uncertainty_part,
-)
+from udl_tf.models.heads import freeze_all_but_head, mean_part, uncertainty_part
 from udl_tf.models.precision import precision
+from udl_tf.models.span import SPAN
+from udl_tf.models.weights import copy_weights, fused
 
 __all__ = [
     "BACKBONES",
     "DPDNN",
     "EDSR",
+    "SPAN",
     "build_model",
     "copy_weights",
     "freeze_all_but_head",
+    "fused",
     "mean_part",
     "precision",
     "resolved_options",
@@ -35,6 +34,7 @@ BACKBONES = {
     "edsr_s": EDSR,
     "edsr": partial(EDSR, num_blocks=32, num_filters=256),
     "dpdnn": DPDNN,
+    "span": SPAN,
 }
 
 

@@ -39,6 +39,15 @@ def nearest_up_conv(
     return NearestUpConv2D(filters, scale, name=name, **_uniform(inputs * 9), **options)
 
 
+def normalize(shift: float | list[float], divide: float | list[float]) -> keras.layers.Layer:
+    """Builds a layer that computes (lr - shift) / divide, of numbers or one per channel."""
+    factor = 1.0 / np.asarray(divide, "float64")
+    offset = -np.asarray(shift) * factor
+    return keras.layers.Rescaling(
+        factor.tolist(), offset.tolist(), name="normalize", dtype="float32"
+    )
+
+
 def _uniform(fan_in: int) -> dict[str, keras.initializers.Initializer]:
     bound = fan_in**-0.5
     return {

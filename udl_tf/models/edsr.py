@@ -1,13 +1,14 @@
 """EDSR and its small form EDSR-S (Lim et al., CVPRW 2017), with the uncertainty head."""
 
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Literal
 
 import keras
-import numpy as np
 
 from udl_tf.config import LogScaleHead
-from udl_tf.models.blocks import DepthToSpace, conv
+from udl_tf.models.blocks import DepthToSpace, conv, normalize
+from udl_tf.models.branches import BranchedConv2D
 from udl_tf.models.folding import as_convolution
 from udl_tf.models.heads import (
     LIGHT_RADIUS,
@@ -18,7 +19,8 @@ from udl_tf.models.heads import (
 )
 from udl_tf.models.stages import Stage
 
-_UPSAMPLER_RADIUS = 2  # LR pixels on each side: one at LR size, less than one for the others
+# LR pixels on each side: one at LR size, less than one for the others
+_DIRECT_RADIUS, _STEPWISE_RADIUS = 1, 2
 
 
 @keras.saving.register_keras_serializable("udl_tf")
@@ -37,6 +39,12 @@ class EDSR(keras.Model):
         shift, divide: normalisation of the input, (lr - shift) / divide, undone at the output; a
             number, or one per channel. 0 and 1 as released; with 127.5 and 127.5, training from
             scratch is faster.
+        upsampler: "stepwise": convolutions that upsample the features by 2 or 3, then the last
+            convolution at HR size, as released; "direct": one convolution at LR size that yields
+            all HR pixels, several times cheaper.
+        anchor: whether the network adds its output to the LR image, enlarged by nearest neighbours,
+            instead of yielding the whole image.
+        branches: whether the convolutions train as products; see udl_tf.models.branches.
 
     Call arguments:
         lr: float (n, h, w, 3), RGB in 0..255, of any height and width.
@@ -63,18 +71,23 @@ class EDSR(keras.Model):
         log_scale_activation: str = "elu",
         shift: float | list[float] = 0.0,
         divide: float | list[float] = 1.0,
+        upsampler: Literal["stepwise", "direct"] = "stepwise",
+        anchor: bool = False,
+        branches: bool = False,
         **kwargs,
     ):
+        convolution = BranchedConv2D if branches else conv
         lr = keras.Input((None, None, 3), name="lr")
-        head = conv(num_filters, 3, "head")(_normalize(shift, divide)(lr))
+        head = convolution(num_filters, 3, "head")(normalize(shift, divide)(lr))
         features = head
         for block in range(num_blocks):
-            features = _residual_block(features, num_filters, res_scale, f"block{block}")
-        features = conv(num_filters, num_filters, "body_end")(features)
+            name = f"block{block}"
+            features = _residual_block(features, convolution, num_filters, res_scale, name)
+        features = convolution(num_filters, num_filters, "body_end")(features)
         features = keras.layers.Add(name="long_skip")([features, head])
-        x = _upsampler(features, scale, num_filters)
-        x = conv(3, num_filters, "tail", dtype="float32")(x)
-        outputs = {"sr": _denormalize({"shift": shift, "divide": divide})(x)}
+        upsample = _upsample_directly if upsampler == "direct" else _upsample_stepwise
+        x = upsample(features, convolution, scale, num_filters)
+        outputs = {"sr": _finish(x, lr, scale, shift, divide, anchor)}
         if uncertainty and log_scale_head == "light":
             outputs[LOG_SCALE] = light_head(num_filters, scale)([features, outputs["sr"], lr])
         elif uncertainty:
@@ -92,31 +105,37 @@ class EDSR(keras.Model):
             "log_scale_activation": log_scale_activation,
             "shift": shift,
             "divide": divide,
+            "upsampler": upsampler,
+            "anchor": anchor,
+            "branches": branches,
         }
 
     def build_chain(self, *outputs: str, bordered: bool = False) -> list[Stage]:
         """Builds the chain lr -> features at LR size -> `outputs`; see udl_tf.models.stages.
 
-        With `bordered`, upsampler and tail are folded into one convolution of the current weights.
+        With `bordered`, a stepwise upsampler and the tail are folded into one convolution of the
+        current weights; a direct one is a convolution already.
         """
         scale, filters = self.scale, self.settings["num_filters"]
+        direct, anchored = self.settings["upsampler"] == "direct", self.settings["anchor"]
         light = LOG_SCALE in outputs and self.settings["log_scale_head"] == "light"
         released = LOG_SCALE in outputs and not light
         upsamples = "sr" in outputs or light
         features = self.get_layer("long_skip").output
         trunk = keras.Model(self.input, features, name=f"{self.name}_trunk")
-        maps = self._folded(features, light) if bordered and upsamples else self.output
-        radius = _UPSAMPLER_RADIUS if upsamples else 0
+        folds = bordered and upsamples and not direct
+        maps = self._folded(features, light) if folds else self.output
+        radius = (_DIRECT_RADIUS if direct else _STEPWISE_RADIUS) if upsamples else 0
         if light:
             radius += LIGHT_RADIUS
         elif released:
             radius = max(radius, math.ceil(RELEASED_RADIUS / scale))
-        if released or not bordered:  # at HR size
+        if released or not (bordered or direct):  # at HR size
             floats = 4 * filters * scale**2
         else:
-            floats = (3 if light else 1) * filters + 6 * len(outputs) * scale**2
+            floats = (3 if light else 1) * filters + 6 * (len(outputs) + anchored) * scale**2
         head = keras.Model(
-            [features, self.input] if light else features,
+            [features, self.input] if light or (anchored and upsamples) else features,
             [maps[output] for output in outputs],
             name=f"{self.name}_head",
         )
@@ -129,9 +148,10 @@ class EDSR(keras.Model):
         """Returns the outputs with upsampler and tail as one convolution of the features."""
         tail = self.get_layer("tail").output
         upsampler = keras.Model(features, tail, name=f"{self.name}_upsampler")
-        x = as_convolution(upsampler, _UPSAMPLER_RADIUS)(features)
+        x = as_convolution(upsampler, _STEPWISE_RADIUS)(features)
         # Outside the convolution, so that no digits are lost by adding to a large shift.
-        maps = {**self.output, "sr": _denormalize(self.settings)(x)}
+        options = (self.settings[key] for key in ("scale", "shift", "divide", "anchor"))
+        maps = {**self.output, "sr": _finish(x, self.input, *options)}
         if light:
             maps[LOG_SCALE] = self.get_layer(LOG_SCALE)([features, maps["sr"], self.input])
         return maps
@@ -144,28 +164,31 @@ class EDSR(keras.Model):
         return cls(**config)
 
 
-def _normalize(shift, divide) -> keras.layers.Layer:
-    factor = 1.0 / np.asarray(divide, "float64")
-    offset = -np.asarray(shift) * factor
-    return keras.layers.Rescaling(
-        factor.tolist(), offset.tolist(), name="normalize", dtype="float32"
-    )
+def _finish(x, lr, scale: int, shift, divide, anchor: bool):
+    """Undoes the normalisation of the output x and adds the LR image to it, if it is the anchor."""
+    if not anchor:
+        return keras.layers.Rescaling(divide, shift, name="sr", dtype="float32")(x)
+    # The anchor contains the shift. Zeros in x leave the LR image as it is, without rounding.
+    detail = keras.layers.Rescaling(divide, name="detail", dtype="float32")(x)
+    phases = keras.layers.Concatenate(name="anchor_phases", dtype="float32")([lr] * scale**2)
+    nearest = DepthToSpace(scale, name="anchor", dtype="float32")(phases)
+    return keras.layers.Add(name="sr", dtype="float32")([detail, nearest])
 
 
-def _denormalize(settings: dict[str, Any]) -> keras.layers.Layer:
-    divide, shift = settings["divide"], settings["shift"]
-    return keras.layers.Rescaling(divide, shift, name="sr", dtype="float32")
-
-
-def _residual_block(x, filters: int, res_scale: float, name: str):
-    residual = conv(filters, filters, f"{name}_conv0", activation="relu")(x)
-    residual = conv(filters, filters, f"{name}_conv1")(residual)
+def _residual_block(x, convolution: Callable, filters: int, res_scale: float, name: str):
+    residual = convolution(filters, filters, f"{name}_conv0", activation="relu")(x)
+    residual = convolution(filters, filters, f"{name}_conv1")(residual)
     residual = keras.layers.Rescaling(res_scale, name=f"{name}_scale")(residual)
     return keras.layers.Add(name=f"{name}_add")([x, residual])
 
 
-def _upsampler(x, scale: int, filters: int):
+def _upsample_stepwise(x, convolution: Callable, scale: int, filters: int):
     for index, factor in enumerate({2: [2], 3: [3], 4: [2, 2]}[scale]):
-        x = conv(filters * factor**2, filters, f"upsample{index}")(x)
+        x = convolution(filters * factor**2, filters, f"upsample{index}")(x)
         x = DepthToSpace(factor, name=f"shuffle{index}")(x)
-    return x
+    return convolution(3, filters, "tail", dtype="float32")(x)
+
+
+def _upsample_directly(x, convolution: Callable, scale: int, filters: int):
+    x = convolution(3 * scale**2, filters, "tail", dtype="float32")(x)
+    return DepthToSpace(scale, name="shuffle", dtype="float32")(x)

@@ -114,23 +114,3 @@ def freeze_all_but_head(network: keras.Model) -> None:
     """Freezes all layers except the s head."""
     for layer in network.layers:
         layer.trainable = layer.name.startswith(LOG_SCALE)
-
-
-def copy_weights(source: keras.Model, target: keras.Model) -> list[str]:
-    """Copies the weights of each layer in `source` to the layer of the same name in `target`.
-
-    A layer keeps its own weights if `source` lacks it (such as the s head) or has it with other
-    shapes (such as the upsampler of another scale).
-
-    Returns:
-        Names of the layers that keep their own weights.
-    """
-    given = {layer.name: layer.get_weights() for layer in source.layers}
-    kept = []
-    for layer in target.layers:
-        weights = given.get(layer.name, [])
-        if [w.shape for w in weights] == [tuple(w.shape) for w in layer.weights]:
-            layer.set_weights(weights)
-        else:
-            kept.append(layer.name)
-    return kept

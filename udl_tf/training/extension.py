@@ -8,7 +8,6 @@ import numpy as np
 
 from udl_tf._support.json_files import write_json
 from udl_tf.config import Config
-from udl_tf.saved.bundle import load_weights
 from udl_tf.training.checkpoint import (
     Progress,
     read_progress,
@@ -16,7 +15,7 @@ from udl_tf.training.checkpoint import (
     weight_arrays,
     write_checkpoint,
 )
-from udl_tf.training.networks import build_step_network
+from udl_tf.training.networks import read_step_network
 from udl_tf.training.run_folder import RunFolder
 
 
@@ -54,8 +53,7 @@ def _last_state(
     if progress is not None:
         return progress, read_weight_arrays(run.path)
     note = run.read_notes()["steps"][index]
-    network = build_step_network(run.config, index, loss)
-    load_weights(network, run.weights(index))
+    network = read_step_network(run, index, loss)
     extended = note.get("extended_from", [])
     progress = Progress(index, note["updates"], note["seconds"], note["validation"], extended)
     return progress, weight_arrays(network)

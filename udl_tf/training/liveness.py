@@ -6,6 +6,8 @@ from contextlib import contextmanager
 import keras
 import numpy as np
 
+from udl_tf.models import mean_part
+
 
 def is_dead(network: keras.Model, predict: Callable, lr: np.ndarray) -> bool:
     """Returns whether the input of a network, or its ReLUs, no longer influence its result.
@@ -23,8 +25,11 @@ def is_dead(network: keras.Model, predict: Callable, lr: np.ndarray) -> bool:
     result = predict(lr)["sr"]
     if np.abs(result - predict(255 - lr)["sr"]).max() < 0.5:
         return True
+    # Without the s head, which has no influence on the image anyway.
     layers = [
-        x for x in _layers(network) if getattr(x, "activation", None) is keras.activations.relu
+        x
+        for x in _layers(mean_part(network))
+        if getattr(x, "activation", None) is keras.activations.relu
     ]
     with restored([weight for layer in layers for weight in layer.weights]) as weights:
         for weight in weights:

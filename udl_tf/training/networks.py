@@ -3,7 +3,8 @@
 import keras
 
 from udl_tf.config import Config, LogScaleHead
-from udl_tf.saved.bundle import build_network
+from udl_tf.saved.bundle import build_network, load_weights
+from udl_tf.training.run_folder import RunFolder
 
 
 def head_of(config: Config, index: int, loss: keras.losses.Loss) -> LogScaleHead | None:
@@ -18,3 +19,10 @@ def head_of(config: Config, index: int, loss: keras.losses.Loss) -> LogScaleHead
 def build_step_network(config: Config, index: int, loss: keras.losses.Loss) -> keras.Model:
     """Builds the network of a step, with fresh weights."""
     return build_network(config.model, head_of(config, index, loss))
+
+
+def read_step_network(run: RunFolder, index: int, loss: keras.losses.Loss) -> keras.Model:
+    """Reads the network of a finished step as it was trained, with its branches if it has any."""
+    network = build_step_network(run.config, index, loss)
+    load_weights(network, run.weights(index))
+    return network

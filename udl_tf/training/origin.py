@@ -14,7 +14,7 @@ from udl_tf.saved.bundle import read_manifest, read_networks
 from udl_tf.training.checkpoint import read_progress
 from udl_tf.training.run_folder import RunFolder
 
-_FIXED = ("shift", "divide", "res_scale", "operator")
+_FIXED = ("shift", "divide", "res_scale", "anchor", "operator")
 """Options on which the meaning of weights depends, though not their shapes."""
 
 

@@ -3,6 +3,8 @@
 from logging import getLogger
 from typing import Any
 
+import keras
+
 from udl_tf._support.files import write_text
 from udl_tf._support.json_files import write_json
 from udl_tf.config import degradations_text
@@ -10,16 +12,18 @@ from udl_tf.evaluation.protocol import evaluate, results_table
 from udl_tf.evaluation.theta_fit import calibrate, measure
 from udl_tf.evaluation.theta_report import assess, write_report
 from udl_tf.inference.keras_upscaler import KerasUpscaler
+from udl_tf.models import fused
 from udl_tf.saved.bundle import (
     Manifest,
     NetworkFile,
     UncertaintyFile,
     read_manifest,
     read_networks,
+    save_weights,
     write_manifest,
 )
 from udl_tf.training.data import RunData
-from udl_tf.training.networks import head_of
+from udl_tf.training.networks import head_of, read_step_network
 from udl_tf.training.run_folder import RunFolder
 
 log = getLogger(__name__)
@@ -34,25 +38,31 @@ def write_bundle(run: RunFolder, index: int, losses: list, notes: dict[str, Any]
         losses: losses of all steps.
         notes: content of metrics.json.
     """
-    uncertainty = None
-    for i in range(index + 1):
-        if losses[i].needs_log_scale:
-            uncertainty = UncertaintyFile(
-                weights=run.weights_name(i),
-                log_scale_head=head_of(run.config, i, losses[i]),
-                unit=losses[i].unit,
-                power=losses[i].power,
-            )
-    head = head_of(run.config, index, losses[index])
-    mean = NetworkFile(weights=run.weights_name(index), log_scale_head=head)
+    model, uncertainty = run.config.model, None
+    with_s = [i for i in range(index + 1) if losses[i].needs_log_scale][-1:]
+    files = {i: _network_file(run, i, losses[i]) for i in {index, *with_s}}
+    for i in with_s:
+        uncertainty = UncertaintyFile(
+            **files[i].model_dump(), unit=losses[i].unit, power=losses[i].power
+        )
     steps = [step.model_dump() for step in run.config.steps[: index + 1]]
+    plain = {key: value for key, value in model.options.items() if key != "branches"}
     manifest = Manifest(
-        architecture=run.config.model,
-        mean=mean,
+        architecture=model.changed(options=plain),
+        mean=files[index],
         uncertainty=uncertainty,
         training={"steps": steps, "data": notes["data"], "origin": notes["origin"]},
     )
     write_manifest(run.path, manifest)
+
+
+def _network_file(run: RunFolder, index: int, loss: keras.losses.Loss) -> NetworkFile:
+    """Returns the weight file of a step for the bundle; with branches, writes it without them."""
+    name = run.weights_name(index)
+    if run.config.model.options.get("branches"):
+        name = run.fused_name(index)
+        save_weights(fused(read_step_network(run, index, loss)), run.path / name)
+    return NetworkFile(weights=name, log_scale_head=head_of(run.config, index, loss))
 
 
 def calibrate_theta(run: RunFolder, data: RunData) -> None:

@@ -3,7 +3,8 @@
 config.json                      resolved config, with the decision on training.cache_uncertainty
 versions.json                    Python and packages, backend, precision
 log.txt  tensorboard/            log and curves
-weights/step1-esu.weights.h5     network at the end of each step
+weights/step1-esu.weights.h5     network at the end of each step, as it was trained
+weights/fused/                   the same without branches, for the bundle, if it has any
 model.json                       bundle (udl_tf.saved.bundle)
 checkpoint.npz                   state of the running step
 calibration/                     calibration of theta: report.md, report.json, figures
@@ -98,6 +99,10 @@ class RunFolder:
     def weights_name(self, index: int) -> str:
         """Returns the same path, relative to the folder."""
         return f"weights/step{index + 1}-{self.config.steps[index].loss}.weights.h5"
+
+    def fused_name(self, index: int) -> str:
+        """Returns the path of the same network without branches, relative to the folder."""
+        return f"weights/fused/{Path(self.weights_name(index)).name}"
 
     def finished(self, index: int) -> bool:
         """Returns whether a step has finished with as many updates as the config asks for."""

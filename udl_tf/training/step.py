@@ -20,8 +20,8 @@ from udl_tf.data.resident import resident_set
 from udl_tf.data.store import cache_folder
 from udl_tf.distributed.group import Group
 from udl_tf.errors import Interrupted
-from udl_tf.models import copy_weights, freeze_all_but_head, precision
-from udl_tf.saved.bundle import load_weights, save_weights
+from udl_tf.models import copy_weights, freeze_all_but_head, fused, precision
+from udl_tf.saved.bundle import save_weights
 from udl_tf.training import callbacks
 from udl_tf.training.checkpoint import (
     Progress,
@@ -30,7 +30,7 @@ from udl_tf.training.checkpoint import (
     save_checkpoint,
 )
 from udl_tf.training.data import RunData
-from udl_tf.training.networks import build_step_network
+from udl_tf.training.networks import build_step_network, read_step_network
 from udl_tf.training.optimizers import make_optimizer
 from udl_tf.training.origin import Origin, take_over
 from udl_tf.training.progress_log import ProgressLog
@@ -74,7 +74,7 @@ class Step:
         session: session of the run.
         index: index of the step, from 0.
         start: progress at which training starts; update 0 for a new step.
-        frozen: network of the previous step; None in the first step.
+        frozen: network of the previous step, without branches; None in the first step.
         trainer: model that trains the network of the step.
     """
 
@@ -156,12 +156,17 @@ def _build(session: Session, index: int) -> Step:
     start = saved if saved is not None and saved.step == index else Progress(index, update=0)
     with precision(session.policy):
         network = build_step_network(config, index, losses[index])
-        frozen = _network_of(session, index - 1) if index else None
-        if frozen is not None:
-            copy_weights(frozen, network)
+        frozen = None
+        if index:
+            previous = read_step_network(run, index - 1, losses[index - 1])
+            copy_weights(previous, network)
+            frozen = fused(previous)
         elif session.origin is not None:
             fresh = ", ".join(take_over(session.origin.model, network)) or "none"
-            log.info("starts from %s; layers with new weights: %s", training.start_from, fresh)
+            split = ", kernels split into branches" if network.settings.get("branches") else ""
+            log.info(
+                "starts from %s%s; layers with new weights: %s", training.start_from, split, fresh
+            )
         if step.train == "uncertainty_head":
             freeze_all_but_head(network)
         weight = None
@@ -180,13 +185,6 @@ def _build(session: Session, index: int) -> Step:
         # Variables that the first trace of an update creates would cost a second trace.
         trainer.optimizer.build(trainer.trainable_variables)
     return Step(session, index, start, frozen, trainer)
-
-
-def _network_of(session: Session, index: int) -> keras.Model:
-    """Returns the trained network of a finished step."""
-    network = build_step_network(session.run.config, index, session.losses[index])
-    load_weights(network, session.run.weights(index))
-    return network
 
 
 def _caches_uncertainty(session: Session, index: int) -> bool:
