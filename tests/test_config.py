@@ -86,7 +86,10 @@ def test_ablations_have_equal_totals_and_one_network():
         ),
         (
             {"steps": [{"loss": "esu", "train": "uncertainty_head", "updates": 3}]},
-            ["steps.0.train: an uncertainty head needs a trained network", "set training.start_from"],
+            [
+                "steps.0.train: an uncertainty head needs a trained network",
+                "set training.start_from",
+            ],
         ),
         ({"optimizer": {"learning_rate": float("inf")}}, ["optimizer.learning_rate", "finite"]),
         ({"model": {"options": {"scale": 3}}}, ["options contain 'scale', which model.scale sets"]),
