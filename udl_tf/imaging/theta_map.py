@@ -1,5 +1,6 @@
 """Uncertainty maps as files: float32 values, or a colour image with a scale bar."""
 
+from functools import cache
 from pathlib import Path
 
 import matplotlib
@@ -45,7 +46,8 @@ def write_map(path: Path, values: np.ndarray, title: str) -> None:
 
 def _draw(values: np.ndarray, title: str) -> Image.Image:
     """Draws the map in colour, from black for 0 to pale yellow, with a scale bar below it."""
-    height, width = values.shape[:2]
+    values = channel_mean(values)
+    height, width = values.shape
     top = highest(values)
     size = int(np.clip(width / 40, 10, 60))
     font = ImageFont.load_default(size=size)
@@ -76,7 +78,16 @@ def colorize(values: np.ndarray, top: float | None = None) -> np.ndarray:
     values = channel_mean(values)
     top = highest(values) if top is None else top
     shares = np.clip(values / max(top, 1e-6), 0.0, 1.0)
-    return to_dtype(matplotlib.colormaps[COLORS](shares)[..., :3] * 255, np.uint8)
+    table = _color_table()
+    indices = (shares * len(table)).astype(np.intp)
+    return table[np.minimum(indices, len(table) - 1)]
+
+
+@cache
+def _color_table() -> np.ndarray:
+    """Returns the colours of the map as uint8 (n, 3)."""
+    colors = matplotlib.colormaps[COLORS]
+    return to_dtype(colors(np.arange(colors.N))[:, :3] * 255, np.uint8)
 
 
 def highest(values: np.ndarray) -> float:
