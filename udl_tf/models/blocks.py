@@ -230,6 +230,16 @@ class BicubicUp(_Resample):
         return (n, h and h * self.scale, w and w * self.scale, c)
 
 
+def nearest_phases(image, scale: int):
+    """Enlarges an image `scale` times by nearest neighbours, as phases: (n, h, w, scale^2 c).
+
+    DepthToSpace turns phases into the enlarged image. They are computed by a convolution with ones,
+    which is exact, and which ONNX Runtime computes much faster than copies of channels.
+    """
+    kernel = np.tile(np.eye(image.shape[-1], dtype=np.float32), scale**2)
+    return ops.conv(image, kernel[None, None], padding="valid")
+
+
 def pad_symmetric(x, amount: int):
     """Mirrors `amount` border pixels outwards, the edge repeated.
 

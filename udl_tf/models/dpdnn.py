@@ -3,6 +3,7 @@
 import math
 
 import keras
+from keras import ops
 
 from udl_tf.config import LogScaleHead
 from udl_tf.models.blocks import BicubicDown, BicubicUp, Conv2DTranspose, CropLike, conv
@@ -10,6 +11,7 @@ from udl_tf.models.heads import (
     LIGHT_RADIUS,
     LOG_SCALE,
     RELEASED_RADIUS,
+    added_detail,
     light_head,
     released_head,
 )
@@ -82,7 +84,8 @@ class DPDNN(keras.Model):
         outputs = {"sr": keras.layers.Rescaling(255.0, name="sr", dtype="float32")(x)}
         if uncertainty and log_scale_head == "light":
             head = light_head(num_filters, scale, features_scale=scale)
-            outputs[LOG_SCALE] = head([features, outputs["sr"], lr])
+            phases = ops.space_to_depth(outputs["sr"], scale)
+            outputs[LOG_SCALE] = head([features, added_detail(phases, lr, scale)])
         elif uncertainty:
             outputs[LOG_SCALE] = released_head(features, num_filters, log_scale_activation)
         super().__init__(lr, outputs, **kwargs)

@@ -5,15 +5,18 @@ from collections.abc import Callable
 from typing import Literal
 
 import keras
+import numpy as np
+from keras import ops
 
 from udl_tf.config import LogScaleHead
-from udl_tf.models.blocks import DepthToSpace, conv, normalize
+from udl_tf.models.blocks import DepthToSpace, conv, nearest_phases, normalize
 from udl_tf.models.branches import BranchedConv2D
 from udl_tf.models.folding import as_convolution
 from udl_tf.models.heads import (
     LIGHT_RADIUS,
     LOG_SCALE,
     RELEASED_RADIUS,
+    added_detail,
     light_head,
     released_head,
 )
@@ -87,9 +90,10 @@ class EDSR(keras.Model):
         features = keras.layers.Add(name="long_skip")([features, head])
         upsample = _upsample_directly if upsampler == "direct" else _upsample_stepwise
         x = upsample(features, convolution, scale, num_filters)
-        outputs = {"sr": _finish(x, lr, scale, shift, divide, anchor)}
+        phases, detail = _finish(x, lr, scale, shift, divide, anchor)
+        outputs = {"sr": DepthToSpace(scale, name="sr", dtype="float32")(phases)}
         if uncertainty and log_scale_head == "light":
-            outputs[LOG_SCALE] = light_head(num_filters, scale)([features, outputs["sr"], lr])
+            outputs[LOG_SCALE] = light_head(num_filters, scale)([features, detail])
         elif uncertainty:
             # Last, as in the released networks.
             outputs[LOG_SCALE] = released_head(features, num_filters, log_scale_activation, scale)
@@ -151,9 +155,10 @@ class EDSR(keras.Model):
         x = as_convolution(upsampler, _STEPWISE_RADIUS)(features)
         # Outside the convolution, so that no digits are lost by adding to a large shift.
         options = (self.settings[key] for key in ("scale", "shift", "divide", "anchor"))
-        maps = {**self.output, "sr": _finish(x, self.input, *options)}
+        phases, detail = _finish(x, self.input, *options)
+        maps = {**self.output, "sr": DepthToSpace(self.scale, dtype="float32")(phases)}
         if light:
-            maps[LOG_SCALE] = self.get_layer(LOG_SCALE)([features, maps["sr"], self.input])
+            maps[LOG_SCALE] = self.get_layer(LOG_SCALE)([features, detail])
         return maps
 
     def get_config(self):
@@ -165,14 +170,18 @@ class EDSR(keras.Model):
 
 
 def _finish(x, lr, scale: int, shift, divide, anchor: bool):
-    """Undoes the normalisation of the output x and adds the LR image to it, if it is the anchor."""
+    """Undoes the normalisation of the output x; adds the LR image to it if it is the anchor.
+
+    Returns:
+        Phases of sr and the detail in them, both (n, h, w, 3 scale^2) like x.
+    """
+    factor, offset = (np.tile(np.broadcast_to(v, 3), scale**2).tolist() for v in (divide, shift))
     if not anchor:
-        return keras.layers.Rescaling(divide, shift, name="sr", dtype="float32")(x)
+        phases = keras.layers.Rescaling(factor, offset, name="phases", dtype="float32")(x)
+        return phases, added_detail(phases, lr, scale)
     # The anchor contains the shift. Zeros in x leave the LR image as it is, without rounding.
-    detail = keras.layers.Rescaling(divide, name="detail", dtype="float32")(x)
-    phases = keras.layers.Concatenate(name="anchor_phases", dtype="float32")([lr] * scale**2)
-    nearest = DepthToSpace(scale, name="anchor", dtype="float32")(phases)
-    return keras.layers.Add(name="sr", dtype="float32")([detail, nearest])
+    detail = keras.layers.Rescaling(factor, name="detail", dtype="float32")(x)
+    return detail + nearest_phases(lr, scale), detail
 
 
 def _residual_block(x, convolution: Callable, filters: int, res_scale: float, name: str):
@@ -186,9 +195,9 @@ def _upsample_stepwise(x, convolution: Callable, scale: int, filters: int):
     for index, factor in enumerate({2: [2], 3: [3], 4: [2, 2]}[scale]):
         x = convolution(filters * factor**2, filters, f"upsample{index}")(x)
         x = DepthToSpace(factor, name=f"shuffle{index}")(x)
-    return convolution(3, filters, "tail", dtype="float32")(x)
+    x = convolution(3, filters, "tail", dtype="float32")(x)
+    return ops.space_to_depth(x, scale)
 
 
 def _upsample_directly(x, convolution: Callable, scale: int, filters: int):
-    x = convolution(3 * scale**2, filters, "tail", dtype="float32")(x)
-    return DepthToSpace(scale, name="shuffle", dtype="float32")(x)
+    return convolution(3 * scale**2, filters, "tail", dtype="float32")(x)

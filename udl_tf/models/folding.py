@@ -3,15 +3,13 @@
 import keras
 import numpy as np
 
-from udl_tf.models.blocks import DepthToSpace
 
+def as_convolution(linear: keras.Model, radius: int) -> keras.layers.Conv2D:
+    """Folds a network without nonlinearities into one convolution, of which DepthToSpace makes sr.
 
-def as_convolution(linear: keras.Model, radius: int) -> keras.Model:
-    """Folds a network without nonlinearities into one convolution and a DepthToSpace.
-
-    The result has its own weights. It equals `linear` at all pixels farther than `radius` from the
-    border; nearer, `linear` also depends on the zero padding of its inner maps, which one
-    convolution cannot reproduce.
+    The result has its own weights. With DepthToSpace, it equals `linear` at all pixels farther than
+    `radius` from the border; nearer, `linear` also depends on the zero padding of its inner maps,
+    which one convolution cannot reproduce.
 
     Args:
         linear: network (n, h, w, c) -> (n, scale h, scale w, filters).
@@ -33,13 +31,6 @@ def as_convolution(linear: keras.Model, radius: int) -> keras.Model:
     kernel = response[:, ::-1, :, ::-1].transpose(1, 3, 0, 2, 4, 5)
     phases = scale**2 * filters
     convolution = keras.layers.Conv2D(phases, side, padding="same", dtype="float32")
-    network = keras.Sequential(
-        [
-            keras.Input((None, None, channels)),
-            convolution,
-            DepthToSpace(scale, dtype="float32"),
-        ],
-        name=f"{linear.name}_folded",
-    )
+    convolution.build((None, None, None, channels))
     convolution.set_weights([kernel.reshape(side, side, channels, phases), bias.ravel()])
-    return network
+    return convolution

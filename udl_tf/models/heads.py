@@ -10,7 +10,7 @@ import math
 import keras
 from keras import ops
 
-from udl_tf.models.blocks import DepthToSpace, conv, nearest_up_conv
+from udl_tf.models.blocks import DepthToSpace, conv, nearest_phases, nearest_up_conv
 
 LOG_SCALE = "log_scale"
 RELEASED_RADIUS = 3  # HR pixels on each side that the released head's convolutions depend on
@@ -50,10 +50,10 @@ def released_head(features, filters: int, activation: str = "elu", scale: int = 
 
 
 def light_head(filters: int, scale: int, features_scale: int = 1) -> keras.Model:
-    """Builds a network [features, sr, lr] -> s.
+    """Builds a network [features, detail] -> s.
 
-    In addition to the features, it gets `sr - lr`, the detail that the network added to the LR
-    image, which it would otherwise have to reconstruct. tanh compresses the detail, so that a few
+    In addition to the features, it gets the detail that the network added to the LR image, which it
+    would otherwise have to reconstruct. tanh compresses the detail, so that a few
     large values dominate neither training nor the range of int8. A 1x1 convolution reduces both to
     few channels; several 3x3 convolutions follow, because a larger receptive field helps more than
     more channels.
@@ -65,30 +65,43 @@ def light_head(filters: int, scale: int, features_scale: int = 1) -> keras.Model
         features_scale: size of the features over LR size; 1 or `scale`.
 
     Returns:
-        Network from features (n, features_scale h, features_scale w, filters), sr (n, scale h,
-        scale w, 3) and lr (n, h, w, 3), in grey levels, to s, float32 (n, scale h, scale w, 3);
-        theta = exp(s) is within 0.05..255 grey levels.
+        Network from features (n, features_scale h, features_scale w, filters) and detail (n, h, w,
+        3 scale^2), as `added_detail` returns it, to s, float32 (n, scale h, scale w, 3); theta =
+        exp(s) is within 0.05..255 grey levels.
     """
     features = keras.Input((None, None, filters), name="features")
-    sr, lr = (keras.Input((None, None, 3), name=name) for name in ("sr", "lr"))
     width, phases = min(max(filters // 2, _FEWEST_FILTERS), _MOST_FILTERS), 3 * scale**2
+    detail = keras.Input((None, None, phases), name="detail")
     x = features
     if features_scale > 1:
         embed = {"kernel_size": features_scale, "strides": features_scale, "padding": "valid"}
         x = conv(width, filters, "embed", activation="relu", **embed)(x)
-    detail = ops.space_to_depth(sr, scale) - ops.concatenate([lr] * scale**2, axis=-1)
     # One convolution of the concatenated maps, written as the sum of two: in int8, concatenated
     # maps share one range, too wide for the features, from which sr is computed too.
-    inputs, detail = x.shape[-1] + phases, ops.tanh(detail / _DETAIL_UNIT)
+    inputs, compressed = x.shape[-1] + phases, ops.tanh(detail / _DETAIL_UNIT)
     x = conv(width, inputs, "reduce", kernel_size=1)(x)
-    x += conv(width, inputs, "reduce_detail", kernel_size=1, use_bias=False)(detail)
+    x += conv(width, inputs, "reduce_detail", kernel_size=1, use_bias=False)(compressed)
     x = keras.layers.ReLU()(x)
     for index in range(_HIDDEN):
         x = conv(width, width, f"conv{index}", activation="relu")(x)
     x = conv(phases, width, "last", dtype="float32")(x)
     x = ops.clip(x, math.log(_SMALLEST_THETA), math.log(LARGEST_THETA))
     s = DepthToSpace(scale, dtype="float32")(x)
-    return keras.Model([features, sr, lr], s, name=LOG_SCALE)
+    return keras.Model([features, detail], s, name=LOG_SCALE)
+
+
+def added_detail(phases, lr, scale: int):
+    """Returns what a network adds to the LR image, enlarged by nearest neighbours, in grey levels.
+
+    Args:
+        phases: (n, h, w, 3 scale^2), of which DepthToSpace makes sr.
+        lr: (n, h, w, 3).
+        scale: HR over LR size.
+
+    Returns:
+        (n, h, w, 3 scale^2).
+    """
+    return phases - nearest_phases(lr, scale)
 
 
 def mean_part(network: keras.Model) -> keras.Model:

@@ -12,6 +12,7 @@ from udl_tf.models.heads import (
     LIGHT_RADIUS,
     LOG_SCALE,
     RELEASED_RADIUS,
+    added_detail,
     light_head,
     released_head,
 )
@@ -79,10 +80,12 @@ class SPAN(keras.Model):
         features = keras.layers.Concatenate(name="concat")([head, last, first, inner])
         features = conv(num_filters, 4 * num_filters, "merge", kernel_size=1)(features)
         x = conv(3 * scale**2, num_filters, "tail", dtype="float32")(features)
-        x = DepthToSpace(scale, name="shuffle", dtype="float32")(x)
-        outputs = {"sr": keras.layers.Rescaling(255.0, name="sr", dtype="float32")(x)}
+        phases = keras.layers.Rescaling(255.0, name="phases", dtype="float32")(x)
+        outputs = {"sr": DepthToSpace(scale, name="sr", dtype="float32")(phases)}
         if uncertainty and log_scale_head == "light":
-            outputs[LOG_SCALE] = light_head(num_filters, scale)([features, outputs["sr"], lr])
+            outputs[LOG_SCALE] = light_head(num_filters, scale)(
+                [features, added_detail(phases, lr, scale)]
+            )
         elif uncertainty:
             outputs[LOG_SCALE] = released_head(features, num_filters, log_scale_activation, scale)
         super().__init__(lr, outputs, **kwargs)
