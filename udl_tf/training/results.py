@@ -25,33 +25,41 @@ log = getLogger(__name__)
 
 
 def write_bundle(run: RunFolder, index: int, losses: list, notes: dict[str, Any]) -> None:
-    """Writes model.json after step `index`: its mean network and the last uncertainty network.
+    """Writes model.json after step `index`; see make_manifest."""
+    files = [run.weights_name(i) for i in range(index + 1)]
+    write_manifest(run.path, make_manifest(run, losses, files, notes))
+
+
+def make_manifest(
+    run: RunFolder, losses: list, files: list[str], notes: dict[str, Any]
+) -> Manifest:
+    """Returns the bundle of the last step's mean network and the last uncertainty network.
 
     Args:
         run: run folder.
-        index: index of the last finished step.
         losses: losses of all steps.
+        files: weight files of the steps, relative to the folder of the bundle.
         notes: content of metrics.json.
     """
+    index = len(files) - 1
     uncertainty = None
     for i in range(index + 1):
         if losses[i].needs_log_scale:
             uncertainty = UncertaintyFile(
-                weights=run.weights_name(i),
+                weights=files[i],
                 log_scale_head=head_of(run.config, i, losses[i]),
                 unit=losses[i].unit,
                 power=losses[i].power,
             )
     head = head_of(run.config, index, losses[index])
-    mean = NetworkFile(weights=run.weights_name(index), log_scale_head=head)
+    mean = NetworkFile(weights=files[index], log_scale_head=head)
     steps = [step.model_dump() for step in run.config.steps[: index + 1]]
-    manifest = Manifest(
+    return Manifest(
         architecture=run.config.model,
         mean=mean,
         uncertainty=uncertainty,
         training={"steps": steps, "data": notes["data"], "origin": notes["origin"]},
     )
-    write_manifest(run.path, manifest)
 
 
 def calibrate_theta(run: RunFolder, data: RunData) -> None:

@@ -19,6 +19,7 @@ from udl_tf.training.networks import build_step_network
 from udl_tf.training.origin import find_origin
 from udl_tf.training.results import calibrate_theta, evaluate_run, write_bundle
 from udl_tf.training.run_folder import RunFolder, logging_to
+from udl_tf.training.running import delete_running_bundle
 from udl_tf.training.step import Session, stopped, train_step
 from udl_tf.training.uncertainty_cache import decide_cache
 
@@ -145,7 +146,7 @@ def _train_all(session: Session) -> dict[str, Any]:
     notes = {"data": data.summary, "origin": None, "steps": []} | run.read_notes()
     if session.origin is not None:
         notes["origin"] = session.origin.history
-        write_json(run.metrics, notes)
+    write_json(run.metrics, notes)
     for index in range(len(run.config.steps)):
         if run.finished(index):
             # A later step that is being extended has weights: keep the bundle as it is.
@@ -156,8 +157,9 @@ def _train_all(session: Session) -> dict[str, Any]:
             note, interrupted = train_step(session, index)
         notes["steps"] = [*notes["steps"][:index], note]
         write_json(run.metrics, notes)
-        delete_checkpoint(run.path)
         write_bundle(run, index, session.losses, notes)
+        delete_running_bundle(run)
+        delete_checkpoint(run.path)  # last: a run that is killed before repeats the lines above
         if group.any(interrupted):
             raise Interrupted(stopped(f"the end of {note['loss']}", run))
     if group.writes:

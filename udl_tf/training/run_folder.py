@@ -6,6 +6,7 @@ log.txt  tensorboard/            log and curves
 weights/step1-esu.weights.h5     network at the end of each step
 model.json                       bundle (udl_tf.saved.bundle)
 checkpoint.npz                   state of the running step
+running/                         bundle of the running step (udl_tf.training.running)
 calibration/                     calibration of theta: report.md, report.json, figures
 metrics.json                     data, steps and results
 results.md  figures/             evaluation
@@ -45,19 +46,21 @@ class RunFolder:
             of the run, once it exists.
         figures: folder of the figures.
         metrics: file of the results.
+        running: folder of the bundle of the running step.
     """
 
     def __init__(self, path: Path | str, config: Config, extend: bool = False):
         self.path = Path(path)
         self._file = self.path / "config.json"
         self._versions = self.path / "versions.json"
+        self.figures = self.path / "figures"
+        self.metrics = self.path / "metrics.json"
+        self.running = self.path / "running"
         stored = self.stored_config()
         self.config = config
         if stored is not None and config.training.cache_uncertainty == "auto":
             self.config = _with_cache(config, stored.training.cache_uncertainty)
         self._check(stored, extend)
-        self.figures = self.path / "figures"
-        self.metrics = self.path / "metrics.json"
 
     def create(self, precision: str, cache_uncertainty: bool) -> None:
         """Creates the folder unless it exists, and records the decisions of the run."""
@@ -138,6 +141,12 @@ class RunFolder:
                     argument="output",
                 )
             return
+        if any("updates_done" in step for step in self.read_notes().get("steps", [])):
+            raise UserError(
+                f"{self.path}: holds the bundle of a running step, which cannot be resumed: choose"
+                " a new folder, and set training.start_from to this one to start from its weights",
+                argument="output",
+            )
         differences = list(_differences(stored.model_dump(), self.config.model_dump()))
         if not differences:
             return
