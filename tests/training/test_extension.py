@@ -2,12 +2,11 @@
 
 import json
 import shutil
-import signal
 
 import numpy as np
 import pytest
 from helpers.images import noise_image
-from helpers.runs import curve, same_weights, tiny_config, weights
+from helpers.runs import curve, same_weights, stop_at, tiny_config, weights
 
 from udl_tf.config import Config
 from udl_tf.errors import Interrupted, UserError
@@ -21,7 +20,6 @@ from udl_tf.training.checkpoint import (
 )
 from udl_tf.training.run import train
 from udl_tf.training.run_folder import RunFolder
-from udl_tf.training.validation import Validation
 
 IMAGE = noise_image(12, 16)
 
@@ -63,18 +61,6 @@ def copied(finished, tmp_path):
     config, folder = finished
     shutil.copytree(folder, tmp_path / "run")
     return config, tmp_path / "run"
-
-
-def stop_at(update, monkeypatch):
-    """Lets a run get Ctrl-C in the validation at an update."""
-    validate = Validation.__call__
-
-    def validate_and_interrupt(self, done):
-        if done == update:
-            signal.raise_signal(signal.SIGINT)
-        return validate(self, done)
-
-    monkeypatch.setattr(Validation, "__call__", validate_and_interrupt)
 
 
 @pytest.mark.slow
