@@ -12,6 +12,7 @@ from udl_tf.config import Config
 from udl_tf.errors import Interrupted, UserError
 from udl_tf.saved.loading import load
 from udl_tf.training import extension, run
+from udl_tf.training import step as training_step
 from udl_tf.training.checkpoint import (
     Progress,
     read_progress,
@@ -164,13 +165,60 @@ def test_a_stopped_step_is_extended_from_its_checkpoint(finished, tmp_path, monk
     assert "extended_from" not in notes["steps"][1]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("stopped", [False, True])
+def test_an_earlier_step_is_extended_and_later_ones_are_trained_again(
+    finished, tmp_path, monkeypatch, stopped
+):
+    """From a finished run, and from one stopped in its second step; the same results."""
+    config, folder = finished[0], tmp_path / "run"
+    if stopped:
+        with monkeypatch.context() as patch:
+            stop_at(20, patch)
+            with pytest.raises(Interrupted, match="stopped after update 20 of step 2/2"):
+                train(config, folder)
+    else:
+        shutil.copytree(finished[1], folder)
+        before = load(folder).upscale(IMAGE).image
+
+    def die(*arguments):
+        raise MemoryError("killed")
+
+    longer = with_updates(config, 0, 9)
+    with monkeypatch.context() as patch:
+        patch.setattr(training_step, "save_weights", die)
+        with pytest.raises(MemoryError):
+            train(longer, folder, extend=True)
+    if not stopped:  # the previous model is kept while the step is extended
+        assert np.array_equal(load(folder).upscale(IMAGE).image, before)
+    notes = train(longer, folder)
+    log = (folder / "log.txt").read_text()
+    assert "step 1/2 l1: extended from update 5, new schedule over the last 4 updates" in log
+    assert ("later steps will be trained again" in log) == (not stopped)
+    assert [(n["updates"], n.get("extended_from")) for n in notes["steps"]] == [
+        (9, [5]),
+        (40, None),
+    ]
+    assert [entry["update"] for entry in notes["steps"][1]["validation"]] == [10, 20, 30, 40]
+    other = tmp_path / "other"  # the second step from the extended weights, in a run of its own
+    shutil.copytree(folder, other)
+    (other / "weights/step2-l1.weights.h5").unlink()
+    train(longer, other)
+    assert same_weights(folder, other, 2)
+    assert not same_weights(folder, finished[1], 2)
+
+
 @pytest.mark.parametrize(
     ("step", "updates", "extend", "message"),
     [
         (1, 50, False, r"steps\.1\.updates was 40 and is now 50\): .* or extend the run"),
         (1, 30, False, r"steps\.1\.updates was 40 and is now 30\): .* to resume it"),
-        (1, 30, True, r"may only add updates to steps\.1 or later"),
-        (0, 9, True, r"steps\.0\.updates was 5 and is now 9\): an extension may only add updates"),
+        (
+            1,
+            30,
+            True,
+            r"steps\.1\.updates was 40 and is now 30\): an extension may only add updates",
+        ),
     ],
 )
 def test_other_extensions_are_one_line(finished, step, updates, extend, message):

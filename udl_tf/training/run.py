@@ -32,8 +32,9 @@ def train(config: Config, folder: Path | str, extend: bool = False) -> dict[str,
     Args:
         config: the resolved config.
         folder: run folder: a new one, or that of an earlier call with this config, which resumes.
-        extend: whether the config may have more updates than the run folder in the last step that
-            has begun: the step then continues from its current weights with a new schedule.
+        extend: whether the config may have more updates than the run folder: the first step with
+            more then continues from its current weights with a new schedule, and later steps that
+            have begun are trained again.
 
     Raises:
         UserError: for an unsuitable config, folder or dataset; its subclass Diverged if the loss is
@@ -149,8 +150,8 @@ def _train_all(session: Session) -> dict[str, Any]:
     write_json(run.metrics, notes)
     for index in range(len(run.config.steps)):
         if run.finished(index):
-            # A later step that is being extended has weights: keep the bundle as it is.
-            if not run.has_later_weights(index):
+            # If later steps have weights, the bundle is theirs, also while a step is extended.
+            if not run.later_weights(index):
                 write_bundle(run, index, session.losses, notes)
             continue
         with group.scope():
@@ -158,6 +159,8 @@ def _train_all(session: Session) -> dict[str, Any]:
         notes["steps"] = [*notes["steps"][:index], note]
         write_json(run.metrics, notes)
         write_bundle(run, index, session.losses, notes)
+        for outdated in run.later_weights(index):  # trained before this step was extended
+            outdated.unlink()
         delete_running_bundle(run)
         delete_checkpoint(run.path)  # last: a run that is killed before repeats the lines above
         if group.any(interrupted):

@@ -14,6 +14,7 @@ model.json stay until the next replacement, for readers that have just read it. 
 that was read names complete files, also if a run is killed in between.
 """
 
+import filecmp
 import shutil
 from pathlib import Path
 from typing import Any
@@ -53,9 +54,10 @@ def write_running_bundle(
     save_weights(network, folder / own)
     files = _files_of(manifest)
     for name in files & set(earlier):
-        if not (folder / name).exists():
-            with complete_file(folder / name) as temporary:
-                shutil.copyfile(run.path / name, temporary)
+        source, target = run.path / name, folder / name
+        if not (target.exists() and filecmp.cmp(source, target)):
+            with complete_file(target) as temporary:
+                shutil.copy2(source, temporary)
     write_json(folder / "config.json", run.config.model_dump())
     write_json(folder / "metrics.json", notes)
     write_manifest(folder, manifest)

@@ -143,9 +143,11 @@ def _beginning(step: Step) -> str:
     if not start.update:
         return f"{updates} updates of {step.session.run.config.data.batch_size} patches"
     if start.update == start.schedule_from:
+        again = step.session.run.later_weights(step.index)
         return (
             f"extended from update {start.update}, new schedule over the last"
             f" {updates - start.update} updates"
+            + ("; later steps will be trained again" if again else "")
         )
     return f"resumes after update {start.update} of {updates}"
 
