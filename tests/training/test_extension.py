@@ -191,6 +191,10 @@ def test_an_earlier_step_is_extended_and_later_ones_are_trained_again(
             train(longer, folder, extend=True)
     if not stopped:  # the previous model is kept while the step is extended
         assert np.array_equal(load(folder).upscale(IMAGE).image, before)
+        assert "results" in json.loads((folder / "metrics.json").read_text())
+    running = json.loads((folder / "running/metrics.json").read_text())
+    assert [entry["updates_done"] for entry in running["steps"]] == [9]
+    assert "results" not in running  # those of the previous model
     notes = train(longer, folder)
     log = (folder / "log.txt").read_text()
     assert "step 1/2 l1: extended from update 5, new schedule over the last 4 updates" in log

@@ -47,6 +47,7 @@ def write_running_bundle(
     own = run.weights_name(index).replace(".weights.h5", f"-{progress.update}.weights.h5")
     notes = run.read_notes()
     notes["steps"] = [*notes["steps"][:index], note]
+    notes.pop("results", None)  # of the model before an extension
     manifest = make_manifest(run, losses, [*earlier, own], notes)
     manifest.training["steps"][-1]["updates_done"] = progress.update
 
