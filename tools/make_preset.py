@@ -65,7 +65,8 @@ def make_preset(
     manifest = read_manifest(run)
     config = run / "config.json"  # absent in imported bundles
     steps = read_json(config).get("steps", []) if config.exists() else []
-    if len(manifest.training.get("steps", [])) < len(steps):
+    trained = manifest.training.get("steps", [])
+    if len(trained) < len(steps) or any("updates_done" in step for step in trained):
         raise UserError(f"{run}: has not finished: run the same command again to resume")
     if manifest.uncertainty is not None and manifest.calibration is None:
         raise UserError(f"{run}: not calibrated: run udl-tf calibrate on it first")

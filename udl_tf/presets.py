@@ -76,7 +76,8 @@ def _history(training: dict[str, Any]) -> str:
     if "steps" not in training:
         return f"imported from {training['imported']}"
     steps = [
-        f"{step['updates']:,} updates of {step['loss']}"
+        (f"{step['updates_done']:,} of " if "updates_done" in step else "")
+        + f"{step['updates']:,} updates of {step['loss']}"
         + (" (uncertainty head)" if step.get("train") == "uncertainty_head" else "")
         for step in training["steps"]
     ]

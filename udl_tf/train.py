@@ -41,8 +41,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--extend",
         action="store_true",
-        help="make a run longer: with --set steps.N.updates=MORE, its last step continues from its"
-        " current weights with a new learning rate schedule",
+        help="make a run longer: with --set steps.N.updates=MORE, step N continues from its current"
+        " weights with a new learning rate schedule, and later steps are trained again",
     )
     parser.add_argument(
         "--print-config", action="store_true", help="print the resolved config and exit"

@@ -32,6 +32,16 @@ def run_command(command: str, *arguments, cwd: Path = ROOT) -> Result:
     return _run(lambda: command_line.run(main, [command, *map(str, arguments)]), cwd)
 
 
+def train_options(workplace: Path, run: str, *more) -> list:
+    """Returns the options of a run in a workplace."""
+    return ["--config", workplace / "tiny.json", "--output", workplace / run, *more]
+
+
+def train_in(workplace: Path, run: str, *more) -> Result:
+    """Runs `udl-tf train` in a workplace."""
+    return run_command("train", *train_options(workplace, run, *more))
+
+
 def run_tool(name: str, *arguments, cwd: Path = ROOT) -> Result:
     """Runs `python tools/name` in this process."""
     path = str(ROOT / "tools" / name)

@@ -3,6 +3,7 @@
 import io
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -14,6 +15,13 @@ def noise_image(height: int, width: int, seed: int = 0) -> np.ndarray:
     coarse = random.integers(0, 256, (height // 4 + 2, width // 4 + 2, 3), dtype=np.uint8)
     size = (width, height)
     return np.asarray(Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC))
+
+
+def write_noise(path: Path, seed: int = 0) -> Path:
+    """Writes a noise image of 8x6 pixels; returns its path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(noise_image(6, 8, seed)).save(path)
+    return path
 
 
 def fill_folder(folder, count):

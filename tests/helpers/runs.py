@@ -1,5 +1,6 @@
 """Tiny runs: their configs, weights and curves."""
 
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -62,3 +63,17 @@ def curve(folder: Path, name: str) -> dict[int, float]:
     events = EventAccumulator(str(folder), {"scalars": 0})
     events.Reload()
     return {event.step: event.value for event in events.Scalars(name)}
+
+
+def stop_at(update: int, monkeypatch) -> None:
+    """Lets each step of a run get Ctrl-C in the validation at an update."""
+    from udl_tf.training.validation import Validation
+
+    validate = Validation.__call__
+
+    def validate_and_interrupt(self, done):
+        if done == update:
+            signal.raise_signal(signal.SIGINT)
+        return validate(self, done)
+
+    monkeypatch.setattr(Validation, "__call__", validate_and_interrupt)

@@ -147,9 +147,12 @@ def test_a_run_becomes_a_preset(tmp_path):
     sizes = [sum(path.stat().st_size for path in folder.rglob("*.h5")) for folder in (run, preset)]
     assert sizes[1] < sizes[0]
     assert_one_line_error(run_tool("make_preset.py", *options, "--name", "small"), "already exists")
-    (run / "config.json").write_text('{"steps": [{}, {}]}')
-    unfinished = run_tool("make_preset.py", *options, "--name", "other")
-    assert_one_line_error(unfinished, "has not finished: run the same command again")
+    for steps, training in (("[{}, {}]", {}), ("[{}]", {"steps": [{"updates_done": 3}]})):
+        (run / "config.json").write_text(f'{{"steps": {steps}}}')
+        changed = bundle.read_manifest(run).model_copy(update={"training": training})
+        bundle.write_manifest(run, changed)
+        unfinished = run_tool("make_preset.py", *options, "--name", "other")
+        assert_one_line_error(unfinished, "has not finished: run the same command again")
     assert [path.name for path in (tmp_path / "presets").iterdir()] == ["small"]
 
 
@@ -175,3 +178,8 @@ def test_a_card_describes_the_origin_of_a_training():
     assert _history(continued) == expected
     imported = second | {"origin": {"name": "run", "imported": "a.pt"}}
     assert _history(imported).endswith("from run (trained: imported from a.pt)")
+    running = {
+        "steps": [{"updates": 1200, "loss": "esu", "updates_done": 30}],
+        "data": {"text": "A"},
+    }
+    assert _history(running) == "30 of 1,200 updates of esu; on A"

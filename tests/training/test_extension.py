@@ -2,17 +2,17 @@
 
 import json
 import shutil
-import signal
 
 import numpy as np
 import pytest
 from helpers.images import noise_image
-from helpers.runs import curve, same_weights, tiny_config, weights
+from helpers.runs import curve, same_weights, stop_at, tiny_config, weights
 
 from udl_tf.config import Config
 from udl_tf.errors import Interrupted, UserError
 from udl_tf.saved.loading import load
 from udl_tf.training import extension, run
+from udl_tf.training import step as training_step
 from udl_tf.training.checkpoint import (
     Progress,
     read_progress,
@@ -21,7 +21,6 @@ from udl_tf.training.checkpoint import (
 )
 from udl_tf.training.run import train
 from udl_tf.training.run_folder import RunFolder
-from udl_tf.training.validation import Validation
 
 IMAGE = noise_image(12, 16)
 
@@ -63,18 +62,6 @@ def copied(finished, tmp_path):
     config, folder = finished
     shutil.copytree(folder, tmp_path / "run")
     return config, tmp_path / "run"
-
-
-def stop_at(update, monkeypatch):
-    """Lets a run get Ctrl-C in the validation at an update."""
-    validate = Validation.__call__
-
-    def validate_and_interrupt(self, done):
-        if done == update:
-            signal.raise_signal(signal.SIGINT)
-        return validate(self, done)
-
-    monkeypatch.setattr(Validation, "__call__", validate_and_interrupt)
 
 
 @pytest.mark.slow
@@ -178,13 +165,64 @@ def test_a_stopped_step_is_extended_from_its_checkpoint(finished, tmp_path, monk
     assert "extended_from" not in notes["steps"][1]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("stopped", [False, True])
+def test_an_earlier_step_is_extended_and_later_ones_are_trained_again(
+    finished, tmp_path, monkeypatch, stopped
+):
+    """From a finished run, and from one stopped in its second step; the same results."""
+    config, folder = finished[0], tmp_path / "run"
+    if stopped:
+        with monkeypatch.context() as patch:
+            stop_at(20, patch)
+            with pytest.raises(Interrupted, match="stopped after update 20 of step 2/2"):
+                train(config, folder)
+    else:
+        shutil.copytree(finished[1], folder)
+        before = load(folder).upscale(IMAGE).image
+
+    def die(*arguments):
+        raise MemoryError("killed")
+
+    longer = with_updates(config, 0, 9)
+    with monkeypatch.context() as patch:
+        patch.setattr(training_step, "save_weights", die)
+        with pytest.raises(MemoryError):
+            train(longer, folder, extend=True)
+    if not stopped:  # the previous model is kept while the step is extended
+        assert np.array_equal(load(folder).upscale(IMAGE).image, before)
+        assert "results" in json.loads((folder / "metrics.json").read_text())
+    running = json.loads((folder / "running/metrics.json").read_text())
+    assert [entry["updates_done"] for entry in running["steps"]] == [9]
+    assert "results" not in running  # those of the previous model
+    notes = train(longer, folder)
+    log = (folder / "log.txt").read_text()
+    assert "step 1/2 l1: extended from update 5, new schedule over the last 4 updates" in log
+    assert ("later steps will be trained again" in log) == (not stopped)
+    assert [(n["updates"], n.get("extended_from")) for n in notes["steps"]] == [
+        (9, [5]),
+        (40, None),
+    ]
+    assert [entry["update"] for entry in notes["steps"][1]["validation"]] == [10, 20, 30, 40]
+    other = tmp_path / "other"  # the second step from the extended weights, in a run of its own
+    shutil.copytree(folder, other)
+    (other / "weights/step2-l1.weights.h5").unlink()
+    train(longer, other)
+    assert same_weights(folder, other, 2)
+    assert not same_weights(folder, finished[1], 2)
+
+
 @pytest.mark.parametrize(
     ("step", "updates", "extend", "message"),
     [
         (1, 50, False, r"steps\.1\.updates was 40 and is now 50\): .* or extend the run"),
         (1, 30, False, r"steps\.1\.updates was 40 and is now 30\): .* to resume it"),
-        (1, 30, True, r"may only add updates to steps\.1 or later"),
-        (0, 9, True, r"steps\.0\.updates was 5 and is now 9\): an extension may only add updates"),
+        (
+            1,
+            30,
+            True,
+            r"steps\.1\.updates was 40 and is now 30\): an extension may only add updates",
+        ),
     ],
 )
 def test_other_extensions_are_one_line(finished, step, updates, extend, message):

@@ -159,7 +159,7 @@ def _not_a_model(folder: Path) -> UserError:
         )
     return UserError(
         f"{folder}: holds no trained model ({MANIFEST} is missing): expected a run folder in which"
-        " at least one step has finished"
+        " at least one step has finished, or its subfolder running"
     )
 
 

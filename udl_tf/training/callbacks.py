@@ -3,7 +3,7 @@
 import math
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from logging import getLogger
 
 import keras
@@ -117,21 +117,19 @@ class Validate(keras.callbacks.Callback):
         name: name of the step, such as "step 1/2 esu".
         interval: updates between two validations.
         validation: function of the number of updates done.
-        ema: whether to validate the moving average of the weights that the optimizer computes.
     """
 
-    def __init__(self, clock: Clock, name: str, interval: int, validation: Validation, ema: bool):
+    def __init__(self, clock: Clock, name: str, interval: int, validation: Validation):
         super().__init__()
         self.clock = clock
         self.name = name
         self.interval = interval
         self.validation = validation
-        self.ema = ema
 
     def on_train_batch_end(self, batch, logs=None):
         if self.clock.due(self.interval):
             model = self.model  # the property updates the variables under JAX
-            with _averaged_weights(model) if self.ema else nullcontext():
+            with averaged_weights(model):
                 self.validation(self.clock.update)
             # Not of the moving average: it may still be zero if mixed_float16 skipped the first
             # updates.
@@ -143,15 +141,13 @@ class Validate(keras.callbacks.Callback):
 
 
 @contextmanager
-def _averaged_weights(model: keras.Model) -> Iterator[None]:
-    """Gives the model the moving average of its weights inside the block.
+def averaged_weights(model: keras.Model) -> Iterator[None]:
+    """Gives the model the weights of a finished step inside the block.
 
-    Keras swaps them back by addition and subtraction, which rounds; so the state is copied instead.
+    They are their moving average if the optimizer computes one, as at the end of `fit`.
     """
-    with restored([*model.trainable_variables, *model.optimizer.variables]):
-        swap = keras.callbacks.SwapEMAWeights()
-        swap.set_model(model)
-        swap.on_test_begin()
+    with restored(model.trainable_variables):
+        model.optimizer.finalize_variable_values(model.trainable_variables)
         yield
 
 

@@ -1,4 +1,4 @@
-"""Extension of a run: the last step that has begun continues with a new schedule."""
+"""Extension of a run: a step continues with a new schedule, and later steps are trained again."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -22,9 +22,9 @@ from udl_tf.training.run_folder import RunFolder
 def extend_run(folder: Path, config: Config, losses: list) -> None:
     """Prepares a run folder for more updates; does nothing if its config has as many already.
 
-    The last step that has begun gets a checkpoint of its last weights without optimizer variables;
-    then the new config is written. If this is interrupted in between, another call repeats it. The
-    bundle stays as it is until the step has finished again.
+    The first step with more updates gets a checkpoint of its last weights without optimizer
+    variables, if it has begun; then the new config is written. If this is interrupted in between,
+    another call repeats it. Bundle and weights stay as they are until the step has finished again.
 
     Args:
         folder: the run folder.
@@ -36,8 +36,9 @@ def extend_run(folder: Path, config: Config, losses: list) -> None:
     if before is None:
         return
     run = RunFolder(folder, before)
-    index = run.last_begun()
-    if index is not None and before.steps[index] != config.steps[index]:
+    pairs = enumerate(zip(before.steps, config.steps, strict=True))
+    index = next((i for i, (old, new) in pairs if old != new), None)
+    if index is not None and run.begun(index):
         progress, arrays = _last_state(run, index, losses[index])
         if progress.update != progress.schedule_from:
             lengths = [*progress.extended_from, progress.update]
@@ -50,7 +51,7 @@ def _last_state(
 ) -> tuple[Progress, dict[str, np.ndarray]]:
     """Returns the progress of a step and its weights, from its checkpoint or its weight file."""
     progress = read_progress(run.path)
-    if progress is not None:
+    if progress is not None and progress.step == index:
         return progress, read_weight_arrays(run.path)
     note = run.read_notes()["steps"][index]
     network = read_step_network(run, index, loss)

@@ -30,39 +30,58 @@ log = getLogger(__name__)
 
 
 def write_bundle(run: RunFolder, index: int, losses: list, notes: dict[str, Any]) -> None:
-    """Writes model.json after step `index`: its mean network and the last uncertainty network.
+    """Writes model.json after step `index`; see make_manifest."""
+    files = bundle_files(run, losses, index + 1)
+    write_manifest(run.path, make_manifest(run, losses, files, notes))
+
+
+def bundle_files(run: RunFolder, losses: list, count: int) -> list[str]:
+    """Returns the weight files of the first `count` steps, which have finished, for a bundle.
+
+    A bundle holds networks without branches: of a network with branches, the file is written here
+    if it is missing or older than that of the step.
+
+    Returns:
+        Paths relative to the run folder.
+    """
+    if not run.config.model.options.get("branches"):
+        return [run.weights_name(i) for i in range(count)]
+    names = [run.fused_name(i) for i in range(count)]
+    for i, name in enumerate(names):
+        file = run.path / name
+        if not file.exists() or file.stat().st_mtime < run.weights(i).stat().st_mtime:
+            save_weights(fused(read_step_network(run, i, losses[i])), file)
+    return names
+
+
+def make_manifest(
+    run: RunFolder, losses: list, files: list[str], notes: dict[str, Any]
+) -> Manifest:
+    """Returns the bundle of the last step's mean network and the last uncertainty network.
 
     Args:
         run: run folder.
-        index: index of the last finished step.
         losses: losses of all steps.
+        files: weight files of the steps, relative to the folder of the bundle.
         notes: content of metrics.json.
     """
-    model, uncertainty = run.config.model, None
-    with_s = [i for i in range(index + 1) if losses[i].needs_log_scale][-1:]
-    files = {i: _network_file(run, i, losses[i]) for i in {index, *with_s}}
-    for i in with_s:
-        uncertainty = UncertaintyFile(
-            **files[i].model_dump(), unit=losses[i].unit, power=losses[i].power
-        )
-    steps = [step.model_dump() for step in run.config.steps[: index + 1]]
+    parts = [
+        NetworkFile(weights=file, log_scale_head=head_of(run.config, i, losses[i]))
+        for i, file in enumerate(files)
+    ]
+    uncertainty = None
+    for part, loss in zip(parts, losses, strict=False):
+        if loss.needs_log_scale:
+            uncertainty = UncertaintyFile(**part.model_dump(), unit=loss.unit, power=loss.power)
+    steps = [step.model_dump() for step in run.config.steps[: len(files)]]
+    model = run.config.model
     plain = {key: value for key, value in model.options.items() if key != "branches"}
-    manifest = Manifest(
+    return Manifest(
         architecture=model.changed(options=plain),
-        mean=files[index],
+        mean=parts[-1],
         uncertainty=uncertainty,
         training={"steps": steps, "data": notes["data"], "origin": notes["origin"]},
     )
-    write_manifest(run.path, manifest)
-
-
-def _network_file(run: RunFolder, index: int, loss: keras.losses.Loss) -> NetworkFile:
-    """Returns the weight file of a step for the bundle; with branches, writes it without them."""
-    name = run.weights_name(index)
-    if run.config.model.options.get("branches"):
-        name = run.fused_name(index)
-        save_weights(fused(read_step_network(run, index, loss)), run.path / name)
-    return NetworkFile(weights=name, log_scale_head=head_of(run.config, index, loss))
 
 
 def calibrate_theta(run: RunFolder, data: RunData) -> None:

@@ -19,6 +19,7 @@ from udl_tf.training.networks import build_step_network
 from udl_tf.training.origin import find_origin
 from udl_tf.training.results import calibrate_theta, evaluate_run, write_bundle
 from udl_tf.training.run_folder import RunFolder, logging_to
+from udl_tf.training.running import delete_running_bundle
 from udl_tf.training.step import Session, stopped, train_step
 from udl_tf.training.uncertainty_cache import decide_cache
 
@@ -31,8 +32,9 @@ def train(config: Config, folder: Path | str, extend: bool = False) -> dict[str,
     Args:
         config: the resolved config.
         folder: run folder: a new one, or that of an earlier call with this config, which resumes.
-        extend: whether the config may have more updates than the run folder in the last step that
-            has begun: the step then continues from its current weights with a new schedule.
+        extend: whether the config may have more updates than the run folder: the first step with
+            more then continues from its current weights with a new schedule, and later steps that
+            have begun are trained again.
 
     Raises:
         UserError: for an unsuitable config, folder or dataset; its subclass Diverged if the loss is
@@ -145,19 +147,22 @@ def _train_all(session: Session) -> dict[str, Any]:
     notes = {"data": data.summary, "origin": None, "steps": []} | run.read_notes()
     if session.origin is not None:
         notes["origin"] = session.origin.history
-        write_json(run.metrics, notes)
+    write_json(run.metrics, notes)
     for index in range(len(run.config.steps)):
         if run.finished(index):
-            # A later step that is being extended has weights: keep the bundle as it is.
-            if not run.has_later_weights(index):
+            # If later steps have weights, the bundle is theirs, also while a step is extended.
+            if not run.later_weights(index):
                 write_bundle(run, index, session.losses, notes)
             continue
         with group.scope():
             note, interrupted = train_step(session, index)
         notes["steps"] = [*notes["steps"][:index], note]
         write_json(run.metrics, notes)
-        delete_checkpoint(run.path)
         write_bundle(run, index, session.losses, notes)
+        for outdated in run.later_weights(index):  # trained before this step was extended
+            outdated.unlink()
+        delete_running_bundle(run)
+        delete_checkpoint(run.path)  # last: a run that is killed before repeats the lines above
         if group.any(interrupted):
             raise Interrupted(stopped(f"the end of {note['loss']}", run))
     if group.writes:

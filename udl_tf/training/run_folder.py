@@ -7,6 +7,7 @@ weights/step1-esu.weights.h5     network at the end of each step, as it was trai
 weights/fused/                   the same without branches, for the bundle, if it has any
 model.json                       bundle (udl_tf.saved.bundle)
 checkpoint.npz                   state of the running step
+running/                         bundle of the running step (udl_tf.training.running)
 calibration/                     calibration of theta: report.md, report.json, figures
 metrics.json                     data, steps and results
 results.md  figures/             evaluation
@@ -34,8 +35,7 @@ class RunFolder:
     Args:
         path: the folder.
         config: the resolved config.
-        extend: whether the stored config may have fewer updates, in the last step that has begun
-            and later steps.
+        extend: whether the steps of the stored config may have fewer updates.
 
     Raises:
         UserError: if the folder contains something else, or a run of another config.
@@ -46,19 +46,21 @@ class RunFolder:
             of the run, once it exists.
         figures: folder of the figures.
         metrics: file of the results.
+        running: folder of the bundle of the running step.
     """
 
     def __init__(self, path: Path | str, config: Config, extend: bool = False):
         self.path = Path(path)
         self._file = self.path / "config.json"
         self._versions = self.path / "versions.json"
+        self.figures = self.path / "figures"
+        self.metrics = self.path / "metrics.json"
+        self.running = self.path / "running"
         stored = self.stored_config()
         self.config = config
         if stored is not None and config.training.cache_uncertainty == "auto":
             self.config = _with_cache(config, stored.training.cache_uncertainty)
         self._check(stored, extend)
-        self.figures = self.path / "figures"
-        self.metrics = self.path / "metrics.json"
 
     def create(self, precision: str, cache_uncertainty: bool) -> None:
         """Creates the folder unless it exists, and records the decisions of the run."""
@@ -116,18 +118,15 @@ class RunFolder:
         steps = self.read_notes().get("steps", [])[index : index + 1]
         return all(step["updates"] >= updates for step in steps)
 
-    def has_later_weights(self, index: int) -> bool:
-        """Returns whether a step after `index` has weights: it is finished or being extended."""
-        later = range(index + 1, len(self.config.steps))
-        return any(self.weights(i).exists() for i in later)
+    def later_weights(self, index: int) -> list[Path]:
+        """Returns the weight files of the steps after `index`."""
+        later = (self.weights(i) for i in range(index + 1, len(self.config.steps)))
+        return [path for path in later if path.exists()]
 
-    def last_begun(self) -> int | None:
-        """Returns the index of the last step that has begun; None for a new run."""
+    def begun(self, index: int) -> bool:
+        """Returns whether a step has begun."""
         progress = read_progress(self.path)
-        if progress is not None:
-            return progress.step
-        begun = [i for i in range(len(self.config.steps)) if self.weights(i).exists()]
-        return begun[-1] if begun else None
+        return self.weights(index).exists() or (progress is not None and progress.step == index)
 
     def read_notes(self) -> dict[str, Any]:
         """Reads the current content of metrics.json; empty for a new run."""
@@ -144,18 +143,23 @@ class RunFolder:
                     argument="output",
                 )
             return
+        if any("updates_done" in step for step in self.read_notes().get("steps", [])):
+            raise UserError(
+                f"{self.path}: holds the bundle of a running step, which cannot be resumed: choose"
+                " a new folder, and set training.start_from to this one to start from its weights",
+                argument="output",
+            )
         differences = list(_differences(stored.model_dump(), self.config.model_dump()))
         if not differences:
             return
-        last = RunFolder(self.path, stored).last_begun() or 0
-        shortened = _shortened(self.config, stored, last).model_dump()
+        shortened = _shortened(self.config, stored).model_dump()
         unextendable = list(_differences(stored.model_dump(), shortened))
         if extend and not unextendable:
             return
         if not unextendable:
             remedy = "choose another folder, or extend the run"
         elif extend:
-            remedy = f"an extension may only add updates to steps.{last} or later steps"
+            remedy = "an extension may only add updates to steps"
         else:
             remedy = "choose another folder, or use the config of the run to resume it"
         key, old, new = (unextendable if extend else differences)[0]
@@ -170,13 +174,12 @@ def _with_cache(config: Config, cache_uncertainty: bool | str) -> Config:
     return config.changed(training=config.training.changed(cache_uncertainty=cache_uncertainty))
 
 
-def _shortened(new: Config, old: Config, first: int) -> Config:
-    """Returns `new` without the updates that it adds to `old` in the steps from `first` on."""
+def _shortened(new: Config, old: Config) -> Config:
+    """Returns `new` without the updates that it adds to the steps of `old`."""
     steps = list(new.steps)
-    for index in range(first, min(len(new.steps), len(old.steps))):
-        updates = min(old.steps[index].updates, new.steps[index].updates)
-        steps[index] = steps[index].model_copy(update={"updates": updates})
-    return new.model_copy(update={"steps": steps})
+    for index, (step, before) in enumerate(zip(new.steps, old.steps, strict=False)):
+        steps[index] = step.changed(updates=min(step.updates, before.updates))
+    return new.changed(steps=steps)
 
 
 @contextmanager

@@ -35,6 +35,7 @@ from udl_tf.training.optimizers import make_optimizer
 from udl_tf.training.origin import Origin, take_over
 from udl_tf.training.progress_log import ProgressLog
 from udl_tf.training.run_folder import RunFolder
+from udl_tf.training.running import write_running_bundle
 from udl_tf.training.tensorboard import TensorBoardLog
 from udl_tf.training.trainer import Trainer, make_pixel_weight
 from udl_tf.training.uncertainty_cache import cache_path, cached_log_scale
@@ -132,7 +133,8 @@ def train_step(session: Session, index: int) -> tuple[dict[str, Any], bool]:
     if clock.update < step.config.updates:
         raise Interrupted(stopped(f"update {clock.update} of {step.name}", run))
     save_weights(network, run.weights(index))
-    return _note(step, progress()), checkpoints.interrupted
+    note = _note(step, progress()) | {"weights": sha256(run.weights(index))}
+    return note, checkpoints.interrupted
 
 
 def _beginning(step: Step) -> str:
@@ -141,9 +143,11 @@ def _beginning(step: Step) -> str:
     if not start.update:
         return f"{updates} updates of {step.session.run.config.data.batch_size} patches"
     if start.update == start.schedule_from:
+        again = step.session.run.later_weights(step.index)
         return (
             f"extended from update {start.update}, new schedule over the last"
             f" {updates - start.update} updates"
+            + ("; later steps will be trained again" if again else "")
         )
     return f"resumes after update {start.update} of {updates}"
 
@@ -203,13 +207,13 @@ def _callbacks(
     board: TensorBoardLog,
 ) -> tuple[list[keras.callbacks.Callback], callbacks.Checkpoints]:
     """Returns (callbacks of `fit` in order, the one that saves checkpoints)."""
-    run, group, config = step.session.run, step.session.group, step.session.run.config
+    group, config = step.session.group, step.session.run.config
     interval, patches = config.training.interval, config.data.batch_size
     every = config.training.log_every
     checkpoints = callbacks.Checkpoints(
         clock,
         interval,
-        lambda: not group.writes or save_checkpoint(run.path, progress(), step.trainer),
+        lambda: not group.writes or _save(step, progress()),
         group.any,
     )
     before = [
@@ -218,9 +222,19 @@ def _callbacks(
         ProgressLog(clock, step.name, patches, every, waiting, board),
     ]
     if group.writes:
-        averaged = config.optimizer.ema is not None
-        before.append(callbacks.Validate(clock, step.name, interval, validation, averaged))
+        before.append(callbacks.Validate(clock, step.name, interval, validation))
     return [*before, checkpoints], checkpoints
+
+
+def _save(step: Step, progress: Progress) -> bool:
+    """Saves the checkpoint and the bundle of the running step; see save_checkpoint."""
+    run, trainer = step.session.run, step.trainer
+    if not save_checkpoint(run.path, progress, trainer):
+        return False
+    note = _note(step, progress) | {"updates_done": progress.update}
+    with callbacks.averaged_weights(trainer):
+        write_running_bundle(run, step.session.losses, progress, trainer.network, note)
+    return True
 
 
 def _fit(step: Step, waiting: Waiting, observers: list[keras.callbacks.Callback]) -> None:
@@ -258,7 +272,7 @@ def _fit(step: Step, waiting: Waiting, observers: list[keras.callbacks.Callback]
 
 
 def _note(step: Step, progress: Progress) -> dict[str, Any]:
-    """Returns the entry of a finished step in metrics.json."""
+    """Returns the entry of a step in metrics.json."""
     extended = {"extended_from": progress.extended_from} if progress.extended_from else {}
     return {
         "step": step.index + 1,
@@ -266,7 +280,6 @@ def _note(step: Step, progress: Progress) -> dict[str, Any]:
         "updates": step.config.updates,
         **extended,
         "seconds": round(progress.seconds, 1),
-        "weights": sha256(step.session.run.weights(step.index)),
         "validation": progress.validation,
     }
 

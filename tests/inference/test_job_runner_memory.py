@@ -1,0 +1,65 @@
+"""Upscaling of files: the memory that an image needs."""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+from helpers.images import noise_image, write_noise
+from helpers.upscalers import Repeating
+
+from udl_tf.errors import UserError
+from udl_tf.imaging.image_files import ImageFile
+from udl_tf.inference import job_runner
+from udl_tf.inference.job_runner import needed_memory, read_job, upscale_file
+from udl_tf.inference.jobs import Options, plan_jobs
+
+
+@pytest.mark.parametrize(
+    ("free", "options"), [(700, Options()), (50_000, Options(outscale=100))], ids=["x2", "x100"]
+)
+def test_results_larger_than_the_memory_are_refused_before_decoding(
+    tmp_path, monkeypatch, free, options
+):
+    path = write_noise(tmp_path / "a.png")
+    monkeypatch.setattr("psutil.virtual_memory", lambda: type("M", (), {"available": free}))
+    monkeypatch.setattr(job_runner, "read_image", None)
+    (job,) = plan_jobs([path], tmp_path / "out", options)
+    with pytest.raises(UserError, match=r"8x6 pixels; the result needs 0\.0 GB of memory, 0\.0 GB"):
+        read_job(job, 2, options)
+
+
+def peak_memory(scale: int, image: np.ndarray, options: Options) -> int:
+    """Bytes that upscaling allocates, as Python counts them (NumPy's arrays), and the image's."""
+    tracemalloc.start()
+    try:
+        upscale_file(Repeating(scale), ImageFile(image), options)
+        return tracemalloc.get_traced_memory()[1] + image.nbytes
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+@pytest.mark.parametrize(
+    "options",
+    [
+        Options(),
+        Options(theta=True),
+        Options(self_ensemble=True),
+        Options(theta=True, ensemble=True),
+    ],
+    ids=["plain", "theta", "ensemble", "theta+ensemble"],
+)
+def test_needed_memory_is_what_is_allocated(scale, options):
+    height, width = 2000 // scale, 320 // scale  # tall: temporary bands of rows count for little
+    peak = peak_memory(scale, noise_image(height, width), options)
+    assert needed_memory(height, width, scale, options) == pytest.approx(peak, rel=0.2)
+
+
+@pytest.mark.parametrize("theta", [False, True])
+def test_needed_memory_includes_resizing(theta):
+    """Roughly: the temporary bands of bicubic interpolation count for more in a small image."""
+    options = Options(theta=theta, outscale=8)
+    peak = peak_memory(2, noise_image(200, 200), options)
+    needed = needed_memory(200, 200, 2, options)
+    assert needed == pytest.approx(peak, rel=0.4)
+    assert needed > 3 * needed_memory(200, 200, 2, Options(theta=theta))
