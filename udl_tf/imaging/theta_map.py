@@ -79,7 +79,7 @@ def colorize(values: np.ndarray, top: float | None = None) -> np.ndarray:
     top = highest(values) if top is None else top
     shares = np.clip(values / max(top, 1e-6), 0.0, 1.0)
     table = _color_table()
-    indices = (shares * len(table)).astype(np.intp)
+    indices = (np.nan_to_num(shares) * len(table)).astype(np.intp)
     return table[np.minimum(indices, len(table) - 1)]
 
 

@@ -85,7 +85,8 @@ class BranchedConv2D(keras.layers.Layer):
         first, middle, last = factors
         kernel = first @ middle @ last
         kernel[1, 1] += shortcut[0, 0]
-        return [kernel.astype(np.float32), bias.astype(np.float32)]
+        with np.errstate(over="ignore"):  # of a network that diverges
+            return [kernel.astype(np.float32), bias.astype(np.float32)]
 
     def set_plain_weights(self, weights: list[np.ndarray]) -> None:
         """Sets weights with which the layer computes the same as a plain convolution.

@@ -3,8 +3,6 @@
 from logging import getLogger
 from typing import Any
 
-import keras
-
 from udl_tf._support.files import write_text
 from udl_tf._support.json_files import write_json
 from udl_tf.config import degradations_text

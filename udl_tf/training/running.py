@@ -63,8 +63,8 @@ def write_running_bundle(
     write_json(folder / "config.json", run.config.model_dump())
     write_json(folder / "metrics.json", notes)
     write_manifest(folder, manifest)
-    for path in (folder / "weights").iterdir():
-        if f"weights/{path.name}" not in files | previous:
+    for path in (folder / "weights").rglob("*.weights.h5"):
+        if path.relative_to(folder).as_posix() not in files | previous:
             path.unlink()
 
 
