@@ -21,9 +21,7 @@ SCRIPT = Path(__file__).parents[1] / "helpers" / "span_in_torch.py"
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(
-    find_spec("spandrel") is None, reason="needs pip install --no-deps spandrel einops safetensors"
-)
+@pytest.mark.skipif(find_spec("spandrel") is None, reason="spandrel is not installed")
 @pytest.mark.parametrize(
     ("scale", "filters", "norm"), [(2, 48, True), (4, 48, True), (4, 52, True), (2, 48, False)]
 )
