@@ -79,6 +79,25 @@ class DepthToSpace(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("udl_tf")
+class SpaceToDepth(keras.layers.Layer):
+    """Inverse of DepthToSpace: (n, scale h, scale w, c) -> (n, h, w, scale^2 c)."""
+
+    def __init__(self, scale: int, **kwargs):
+        super().__init__(**kwargs)
+        self.scale = scale
+
+    def call(self, x):
+        return ops.space_to_depth(x, self.scale)
+
+    def compute_output_shape(self, shape):
+        n, h, w, c = shape
+        return (n, h and h // self.scale, w and w // self.scale, c * self.scale**2)
+
+    def get_config(self):
+        return {**super().get_config(), "scale": self.scale}
+
+
+@keras.saving.register_keras_serializable("udl_tf")
 class NearestUpConv2D(keras.layers.Conv2D):
     """Nearest-neighbour upsampling followed by a 3x3 convolution, in one layer.
 

@@ -3,10 +3,16 @@
 import math
 
 import keras
-from keras import ops
 
 from udl_tf.config import LogScaleHead
-from udl_tf.models.blocks import BicubicDown, BicubicUp, Conv2DTranspose, CropLike, conv
+from udl_tf.models.blocks import (
+    BicubicDown,
+    BicubicUp,
+    Conv2DTranspose,
+    CropLike,
+    SpaceToDepth,
+    conv,
+)
 from udl_tf.models.heads import (
     LIGHT_RADIUS,
     LOG_SCALE,
@@ -84,7 +90,7 @@ class DPDNN(keras.Model):
         outputs = {"sr": keras.layers.Rescaling(255.0, name="sr", dtype="float32")(x)}
         if uncertainty and log_scale_head == "light":
             head = light_head(num_filters, scale, features_scale=scale)
-            phases = ops.space_to_depth(outputs["sr"], scale)
+            phases = SpaceToDepth(scale, dtype="float32")(outputs["sr"])
             outputs[LOG_SCALE] = head([features, added_detail(phases, lr, scale)])
         elif uncertainty:
             outputs[LOG_SCALE] = released_head(features, num_filters, log_scale_activation)

@@ -6,10 +6,9 @@ from typing import Literal
 
 import keras
 import numpy as np
-from keras import ops
 
 from udl_tf.config import LogScaleHead
-from udl_tf.models.blocks import DepthToSpace, conv, nearest_phases, normalize
+from udl_tf.models.blocks import DepthToSpace, SpaceToDepth, conv, nearest_phases, normalize
 from udl_tf.models.branches import BranchedConv2D
 from udl_tf.models.folding import as_convolution
 from udl_tf.models.heads import (
@@ -90,8 +89,8 @@ class EDSR(keras.Model):
         features = keras.layers.Add(name="long_skip")([features, head])
         upsample = _upsample_directly if upsampler == "direct" else _upsample_stepwise
         x = upsample(features, convolution, scale, num_filters)
-        phases, detail = _finish(x, lr, scale, shift, divide, anchor)
-        outputs = {"sr": DepthToSpace(scale, name="sr", dtype="float32")(phases)}
+        sr, detail = _finish(x, upsampler == "direct", lr, scale, shift, divide, anchor)
+        outputs = {"sr": sr}
         if uncertainty and log_scale_head == "light":
             outputs[LOG_SCALE] = light_head(num_filters, scale)([features, detail])
         elif uncertainty:
@@ -155,8 +154,8 @@ class EDSR(keras.Model):
         x = as_convolution(upsampler, _STEPWISE_RADIUS)(features)
         # Outside the convolution, so that no digits are lost by adding to a large shift.
         options = (self.settings[key] for key in ("scale", "shift", "divide", "anchor"))
-        phases, detail = _finish(x, self.input, *options)
-        maps = {**self.output, "sr": DepthToSpace(self.scale, dtype="float32")(phases)}
+        sr, detail = _finish(x, True, self.input, *options)
+        maps = {**self.output, "sr": sr}
         if light:
             maps[LOG_SCALE] = self.get_layer(LOG_SCALE)([features, detail])
         return maps
@@ -169,19 +168,32 @@ class EDSR(keras.Model):
         return cls(**config)
 
 
-def _finish(x, lr, scale: int, shift, divide, anchor: bool):
+def _finish(x, in_phases: bool, lr, scale: int, shift, divide, anchor: bool):
     """Undoes the normalisation of the output x; adds the LR image to it if it is the anchor.
 
+    Args:
+        x: (n, scale h, scale w, 3), or in phases (n, h, w, 3 scale^2).
+        in_phases: which of both.
+        lr, scale, shift, divide, anchor: as for EDSR.
+
     Returns:
-        Phases of sr and the detail in them, both (n, h, w, 3 scale^2) like x.
+        sr, and the detail in it as for light_head.
     """
+    if not (in_phases or anchor):
+        # As released: weight files have the order of the layers, by their distance from the end.
+        sr = keras.layers.Rescaling(divide, shift, name="sr", dtype="float32")(x)
+        phases = SpaceToDepth(scale, name="phases", dtype="float32")(sr)
+        return sr, added_detail(phases, lr, scale)
+    if not in_phases:
+        x = SpaceToDepth(scale, name="to_phases", dtype="float32")(x)
     factor, offset = (np.tile(np.broadcast_to(v, 3), scale**2).tolist() for v in (divide, shift))
-    if not anchor:
+    if anchor:  # It contains the shift. Zeros in x leave the LR image as it is, without rounding.
+        detail = keras.layers.Rescaling(factor, name="detail", dtype="float32")(x)
+        phases = detail + nearest_phases(lr, scale)
+    else:
         phases = keras.layers.Rescaling(factor, offset, name="phases", dtype="float32")(x)
-        return phases, added_detail(phases, lr, scale)
-    # The anchor contains the shift. Zeros in x leave the LR image as it is, without rounding.
-    detail = keras.layers.Rescaling(factor, name="detail", dtype="float32")(x)
-    return detail + nearest_phases(lr, scale), detail
+        detail = added_detail(phases, lr, scale)
+    return DepthToSpace(scale, name="sr", dtype="float32")(phases), detail
 
 
 def _residual_block(x, convolution: Callable, filters: int, res_scale: float, name: str):
@@ -195,8 +207,7 @@ def _upsample_stepwise(x, convolution: Callable, scale: int, filters: int):
     for index, factor in enumerate({2: [2], 3: [3], 4: [2, 2]}[scale]):
         x = convolution(filters * factor**2, filters, f"upsample{index}")(x)
         x = DepthToSpace(factor, name=f"shuffle{index}")(x)
-    x = convolution(3, filters, "tail", dtype="float32")(x)
-    return ops.space_to_depth(x, scale)
+    return convolution(3, filters, "tail", dtype="float32")(x)
 
 
 def _upsample_directly(x, convolution: Callable, scale: int, filters: int):
