@@ -70,7 +70,7 @@ class DataConfig(Section):
     degradations: list[Degradation] = Field(
         default=[],
         description="degradations of the LR image, in this order; those of training patches are"
-        " drawn anew for each, those of held-out images once; [] for none",
+        " drawn separately for each, those of held-out images once; [] for none",
     )
     small_images: Literal["error", "skip"] = Field(
         default="error", description="what to do with training images smaller than a patch"

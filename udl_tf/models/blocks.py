@@ -56,16 +56,23 @@ def _uniform(fan_in: int) -> dict[str, keras.initializers.Initializer]:
     }
 
 
-@keras.saving.register_keras_serializable("udl_tf")
-class DepthToSpace(keras.layers.Layer):
-    """Rearranges channels into pixels: (n, h, w, scale^2 c) -> (n, scale h, scale w, c).
-
-    The input channels are ordered (row, column, c), as in tf.nn.depth_to_space.
-    """
+class _Rearrangement(keras.layers.Layer):
+    """Base of layers that move values between channels and pixels."""
 
     def __init__(self, scale: int, **kwargs):
         super().__init__(**kwargs)
         self.scale = scale
+
+    def get_config(self):
+        return {**super().get_config(), "scale": self.scale}
+
+
+@keras.saving.register_keras_serializable("udl_tf")
+class DepthToSpace(_Rearrangement):
+    """Rearranges channels into pixels: (n, h, w, scale^2 c) -> (n, scale h, scale w, c).
+
+    The input channels are ordered (row, column, c), as in tf.nn.depth_to_space.
+    """
 
     def call(self, x):
         return ops.depth_to_space(x, self.scale)
@@ -74,17 +81,10 @@ class DepthToSpace(keras.layers.Layer):
         n, h, w, c = shape
         return (n, h and h * self.scale, w and w * self.scale, c // self.scale**2)
 
-    def get_config(self):
-        return {**super().get_config(), "scale": self.scale}
-
 
 @keras.saving.register_keras_serializable("udl_tf")
-class SpaceToDepth(keras.layers.Layer):
+class SpaceToDepth(_Rearrangement):
     """Inverse of DepthToSpace: (n, scale h, scale w, c) -> (n, h, w, scale^2 c)."""
-
-    def __init__(self, scale: int, **kwargs):
-        super().__init__(**kwargs)
-        self.scale = scale
 
     def call(self, x):
         return ops.space_to_depth(x, self.scale)
@@ -92,9 +92,6 @@ class SpaceToDepth(keras.layers.Layer):
     def compute_output_shape(self, shape):
         n, h, w, c = shape
         return (n, h and h // self.scale, w and w // self.scale, c * self.scale**2)
-
-    def get_config(self):
-        return {**super().get_config(), "scale": self.scale}
 
 
 @keras.saving.register_keras_serializable("udl_tf")
