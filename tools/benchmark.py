@@ -3,7 +3,6 @@
     python tools/benchmark.py train [--batches 1 2 4 8 16 32 --replicas 1 2]
     python tools/benchmark.py train --fixed-cost 1 5 20
     python tools/benchmark.py train --gpu
-    python tools/benchmark.py allocator
     python tools/benchmark.py workers [--counts 1 2 3]
     python tools/benchmark.py pipeline --data FOLDER [FOLDER...]
     python tools/benchmark.py upscale --model RUN [--sizes 1 4 16 64]
@@ -19,7 +18,7 @@ left empty.
 
 from pathlib import Path
 
-from benchmarks.training_commands import add_allocator, add_pipeline, add_train, add_workers
+from benchmarks.training_commands import add_pipeline, add_train, add_workers
 from benchmarks.upscaling_commands import (
     add_exports,
     add_files,
@@ -32,7 +31,6 @@ from udl_tf._support import command_line
 
 _COMMANDS = (
     add_train,
-    add_allocator,
     add_workers,
     add_pipeline,
     add_upscale,

@@ -9,7 +9,6 @@ import json
 from pathlib import Path
 
 from udl_tf._support import command_line
-from udl_tf._support.allocator import keep_freed_memory
 from udl_tf._support.config_file import config_name, find_config, load_config
 from udl_tf._support.stderr import quiet
 
@@ -53,7 +52,6 @@ def main(arguments: list[str] | None = None) -> None:
         print(json.dumps(config.model_dump(), indent=1))
         return
 
-    keep_freed_memory()
     with quiet():
         from udl_tf.training import train
 

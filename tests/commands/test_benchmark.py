@@ -8,7 +8,6 @@ from functools import partial
 import pytest
 import tensorflow as tf
 from benchmarks import exports, gpu, upscale
-from benchmarks.allocator import allocator_table, time_updates
 from benchmarks.exports import Format, exports_table
 from benchmarks.growth import batches_table, run_batches
 from benchmarks.load import load_table, run_load
@@ -262,14 +261,3 @@ def test_runtimes(tmp_path):
     assert rows["LiteRT"]["with_theta"][0] > 0
     assert rows["LiteRT"]["difference"] < 1e-2
     assert len(runtimes_table(rows)) == 4
-
-
-def test_allocator():
-    (measured,) = results_of([start(time_updates, "esu", True, 1)])
-    assert measured["seconds"] > 0
-    faster = {"seconds": 1.5, "system": 0.25, "faults": 1234.4, "peak_mb": 1300.0}
-    slower = {"seconds": 2.5, "system": 0.75, "faults": 2345.4, "peak_mb": 1301.0}
-    row = {"loss": "esu", "kept": True, "processes": [faster, slower]}
-    _, cells = allocator_table([row])
-    medians = ["2.00 (1.50–2.50)", "0.50 (0.25–0.75)", "1,790", "1,300"]
-    assert cells == ["ESU", "kept", *medians]

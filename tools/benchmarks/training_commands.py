@@ -96,22 +96,6 @@ def _steps(options: argparse.Namespace) -> None:
     write_report(options, results, text)
 
 
-def add_allocator(commands: Any) -> argparse.ArgumentParser:
-    parser = commands.add_parser("allocator", help="updates with freed memory kept or returned")
-    parser.set_defaults(measure=_allocator)
-    parser.add_argument("--repeats", type=int, default=5, help="processes per row (default: 5)")
-    parser.add_argument("--updates", type=int, default=20, help="per process (default: 20)")
-    return parser
-
-
-def _allocator(options: argparse.Namespace) -> None:
-    with quiet():
-        from benchmarks.allocator import allocator_table, run_allocator
-
-    rows = run_allocator(options.repeats, options.updates)
-    write_report(options, rows, markdown_table(allocator_table(rows)))
-
-
 def add_workers(commands: Any) -> argparse.ArgumentParser:
     parser = commands.add_parser("workers", help="updates by the number of workers, all here")
     parser.set_defaults(measure=_workers)
