@@ -8,7 +8,8 @@ from helpers.images import declared_png, noise_image
 from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 
 from udl_tf.errors import UserError
-from udl_tf.imaging.image_files import ImageFile, read_image, write_image
+from udl_tf.imaging.image_files import ImageFile, read_image
+from udl_tf.imaging.image_writing import write_image
 
 RGB = noise_image(12, 9)
 DEEP = (RGB.astype(np.uint16) << 8) + np.arange(9, dtype=np.uint16)[None, :, None]

@@ -2,7 +2,8 @@
 
 from udl_tf.imaging.color import rgb_to_y
 from udl_tf.imaging.dtypes import to_dtype
-from udl_tf.imaging.image_files import ImageFile, read_image, write_image
+from udl_tf.imaging.image_files import ImageFile, read_image
+from udl_tf.imaging.image_writing import write_image
 from udl_tf.imaging.resize import imresize, mod_crop
 from udl_tf.imaging.rgb_files import read_rgb, write_rgb
 

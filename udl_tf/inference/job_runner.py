@@ -14,7 +14,8 @@ from PIL import UnidentifiedImageError
 from udl_tf._support.device_memory import free_memory
 from udl_tf._support.progress import Counter, Progress, no_progress
 from udl_tf.errors import UserError
-from udl_tf.imaging.image_files import ImageFile, read_image, write_image
+from udl_tf.imaging.image_files import ImageFile, read_image
+from udl_tf.imaging.image_writing import write_image
 from udl_tf.imaging.rgb_files import image_size
 from udl_tf.imaging.theta_map import write_map
 from udl_tf.inference.jobs import MAP_TITLES, Job, Options
