@@ -23,8 +23,8 @@ import keras
 from keras import ops
 
 
-class _SRLoss(keras.losses.Loss):
-    """Base of the losses: mean over all values, float32 under every precision policy.
+class SRLoss(keras.losses.Loss):
+    """Loss of a prediction {"sr", "log_scale"}, float32 under every precision policy.
 
     Attributes:
         needs_log_scale: whether the loss reads `prediction["log_scale"]`.
@@ -38,22 +38,28 @@ class _SRLoss(keras.losses.Loss):
     def __init__(self, name: str | None = None):
         super().__init__(name=name, reduction="sum_over_batch_size", dtype="float32")
 
+    def get_config(self):
+        return {"name": self.name}
 
-class L1Loss(_SRLoss):
+
+@keras.saving.register_keras_serializable("udl_tf")
+class L1Loss(SRLoss):
     """|x - f|: mean absolute error, in grey levels."""
 
     def call(self, hr, prediction):
         return ops.abs(hr - prediction["sr"])
 
 
-class MSELoss(_SRLoss):
+@keras.saving.register_keras_serializable("udl_tf")
+class MSELoss(SRLoss):
     """(x - f)^2: mean squared error, in squared grey levels."""
 
     def call(self, hr, prediction):
         return ops.square(hr - prediction["sr"])
 
 
-class EULoss(_SRLoss):
+@keras.saving.register_keras_serializable("udl_tf")
+class EULoss(SRLoss):
     """exp(-s) |x - f| + s: negative Laplace log-likelihood; the optimum of s is ln E|x - f|."""
 
     needs_log_scale = True
@@ -63,7 +69,8 @@ class EULoss(_SRLoss):
         return ops.exp(-s) * ops.abs(hr - prediction["sr"]) + s
 
 
-class ESULoss(_SRLoss):
+@keras.saving.register_keras_serializable("udl_tf")
+class ESULoss(SRLoss):
     """exp(-s) |x - f| + 2 s: EU with Jeffreys' prior; the optimum of s is ln(E|x - f| / 2)."""
 
     needs_log_scale = True
@@ -73,6 +80,7 @@ class ESULoss(_SRLoss):
         return ops.exp(-s) * ops.abs(hr - prediction["sr"]) + 2.0 * s
 
 
+@keras.saving.register_keras_serializable("udl_tf")
 class BetaNLLLoss(ESULoss):
     """sg(theta^beta) (exp(-s) |x - f| + 2 s): ESU with pixels weighted by their uncertainty.
 
@@ -95,6 +103,7 @@ class BetaNLLLoss(ESULoss):
         return {**super().get_config(), "beta": self.beta}
 
 
+@keras.saving.register_keras_serializable("udl_tf")
 class UDLLoss(L1Loss):
     """w |x - f|: L1 with the pixel weights of `udl_tf.weighting` as `sample_weight`.
 
@@ -108,7 +117,8 @@ class UDLLoss(L1Loss):
         return super().__call__(y_true, y_pred, sample_weight)
 
 
-class GRAMLoss(_SRLoss):
+@keras.saving.register_keras_serializable("udl_tf")
+class GRAMLoss(SRLoss):
     """sg(sigmoid(z)) (exp(-z) |e|^p + z) with e = (x - f) / unit and z clipped to -10..10.
 
     z is `prediction["log_scale"]` of a network built with `log_scale_activation="linear"`.

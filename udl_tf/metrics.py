@@ -10,6 +10,7 @@ from scipy.ndimage import correlate1d
 from udl_tf.imaging.color import rgb_to_y
 
 SSIM_WINDOW = 11
+SSIM_C1, SSIM_C2 = (0.01 * 255.0) ** 2, (0.03 * 255.0) ** 2
 
 
 def psnr_y(sr: np.ndarray, hr: np.ndarray, shave: int) -> float:
@@ -45,9 +46,8 @@ def ssim_y(sr: np.ndarray, hr: np.ndarray, shave: int) -> float:
     var_a = _window(a * a) - mean_a**2
     var_b = _window(b * b) - mean_b**2
     covariance = _window(a * b) - mean_a * mean_b
-    c1, c2 = (0.01 * 255.0) ** 2, (0.03 * 255.0) ** 2
-    numerator = (2.0 * mean_a * mean_b + c1) * (2.0 * covariance + c2)
-    denominator = (mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2)
+    numerator = (2.0 * mean_a * mean_b + SSIM_C1) * (2.0 * covariance + SSIM_C2)
+    denominator = (mean_a**2 + mean_b**2 + SSIM_C1) * (var_a + var_b + SSIM_C2)
     return float(np.mean(numerator / denominator))
 
 
@@ -74,9 +74,14 @@ def _luma_pair(
 
 def _window(image: np.ndarray) -> np.ndarray:
     """Computes the Gaussian-weighted local mean at the positions where the window fits."""
-    reach = SSIM_WINDOW // 2
-    taps = np.exp(-(np.arange(-reach, reach + 1) ** 2) / (2 * 1.5**2))
-    taps /= taps.sum()
+    reach, taps = SSIM_WINDOW // 2, ssim_taps()
     for axis in (0, 1):
         image = correlate1d(image, taps, axis)
     return image[reach:-reach, reach:-reach]
+
+
+def ssim_taps() -> np.ndarray:
+    """Returns the taps of SSIM's Gaussian window along one axis, float64 (SSIM_WINDOW,)."""
+    reach = SSIM_WINDOW // 2
+    taps = np.exp(-(np.arange(-reach, reach + 1) ** 2) / (2 * 1.5**2))
+    return taps / taps.sum()

@@ -16,7 +16,8 @@ from udl_tf.__main__ import main
 from udl_tf.config import WeightingConfig
 from udl_tf.losses import LOSSES
 from udl_tf.models import copy_weights
-from udl_tf.training.trainer import Trainer, make_pixel_weight
+from udl_tf.tasks.pixel_weights import make_pixel_weight
+from udl_tf.training.trainer import Trainer
 
 
 def numbers():

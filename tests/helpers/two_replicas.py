@@ -15,8 +15,9 @@ from udl_tf.distributed.strategy import make_strategy, share_batches
 from udl_tf.imaging.rgb_files import write_rgb
 from udl_tf.losses import ESULoss, UDLLoss
 from udl_tf.models import build_model, copy_weights
+from udl_tf.tasks.pixel_weights import make_pixel_weight
 from udl_tf.training.optimizers import make_optimizer
-from udl_tf.training.trainer import Trainer, make_pixel_weight
+from udl_tf.training.trainer import Trainer
 
 
 def train(store, config, optimizer, resident=False):

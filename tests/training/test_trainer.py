@@ -7,8 +7,9 @@ from helpers.images import noise_image
 from udl_tf.config import OptimizerConfig, WeightingConfig
 from udl_tf.losses import ESULoss, L1Loss, UDLLoss
 from udl_tf.models import build_model, copy_weights
+from udl_tf.tasks.pixel_weights import make_pixel_weight
 from udl_tf.training.optimizers import make_optimizer
-from udl_tf.training.trainer import Trainer, batch_values, make_pixel_weight
+from udl_tf.training.trainer import Trainer, batch_values
 from udl_tf.weighting import error_map_weight, uncertainty_weight
 
 HR = np.stack([noise_image(16, 16, i) for i in range(4)]).astype("float32")

@@ -9,8 +9,9 @@ from udl_tf.config import OptimizerConfig, WeightingConfig
 from udl_tf.losses import LOSSES
 from udl_tf.models import build_model
 from udl_tf.models.precision import precision
+from udl_tf.tasks.pixel_weights import make_pixel_weight
 from udl_tf.training.optimizers import make_optimizer
-from udl_tf.training.trainer import Trainer, make_pixel_weight
+from udl_tf.training.trainer import Trainer
 
 Network = Mapping[str, Any]
 """Options of edsr_s; none: EDSR-S as released."""

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+LUMA, LUMA_OFFSET = (65.481 / 255.0, 128.553 / 255.0, 24.966 / 255.0), 16.0  # of RGB in 0..255
+
 
 def rgb_to_y(image: np.ndarray) -> np.ndarray:
     """Computes the studio-range luma Y of an RGB image, not rounded.
@@ -14,4 +16,4 @@ def rgb_to_y(image: np.ndarray) -> np.ndarray:
 
     Source: BT.601 as in MATLAB's rgb2ycbcr: Y = 16 + (65.481 R + 128.553 G + 24.966 B)/255.
     """
-    return 16.0 + image.astype(np.float64) @ (np.array([65.481, 128.553, 24.966]) / 255.0)
+    return LUMA_OFFSET + image.astype(np.float64) @ np.array(LUMA)

@@ -13,7 +13,7 @@ from udl_tf.inference.passes import Pass
 from udl_tf.inference.upscaler import Upscaler
 from udl_tf.models.heads import LARGEST_THETA
 from udl_tf.models.stages import Stage
-from udl_tf.uncertainty.record import Calibration
+from udl_tf.uncertainty.record import Calibration, log_theta_line
 
 Chain = Sequence[Stage]
 
@@ -64,12 +64,7 @@ class Networks:
     @property
     def log_theta_line(self) -> tuple[np.ndarray, np.ndarray]:
         """(a, b) of ln theta = a + b log_scale, calibrated; each float32 (3,)."""
-        # As trained, ln theta = ln unit + log_scale / power; the calibration applies a second line.
-        a, b = np.full(3, math.log(self.unit)), np.full(3, 1 / self.power)
-        if self.calibration is not None:
-            slope = np.array(self.calibration.b)
-            a, b = np.array(self.calibration.a) + slope * a, slope * b
-        return a.astype(np.float32), b.astype(np.float32)
+        return log_theta_line(self.unit, self.power, self.calibration)
 
     def theta_of(self, log_scale: np.ndarray) -> np.ndarray:
         """Returns theta for a map (..., 3) of s: calibrated, in grey levels, at most 255."""

@@ -22,6 +22,7 @@ from udl_tf.distributed.group import Group
 from udl_tf.errors import Interrupted
 from udl_tf.models import copy_weights, freeze_all_but_head, fused, precision
 from udl_tf.saved.bundle import save_weights
+from udl_tf.tasks.pixel_weights import make_pixel_weight
 from udl_tf.training import callbacks
 from udl_tf.training.checkpoint import (
     Progress,
@@ -37,7 +38,7 @@ from udl_tf.training.progress_log import ProgressLog
 from udl_tf.training.run_folder import RunFolder
 from udl_tf.training.running import write_running_bundle
 from udl_tf.training.tensorboard import TensorBoardLog
-from udl_tf.training.trainer import Trainer, make_pixel_weight
+from udl_tf.training.trainer import Trainer
 from udl_tf.training.uncertainty_cache import cache_path, cached_log_scale
 from udl_tf.training.validation import Validation
 

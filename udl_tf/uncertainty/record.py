@@ -1,5 +1,6 @@
 """Result of a calibration, as stored with a model."""
 
+import math
 from typing import Literal
 
 import numpy as np
@@ -65,3 +66,22 @@ class Calibration(Section):
         x, known = -np.log1p(-level), -np.log1p(-np.array(self.levels))
         factors = np.array(self.factors)
         return np.array([np.interp(x, known, column) for column in factors.T])
+
+
+def log_theta_line(
+    unit: float, power: float, calibration: Calibration | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the line ln theta = a + b s, calibrated.
+
+    Args:
+        unit, power: theta as trained is unit * exp(s / power), in grey levels.
+        calibration: corrects theta; None: theta as trained.
+
+    Returns:
+        a and b, each float32 (3,).
+    """
+    a, b = np.full(3, math.log(unit)), np.full(3, 1 / power)
+    if calibration is not None:
+        slope = np.array(calibration.b)
+        a, b = np.array(calibration.a) + slope * a, slope * b
+    return a.astype(np.float32), b.astype(np.float32)
