@@ -12,6 +12,7 @@ Example:
 from typing import TYPE_CHECKING
 
 from udl_tf._support.lazy import lazy_names
+from udl_tf._support.saved_classes import register_when_keras_is_imported
 
 if TYPE_CHECKING:
     from udl_tf import imaging as imaging
@@ -23,10 +24,12 @@ if TYPE_CHECKING:
     from udl_tf.inference.result import Upscaled as Upscaled
     from udl_tf.models import build_model as build_model
     from udl_tf.saved.loading import load as load
+    from udl_tf.tasks import SRModel as SRModel
 
 __version__ = "0.2.0"
 
 __all__ = [
+    "SRModel",
     "Upscaled",
     "UserError",
     "__version__",
@@ -42,6 +45,7 @@ __all__ = [
 __getattr__ = lazy_names(
     __name__,
     {
+        "SRModel": "tasks",
         "Upscaled": "inference.result",
         "UserError": "errors",
         "build_model": "models",
@@ -49,6 +53,8 @@ __getattr__ = lazy_names(
         **dict.fromkeys(("imaging", "losses", "metrics", "models", "weighting"), ""),
     },
 )
+
+register_when_keras_is_imported()
 
 
 def __dir__() -> list[str]:

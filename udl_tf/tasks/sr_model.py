@@ -20,7 +20,7 @@ class _FunctionLoss(keras.losses.Loss):
     """Loss of a function (y_true, y_pred) -> losses, such as Keras finds for "mae"."""
 
     def __init__(self, function: Callable):
-        super().__init__(dtype="float32")
+        super().__init__("function", dtype="float32")
         self.call = function
 
 
