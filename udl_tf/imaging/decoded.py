@@ -1,0 +1,70 @@
+"""What a decoder of image files returns, and how it refuses a file."""
+
+from dataclasses import dataclass, field
+from typing import BinaryIO, Protocol
+
+import numpy as np
+from PIL import ExifTags, Image
+
+
+class Unsupported(ValueError):
+    """A sound file that is not understood: what it holds and what to do, without its name."""
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Content of an image file, before it is turned upright.
+
+    Attributes:
+        pixels: uint8, uint16 or float32; (h, w) grey, (h, w, 2) grey and alpha, (h, w, 3) RGB,
+            (h, w, 4) RGB and alpha.
+        icc_profile: colour profile, or None.
+        exif: all tags; its orientation is the one that the pixels still have.
+        notes: what was converted or skipped.
+    """
+
+    pixels: np.ndarray
+    icc_profile: bytes | None = None
+    exif: Image.Exif = field(default_factory=Image.Exif)
+    notes: tuple[str, ...] = ()
+
+
+class Decoder(Protocol):
+    """An open image file whose header has been read.
+
+    Attributes:
+        width, height: declared size.
+    """
+
+    width: int
+    height: int
+
+    def __init__(self, file: BinaryIO): ...
+
+    def decode(self) -> Decoded:
+        """Decodes the pixels."""
+        ...
+
+
+def read_exif(image: Image.Image, notes: list[str]) -> Image.Exif:
+    """Returns the EXIF of an image that Pillow opened; damaged EXIF is a note."""
+    try:
+        exif = image.getexif()
+        dict(exif)  # values are parsed on access
+    except Exception:  # Pillow raises many kinds
+        notes.append("damaged EXIF skipped")
+        return Image.Exif()
+    return exif
+
+
+def parse_exif(data: bytes | None, notes: list[str]) -> Image.Exif:
+    """Returns the EXIF in a block of an image whose pixels are upright already."""
+    exif = Image.Exif()
+    try:
+        exif.load(data or b"")
+        dict(exif)
+    except Exception:  # as above
+        notes.append("damaged EXIF skipped")
+        return Image.Exif()
+    exif.pop(ExifTags.Base.Orientation, None)
+    return exif

@@ -1,0 +1,244 @@
+"""TIFF files: tifffile decodes them, and their tags decide what the samples mean."""
+
+import io
+import logging
+import math
+from typing import BinaryIO
+
+import numpy as np
+import tifffile
+from PIL import Image
+from tifffile import EXTRASAMPLE, PHOTOMETRIC, SAMPLEFORMAT, TiffPage
+
+from udl_tf.imaging.coded_files import Jpeg2000File, JpegXlFile
+from udl_tf.imaging.decoded import Decoded, Unsupported
+from udl_tf.imaging.pillow_files import PillowFile, open_with_pillow, pixels_of
+from udl_tf.imaging.samples import to_full_range
+from udl_tf.imaging.tiff_colors import alpha_applied, cmyk_to_rgb, lab_to_rgb
+
+_LAB = {PHOTOMETRIC.CIELAB, PHOTOMETRIC.ICCLAB}
+_COLORS = {  # channels of a colour, by PhotometricInterpretation
+    PHOTOMETRIC.MINISWHITE: 1,
+    PHOTOMETRIC.MINISBLACK: 1,
+    PHOTOMETRIC.RGB: 3,
+    PHOTOMETRIC.PALETTE: 1,
+    PHOTOMETRIC.SEPARATED: 4,
+    PHOTOMETRIC.YCBCR: 3,
+    PHOTOMETRIC.CIELAB: 3,
+    PHOTOMETRIC.ICCLAB: 3,
+}
+# Compressions whose streams hold the colours of their own format: decoders return RGB.
+_RETURNS_RGB = {6, 7, 33005, 34712, 34892, 50001, 50002, 52546}
+# Compressions whose streams declare a size of their own; decoders trust it.
+_DECLARES_SIZE = {7, 34892, 34712, 33003, 33004, 33005, 50001, 50002, 52546}
+_STREAMS = (
+    (b"\xff\xd8", PillowFile),  # JPEG
+    (b"RIFF", PillowFile),  # WebP
+    (b"\xff\x0a", JpegXlFile),
+    (b"\0\0\0\x0cJXL ", JpegXlFile),
+    (b"", Jpeg2000File),
+)
+_DNG_VERSION, _INK_SET, _MAX_SAMPLE_VALUE, _EXTRA_SAMPLES = 50706, 332, 281, 338
+_REDUCED, _MASK = 1, 4  # bits of NewSubfileType
+
+logging.getLogger("tifffile").addHandler(logging.NullHandler())  # damaged tags are not printed
+
+
+class TiffFile:
+    """A TIFF file: its first page of full resolution."""
+
+    def __init__(self, file: BinaryIO):
+        self._file = file
+        self._tiff = tifffile.TiffFile(file)
+        self._page, self._notes = _main_page(self._tiff)
+        self.width, self.height = self._page.imagewidth, self._page.imagelength
+        self._check_tags()
+
+    def decode(self) -> Decoded:
+        page, notes = self._page, list(self._notes)
+        exif = self._exif(notes)
+        if page.photometric == PHOTOMETRIC.YCBCR and page.compression not in _RETURNS_RGB:
+            return self._decoded_by_libtiff(exif, notes)
+        self._check_segments()
+        samples = page.asarray()
+        if page.axes == "SYX":
+            samples = np.moveaxis(samples, 0, -1)
+        samples = samples.reshape(self.height, self.width, -1)
+        colors, alpha = self._split(samples, notes)
+        pixels, icc_profile = self._to_pixels(colors, notes)
+        return Decoded(alpha_applied(pixels, *alpha), icc_profile, exif, tuple(notes))
+
+    def _check_tags(self) -> None:
+        """Refuses what the tags declare and this module does not understand."""
+        page, bits = self._page, self._page.bitspersample
+        if _DNG_VERSION in page.tags:
+            raise Unsupported("camera raw (DNG): develop it to 16-bit TIFF first")
+        if page.photometric not in _COLORS:
+            raise _refused(f"PhotometricInterpretation {_name(page.photometric)}")
+        if page.photometric == PHOTOMETRIC.SEPARATED and page.tags.valueof(_INK_SET, 1) != 1:
+            raise _refused(f"InkSet {page.tags.valueof(_INK_SET)} (inks other than CMYK)")
+        if page.imagedepth != 1:
+            raise _refused(f"ImageDepth {page.imagedepth}")
+        colors = _COLORS[page.photometric]
+        if not colors <= page.samplesperpixel <= colors + 8:
+            raise _refused(f"SamplesPerPixel {page.samplesperpixel}")
+        if page.sampleformat == SAMPLEFORMAT.IEEEFP:
+            if page.photometric not in (PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.RGB):
+                raise _refused(f"SampleFormat 3 (float) in {_name(page.photometric)}")
+            if any(np.atleast_1d(page.tags.valueof(_EXTRA_SAMPLES, 0))):
+                raise _refused("SampleFormat 3 (float) with alpha")
+        elif page.sampleformat not in (SAMPLEFORMAT.UINT, SAMPLEFORMAT.VOID) and not (
+            page.photometric in _LAB and page.sampleformat == SAMPLEFORMAT.INT
+        ):
+            raise _refused(f"SampleFormat {_name(page.sampleformat)}")
+        elif not isinstance(bits, int) or bits > 16:
+            raise _refused(f"BitsPerSample {bits}")
+        if page.dtype is None:
+            raise _refused(f"BitsPerSample {bits} with SampleFormat {_name(page.sampleformat)}")
+        tile = page.tilewidth * page.tilelength * page.tiledepth if page.is_tiled else 0
+        if tile > max(4 * self.width * self.height, 2**24):
+            raise _refused(f"TileWidth {page.tilewidth} and TileLength {page.tilelength}")
+
+    def _check_segments(self) -> None:
+        """Refuses missing and cut strips and tiles, and streams larger than the page declares.
+
+        Raises:
+            ValueError: as for other damage.
+        """
+        page, size = self._page, self._tiff.filehandle.size
+        segments = list(zip(page.dataoffsets, page.databytecounts, strict=False))
+        if len(segments) != math.prod(page.chunked):
+            raise ValueError(f"{len(segments)} strips or tiles of {math.prod(page.chunked)}")
+        if not all(0 < offset < offset + count <= size for offset, count in segments):
+            raise ValueError("a strip or tile is missing or cut off")
+        if page.compression in _DECLARES_SIZE:
+            expected = math.prod(page.chunks)
+            for offset, count in segments:
+                self._file.seek(offset)
+                _check_stream(self._file.read(count), expected)
+
+    def _exif(self, notes: list[str]) -> Image.Exif:
+        """Returns the tags of the page, among them orientation, as EXIF."""
+        exif = Image.Exif()
+        try:
+            exif.bigtiff, exif.endian = self._tiff.is_bigtiff, self._tiff.byteorder
+            exif.load_from_fp(self._file, self._page.offset)
+            dict(exif)  # values are parsed on access
+        except Exception:  # Pillow raises many kinds
+            notes.append("damaged tags skipped")
+            exif = Image.Exif()
+            exif[274] = self._page.tags.valueof(274, 1)
+        return exif
+
+    def _decoded_by_libtiff(self, exif: Image.Exif, notes: list[str]) -> Decoded:
+        """Decodes YCbCr with subsampled chroma, which tifffile does not support."""
+        if self._page.bitspersample != 8 or self._page.index:
+            raise _refused(f"YCbCr with BitsPerSample {self._page.bitspersample}")
+        self._file.seek(0)
+        pixels, icc_profile = pixels_of(open_with_pillow(self._file), notes)
+        return Decoded(pixels, icc_profile, exif, tuple(notes))
+
+    def _split(
+        self, samples: np.ndarray, notes: list[str]
+    ) -> tuple[np.ndarray, tuple[np.ndarray | None, bool]]:
+        """Separates colours and alpha; ExtraSamples tells which sample is alpha.
+
+        Returns:
+            (colours (h, w, c), (alpha (h, w) or None, whether the colours are premultiplied by it)).
+        """
+        colors = _COLORS[self._page.photometric]
+        extra = samples.shape[2] - colors
+        kinds = [*np.atleast_1d(self._page.tags.valueof(_EXTRA_SAMPLES, ())), *[0] * extra][:extra]
+        alpha = next((index for index, kind in enumerate(kinds) if kind in (1, 2)), None)
+        dropped = extra - (alpha is not None)
+        if dropped:
+            channels = "channel" if dropped == 1 else "channels"
+            notes.append(
+                f"{dropped} {channels} that ExtraSamples does not declare as alpha skipped"
+            )
+        if alpha is None:
+            return samples[..., :colors], (None, False)
+        values = self._scaled(samples[..., colors + alpha])
+        return samples[..., :colors], (values, kinds[alpha] == EXTRASAMPLE.ASSOCALPHA)
+
+    def _scaled(self, samples: np.ndarray) -> np.ndarray:
+        """Scales samples to the full range of uint8 or uint16; floats stay as they are."""
+        if samples.dtype.kind == "f":
+            return samples.astype(np.float32)
+        return to_full_range(samples, self._maximum(samples))
+
+    def _maximum(self, samples: np.ndarray) -> int:
+        """Returns white: by BitsPerSample, or by MaxSampleValue if that is of fewer bits.
+
+        MaxSampleValue may be a mere statistic. It counts if it is 2^n - 1 of 9 to 15 bits in
+        samples of 16 bits, and no sample exceeds it: cameras of 10 to 14 bits write it.
+        """
+        full = 2**self._page.bitspersample - 1
+        stated = self._page.tags.valueof(_MAX_SAMPLE_VALUE, full)
+        stated = (
+            int(np.max(stated)) if np.issubdtype(np.asarray(stated).dtype, np.integer) else full
+        )
+        meaningful = 255 < stated < full and stated & (stated + 1) == 0
+        return stated if meaningful and samples.max() <= stated else full
+
+    def _to_pixels(self, colors: np.ndarray, notes: list[str]) -> tuple[np.ndarray, bytes | None]:
+        """Converts colour samples (h, w, c) to grey (h, w) or RGB.
+
+        Returns:
+            (pixels, their colour profile or None).
+        """
+        kind, icc_profile = self._page.photometric, self._page.iccprofile
+        if kind == PHOTOMETRIC.PALETTE:
+            return _from_palette(colors[..., 0], self._page.colormap), icc_profile
+        if kind in _LAB:
+            notes.append("LAB converted to RGB")
+            return lab_to_rgb(colors, is_signed=kind == PHOTOMETRIC.CIELAB)
+        pixels = self._scaled(colors)
+        if kind == PHOTOMETRIC.SEPARATED:
+            notes.append("CMYK converted to RGB")
+            return cmyk_to_rgb(pixels, icc_profile)
+        if kind == PHOTOMETRIC.MINISWHITE:
+            pixels = np.iinfo(pixels.dtype).max - pixels
+        return (pixels[..., 0] if pixels.shape[2] == 1 else pixels), icc_profile
+
+
+def _main_page(tiff: tifffile.TiffFile) -> tuple[TiffPage, list[str]]:
+    """Returns the first page of full resolution, and a note if there are several."""
+    pages = [page for page in tiff.pages if isinstance(page, TiffPage)]
+    full = [page for page in pages if not page.subfiletype & (_REDUCED | _MASK)]
+    if not full:
+        raise _refused("NewSubfileType: there is no page of full resolution")
+    notes = []
+    if len(full) > 1:
+        notes.append(f"the first of {len(full)} frames or pages")
+    masks = sum(bool(page.subfiletype & _MASK) for page in pages)
+    if masks:
+        notes.append(f"{masks} page with a transparency mask skipped")
+    return full[0], notes
+
+
+def _check_stream(data: bytes, expected: int) -> None:
+    """Refuses a compressed strip or tile that declares more pixels than the page."""
+    decoder = next(kind for start, kind in _STREAMS if data.startswith(start))
+    stream = decoder(io.BytesIO(data))
+    if stream.width * stream.height > 4 * expected + 2**16:
+        raise ValueError(f"a strip or tile declares {stream.width}x{stream.height} pixels")
+
+
+def _from_palette(indices: np.ndarray, colormap: np.ndarray | None) -> np.ndarray:
+    """Returns uint8 RGB; a ColorMap has 16 bits, but some programs write 8."""
+    if colormap is None:
+        raise _refused("PhotometricInterpretation PALETTE without ColorMap")
+    table = colormap if colormap.max() < 256 else colormap >> 8
+    table = table.T.astype(np.uint8)
+    return table[np.minimum(indices, len(table) - 1)]
+
+
+def _name(value: object) -> str:
+    return getattr(value, "name", None) or str(value)
+
+
+def _refused(what: str) -> Unsupported:
+    return Unsupported(
+        f"TIFF with {what}, which is not understood: convert it to RGB or grey first"
+    )
