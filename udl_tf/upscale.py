@@ -116,6 +116,13 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--max-megapixels", type=float, metavar="MP", help=command_line.MAX_MEGAPIXELS_HELP
     )
+    parser.add_argument(
+        "--value-range",
+        nargs=2,
+        type=float,
+        metavar=("LOW", "HIGH"),
+        help="black and white of float TIFF files (default: 0 255)",
+    )
     command_line.add_precision(parser)
     parser.add_argument(
         "--skip-existing", action="store_true", help="skip images whose result already exists"
@@ -155,6 +162,7 @@ def _job_options(options: argparse.Namespace, has_uncertainty: bool) -> "Options
         ensemble=options.ensemble,
         tile=options.tile,
         memory_gb=options.memory,
+        value_range=options.value_range and tuple(options.value_range),
     )
     return command_line.with_max_pixels(chosen, options.max_megapixels)
 

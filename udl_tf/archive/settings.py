@@ -8,6 +8,7 @@ from udl_tf._support.json_files import parse_json
 from udl_tf.archive.storage import Storage
 from udl_tf.archive.worker import Work
 from udl_tf.errors import UserError
+from udl_tf.inference.jobs import Options
 from udl_tf.saved.loading import fingerprint
 
 FILE = "job.json"
@@ -51,6 +52,12 @@ def write_settings(output: Storage, settings: Settings) -> None:
 
 
 def _in_current_form(settings: Settings) -> Settings:
-    """Returns the settings in the current form; udl_tf 0.1 stored a Keras policy as the dtype."""
-    policy = settings.get("policy")
+    """Returns the settings in the current form.
+
+    Options that were not known yet have their defaults; udl_tf 0.1 stored a Keras policy as the
+    dtype.
+    """
+    policy, options = settings.get("policy"), asdict(Options())
+    del options["max_pixels"]
+    settings = settings | {"options": options | settings.get("options", {})}
     return settings if policy is None else settings | {"dtype": policy.removeprefix("mixed_")}

@@ -1,7 +1,7 @@
 """What a decoder of image files returns, and how it refuses a file."""
 
 from dataclasses import dataclass, field
-from typing import BinaryIO, Protocol
+from typing import Protocol
 
 import numpy as np
 from PIL import ExifTags, Image
@@ -38,8 +38,6 @@ class Decoder(Protocol):
 
     width: int
     height: int
-
-    def __init__(self, file: BinaryIO): ...
 
     def decode(self) -> Decoded:
         """Decodes the pixels."""

@@ -144,7 +144,7 @@ class TiffFile:
         """Separates colours and alpha; ExtraSamples tells which sample is alpha.
 
         Returns:
-            (colours (h, w, c), (alpha (h, w) or None, whether the colours are premultiplied by it)).
+            (colours (h, w, c), (alpha (h, w) or None, whether colours are premultiplied by it)).
         """
         colors = _COLORS[self._page.photometric]
         extra = samples.shape[2] - colors
@@ -152,10 +152,8 @@ class TiffFile:
         alpha = next((index for index, kind in enumerate(kinds) if kind in (1, 2)), None)
         dropped = extra - (alpha is not None)
         if dropped:
-            channels = "channel" if dropped == 1 else "channels"
-            notes.append(
-                f"{dropped} {channels} that ExtraSamples does not declare as alpha skipped"
-            )
+            plural = "" if dropped == 1 else "s"
+            notes.append(f"{dropped} channel{plural} skipped: not alpha by ExtraSamples")
         if alpha is None:
             return samples[..., :colors], (None, False)
         values = self._scaled(samples[..., colors + alpha])
@@ -174,10 +172,8 @@ class TiffFile:
         samples of 16 bits, and no sample exceeds it: cameras of 10 to 14 bits write it.
         """
         full = 2**self._page.bitspersample - 1
-        stated = self._page.tags.valueof(_MAX_SAMPLE_VALUE, full)
-        stated = (
-            int(np.max(stated)) if np.issubdtype(np.asarray(stated).dtype, np.integer) else full
-        )
+        stated = np.max(self._page.tags.valueof(_MAX_SAMPLE_VALUE, full))
+        stated = int(stated) if isinstance(stated, np.integer) else full
         meaningful = 255 < stated < full and stated & (stated + 1) == 0
         return stated if meaningful and samples.max() <= stated else full
 
@@ -239,6 +235,4 @@ def _name(value: object) -> str:
 
 
 def _refused(what: str) -> Unsupported:
-    return Unsupported(
-        f"TIFF with {what}, which is not understood: convert it to RGB or grey first"
-    )
+    return Unsupported(f"TIFF with {what}: not understood, convert it to RGB or grey first")
