@@ -1,18 +1,22 @@
 """JPEG 2000, JPEG XL, AVIF and HEIC files, of 8 to 16 bits; their headers are read first."""
 
+import io
 import struct
 from collections.abc import Iterator
+from functools import partial
 from typing import BinaryIO
 
 import imagecodecs
 import numpy as np
-from PIL import ExifTags
 
 from udl_tf.imaging import formats
 from udl_tf.imaging.decoded import Decoded, Unsupported, parse_exif, read_exif
 from udl_tf.imaging.jpeg_xl_header import JpegXlHeader
 from udl_tf.imaging.pillow_files import frame_notes, open_with_pillow, pixels_of
 from udl_tf.imaging.samples import to_full_range, with_alpha
+
+_SRGB_PRIMARIES = {1, 2}  # of ITU-T H.273: sRGB and BT.709, unspecified
+_SRGB_TRANSFERS = {1, 2, 6, 13, 14, 15}  # BT.709 and its likes, unspecified, sRGB
 
 
 def boxes(data: bytes, start: int = 0, end: int | None = None) -> Iterator[tuple[bytes, int, int]]:
@@ -109,32 +113,40 @@ class JpegXlFile:
         pixels = imagecodecs.jpegxl_decode(self._data, index=0, keeporientation=False)
         pixels = to_full_range(pixels, 2**self._header.bits - 1)
         pixels, others = with_alpha(pixels, self._header.alpha_type)
-        if not self._header.is_srgb:
+        icc_profile = None
+        if self._header.is_linear:
+            kind = "gray" if pixels.ndim == 2 or pixels.shape[2] == 2 else "rgb"
+            icc_profile = imagecodecs.cms_profile(kind, gamma=1.0)
+        elif not self._header.is_srgb:
             notes.append("colour profile of JPEG XL not read: colours taken as sRGB")
-        exif = parse_exif(self._exif, notes)
-        return Decoded(pixels, exif=exif, notes=(*notes, *others))
+        exif = read_exif(partial(parse_exif, self._exif), notes)
+        return Decoded(pixels, icc_profile, exif, (*notes, *others))
 
 
 class AvifFile:
-    """An AVIF file: Pillow reads it, except the pixels of 10 and 12 bits."""
+    """An AVIF file: Pillow reads it, except the pixels of 10 and 12 bits.
+
+    Attributes:
+        image: as Pillow opened it.
+    """
 
     def __init__(self, file: BinaryIO):
         self._data = file.read()
         file.seek(0)
-        self._image = open_with_pillow(file)
-        self.width, self.height = self._image.size
+        self.image = open_with_pillow(file)
+        self.width, self.height = self.image.size
 
     def decode(self) -> Decoded:
-        notes = frame_notes(self._image)
-        exif, depths = read_exif(self._image, notes), _avif_depths(self._data)
+        notes = [*frame_notes(self.image), *_color_notes(self._data)]
+        exif, depths = read_exif(self.image.getexif, notes), _avif_depths(self._data)
         if max(depths, default=8) == 8:
-            pixels, icc_profile = pixels_of(self._image, notes)
+            pixels, icc_profile = pixels_of(self.image, notes)
         elif len(depths) > 1:
             raise Unsupported(f"AVIF with depths {sorted(depths)}: convert it to PNG or TIFF first")
         else:
             pixels = imagecodecs.avif_decode(self._data, index=0)
             pixels = to_full_range(pixels, 2 ** depths.pop() - 1)
-            icc_profile = self._image.info.get("icc_profile")
+            icc_profile = self.image.info.get("icc_profile")
         return Decoded(pixels, icc_profile, exif, tuple(notes))
 
 
@@ -146,6 +158,19 @@ def _avif_depths(data: bytes) -> set[int]:
             flags = data[first + 2]
             depths.add((12 if flags & 0x20 else 10) if flags & 0x40 else 8)
     return depths
+
+
+def _color_notes(data: bytes) -> list[str]:
+    """Returns a note if the colours are stated not to be like those of sRGB, such as HDR."""
+    for kind, first, _ in _properties(data):
+        if kind == b"colr" and data[first : first + 4] == b"nclx":
+            primaries, transfer = struct.unpack_from(">HH", data, first + 4)
+            if primaries not in _SRGB_PRIMARIES or transfer not in _SRGB_TRANSFERS:
+                return [
+                    f"colour primaries {primaries} and transfer {transfer} (ITU-T H.273) taken as"
+                    " sRGB"
+                ]
+    return []
 
 
 def _properties(data: bytes) -> Iterator[tuple[bytes, int, int]]:
@@ -167,18 +192,21 @@ class HeifFile:
             raise Unsupported(formats.NEEDS_HEIF)
         import pillow_heif
 
-        heif = pillow_heif.open_heif(file, convert_hdr_to_8bit=False, hdr_to_16bit=False)
+        self._data = file.read()
+        heif = pillow_heif.open_heif(
+            io.BytesIO(self._data), convert_hdr_to_8bit=False, hdr_to_16bit=False
+        )
         self._frames, self._image = len(heif), heif[heif.primary_index]
         self.width, self.height = self._image.size
 
     def decode(self) -> Decoded:
         image, notes = self._image, []
+        notes += _color_notes(self._data)
         if self._frames > 1:
             notes.append(f"the main one of {self._frames} frames or pages")
         bits = image.info.get("bit_depth", 8)
         pixels = to_full_range(np.asarray(image), 2**bits - 1)
         premultiplied = image.mode.startswith(("RGBa", "La"))
         pixels, _ = with_alpha(pixels, 2 if premultiplied else 1)
-        exif = parse_exif(image.info.get("exif"), notes)
-        exif.pop(ExifTags.Base.Orientation, None)
+        exif = read_exif(partial(parse_exif, image.info.get("exif")), notes)
         return Decoded(pixels, image.info.get("icc_profile"), exif, tuple(notes))

@@ -1,5 +1,7 @@
 """What a decoder of image files returns, and how it refuses a file."""
 
+import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -44,25 +46,23 @@ class Decoder(Protocol):
         ...
 
 
-def read_exif(image: Image.Image, notes: list[str]) -> Image.Exif:
-    """Returns the EXIF of an image that Pillow opened; damaged EXIF is a note."""
+def read_exif(load: Callable[[], Image.Exif], notes: list[str]) -> Image.Exif:
+    """Returns the EXIF that `load` reads, as far as it is not damaged; damage is a note."""
     try:
-        exif = image.getexif()
-        dict(exif)  # values are parsed on access
+        with warnings.catch_warnings(record=True) as damage:
+            warnings.simplefilter("always")
+            exif = load()
+            dict(exif)  # values are parsed on access
     except Exception:  # Pillow raises many kinds
+        exif, damage = Image.Exif(), [None]
+    if damage:
         notes.append("damaged EXIF skipped")
-        return Image.Exif()
     return exif
 
 
-def parse_exif(data: bytes | None, notes: list[str]) -> Image.Exif:
+def parse_exif(data: bytes | None) -> Image.Exif:
     """Returns the EXIF in a block of an image whose pixels are upright already."""
     exif = Image.Exif()
-    try:
-        exif.load(data or b"")
-        dict(exif)
-    except Exception:  # as above
-        notes.append("damaged EXIF skipped")
-        return Image.Exif()
+    exif.load(data or b"")
     exif.pop(ExifTags.Base.Orientation, None)
     return exif

@@ -4,12 +4,14 @@ Conversions and skipped frames are reported in notes.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from PIL import ExifTags, Image
 
 from udl_tf.errors import UserError
+from udl_tf.imaging.decoded import read_exif
 from udl_tf.imaging.dtypes import FULL_RANGE, is_nearly_black, to_gray_levels
 from udl_tf.imaging.opening import opened
 from udl_tf.imaging.tiff_files import TiffFile
@@ -74,12 +76,10 @@ def read_image(
             pixels = to_gray_levels(pixels, value_range or FULL_RANGE)
         except UserError as error:
             raise UserError(f"{path}: {error}", argument=error.argument) from error
-    try:
-        exif = _filtered_exif(found.exif, isinstance(image, TiffFile))
-    except Exception:  # Pillow raises many kinds for damaged EXIF
-        exif = None
-        notes.append("damaged EXIF skipped")
-    return ImageFile(pixels, found.icc_profile, exif, tuple(notes), value_range or FULL_RANGE)
+    exif = read_exif(partial(_filtered_exif, found.exif, isinstance(image, TiffFile)), notes)
+    block = exif.tobytes() if len(exif) else None
+    notes = tuple(dict.fromkeys(notes))
+    return ImageFile(pixels, found.icc_profile, block, notes, value_range or FULL_RANGE)
 
 
 def _orientation(exif: Image.Exif, notes: list[str]) -> int:
@@ -102,7 +102,7 @@ def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
     return pixels
 
 
-def _filtered_exif(exif: Image.Exif, is_tiff: bool) -> bytes | None:
+def _filtered_exif(exif: Image.Exif, is_tiff: bool) -> Image.Exif:
     """Returns EXIF without what upscaling invalidates: orientation, sizes, thumbnail."""
     result = Image.Exif()
     for tag, value in exif.items():
@@ -116,4 +116,4 @@ def _filtered_exif(exif: Image.Exif, is_tiff: bool) -> bytes | None:
         result.pop(ifd, None)
         if entries:
             result[ifd] = entries
-    return result.tobytes() if len(result) else None
+    return result

@@ -2,6 +2,8 @@
 
 from udl_tf.imaging.decoded import Unsupported
 
+_LINEAR, _SRGB = 8, 13  # transfer functions of ITU-T H.273
+
 
 class JpegXlHeader:
     """The first fields of a JPEG XL codestream.
@@ -15,12 +17,14 @@ class JpegXlHeader:
         is_float: whether channels are floats.
         alpha_type: 0: no alpha; 1: alpha; 2: premultiplied alpha.
         is_srgb: whether the colours are known to be sRGB, or its grey.
+        is_linear: whether they are known to be linear, with the primaries of sRGB.
     """
 
     def __init__(self, data: bytes):
         self._value, self._place = int.from_bytes(data[2:200], "little"), 0
         self.width, self.height = self._size()
-        self.bits, self.is_float, self.alpha_type, self.is_srgb = 8, False, 0, True
+        self.bits, self.is_float, self.alpha_type = 8, False, 0
+        self.is_srgb, self.is_linear = True, False
         if not self._read(1):  # not all metadata are the defaults
             self._metadata()
 
@@ -69,7 +73,8 @@ class JpegXlHeader:
                 self.is_srgb = False
                 return
         self._read(1)  # XYB
-        self.is_srgb = self._is_srgb()
+        transfer = self._transfer()
+        self.is_srgb, self.is_linear = transfer == _SRGB, transfer == _LINEAR
 
     def _depth(self) -> tuple[int, bool]:
         if self._read(1):
@@ -96,14 +101,15 @@ class JpegXlHeader:
     def _enum(self) -> int:
         return self._choice((0, 0), (0, 1), (4, 2), (6, 18))
 
-    def _is_srgb(self) -> bool:
+    def _transfer(self) -> int | None:
+        """Returns the transfer function; None if the primaries are not sRGB's."""
         if self._read(1):
-            return True
+            return _SRGB
         has_profile, space = self._read(1), self._enum()
         if has_profile or space not in (0, 1):  # RGB, grey
-            return False
+            return None
         if self._enum() != 1:  # white point D65
-            return False
+            return None
         if space == 0 and self._enum() != 1:  # primaries of sRGB
-            return False
-        return not self._read(1) and self._enum() == 13  # no gamma, but sRGB's transfer function
+            return None
+        return None if self._read(1) else self._enum()  # a gamma, or a transfer function

@@ -30,7 +30,7 @@ class PngFile:
         data = _without_damage(self._file.read(), notes)
         with open_with_pillow(io.BytesIO(data)) as image:
             notes += frame_notes(image)
-            exif = read_exif(image, notes)
+            exif = read_exif(image.getexif, notes)
             if self._bits == 16:
                 pixels, icc_profile = imagecodecs.png_decode(data), image.info.get("icc_profile")
             else:

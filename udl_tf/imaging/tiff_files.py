@@ -11,7 +11,7 @@ from PIL import Image
 from tifffile import EXTRASAMPLE, PHOTOMETRIC, SAMPLEFORMAT, TiffPage
 
 from udl_tf.imaging.coded_files import Jpeg2000File, JpegXlFile
-from udl_tf.imaging.decoded import Decoded, Unsupported
+from udl_tf.imaging.decoded import Decoded, Unsupported, read_exif
 from udl_tf.imaging.pillow_files import PillowFile, open_with_pillow, pixels_of
 from udl_tf.imaging.samples import to_full_range
 from udl_tf.imaging.tiff_colors import alpha_applied, cmyk_to_rgb, lab_to_rgb
@@ -38,7 +38,7 @@ _STREAMS = (
     (b"\0\0\0\x0cJXL ", JpegXlFile),
     (b"", Jpeg2000File),
 )
-_DNG_VERSION, _INK_SET, _MAX_SAMPLE_VALUE, _EXTRA_SAMPLES = 50706, 332, 281, 338
+_ORIENTATION, _MAX_SAMPLE_VALUE, _INK_SET, _EXTRA_SAMPLES, _DNG_VERSION = 274, 281, 332, 338, 50706
 _REDUCED, _MASK = 1, 4  # bits of NewSubfileType
 
 logging.getLogger("tifffile").addHandler(logging.NullHandler())  # damaged tags are not printed
@@ -119,15 +119,14 @@ class TiffFile:
 
     def _exif(self, notes: list[str]) -> Image.Exif:
         """Returns the tags of the page, among them orientation, as EXIF."""
+        exif = read_exif(self._load_exif, notes)
+        exif[_ORIENTATION] = self._page.tags.valueof(_ORIENTATION, 1)
+        return exif
+
+    def _load_exif(self) -> Image.Exif:
         exif = Image.Exif()
-        try:
-            exif.bigtiff, exif.endian = self._tiff.is_bigtiff, self._tiff.byteorder
-            exif.load_from_fp(self._file, self._page.offset)
-            dict(exif)  # values are parsed on access
-        except Exception:  # Pillow raises many kinds
-            notes.append("damaged tags skipped")
-            exif = Image.Exif()
-            exif[274] = self._page.tags.valueof(274, 1)
+        exif.bigtiff, exif.endian = self._tiff.is_bigtiff, self._tiff.byteorder
+        exif.load_from_fp(self._file, self._page.offset)
         return exif
 
     def _decoded_by_libtiff(self, exif: Image.Exif, notes: list[str]) -> Decoded:
