@@ -1,6 +1,5 @@
 """JPEG 2000, JPEG XL, AVIF and HEIC files, of 8 to 16 bits; their headers are read first."""
 
-import io
 import struct
 from collections.abc import Iterator
 from functools import partial
@@ -10,7 +9,7 @@ import imagecodecs
 import numpy as np
 
 from udl_tf.imaging import formats
-from udl_tf.imaging.decoded import Decoded, Unsupported, parse_exif, read_exif
+from udl_tf.imaging.decoded import Decoded, Unsupported, load_exif, parse_exif, read_exif
 from udl_tf.imaging.jpeg_xl_header import JpegXlHeader
 from udl_tf.imaging.pillow_files import frame_notes, open_with_pillow, pixels_of
 from udl_tf.imaging.samples import to_full_range, with_alpha
@@ -138,7 +137,7 @@ class AvifFile:
 
     def decode(self) -> Decoded:
         notes = [*frame_notes(self.image), *_color_notes(self._data)]
-        exif, depths = read_exif(self.image.getexif, notes), _avif_depths(self._data)
+        exif, depths = read_exif(partial(load_exif, self.image), notes), _avif_depths(self._data)
         if max(depths, default=8) == 8:
             pixels, icc_profile = pixels_of(self.image, notes)
         elif len(depths) > 1:
@@ -193,9 +192,7 @@ class HeifFile:
         import pillow_heif
 
         self._data = file.read()
-        heif = pillow_heif.open_heif(
-            io.BytesIO(self._data), convert_hdr_to_8bit=False, hdr_to_16bit=False
-        )
+        heif = pillow_heif.open_heif(self._data, convert_hdr_to_8bit=False, hdr_to_16bit=False)
         self._frames, self._image = len(heif), heif[heif.primary_index]
         self.width, self.height = self._image.size
 

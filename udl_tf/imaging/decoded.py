@@ -60,6 +60,13 @@ def read_exif(load: Callable[[], Image.Exif], notes: list[str]) -> Image.Exif:
     return exif
 
 
+def load_exif(image: Image.Image) -> Image.Exif:
+    """Returns the EXIF of an image that Pillow opened; raises an exception if it is damaged."""
+    # Pillow may have read it before, which hides the damage.
+    dict(parse_exif(image.info.get("exif")))
+    return image.getexif()
+
+
 def parse_exif(data: bytes | None) -> Image.Exif:
     """Returns the EXIF in a block of an image whose pixels are upright already."""
     exif = Image.Exif()

@@ -2,12 +2,13 @@
 
 import io
 import threading
+from functools import partial
 from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageCms
 
-from udl_tf.imaging.decoded import Decoded, Unsupported, read_exif
+from udl_tf.imaging.decoded import Decoded, Unsupported, load_exif, read_exif
 
 _GRAY = {"1", "L", "LA", "La"}
 _COLOR = {"RGB", "RGBX", "RGBA", "RGBa", "P", "PA"}
@@ -27,7 +28,7 @@ class PillowFile:
 
     def decode(self) -> Decoded:
         image, notes = self.image, frame_notes(self.image)
-        exif = read_exif(image.getexif, notes)
+        exif = read_exif(partial(load_exif, image), notes)
         pixels, icc_profile = pixels_of(image, notes)
         return Decoded(pixels, icc_profile, exif, tuple(notes))
 

@@ -3,13 +3,14 @@
 import io
 import struct
 import zlib
+from functools import partial
 from typing import BinaryIO
 
 import imagecodecs
 import numpy as np
 from PIL.PngImagePlugin import PngStream
 
-from udl_tf.imaging.decoded import Decoded, Unsupported, read_exif
+from udl_tf.imaging.decoded import Decoded, Unsupported, load_exif, read_exif
 from udl_tf.imaging.pillow_files import frame_notes, open_with_pillow, pixels_of
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -30,7 +31,7 @@ class PngFile:
         data = _without_damage(self._file.read(), notes)
         with open_with_pillow(io.BytesIO(data)) as image:
             notes += frame_notes(image)
-            exif = read_exif(image.getexif, notes)
+            exif = read_exif(partial(load_exif, image), notes)
             if self._bits == 16:
                 pixels, icc_profile = imagecodecs.png_decode(data), image.info.get("icc_profile")
             else:
