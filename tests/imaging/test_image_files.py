@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tifffile
 from helpers.images import declared_png, noise_image
-from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms
 
 from udl_tf.errors import UserError
 from udl_tf.imaging.image_files import ImageFile, read_image
@@ -228,30 +228,10 @@ def test_truncated_files_are_one_line(tmp_path, suffix, depth):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "int32", "float64"])
-def test_other_depths_are_refused(tmp_path, dtype):
-    tifffile.imwrite(tmp_path / "a.tif", RGB[..., 0].astype(dtype))
-    with pytest.raises(UserError, match=r"expected 8 or 16 bits"):
-        read_image(tmp_path / "a.tif")
-
-
-def test_more_channels_than_four_are_refused(tmp_path):
-    data = np.zeros((8, 8, 7), np.uint16)
-    tifffile.imwrite(tmp_path / "a.tif", data, photometric="minisblack", planarconfig="contig")
-    with pytest.raises(UserError, match="at most 4 channels"):
-        read_image(tmp_path / "a.tif")
-
-
-@pytest.mark.parametrize("kind", [".png", ".tif", "unknown to Pillow"])
-def test_the_pixel_limit_holds_for_16_bit_files_too(tmp_path, kind, monkeypatch):
-    path = tmp_path / f"a{'.tif' if kind[0] != '.' else kind}"
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_the_pixel_limit_holds_for_16_bit_files_too(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
     write_image(path, ImageFile(DEEP))
-    if kind == "unknown to Pillow":
-
-        def refuse(path):
-            raise UnidentifiedImageError(path)
-
-        monkeypatch.setattr(Image, "open", refuse)
     assert read_image(path, max_pixels=12 * 9).pixels.shape == (12, 9, 3)
     with pytest.raises(UserError, match="declares 9x12 pixels") as caught:
         read_image(path, max_pixels=12 * 9 - 1)

@@ -64,7 +64,9 @@ def read_image(
     """
     with opened(path, max_pixels) as image:
         found = image.decode()
-    notes = list(found.notes)
+        notes = list(found.notes)
+        is_tiff = isinstance(image, TiffFile)
+        exif = read_exif(partial(_filtered_exif, found.exif, is_tiff), notes)
     pixels = _upright(found.pixels, _orientation(found.exif, notes))
     if pixels.dtype == np.float32:
         if value_range is None and is_nearly_black(pixels):
@@ -76,7 +78,6 @@ def read_image(
             pixels = to_gray_levels(pixels, value_range or FULL_RANGE)
         except UserError as error:
             raise UserError(f"{path}: {error}", argument=error.argument) from error
-    exif = read_exif(partial(_filtered_exif, found.exif, isinstance(image, TiffFile)), notes)
     block = exif.tobytes() if len(exif) else None
     notes = tuple(dict.fromkeys(notes))
     return ImageFile(pixels, found.icc_profile, block, notes, value_range or FULL_RANGE)

@@ -10,7 +10,7 @@ import imagecodecs
 import numpy as np
 from PIL.PngImagePlugin import PngStream
 
-from udl_tf.imaging.decoded import Decoded, Unsupported, load_exif, read_exif
+from udl_tf.imaging.decoded import Decoded, load_exif, read_exif
 from udl_tf.imaging.pillow_files import frame_notes, open_with_pillow, pixels_of
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -46,7 +46,7 @@ def _without_damage(data: bytes, notes: list[str]) -> bytes:
     before them, because Pillow decodes the pixels before it reads what follows.
 
     Raises:
-        Unsupported: if a chunk that holds pixels is damaged.
+        ValueError: if a chunk that holds pixels is damaged.
     """
     stream = PngStream(io.BytesIO(data))  # counts the memory of all texts
     others, pixels = [], []
@@ -62,7 +62,7 @@ def _without_damage(data: bytes, notes: list[str]) -> bytes:
         holds_pixels = kind[:1].isupper() or kind in _PIXELS
         if end > len(data) or zlib.crc32(data[start + 4 : end - 4]) != _crc(data, end):
             if holds_pixels:
-                raise Unsupported(f"the chunk {_name(kind)} is damaged: replace or remove the file")
+                raise ValueError(f"the chunk {_name(kind)} is damaged")
             notes.append(f"damaged {_name(kind)} chunk skipped")
         elif not holds_pixels and not _is_understood(stream, kind, start + 8, length):
             notes.append(f"damaged or oversized {_name(kind)} chunk skipped")

@@ -3,8 +3,10 @@
 import io
 import logging
 import math
+import struct
 from typing import BinaryIO
 
+import imagecodecs
 import numpy as np
 import tifffile
 from PIL import Image
@@ -12,7 +14,7 @@ from tifffile import EXTRASAMPLE, PHOTOMETRIC, SAMPLEFORMAT, TiffPage
 
 from udl_tf.imaging.coded_files import Jpeg2000File, JpegXlFile
 from udl_tf.imaging.decoded import Decoded, Unsupported, read_exif
-from udl_tf.imaging.pillow_files import PillowFile, open_with_pillow, pixels_of
+from udl_tf.imaging.pillow_files import PillowFile
 from udl_tf.imaging.samples import to_full_range
 from udl_tf.imaging.tiff_colors import alpha_applied, cmyk_to_rgb, lab_to_rgb
 
@@ -52,15 +54,17 @@ class TiffFile:
         self._tiff = tifffile.TiffFile(file)
         self._page, self._notes = _main_page(self._tiff)
         self.width, self.height = self._page.imagewidth, self._page.imagelength
-        self._check_tags()
+        self._check_colors()
+        self._check_samples()
 
     def decode(self) -> Decoded:
         page, notes = self._page, list(self._notes)
         exif = self._exif(notes)
         if page.photometric == PHOTOMETRIC.YCBCR and page.compression not in _RETURNS_RGB:
-            return self._decoded_by_libtiff(exif, notes)
-        self._check_segments()
-        samples = page.asarray()
+            samples = self._decoded_by_libtiff()
+        else:
+            self._check_segments()
+            samples = page.asarray()
         if page.axes == "SYX":
             samples = np.moveaxis(samples, 0, -1)
         samples = samples.reshape(self.height, self.width, -1)
@@ -68,35 +72,40 @@ class TiffFile:
         pixels, icc_profile = self._to_pixels(colors, notes)
         return Decoded(alpha_applied(pixels, *alpha), icc_profile, exif, tuple(notes))
 
-    def _check_tags(self) -> None:
-        """Refuses what the tags declare and this module does not understand."""
-        page, bits = self._page, self._page.bitspersample
+    def _check_colors(self) -> None:
+        """Refuses colours that are not understood."""
+        page, kind, bits = self._page, self._page.photometric, self._page.bitspersample
         if _DNG_VERSION in page.tags:
             raise Unsupported("camera raw (DNG): develop it to 16-bit TIFF first")
-        if page.photometric not in _COLORS:
-            raise _refused(f"PhotometricInterpretation {_name(page.photometric)}")
-        if page.photometric == PHOTOMETRIC.SEPARATED and page.tags.valueof(_INK_SET, 1) != 1:
+        if kind not in _COLORS:
+            raise _refused(f"PhotometricInterpretation {_name(kind)}")
+        colors = _COLORS[kind]
+        if not colors <= page.samplesperpixel <= colors + (1 if colors == 1 else 4):
+            raise _refused(f"SamplesPerPixel {page.samplesperpixel} in {_name(kind)}")
+        if kind == PHOTOMETRIC.SEPARATED and page.tags.valueof(_INK_SET, 1) != 1:
             raise _refused(f"InkSet {page.tags.valueof(_INK_SET)} (inks other than CMYK)")
+        if kind == PHOTOMETRIC.YCBCR and (bits, page.samplesperpixel) != (8, 3):
+            raise _refused(f"BitsPerSample {bits} in {page.samplesperpixel} channels of YCbCr")
+        if page.sampleformat == SAMPLEFORMAT.IEEEFP and (
+            kind not in (PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.RGB)
+            or any(np.atleast_1d(page.tags.valueof(_EXTRA_SAMPLES, 0)))
+        ):
+            raise _refused(f"SampleFormat 3 (float) in {_name(kind)} or with alpha")
+
+    def _check_samples(self) -> None:
+        """Refuses samples that are not understood, and tiles much larger than the image."""
+        page, bits, kind = self._page, self._page.bitspersample, self._page.sampleformat
+        understood = {SAMPLEFORMAT.UINT, SAMPLEFORMAT.VOID, SAMPLEFORMAT.IEEEFP}
+        if page.photometric in _LAB:
+            understood.add(SAMPLEFORMAT.INT)  # some programs say so of a and b
+        if kind not in understood:
+            raise _refused(f"SampleFormat {_name(kind)}")
+        most = 64 if kind == SAMPLEFORMAT.IEEEFP else 16
+        if page.dtype is None or not isinstance(bits, int) or bits > most:
+            raise _refused(f"BitsPerSample {bits} and SampleFormat {_name(kind)}")
         if page.imagedepth != 1:
             raise _refused(f"ImageDepth {page.imagedepth}")
-        colors = _COLORS[page.photometric]
-        if not colors <= page.samplesperpixel <= colors + 8:
-            raise _refused(f"SamplesPerPixel {page.samplesperpixel}")
-        if page.sampleformat == SAMPLEFORMAT.IEEEFP:
-            if page.photometric not in (PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.RGB):
-                raise _refused(f"SampleFormat 3 (float) in {_name(page.photometric)}")
-            if any(np.atleast_1d(page.tags.valueof(_EXTRA_SAMPLES, 0))):
-                raise _refused("SampleFormat 3 (float) with alpha")
-        elif page.sampleformat not in (SAMPLEFORMAT.UINT, SAMPLEFORMAT.VOID) and not (
-            page.photometric in _LAB and page.sampleformat == SAMPLEFORMAT.INT
-        ):
-            raise _refused(f"SampleFormat {_name(page.sampleformat)}")
-        elif not isinstance(bits, int) or bits > 16:
-            raise _refused(f"BitsPerSample {bits}")
-        if page.dtype is None:
-            raise _refused(f"BitsPerSample {bits} with SampleFormat {_name(page.sampleformat)}")
-        tile = page.tilewidth * page.tilelength * page.tiledepth if page.is_tiled else 0
-        if tile > max(4 * self.width * self.height, 2**24):
+        if page.is_tiled and math.prod(page.tile) > max(4 * self.width * self.height, 2**24):
             raise _refused(f"TileWidth {page.tilewidth} and TileLength {page.tilelength}")
 
     def _check_segments(self) -> None:
@@ -129,13 +138,14 @@ class TiffFile:
         exif.load_from_fp(self._file, self._page.offset)
         return exif
 
-    def _decoded_by_libtiff(self, exif: Image.Exif, notes: list[str]) -> Decoded:
-        """Decodes YCbCr with subsampled chroma, which tifffile does not support."""
-        if self._page.bitspersample != 8 or self._page.index:
-            raise _refused(f"YCbCr with BitsPerSample {self._page.bitspersample}")
+    def _decoded_by_libtiff(self) -> np.ndarray:
+        """Decodes YCbCr, whose subsampled chroma tifffile does not support, to RGB."""
         self._file.seek(0)
-        pixels, icc_profile = pixels_of(open_with_pillow(self._file), notes)
-        return Decoded(pixels, icc_profile, exif, tuple(notes))
+        data = bytearray(self._file.read())
+        orientation = self._page.tags.get(_ORIENTATION)
+        if orientation is not None:  # libtiff would apply a part of it
+            struct.pack_into(f"{self._tiff.byteorder}H", data, orientation.valueoffset, 1)
+        return imagecodecs.tiff_decode(bytes(data), index=self._page.index, asrgb=True)[..., :3]
 
     def _split(
         self, samples: np.ndarray, notes: list[str]
@@ -200,6 +210,8 @@ class TiffFile:
 def _main_page(tiff: tifffile.TiffFile) -> tuple[TiffPage, list[str]]:
     """Returns the first page of full resolution, and a note if there are several."""
     pages = [page for page in tiff.pages if isinstance(page, TiffPage)]
+    if not pages:
+        raise ValueError("no page")
     full = [page for page in pages if not page.subfiletype & (_REDUCED | _MASK)]
     if not full:
         raise _refused("NewSubfileType: there is no page of full resolution")
