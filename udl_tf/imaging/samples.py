@@ -2,8 +2,8 @@
 
 import numpy as np
 
-NO_ALPHA, ALPHA, PREMULTIPLIED = 0, 1, 2
-"""Meanings of the channel behind the colours."""
+ALPHA, PREMULTIPLIED = 1, 2
+"""Meanings of the channel behind the colours; others are not alpha."""
 
 
 def to_full_range(pixels: np.ndarray, maximum: int) -> np.ndarray:
@@ -26,14 +26,14 @@ def with_alpha(pixels: np.ndarray, meaning: int) -> tuple[np.ndarray, tuple[str,
 
     Args:
         pixels: (h, w) or (h, w, 1 to 4).
-        meaning: of the last channel if there are 2 or 4: NO_ALPHA, ALPHA or PREMULTIPLIED.
+        meaning: of the last channel if there are 2 or 4: ALPHA, PREMULTIPLIED or another.
     """
     notes: tuple[str, ...] = ()
     if pixels.ndim == 3 and pixels.shape[2] in (2, 4):
-        if meaning == NO_ALPHA:
-            pixels, notes = pixels[..., :-1], ("1 channel that is not alpha skipped",)
-        elif meaning == PREMULTIPLIED:
+        if meaning == PREMULTIPLIED:
             pixels = unpremultiplied(pixels)
+        elif meaning != ALPHA:
+            pixels, notes = pixels[..., :-1], ("1 channel that is not alpha skipped",)
     return (pixels[..., 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels), notes
 
 
