@@ -12,6 +12,7 @@ from udl_tf.imaging.decoded import Decoded, Unsupported, load_exif, read_exif
 
 _GRAY = {"1", "L", "LA", "La"}
 _COLOR = {"RGB", "RGBX", "RGBA", "RGBa", "P", "PA"}
+_DEEP_TILES = (";16", "SGI16")  # in Pillow's names of the layout that a decoder reads
 _OPENING = threading.Lock()
 
 
@@ -61,7 +62,7 @@ def pixels_of(image: Image.Image, notes: list[str]) -> tuple[np.ndarray, bytes |
         Unsupported: if the image has more than 8 bits per channel.
     """
     deep = image.mode in ("I", "F") or image.mode.startswith("I;16")
-    if deep or any(";16" in str(tile) for tile in getattr(image, "tile", ())):
+    if deep or any(kind in str(image.tile) for kind in _DEEP_TILES):
         raise Unsupported(
             f"{image.format} with more than 8 bits per channel; expected 8 bits: convert it to PNG"
             " or TIFF first"
