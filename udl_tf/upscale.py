@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from udl_tf._support import command_line
 from udl_tf._support.stderr import quiet
 from udl_tf.errors import UserError
+from udl_tf.imaging.dtypes import check_value_range
 from udl_tf.imaging.rgb_files import SUFFIXES
 from udl_tf.saved import presets
 
@@ -131,6 +132,9 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     if options.ensemble and options.uncertainty == "none":
         raise UserError("--ensemble splits the uncertainty: use --uncertainty npy, tiff or png")
     command_line.check_positive(options, "tile", "memory", "max_megapixels")
+    options.value_range = options.value_range and tuple(options.value_range)
+    if options.value_range:
+        check_value_range(options.value_range)
     options.outscale, options.size = _outscale(options.outscale), _size(options.size)
     options.model = options.model or presets.default_preset(options.outscale)
     return options
@@ -162,7 +166,7 @@ def _job_options(options: argparse.Namespace, has_uncertainty: bool) -> "Options
         ensemble=options.ensemble,
         tile=options.tile,
         memory_gb=options.memory,
-        value_range=options.value_range and tuple(options.value_range),
+        value_range=options.value_range,
     )
     return command_line.with_max_pixels(chosen, options.max_megapixels)
 

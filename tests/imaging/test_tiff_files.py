@@ -219,7 +219,21 @@ def test_pages(tmp_path):
     found = read_image(path)
     assert np.array_equal(found.pixels, RGB)
     assert image_size(path) == RGB.shape[:2]
-    assert found.notes == ("1 page with a transparency mask skipped",)
+    assert found.notes == ("transparency mask on a page of its own skipped",)
+
+
+def test_a_damaged_second_page_does_not_cost_the_first(tmp_path):
+    path = tmp_path / "a.tif"
+    with tifffile.TiffWriter(path) as file:
+        for _ in range(2):
+            file.write(RGB, photometric="rgb", metadata=None)
+    with tifffile.TiffFile(path) as file:
+        place = file.pages[1].offset
+    data = path.read_bytes()
+    path.write_bytes(data[:place] + b"\xff\xff" + data[place + 2 :])  # 65535 tags
+    found = read_image(path)
+    assert np.array_equal(found.pixels, RGB)
+    assert found.notes == ("damaged pages skipped",)
 
 
 @pytest.mark.parametrize("compression", [None, "tiff_lzw", "tiff_deflate", "jpeg", "packbits"])

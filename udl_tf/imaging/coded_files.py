@@ -12,7 +12,7 @@ from udl_tf.imaging import formats
 from udl_tf.imaging.decoded import Decoded, Unsupported, load_exif, parse_exif, read_exif
 from udl_tf.imaging.jpeg_xl_header import JpegXlHeader
 from udl_tf.imaging.pillow_files import frame_notes, open_with_pillow, pixels_of
-from udl_tf.imaging.samples import to_full_range, with_alpha
+from udl_tf.imaging.samples import ALPHA, PREMULTIPLIED, to_full_range, with_alpha
 
 _SRGB_PRIMARIES = {1, 2}  # of ITU-T H.273: sRGB and BT.709, unspecified
 _SRGB_TRANSFERS = {1, 2, 6, 13, 14, 15}  # BT.709 and its likes, unspecified, sRGB
@@ -136,7 +136,7 @@ class AvifFile:
         self.width, self.height = self.image.size
 
     def decode(self) -> Decoded:
-        notes = [*frame_notes(self.image), *_color_notes(self._data)]
+        notes = frame_notes(self.image)
         exif, depths = read_exif(partial(load_exif, self.image), notes), _avif_depths(self._data)
         if max(depths, default=8) == 8:
             pixels, icc_profile = pixels_of(self.image, notes)
@@ -146,6 +146,7 @@ class AvifFile:
             pixels = imagecodecs.avif_decode(self._data, index=0)
             pixels = to_full_range(pixels, 2 ** depths.pop() - 1)
             icc_profile = self.image.info.get("icc_profile")
+        notes += [] if icc_profile else _color_notes(self._data)
         return Decoded(pixels, icc_profile, exif, tuple(notes))
 
 
@@ -197,13 +198,13 @@ class HeifFile:
         self.width, self.height = self._image.size
 
     def decode(self) -> Decoded:
-        image, notes = self._image, []
-        notes += _color_notes(self._data)
+        image, icc_profile = self._image, self._image.info.get("icc_profile")
+        notes = [] if icc_profile else _color_notes(self._data)
         if self._frames > 1:
             notes.append(f"the main one of {self._frames} frames or pages")
         bits = image.info.get("bit_depth", 8)
         pixels = to_full_range(np.asarray(image), 2**bits - 1)
         premultiplied = image.mode.startswith(("RGBa", "La"))
-        pixels, _ = with_alpha(pixels, 2 if premultiplied else 1)
+        pixels, _ = with_alpha(pixels, PREMULTIPLIED if premultiplied else ALPHA)
         exif = read_exif(partial(parse_exif, image.info.get("exif")), notes)
-        return Decoded(pixels, image.info.get("icc_profile"), exif, tuple(notes))
+        return Decoded(pixels, icc_profile, exif, tuple(notes))

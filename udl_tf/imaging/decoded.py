@@ -1,12 +1,13 @@
 """What a decoder of image files returns, and how it refuses a file."""
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 from PIL import ExifTags, Image
+
+from udl_tf.imaging.library_warnings import collected_warnings
 
 
 class Unsupported(ValueError):
@@ -49,12 +50,11 @@ class Decoder(Protocol):
 def read_exif(load: Callable[[], Image.Exif], notes: list[str]) -> Image.Exif:
     """Returns the EXIF that `load` reads, as far as it is not damaged; damage is a note."""
     try:
-        with warnings.catch_warnings(record=True) as damage:
-            warnings.simplefilter("always")
+        with collected_warnings() as damage:
             exif = load()
             dict(exif)  # values are parsed on access
     except Exception:  # Pillow raises many kinds
-        exif, damage = Image.Exif(), [None]
+        exif, damage = Image.Exif(), ["all of it"]
     if damage:
         notes.append("damaged EXIF skipped")
     return exif

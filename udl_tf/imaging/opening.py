@@ -1,6 +1,5 @@
 """Opening of image files: which decoder reads a file, and how large it may be."""
 
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ from udl_tf.errors import UserError
 from udl_tf.imaging import formats
 from udl_tf.imaging.coded_files import AvifFile, HeifFile, Jpeg2000File, JpegXlFile
 from udl_tf.imaging.decoded import Decoder, Unsupported
+from udl_tf.imaging.library_warnings import collected_warnings
 from udl_tf.imaging.pillow_files import PillowFile
 from udl_tf.imaging.png_files import PngFile
 from udl_tf.imaging.pnm_files import open_pnm
@@ -44,8 +44,7 @@ def opened(path: Path | str, max_pixels: int | None = None) -> Iterator[Decoder]
     """
     try:
         # Warnings of the libraries are of damage that either raises an exception or is harmless.
-        with open(path, "rb") as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with open(path, "rb") as file, collected_warnings():
             image = _decoder(file)
             check_size(path, image.width, image.height, max_pixels)
             yield image

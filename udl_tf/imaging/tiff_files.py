@@ -52,13 +52,13 @@ class TiffFile:
     def __init__(self, file: BinaryIO):
         self._file = file
         self._tiff = tifffile.TiffFile(file)
-        self._page, self._notes = _main_page(self._tiff)
+        self._page = _main_page(self._tiff)
         self.width, self.height = self._page.imagewidth, self._page.imagelength
         self._check_colors()
         self._check_samples()
 
     def decode(self) -> Decoded:
-        page, notes = self._page, list(self._notes)
+        page, notes = self._page, _page_notes(self._tiff)
         exif = self._exif(notes)
         if page.photometric == PHOTOMETRIC.YCBCR and page.compression not in _RETURNS_RGB:
             samples = self._decoded_by_libtiff()
@@ -207,21 +207,30 @@ class TiffFile:
         return (pixels[..., 0] if pixels.shape[2] == 1 else pixels), icc_profile
 
 
-def _main_page(tiff: tifffile.TiffFile) -> tuple[TiffPage, list[str]]:
-    """Returns the first page of full resolution, and a note if there are several."""
-    pages = [page for page in tiff.pages if isinstance(page, TiffPage)]
-    if not pages:
+def _main_page(tiff: tifffile.TiffFile) -> TiffPage:
+    """Returns the first page of full resolution."""
+    if not len(tiff.pages):
         raise ValueError("no page")
-    full = [page for page in pages if not page.subfiletype & (_REDUCED | _MASK)]
-    if not full:
-        raise _refused("NewSubfileType: there is no page of full resolution")
-    notes = []
-    if len(full) > 1:
-        notes.append(f"the first of {len(full)} frames or pages")
-    masks = sum(bool(page.subfiletype & _MASK) for page in pages)
-    if masks:
-        notes.append(f"{masks} page with a transparency mask skipped")
-    return full[0], notes
+    for page in tiff.pages:
+        if isinstance(page, TiffPage) and not page.subfiletype & (_REDUCED | _MASK):
+            return page
+    raise _refused("NewSubfileType: there is no page of full resolution")
+
+
+def _page_notes(tiff: tifffile.TiffFile) -> list[str]:
+    """Returns notes on further pages, except those of reduced resolution."""
+    notes, kinds = [], []
+    try:
+        for page in tiff.pages:
+            kinds.append(page.subfiletype)
+    except Exception:  # tifffile raises many kinds
+        notes.append("damaged pages skipped")
+    full = sum(not kind & (_REDUCED | _MASK) for kind in kinds)
+    if full > 1:
+        notes.append(f"the first of {full} frames or pages")
+    if any(kind & _MASK for kind in kinds):
+        notes.append("transparency mask on a page of its own skipped")
+    return notes
 
 
 def _check_stream(data: bytes, expected: int) -> None:
