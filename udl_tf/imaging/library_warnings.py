@@ -22,7 +22,7 @@ class _Shared:
 def collected_warnings() -> Iterator[list[str]]:
     """Collects the warnings that this thread raises inside the block.
 
-    warnings.catch_warnings alone changes global state, which threads that overlap would not restore.
+    warnings.catch_warnings alone changes global state, which overlapping threads do not restore.
     """
     outer = getattr(_thread, "messages", None)
     _thread.messages = []
