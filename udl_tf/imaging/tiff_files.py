@@ -219,12 +219,7 @@ def _main_page(tiff: tifffile.TiffFile) -> TiffPage:
 
 def _page_notes(tiff: tifffile.TiffFile) -> list[str]:
     """Returns notes on further pages, except those of reduced resolution."""
-    notes, kinds = [], []
-    try:
-        for page in tiff.pages:
-            kinds.append(page.subfiletype)
-    except Exception:  # tifffile raises many kinds
-        notes.append("damaged pages skipped")
+    notes, kinds = [], [page.subfiletype for page in tiff.pages]
     full = sum(not kind & (_REDUCED | _MASK) for kind in kinds)
     if full > 1:
         notes.append(f"the first of {full} frames or pages")
