@@ -108,6 +108,25 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         help="like --self-ensemble, and also write two maps: the spread of the eight results,"
         " and theta and spread combined",
     )
+    _add_limits(parser)
+    command_line.add_precision(parser)
+    parser.add_argument(
+        "--skip-existing", action="store_true", help="skip images whose result already exists"
+    )
+    options = parser.parse_args(arguments)
+    if options.ensemble and options.uncertainty == "none":
+        raise UserError("--ensemble splits the uncertainty: use --uncertainty npy, tiff or png")
+    command_line.check_positive(options, "tile", "memory", "max_megapixels")
+    options.value_range = options.value_range and tuple(options.value_range)
+    if options.value_range:
+        check_value_range(options.value_range)
+    options.outscale, options.size = _outscale(options.outscale), _size(options.size)
+    options.model = options.model or presets.default_preset(options.outscale)
+    return options
+
+
+def _add_limits(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of tiles, memory and what is accepted as input."""
     parser.add_argument(
         "--tile",
         type=int,
@@ -124,20 +143,6 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         metavar=("LOW", "HIGH"),
         help="black and white of float TIFF files (default: 0 255)",
     )
-    command_line.add_precision(parser)
-    parser.add_argument(
-        "--skip-existing", action="store_true", help="skip images whose result already exists"
-    )
-    options = parser.parse_args(arguments)
-    if options.ensemble and options.uncertainty == "none":
-        raise UserError("--ensemble splits the uncertainty: use --uncertainty npy, tiff or png")
-    command_line.check_positive(options, "tile", "memory", "max_megapixels")
-    options.value_range = options.value_range and tuple(options.value_range)
-    if options.value_range:
-        check_value_range(options.value_range)
-    options.outscale, options.size = _outscale(options.outscale), _size(options.size)
-    options.model = options.model or presets.default_preset(options.outscale)
-    return options
 
 
 def _count_if_complete(options: argparse.Namespace) -> int | None:

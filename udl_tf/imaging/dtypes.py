@@ -58,7 +58,9 @@ def to_gray_levels(values: np.ndarray, value_range: tuple[float, float]) -> np.n
         UserError: if a value is NaN, infinite or outside the range.
     """
     low, high = value_range
-    lowest, highest = values.min(initial=high), values.max(initial=low)
+    if not values.size:
+        return values
+    lowest, highest = values.min(), values.max()
     if not np.isfinite(lowest + highest):  # NaN propagates
         raise UserError("a float image with NaN or infinity: expected finite values, replace them")
     if lowest < low or highest > high:

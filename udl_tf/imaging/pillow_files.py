@@ -62,7 +62,7 @@ def pixels_of(image: Image.Image, notes: list[str]) -> tuple[np.ndarray, bytes |
         Unsupported: if the image has more than 8 bits per channel.
     """
     deep = image.mode in ("I", "F") or image.mode.startswith("I;16")
-    if deep or any(kind in str(image.tile) for kind in _DEEP_TILES):
+    if deep or any(kind in str(getattr(image, "tile", "")) for kind in _DEEP_TILES):
         raise Unsupported(
             f"{image.format} with more than 8 bits per channel; expected 8 bits: convert it to PNG"
             " or TIFF first"

@@ -48,7 +48,8 @@ def _without_damage(data: bytes, notes: list[str]) -> bytes:
     Raises:
         ValueError: if a chunk that holds pixels is damaged.
     """
-    stream = PngStream(io.BytesIO(data))  # counts the memory of all texts
+    file = io.BytesIO(data)
+    stream = PngStream(file)  # counts the memory of all texts
     others, pixels = [], []
     position = len(SIGNATURE)
     while position + 12 <= len(data):
@@ -64,7 +65,7 @@ def _without_damage(data: bytes, notes: list[str]) -> bytes:
             if holds_pixels:
                 raise ValueError(f"the chunk {_name(kind)} is damaged")
             notes.append(f"damaged {_name(kind)} chunk skipped")
-        elif not holds_pixels and not _is_understood(stream, kind, start + 8, length):
+        elif not holds_pixels and not _is_understood(stream, file, kind, start + 8, length):
             notes.append(f"damaged or oversized {_name(kind)} chunk skipped")
         else:
             (pixels if kind == b"IDAT" else others).append(data[start:end])
@@ -80,13 +81,13 @@ def _name(kind: bytes) -> str:
     return kind.decode("ascii", "backslashreplace")
 
 
-def _is_understood(stream: PngStream, kind: bytes, start: int, length: int) -> bool:
+def _is_understood(stream: PngStream, file: BinaryIO, kind: bytes, start: int, length: int) -> bool:
     """Returns whether Pillow accepts the content of a chunk that it knows."""
     parse = getattr(stream, f"chunk_{_name(kind)}", None)
     if parse is None or kind in _ANIMATION or kind == b"acTL":
         return True
     try:
-        stream.fp.seek(start)
+        file.seek(start)
         parse(start, length)
     except Exception:  # Pillow raises many kinds
         return False

@@ -1,6 +1,7 @@
 """Colours of TIFF samples: CMYK and CIELab to RGB, premultiplied alpha; 8 and 16 bits."""
 
 from functools import cache
+from typing import Literal
 
 import imagecodecs
 import numpy as np
@@ -79,6 +80,6 @@ def _transformed(values: np.ndarray, profile: bytes, space: str, dtype: np.dtype
 
 
 @cache
-def _profile(name: str) -> bytes:
+def _profile(name: Literal["sRGB", "LAB"]) -> bytes:
     """Returns a standard colour profile."""
     return ImageCms.ImageCmsProfile(ImageCms.createProfile(name)).tobytes()

@@ -19,7 +19,7 @@ from udl_tf.imaging.samples import to_full_range
 from udl_tf.imaging.tiff_colors import alpha_applied, cmyk_to_rgb, lab_to_rgb
 
 _LAB = {PHOTOMETRIC.CIELAB, PHOTOMETRIC.ICCLAB}
-_COLORS = {  # channels of a colour, by PhotometricInterpretation
+_COLORS: dict[int, int] = {  # channels of a colour, by PhotometricInterpretation
     PHOTOMETRIC.MINISWHITE: 1,
     PHOTOMETRIC.MINISBLACK: 1,
     PHOTOMETRIC.RGB: 3,
@@ -105,7 +105,9 @@ class TiffFile:
             raise _refused(f"BitsPerSample {bits} and SampleFormat {_name(kind)}")
         if page.imagedepth != 1:
             raise _refused(f"ImageDepth {page.imagedepth}")
-        if page.is_tiled and math.prod(page.tile) > max(4 * self.width * self.height, 2**24):
+        if page.tile is not None and math.prod(page.tile) > max(
+            4 * self.width * self.height, 2**24
+        ):
             raise _refused(f"TileWidth {page.tilewidth} and TileLength {page.tilelength}")
 
     def _check_segments(self) -> None:
@@ -219,7 +221,7 @@ def _main_page(tiff: tifffile.TiffFile) -> TiffPage:
 
 def _page_notes(tiff: tifffile.TiffFile) -> list[str]:
     """Returns notes on further pages, except those of reduced resolution."""
-    notes, kinds = [], [page.subfiletype for page in tiff.pages]
+    notes, kinds = [], [page.subfiletype for page in tiff.pages if isinstance(page, TiffPage)]
     full = sum(not kind & (_REDUCED | _MASK) for kind in kinds)
     if full > 1:
         notes.append(f"the first of {full} frames or pages")
