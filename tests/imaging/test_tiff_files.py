@@ -293,3 +293,9 @@ def test_tiles_and_streams_larger_than_the_image_are_refused(tmp_path):
     path.write_bytes(data[: start + 5] + struct.pack(">HH", 60000, 60000) + data[start + 9 :])
     with pytest.raises(UserError, match="declares 60000x60000 pixels"):
         read_image(path)
+    write(path, RGB, photometric="rgb", compression="lerc")
+    data = path.read_bytes()
+    start = data.index(struct.pack("<2i", *RGB.shape[:2]), data.index(b"Lerc2 "))
+    path.write_bytes(data[:start] + struct.pack("<2i", 60000, 60000) + data[start + 8 :])
+    with pytest.raises(UserError, match="declares 60000x60000 pixels"):
+        read_image(path)

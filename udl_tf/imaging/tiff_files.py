@@ -32,13 +32,26 @@ _COLORS: dict[int, int] = {  # channels of a colour, by PhotometricInterpretatio
 # Compressions whose streams hold the colours of their own format: decoders return RGB.
 _RETURNS_RGB = {6, 7, 33005, 34712, 34892, 50001, 50002, 52546}
 # Compressions whose streams declare a size of their own; decoders trust it.
-_DECLARES_SIZE = {7, 34892, 34712, 33003, 33004, 33005, 50001, 50002, 52546}
+_DECLARES_SIZE = {7, 34892, 34712, 33003, 33004, 33005, 34887, 50001, 50002, 52546}
+
+
+class _LercStream:
+    """A stream of LERC, of which only the declared size is read."""
+
+    def __init__(self, file: BinaryIO):
+        head = file.read(22)
+        (version,) = struct.unpack_from("<i", head, 6)
+        self.height, self.width = struct.unpack_from("<2i", head, 10 if version < 3 else 14)
+
+
 _STREAMS = (
     (b"\xff\xd8", PillowFile),  # JPEG
     (b"RIFF", PillowFile),  # WebP
     (b"\xff\x0a", JpegXlFile),
     (b"\0\0\0\x0cJXL ", JpegXlFile),
-    (b"", Jpeg2000File),
+    (b"\xff\x4f", Jpeg2000File),
+    (b"\0\0\0\x0cjP  ", Jpeg2000File),
+    (b"Lerc2 ", _LercStream),
 )
 _ORIENTATION, _MAX_SAMPLE_VALUE, _INK_SET, _EXTRA_SAMPLES, _DNG_VERSION = 274, 281, 332, 338, 50706
 _REDUCED, _MASK = 1, 4  # bits of NewSubfileType
@@ -105,9 +118,8 @@ class TiffFile:
             raise _refused(f"BitsPerSample {bits} and SampleFormat {_name(kind)}")
         if page.imagedepth != 1:
             raise _refused(f"ImageDepth {page.imagedepth}")
-        if page.tile is not None and math.prod(page.tile) > max(
-            4 * self.width * self.height, 2**24
-        ):
+        most = max(4 * self.width * self.height, 2**24)
+        if page.tile is not None and math.prod(page.tile) > most:
             raise _refused(f"TileWidth {page.tilewidth} and TileLength {page.tilelength}")
 
     def _check_segments(self) -> None:
@@ -232,7 +244,9 @@ def _page_notes(tiff: tifffile.TiffFile) -> list[str]:
 
 def _check_stream(data: bytes, expected: int) -> None:
     """Refuses a compressed strip or tile that declares more pixels than the page."""
-    decoder = next(kind for start, kind in _STREAMS if data.startswith(start))
+    decoder = next((kind for start, kind in _STREAMS if data.startswith(start)), None)
+    if decoder is None:
+        return
     stream = decoder(io.BytesIO(data))
     if stream.width * stream.height > 4 * expected + 2**16:
         raise ValueError(f"a strip or tile declares {stream.width}x{stream.height} pixels")
