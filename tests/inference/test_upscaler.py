@@ -102,7 +102,7 @@ def test_a_stack_of_one_keeps_its_axis_and_may_lack_maps():
         (np.zeros((4, 4, 3), np.int64), "dtype int64"),
         (np.full((4, 4, 3), np.nan), "float image with NaN or infinity"),
         (np.full((4, 4, 3), np.inf), "float image with NaN or infinity"),
-        (np.full((4, 4, 3), 300.0), r"values 0\.\.300: expected 0\.\.255"),
+        (np.full((4, 4, 3), 300.0), r"values 300\.\.300: expected 0\.\.255"),
         (np.full((4, 4, 3), -1.0), "expected 0..255"),
     ],
 )
