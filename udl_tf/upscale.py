@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from udl_tf._support import command_line
 from udl_tf._support.stderr import quiet
 from udl_tf.errors import UserError
+from udl_tf.imaging.dtypes import check_value_range
 from udl_tf.imaging.rgb_files import SUFFIXES
 from udl_tf.saved import presets
 
@@ -107,6 +108,25 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         help="like --self-ensemble, and also write two maps: the spread of the eight results,"
         " and theta and spread combined",
     )
+    _add_limits(parser)
+    command_line.add_precision(parser)
+    parser.add_argument(
+        "--skip-existing", action="store_true", help="skip images whose result already exists"
+    )
+    options = parser.parse_args(arguments)
+    if options.ensemble and options.uncertainty == "none":
+        raise UserError("--ensemble splits the uncertainty: use --uncertainty npy, tiff or png")
+    command_line.check_positive(options, "tile", "memory", "max_megapixels")
+    options.value_range = options.value_range and tuple(options.value_range)
+    if options.value_range:
+        check_value_range(options.value_range)
+    options.outscale, options.size = _outscale(options.outscale), _size(options.size)
+    options.model = options.model or presets.default_preset(options.outscale)
+    return options
+
+
+def _add_limits(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of tiles, memory and what is accepted as input."""
     parser.add_argument(
         "--tile",
         type=int,
@@ -116,17 +136,13 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--max-megapixels", type=float, metavar="MP", help=command_line.MAX_MEGAPIXELS_HELP
     )
-    command_line.add_precision(parser)
     parser.add_argument(
-        "--skip-existing", action="store_true", help="skip images whose result already exists"
+        "--value-range",
+        nargs=2,
+        type=float,
+        metavar=("LOW", "HIGH"),
+        help="black and white of float TIFF files (default: 0 255)",
     )
-    options = parser.parse_args(arguments)
-    if options.ensemble and options.uncertainty == "none":
-        raise UserError("--ensemble splits the uncertainty: use --uncertainty npy, tiff or png")
-    command_line.check_positive(options, "tile", "memory", "max_megapixels")
-    options.outscale, options.size = _outscale(options.outscale), _size(options.size)
-    options.model = options.model or presets.default_preset(options.outscale)
-    return options
 
 
 def _count_if_complete(options: argparse.Namespace) -> int | None:
@@ -155,6 +171,7 @@ def _job_options(options: argparse.Namespace, has_uncertainty: bool) -> "Options
         ensemble=options.ensemble,
         tile=options.tile,
         memory_gb=options.memory,
+        value_range=options.value_range,
     )
     return command_line.with_max_pixels(chosen, options.max_megapixels)
 

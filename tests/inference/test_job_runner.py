@@ -5,6 +5,7 @@ import pytest
 import tifffile
 from helpers.images import noise_image, write_noise
 from helpers.models import transparent_model
+from helpers.upscalers import Repeating
 from PIL import Image
 
 from udl_tf.inference.job_runner import run_jobs
@@ -50,11 +51,37 @@ def test_no_jobs_are_no_error(model):
 def test_a_tiff_that_pillow_cannot_read_is_upscaled_or_reported(model, tmp_path):
     pixels = noise_image(6, 8)
     tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="rgb", compression="jpegxl")
-    tifffile.imwrite(tmp_path / "b.tif", pixels.astype(np.float32), photometric="rgb")
+    tifffile.imwrite(tmp_path / "b.tif", pixels.astype(np.uint32), photometric="rgb")
     jobs = plan_jobs([tmp_path / "a.tif", tmp_path / "b.tif"], tmp_path / "out", Options())
     summary = run_jobs(model, jobs, Options())
     assert summary.done == 1
-    assert "b.tif: float32 pixels" in str(summary.failed[0])
+    assert "b.tif: TIFF with BitsPerSample 32" in str(summary.failed[0])
+
+
+@pytest.mark.parametrize("value_range", [(0, 1), (-1, 1)])
+def test_float_tiffs_keep_their_unit_and_maps_are_in_grey_levels(tmp_path, value_range):
+    (low, high), pixels = value_range, noise_image(6, 8)
+    values = (low + pixels / 255 * (high - low)).clip(low, high).astype(np.float32)
+    tifffile.imwrite(tmp_path / "a.tif", values, photometric="rgb")
+    options = Options(value_range=value_range, uncertainty="npy")
+    model = Repeating(2)
+    summary = run_jobs(model, plan_jobs([tmp_path / "a.tif"], tmp_path / "out", options), options)
+    assert summary.failed == []
+    assert summary.notes == []
+    expected = model.upscale(pixels.astype(np.float32))
+    written = tifffile.imread(tmp_path / "out/a.tif")
+    assert written.dtype == np.float32
+    assert np.abs(written - (low + expected.image / 255 * (high - low))).max() < 1e-5
+    assert np.allclose(np.load(tmp_path / "out/a_theta.npy"), expected.theta, rtol=1e-5)
+
+
+def test_nearly_black_float_tiffs_are_noted(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", np.full((6, 8), 0.5, np.float32))
+    jobs = plan_jobs([tmp_path / "a.tif"], tmp_path / "out", Options(format="png"))
+    notes = run_jobs(Repeating(2), jobs, Options(format="png")).notes
+    assert len(notes) == 2
+    assert "nearly black" in notes[0]
+    assert ".png stores no floats: rounded to 16 bits" in notes[1]
 
 
 def test_a_bad_file_is_one_line_and_the_others_are_upscaled(model, tmp_path):

@@ -15,7 +15,7 @@ from udl_tf.archive.settings import check_owner, settings_of, write_settings
 from udl_tf.archive.storage import Entry, Storage
 from udl_tf.archive.worker import Work
 from udl_tf.errors import UserError
-from udl_tf.inference.jobs import INPUT_SUFFIXES
+from udl_tf.imaging.formats import READABLE
 
 _BLOCK = 64  # images that an actor gets at a time, and that are repeated if it is killed
 _BLOCKS_PER_ACTOR = 8  # at least, so that actors finish at about the same time
@@ -136,7 +136,7 @@ class ArchiveJob:
         if waiting:
             yield waiting
         if is_empty:
-            suffixes = " ".join(INPUT_SUFFIXES)
+            suffixes = " ".join(READABLE)
             raise UserError(f"{source.place}: holds no image; expected files ending in {suffixes}")
 
 

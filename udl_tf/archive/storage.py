@@ -13,7 +13,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from udl_tf.errors import UserError
-from udl_tf.inference.jobs import INPUT_SUFFIXES
+from udl_tf.imaging.formats import READABLE
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Storage:
                     continue
                 if is_folder and self._is_link(path):
                     continue
-                is_image = info.type == fs.FileType.File and name.suffix.lower() in INPUT_SUFFIXES
+                is_image = info.type == fs.FileType.File and name.suffix.lower() in READABLE
                 if is_folder and is_utf8:
                     below.append(path)
                 elif is_folder or is_image:

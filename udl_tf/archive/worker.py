@@ -21,10 +21,12 @@ from udl_tf.archive.journal import Journal
 from udl_tf.archive.manifest import Row
 from udl_tf.archive.storage import Storage
 from udl_tf.errors import UserError
-from udl_tf.imaging.rgb_files import SUFFIXES, image_size
+from udl_tf.imaging.formats import READABLE
+from udl_tf.imaging.opening import image_size
+from udl_tf.imaging.rgb_files import SUFFIXES
 from udl_tf.imaging.theta_map import MAP_SUFFIXES
 from udl_tf.inference.job_runner import needed_memory, read_job, upscale_file, write_job
-from udl_tf.inference.jobs import INPUT_SUFFIXES, Job, Options, result_name
+from udl_tf.inference.jobs import Job, Options, result_name
 from udl_tf.inference.upscaler import Upscaler
 from udl_tf.saved.loading import load
 
@@ -203,7 +205,7 @@ def _output_name(source: PurePosixPath, kind: str) -> PurePosixPath:
     if kind != "same" or suffix.lower() not in SUFFIXES:
         suffix = result_name(Path(source), kind).suffix
     inner = (part.partition("_")[0].lower() for part in PurePosixPath(source.stem).suffixes)
-    like_ours = any(part in INPUT_SUFFIXES for part in inner)
+    like_ours = any(part in READABLE for part in inner)
     if suffix == source.suffix and not like_ours:
         return source
     return source.with_name(source.name + suffix)

@@ -18,7 +18,8 @@ from udl_tf.config import DataConfig, parse_degradations
 from udl_tf.data.degradations import ImageDegradations
 from udl_tf.data.pack import Pack, is_pack
 from udl_tf.errors import UserError
-from udl_tf.imaging.rgb_files import image_size, list_images
+from udl_tf.imaging.opening import image_size
+from udl_tf.imaging.rgb_files import list_images
 
 BUNDLED = "bundled"
 _BUNDLED_FOLDER = Path(__file__).parent / BUNDLED

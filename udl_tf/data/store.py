@@ -13,8 +13,9 @@ import numpy as np
 from udl_tf.config import DataConfig
 from udl_tf.data.sources import ImageSource
 from udl_tf.errors import UserError
+from udl_tf.imaging.opening import image_size
 from udl_tf.imaging.resize import imresize, mod_crop
-from udl_tf.imaging.rgb_files import image_size, read_rgb, write_rgb
+from udl_tf.imaging.rgb_files import read_rgb, write_rgb
 
 
 def read_pair(

@@ -12,7 +12,7 @@ from PIL import Image
 
 from udl_tf._support.files import complete_file
 from udl_tf.errors import UserError
-from udl_tf.imaging.dtypes import to_dtype
+from udl_tf.imaging.dtypes import from_gray_levels, gray_level, to_dtype
 from udl_tf.imaging.image_files import ImageFile
 from udl_tf.imaging.rgb_files import SAVE_OPTIONS
 
@@ -28,6 +28,13 @@ def write_image(path: Path | str, image: ImageFile) -> tuple[str, ...]:
     """
     path = Path(path)
     suffix, pixels, notes = path.suffix.lower(), image.pixels, []
+    if pixels.dtype == np.float32:
+        if suffix in (".tif", ".tiff"):
+            pixels = from_gray_levels(pixels, image.value_range)
+        else:
+            bits, dtype = (16, np.uint16) if suffix == ".png" else (8, np.uint8)
+            notes.append(f"{suffix} stores no floats: rounded to {bits} bits per channel")
+            pixels = to_dtype(pixels * gray_level(dtype), dtype)
     if pixels.dtype == np.uint16 and suffix not in (".png", ".tif", ".tiff"):
         notes.append(f"{suffix} stores 8 bits per channel: 16-bit pixels rounded")
         pixels = to_dtype(pixels / 257.0, np.uint8)
@@ -43,9 +50,9 @@ def write_image(path: Path | str, image: ImageFile) -> tuple[str, ...]:
         elif suffix == ".png":
             temporary.write_bytes(_png_16_bit(image))
         else:
-            _save_tiff_16_bit(temporary, image)
+            _save_deep_tiff(temporary, image)
             if image.exif:
-                notes.append("EXIF dropped: 16-bit TIFF stores the colour profile only")
+                notes.append("EXIF dropped: 16-bit and float TIFF store the colour profile only")
     return tuple(notes)
 
 
@@ -80,7 +87,7 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-def _save_tiff_16_bit(temporary: Path, image: ImageFile) -> None:
+def _save_deep_tiff(temporary: Path, image: ImageFile) -> None:
     channels = 1 if image.pixels.ndim == 2 else image.pixels.shape[2]
     tifffile.imwrite(
         temporary,

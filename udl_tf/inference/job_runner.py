@@ -9,14 +9,14 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from PIL import UnidentifiedImageError
 
 from udl_tf._support.device_memory import free_memory
 from udl_tf._support.progress import Counter, Progress, no_progress
 from udl_tf.errors import UserError
+from udl_tf.imaging.dtypes import FULL_RANGE
 from udl_tf.imaging.image_files import ImageFile, read_image
 from udl_tf.imaging.image_writing import write_image
-from udl_tf.imaging.rgb_files import image_size
+from udl_tf.imaging.opening import image_size
 from udl_tf.imaging.theta_map import write_map
 from udl_tf.inference.jobs import MAP_TITLES, Job, Options
 from udl_tf.inference.result import Upscaled
@@ -180,19 +180,14 @@ def read_job(job: Job, scale: int, options: Options) -> ImageFile:
     Raises:
         UserError: if it cannot be read, or is too large to be upscaled on this machine.
     """
-    try:
-        height, width = image_size(job.source, options.max_pixels)
-    except UserError as error:
-        if isinstance(error.__cause__, UnidentifiedImageError):
-            return read_image(job.source, options.max_pixels)  # which knows more formats
-        raise
+    height, width = image_size(job.source, options.max_pixels)
     needed, free = needed_memory(height, width, scale, options), free_memory()
     if needed > free:
         raise UserError(
             f"{job.source}: {width}x{height} pixels; the result needs {needed / 1e9:.1f} GB of"
             f" memory, {free / 1e9:.1f} GB are free: cut the image into parts"
         )
-    return read_image(job.source, options.max_pixels)
+    return read_image(job.source, options.max_pixels, options.value_range)
 
 
 def needed_memory(height: int, width: int, scale: int, options: Options) -> int:
@@ -232,8 +227,10 @@ def upscale_file(
     progress: Progress = no_progress,
 ) -> Upscaled:
     """Upscales an image as the options ask; the result and its maps have the requested size."""
+    is_float = image.pixels.dtype == np.float32
     result = model.upscale(
         image.pixels,
+        value_range=FULL_RANGE if is_float else None,  # grey levels, as read
         uncertainty=options.computes_theta,
         self_ensemble=options.averages,
         tile=options.tile,

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from udl_tf.errors import UserError
+from udl_tf.imaging.dtypes import check_value_range
+from udl_tf.imaging.formats import READABLE
 from udl_tf.imaging.rgb_files import SUFFIXES
 from udl_tf.imaging.theta_map import MAP_SUFFIXES
 
-INPUT_SUFFIXES = (*SUFFIXES, ".gif")
 MAP_TITLES = {
     "theta": "theta, Laplace scale of the error",
     "spread": "spread of the eight members",
@@ -36,6 +37,8 @@ class Options:
         tile, memory_gb: as for Upscaler.upscale.
         theta: whether to compute theta even if no map is written.
         max_pixels: limit of input pixels (protection against decompression bombs).
+        value_range: black and white of files of floats; None: 0 and 255, with a note if they are
+            nearly black.
     """
 
     format: str = "same"
@@ -48,11 +51,14 @@ class Options:
     memory_gb: float | None = None
     theta: bool = False
     max_pixels: int = MAX_PIXELS
+    value_range: tuple[float, float] | None = None
 
     def __post_init__(self):
         if self.uncertainty not in UNCERTAINTY_FORMATS:
             known = ", ".join(UNCERTAINTY_FORMATS)
             raise UserError(f"uncertainty {self.uncertainty!r}: expected one of {known}")
+        if self.value_range is not None:
+            check_value_range(self.value_range)
 
     @property
     def maps(self) -> tuple[str, ...]:
@@ -122,7 +128,7 @@ def _find(inputs: Sequence[Path | str], output: Path) -> list[tuple[Path, Path]]
         if path.is_dir():
             files = [(file, file.relative_to(path)) for file in _files_below(path, output)]
             if not files:
-                suffixes = " ".join(INPUT_SUFFIXES)
+                suffixes = " ".join(READABLE)
                 raise UserError(f"{path}: holds no image; expected files ending in {suffixes}")
             found += files
         elif path.exists():
@@ -143,7 +149,7 @@ def _files_below(folder: Path, output: Path) -> list[Path]:
         files += [
             here / name
             for name in sorted(names)
-            if Path(name).suffix.lower() in INPUT_SUFFIXES and not name.startswith(".")
+            if Path(name).suffix.lower() in READABLE and not name.startswith(".")
         ]
     return files
 

@@ -17,8 +17,9 @@ class Upscaled:
     Attributes:
         image: (h, w), (h, w, c) or, for a stack of images, (n, h, w, c), in the dtype of the input;
             alpha last where the input has it.
-        theta: float32 scale of the Laplace distribution of the error, in grey levels of 0..255, per
-            pixel and colour channel; None without uncertainty.
+        theta: float32 scale of the Laplace distribution of the error, per pixel and colour channel,
+            in grey levels of 0..255, or in the unit of the value range that was given; None without
+            uncertainty.
         spread: float32 standard deviation over the members of the self-ensemble, in grey levels and
             the shape of theta; None without self-ensemble.
         calibration: how theta was calibrated; None: theta is as trained.

@@ -10,10 +10,16 @@ import numpy as np
 
 from udl_tf._support.progress import Counter, Progress, no_progress, part_of
 from udl_tf.errors import UserError
-from udl_tf.imaging.dtypes import gray_level
+from udl_tf.imaging.dtypes import FULL_RANGE, gray_level
 from udl_tf.imaging.image_files import read_image
 from udl_tf.imaging.resize import imresize
-from udl_tf.inference.image_arrays import fill_plain_areas, split_alpha, to_image
+from udl_tf.inference.image_arrays import (
+    fill_plain_areas,
+    in_gray_levels,
+    in_value_range,
+    split_alpha,
+    to_image,
+)
 from udl_tf.inference.passes import Effort, Maps, Pass, compute_maps
 from udl_tf.inference.result import Upscaled, stacked
 from udl_tf.inference.self_ensemble import MEMBERS, mean_and_spread
@@ -84,11 +90,12 @@ class Upscaler(ABC):
         tile: int | None = None,
         memory_gb: float | None = None,
         progress: Progress = no_progress,
+        value_range: tuple[float, float] | None = None,
     ) -> Upscaled:
         """Upscales an image to `scale` times its height and width.
 
         Args:
-            image: a file; or an array of uint8, uint16, or float with values 0..255. (h, w) and
+            image: a file; or an array of uint8, uint16 or float. (h, w) and
                 (h, w, 1) are grey: they are computed as RGB, and the channels of the result are
                 averaged. (h, w, 3) is RGB. (h, w, 2) and (h, w, 4) have alpha last, which is
                 upscaled by bicubic interpolation. (n, h, w, c) is a stack of n images.
@@ -99,21 +106,43 @@ class Upscaler(ABC):
             memory_gb: working memory, in addition to the result; None: 1 GB, or more where tiles
                 would overlap too much, but at most a quarter of the free memory.
             progress: receives what is done: LR pixels over all passes, or images of a stack.
+            value_range: black and white of an image of floats, such as (0, 1); None: (0, 255). The
+                image and the maps of the result have its unit.
 
         Raises:
-            UserError: for a file that cannot be read, or an array that is not an image.
+            UserError: for a file that cannot be read, an array that is not an image, or floats
+                outside `value_range`.
+
+        Warns:
+            UserWarning: for floats of at most 1 without `value_range`: taken as 0..255, they are
+                nearly black.
         """
-        pixels = read_image(image).pixels if isinstance(image, Path | str) else np.asarray(image)
         _check_effort(tile, memory_gb)
-        if pixels.ndim == 4 and len(pixels):
-            options = (uncertainty, self_ensemble, tile, memory_gb)
-            results = [
-                self.upscale(one, *options, part_of(progress, index, 1, len(pixels)))
-                for index, one in enumerate(pixels)
-            ]
-            return stacked(results)
-        colors, alpha = split_alpha(pixels.astype(pixels.dtype.newbyteorder("="), copy=False))
         effort = Effort(tile, None if memory_gb is None else 1e9 * memory_gb)
+        given, given_range = _load(image, value_range)
+        pixels = in_gray_levels(given, given_range)
+        if pixels.ndim == 4 and len(pixels):
+            parts = [part_of(progress, index, 1, len(pixels)) for index in range(len(pixels))]
+            result = stacked(
+                [
+                    self._upscale(one, uncertainty, self_ensemble, effort, part)
+                    for one, part in zip(pixels, parts, strict=True)
+                ]
+            )
+        else:
+            result = self._upscale(pixels, uncertainty, self_ensemble, effort, progress)
+        return in_value_range(result, value_range or FULL_RANGE, given.dtype)
+
+    def _upscale(
+        self,
+        pixels: np.ndarray,
+        uncertainty: bool,
+        self_ensemble: bool,
+        effort: Effort,
+        progress: Progress,
+    ) -> Upscaled:
+        """Upscales an image; floats are grey levels."""
+        colors, alpha = split_alpha(pixels.astype(pixels.dtype.newbyteorder("="), copy=False))
         maps, spread = self._compute(colors, uncertainty, self_ensemble, effort, progress)
         theta = maps.get("theta")
         sr = to_image(maps.pop("sr"), colors.dtype)
@@ -199,6 +228,17 @@ class Upscaler(ABC):
             for row in range(0, len(theta), _ROWS):
                 theta[row : row + _ROWS] = self._theta_of(theta[row : row + _ROWS])
         return maps
+
+
+def _load(
+    image: np.ndarray | Path | str, value_range: tuple[float, float] | None
+) -> tuple[np.ndarray, tuple[float, float] | None]:
+    """Returns the pixels of a file or an array, and their black and white."""
+    if not isinstance(image, Path | str):
+        return np.asarray(image), value_range
+    pixels = read_image(image, value_range=value_range).pixels
+    is_known = value_range is not None and pixels.dtype == np.float32
+    return pixels, FULL_RANGE if is_known else value_range
 
 
 def _check_effort(tile: int | None, memory_gb: float | None) -> None:

@@ -1,0 +1,75 @@
+"""What a decoder of image files returns, and how it refuses a file."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from PIL import ExifTags, Image
+
+from udl_tf.imaging.library_warnings import collected_warnings
+
+
+class Unsupported(ValueError):
+    """A sound file that is not understood: what it holds and what to do, without its name."""
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Content of an image file, before it is turned upright.
+
+    Attributes:
+        pixels: uint8, uint16 or float32; (h, w) grey, (h, w, 2) grey and alpha, (h, w, 3) RGB,
+            (h, w, 4) RGB and alpha.
+        icc_profile: colour profile, or None.
+        exif: all tags; its orientation is the one that the pixels still have.
+        notes: what was converted or skipped.
+    """
+
+    pixels: np.ndarray
+    icc_profile: bytes | None = None
+    exif: Image.Exif = field(default_factory=Image.Exif)
+    notes: tuple[str, ...] = ()
+
+
+class Decoder(Protocol):
+    """An open image file whose header has been read.
+
+    Attributes:
+        width, height: declared size.
+    """
+
+    width: int
+    height: int
+
+    def decode(self) -> Decoded:
+        """Decodes the pixels."""
+        ...
+
+
+def read_exif(load: Callable[[], Image.Exif], notes: list[str]) -> Image.Exif:
+    """Returns the EXIF that `load` reads, as far as it is not damaged; damage is a note."""
+    try:
+        with collected_warnings() as damage:
+            exif = load()
+            dict(exif)  # values are parsed on access
+    except Exception:  # Pillow raises many kinds
+        exif, damage = Image.Exif(), ["all of it"]
+    if damage:
+        notes.append("damaged EXIF skipped")
+    return exif
+
+
+def load_exif(image: Image.Image) -> Image.Exif:
+    """Returns the EXIF of an image that Pillow opened; raises an exception if it is damaged."""
+    # Pillow may have read it before, which hides the damage.
+    dict(parse_exif(image.info.get("exif")))
+    return image.getexif()
+
+
+def parse_exif(data: bytes | None) -> Image.Exif:
+    """Returns the EXIF in a block of an image whose pixels are upright already."""
+    exif = Image.Exif()
+    exif.load(data or b"")
+    exif.pop(ExifTags.Base.Orientation, None)
+    return exif
