@@ -13,16 +13,19 @@ from udl_tf.imaging.dtypes import to_dtype
 from udl_tf.inference.keras_upscaler import KerasUpscaler
 from udl_tf.inference.upscaler import BORDER
 from udl_tf.metrics import psnr_y
-from udl_tf.saved.card import ModelCard
+from udl_tf.saved.card import ModelCard, Precision
 from udl_tf.saved.exported import ExportedUpscaler
 from udl_tf.saved.windows import core_of_tile
 
 BOUNDS = {"float32": 1e-3, "float16": 1.0}
 """Largest difference of image and theta by precision, grey levels."""
+RELATIVE_ABOVE = {"float32": 1.0, "float16": 10.0}
+"""Grey levels above which the bound grows in proportion to theta: 0.1 % or 10 % of it."""
+_SMALLEST_THETA = 0.01  # grey levels; smaller ones, which a linear head may yield, count as this
 INT8_BOUND = 0.3
 """Largest loss of PSNR-Y, dB."""
-Difference = Callable[[np.ndarray, np.ndarray], float]
-"""(map of the export, map of the Keras network) -> difference in grey levels."""
+Step = Callable[[np.ndarray], Any]
+"""Expected values -> step of the grid to which the export rounds there."""
 Pair = tuple[np.ndarray, np.ndarray]
 """(lr, hr), uint8 RGB."""
 
@@ -52,7 +55,7 @@ def check_parity(
     model: KerasUpscaler,
     export: ExportedUpscaler,
     pairs: Sequence[Pair],
-    differences: Mapping[str, Difference] | None = None,
+    steps: Mapping[str, Step] | None = None,
 ) -> dict[str, Any]:
     """Compares an export with the Keras networks that it was exported from.
 
@@ -60,49 +63,45 @@ def check_parity(
         model: the Keras networks.
         export: the export.
         pairs: real images, of which pieces are compared.
-        differences: by output, how to compare it; the default is largest_difference.
+        steps: of the outputs that the export rounds; half a step is no difference.
 
     Returns:
         The entry `parity` of the card. For float exports the compared sizes, the largest difference
-        of each output in grey levels, and the bound; for int8 the loss of PSNR-Y in dB, and the
-        bound. If tiles overlap by less than the receptive radius also "seam", the largest
-        difference that this causes, in grey levels.
+        of each output in grey levels (large theta: see RELATIVE_ABOVE), and the bound; for int8 the
+        loss of PSNR-Y in dB, and the bound. If tiles overlap by less than the receptive radius also
+        "seam", the largest difference that this causes, in grey levels.
 
     Raises:
         ParityError: if a bound is exceeded.
     """
     compare = _compare_psnr if export.card.precision == "int8" else _compare_maps
-    report = compare(model, export, pairs, differences or {})
+    report = compare(model, export, pairs, steps or {})
     if export.card.margin < export.card.radius:
         report["seam"] = _measure_seam(model, export, pairs)
     return report
 
 
-def largest_difference(values: np.ndarray, expected: np.ndarray | float) -> float:
-    """Returns the largest absolute difference, or infinity if a value is not finite."""
-    difference = np.abs(values - expected)
+def largest_difference(
+    values: np.ndarray, expected: np.ndarray, step: Any = 0.0, unit: Any = 1.0
+) -> float:
+    """Returns the largest absolute difference, or infinity if a value is not finite.
+
+    Args:
+        values, expected: maps of one shape.
+        step: of the grid to which `values` are rounded; half of it is no difference.
+        unit: of the result.
+    """
+    difference = np.maximum(np.abs(values - expected) - step / 2, 0) / unit
     return float(difference.max()) if np.isfinite(difference).all() else np.inf
 
 
-def beyond_rounding(step: Callable[[np.ndarray], Any]) -> Difference:
-    """Returns a Difference that disregards rounding to a grid, by up to half of its step.
-
-    Args:
-        step: expected values -> step of the grid there.
-    """
-
-    def difference(values: np.ndarray, expected: np.ndarray) -> float:
-        excess = np.abs(values - expected) - step(expected) / 2
-        return largest_difference(np.maximum(excess, 0), 0)
-
-    return difference
+def unit_of(name: str, expected: np.ndarray, precision: Precision) -> Any:
+    """Returns the unit of differences from a map, grey levels, which grows with large theta."""
+    return np.maximum(1, expected / RELATIVE_ABOVE[precision]) if name == "theta" else 1.0
 
 
 def _compare_maps(
-    model: KerasUpscaler,
-    export: ExportedUpscaler,
-    pairs: Sequence[Pair],
-    differences: Mapping[str, Difference],
+    model: KerasUpscaler, export: ExportedUpscaler, pairs: Sequence[Pair], steps: Mapping[str, Step]
 ) -> dict[str, Any]:
     """Returns the largest difference of each output, at several sizes."""
     card = export.card
@@ -112,16 +111,17 @@ def _compare_maps(
         expected = _expected_maps(model, card, lr)
         maps = export.forward(lr[None], card.outputs)
         for name in card.outputs:
-            value = _inner(card, maps[name][0])
-            reference = _inner(card, expected[name])
-            found = differences.get(name, largest_difference)(value, reference)
-            worst[name] = max(worst[name], found)
+            value, reference = _inner(card, maps[name][0]), _inner(card, expected[name])
+            step = steps[name](reference) if name in steps else 0.0
+            unit = unit_of(name, reference, card.precision)
+            worst[name] = max(worst[name], largest_difference(value, reference, step, unit))
     bound = BOUNDS[card.precision]
     if not max(worst.values()) <= bound:  # not even if a difference is NaN
         found = ", ".join(f"{name} {value:.2g}" for name, value in worst.items())
+        share = bound / RELATIVE_ABOVE[card.precision]
         raise ParityError(
             f"the export differs from the Keras networks by {found} grey levels; at most {bound:g}"
-            f" is allowed for {card.precision}"
+            f" is allowed for {card.precision}, and {share:.1%} of large theta"
         )
     return {"sizes": compared_sizes(card), **worst, "bound": bound}
 
@@ -144,8 +144,8 @@ def _compare_psnr(
         if np.isfinite(values).all():  # an exact result, such as a plain area, has no finite PSNR
             losses.append(values[0] - values[1])
         if "theta" in card.outputs:
-            ratio = maps["theta"][0] / expected["theta"]
-            ratios.append(np.median(np.abs(_inner(card, ratio) - 1)))
+            theta = np.maximum(_inner(card, expected["theta"]), _SMALLEST_THETA)
+            ratios.append(np.median(np.abs(_inner(card, maps["theta"][0]) / theta - 1)))
     loss = float(np.mean(losses)) if losses else np.inf
     if not loss <= INT8_BOUND:
         raise ParityError(

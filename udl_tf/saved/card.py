@@ -6,6 +6,7 @@ it), an ONNX file in its metadata, a SavedModel in `assets/`; the signature mode
 
 import json
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any, Literal
 
@@ -130,6 +131,6 @@ def read_appended_card(path: Path) -> ModelCard:
     try:
         with zipfile.ZipFile(path) as archive:
             text = archive.read(CARD)
-    except (zipfile.BadZipFile, KeyError):
+    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError):
         raise missing_card(path) from None
     return parse_card(text, path)
