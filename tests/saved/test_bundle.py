@@ -156,3 +156,42 @@ def test_a_bundle_of_format_3_has_released_heads(bundle, with_s, head):
     assert manifest.format == 4
     assert manifest.mean.log_scale_head == head
     assert manifest.uncertainty.log_scale_head == "released"
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_weights_that_are_not_finite_are_refused_by_name(bundle, bad):
+    """They made black images."""
+    folder, mean, _ = bundle
+    layer = mean.get_layer("body_end")
+    layer.set_weights([layer.get_weights()[0], np.full(8, bad)])
+    save_weights(mean, folder / "weights/mean.weights.h5")
+    write_manifest(folder, read_manifest(folder))
+    message = r"mean\.weights\.h5: body_end/bias contains NaN or infinite values"
+    with pytest.raises(UserError, match=message):
+        load(folder)
+
+
+@pytest.mark.parametrize("share", [0, 0.1, 0.5, 0.9])
+def test_weights_that_are_cut_are_one_line(bundle, share):
+    folder, *_ = bundle
+    path = folder / "weights/mean.weights.h5"
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(UserError, match=r"the checksums differ.*: restore the file"):
+        load(folder)
+    write_manifest(folder, read_manifest(folder))  # with the checksum of the cut file
+    with pytest.raises(UserError, match="the weights do not match the network edsr_s") as error:
+        load(folder)
+    assert "\n" not in str(error.value)
+
+
+def test_unknown_keys_and_missing_weights_are_one_line(bundle):
+    folder, *_ = bundle
+    content = json.loads((folder / "model.json").read_text())
+    (folder / "model.json").write_text(json.dumps({**content, "licences": "CC0"}))
+    with pytest.raises(UserError, match=r"unknown key licences, nearest known: licence$"):
+        load(folder)
+    (folder / "model.json").write_text(json.dumps(content))
+    (folder / "weights/s.weights.h5").rename(folder / "weights/t.weights.h5")
+    with pytest.raises(UserError, match=r"s\.weights\.h5: no such file, which .* names: restore"):
+        load(folder)

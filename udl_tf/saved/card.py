@@ -51,7 +51,8 @@ class ModelCard(Section):
         metrics: PSNR-Y and SSIM-Y of the trained networks in float32.
         calibration, training, licence, limits: as in the bundle (udl_tf.saved.bundle).
         versions: versions of the packages that exported the model.
-        parity: differences from the Keras networks (udl_tf.export.parity).
+        parity: differences from the Keras networks, of large theta relative to it
+            (udl_tf.export.parity).
     """
 
     name: str

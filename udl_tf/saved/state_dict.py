@@ -70,24 +70,25 @@ def _find_tensors(content: Any, path: Path) -> Mapping[str, Any]:
         if found is None:
             break
         content = found
-    if not (
-        isinstance(content, dict)
-        and all(isinstance(name, str) for name in content)
-        and all(map(torch.is_tensor, content.values()))
-    ):
+    if not (isinstance(content, dict) and all(isinstance(name, str) for name in content)):
         raise UserError(f"{path}: expected a dict of tensors, {_EXPECTED}")
+    for name, value in content.items():
+        if not torch.is_tensor(value):
+            kind = type(value).__name__
+            raise UserError(f"{path}: {name} is a {kind}: expected a dict of tensors, {_EXPECTED}")
     return content
 
 
 def _to_array(name: str, tensor: Any, path: Path) -> np.ndarray:
     import torch
 
-    plain = tensor.layout is torch.strided and tensor.device.type == "cpu"
-    if not plain or tensor.is_quantized or tensor.is_complex():
+    plain = tensor.layout is torch.strided and not (tensor.is_meta or tensor.is_complex())
+    if not plain or tensor.is_quantized:
         kind = "quantized" if tensor.is_quantized else f"{tensor.layout} of {tensor.dtype}"
+        kind = kind.replace("torch.", "") + (" without data" if tensor.is_meta else "")
         raise UserError(
-            f"{path}: {name} is {kind.replace('torch.', '')}: expected dense tensors of real"
-            " numbers: convert it before torch.save"
+            f"{path}: {name} is {kind}: expected dense tensors of real numbers: convert it before"
+            " torch.save"
         )
     return tensor.detach().float().numpy()
 
