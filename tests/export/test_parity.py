@@ -44,15 +44,17 @@ def test_rounding_is_no_difference():
     assert parity.largest_difference(np.array([np.nan]), np.array([7.75]), step=1) == np.inf
 
 
-def test_large_theta_is_compared_relative_to_its_size():
+def test_large_values_are_compared_relative_to_their_size():
     """A rehearsal's theta of 200 grey levels was refused for a difference of 0.0028."""
     theta = np.array([0.5, 1.0, 200.0])
-    assert parity.unit_of("theta", theta, "float32").tolist() == [1, 1, 200]  # 0.1 % of it
-    assert parity.unit_of("theta", theta, "float16").tolist() == [1, 1, 20]  # 10 % of it
-    assert parity.unit_of("sr", theta, "float32") == 1
-    unit = parity.unit_of("theta", theta, "float32")
-    difference = parity.largest_difference(theta + 0.02 * (theta > 9), theta, unit=unit)
-    assert difference == pytest.approx(1e-4)  # 0.02 / 200
+    units = parity.units_of({"raw": np.array([-9.0, 255.0]), "theta": theta}, "float32")
+    assert units["theta"].tolist() == [1, 1, 200]  # 0.1 % of it
+    assert units["sr"] == 1
+    units = parity.units_of({"raw": np.array([-510.0, 9.0]), "theta": theta}, "float16")
+    assert units["theta"].tolist() == [1, 1, 20]  # 10 % of it
+    assert units["sr"] == 2
+    difference = parity.largest_difference(theta + 0.02 * (theta > 9), theta, unit=units["theta"])
+    assert difference == pytest.approx(1e-3)  # 0.02 / 20
 
 
 def test_a_piece_is_the_middle_of_an_image():

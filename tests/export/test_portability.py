@@ -48,7 +48,7 @@ assert not set(sys.modules) & set({blocked!r}.split())
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kind", "program"), zip(RUNTIMES, PROGRAMS, strict=True))
+@pytest.mark.parametrize(("kind", "program"), [*zip(RUNTIMES, PROGRAMS, strict=True)])
 def test_a_program_of_the_guide_needs_its_runtime_alone(
     kind, program, small_run, transparent_run, request, tmp_path
 ):

@@ -185,7 +185,7 @@ class Broken(Patterned):
 
     def run(self, lr, tile=None, budget=None, notes=None):
         for part, values in super().run(lr, tile, budget, notes):
-            values[1, 2, self.channel] = self.bad
+            values[20, 20, self.channel] = self.bad  # not in the mirrored border
             yield part, values
 
 

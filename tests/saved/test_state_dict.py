@@ -36,7 +36,8 @@ def test_safetensors_hold_numbers_of_every_kind(tmp_path):
     [
         ({}, "contains no tensors"),
         ([1], "expected a JSON object"),
-        ({"a": entry("F32", [2, 2], 0, 20)}, "a cannot be read"),  # cut off
+        ({"a": entry("F32", [2, 2], 0, 20)}, r"a cannot be read \(bytes 0 to 20 of 16\)"),
+        ({"a": entry("F32", [2, 2], -16, 16)}, r"a cannot be read \(bytes -16 to 16 of 16\)"),
         ({"a": entry("F32", [3], 0, 16)}, "a cannot be read"),
         ({"a": entry("F4", [4], 0, 16)}, r"a cannot be read \('F4'\)"),
         ({"a": {"dtype": "F32"}}, "a cannot be read"),
@@ -88,7 +89,7 @@ def test_the_moving_average_goes_first(tmp_path):
         (lambda torch, x: [x], "a is a list: expected a dict of tensors"),
     ],
 )
-@pytest.mark.filterwarnings("ignore:.*[Qq]uantiz:")
+@pytest.mark.filterwarnings("ignore")  # torch deprecates quantized tensors
 def test_tensors_that_hold_no_weights_are_one_line(change, part, tmp_path):
     torch = pytest.importorskip("torch")
     torch.save({"a": change(torch, torch.ones(2, 2))}, tmp_path / "a.pt")
@@ -103,7 +104,7 @@ def test_files_that_are_cut_are_one_line(share, zipped, tmp_path):
     torch.save({"a": torch.ones(99)}, path, _use_new_zipfile_serialization=zipped)
     content = path.read_bytes()
     path.write_bytes(content[: int(share * len(content))])
-    assert_refused(path, "damaged or no state_dict .*: expected torch")
+    assert_refused(path, "damaged, or not a state_dict: expected torch")
 
 
 @pytest.mark.parametrize("content", [{}, [1], 3, {0: 1}])
@@ -121,5 +122,5 @@ def test_code_in_a_file_is_never_run(tmp_path):
             return (open, (str(tmp_path / "opened"), "w"))
 
     torch.save({"head.0.weight": Evil()}, tmp_path / "a.pt")
-    assert_refused(tmp_path / "a.pt", r"expected torch\.save")
+    assert_refused(tmp_path / "a.pt", "damaged, or not a state_dict: expected torch")
     assert not (tmp_path / "opened").exists()

@@ -36,6 +36,7 @@ from udl_tf.errors import UserError, first_line
 from udl_tf.inference.keras_upscaler import Networks
 from udl_tf.models import build_model, precision
 from udl_tf.saved import presets
+from udl_tf.saved.card import ValueRange
 from udl_tf.uncertainty.record import Calibration
 
 FORMAT = 4
@@ -53,8 +54,8 @@ class NetworkFile(Section):
 class UncertaintyFile(NetworkFile):
     """The network that computes theta = unit * exp(log_scale / power), in grey levels."""
 
-    unit: float
-    power: float
+    unit: float = Field(gt=0)
+    power: float = Field(gt=0)
 
 
 class Manifest(Section):
@@ -62,7 +63,7 @@ class Manifest(Section):
 
     format: int = FORMAT
     architecture: ModelConfig
-    range: list[int] = Field(default=[0, 255])
+    range: ValueRange = Field(default=[0, 255])
     mean: NetworkFile
     uncertainty: UncertaintyFile | None
     calibration: Calibration | None = None
@@ -97,7 +98,9 @@ def load_weights(network: keras.Model, path: Path) -> None:
             # Keras only warns about layers that are missing from the file.
             warnings.simplefilter("error", UserWarning)
             network.load_weights(path)
-    except (OSError, ValueError, KeyError, IndexError, UserWarning) as error:
+    except (OSError, RuntimeError):  # of h5py, about offsets and trees in the file
+        raise UserError(f"{path}: damaged, or not a file of Keras weights: restore it") from None
+    except (ValueError, KeyError, IndexError, UserWarning) as error:
         raise UserError(
             f"{path}: the weights do not match the network {network.name}: {first_line(error)}"
         ) from None

@@ -8,9 +8,9 @@ import json
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from udl_tf._support.json_files import parse_json, parse_model
 from udl_tf.config import ModelConfig, Section
@@ -23,6 +23,16 @@ THETA_STEPS = 256.0
 """Factor by which theta is multiplied in a 16-bit PNG."""
 
 Precision = Literal["float32", "float16", "int8"]
+
+
+def _check_range(values: list[int]) -> list[int]:
+    if values != [0, 255]:
+        raise ValueError("expected [0, 255]: this version of udl_tf supports no other")
+    return values
+
+
+ValueRange = Annotated[list[int], AfterValidator(_check_range)]
+"""Smallest and largest value of images."""
 
 
 class ModelCard(Section):
@@ -59,7 +69,7 @@ class ModelCard(Section):
     format: Literal["savedmodel", "tflite", "onnx"]
     precision: Precision
     scale: int
-    range: list[int] = Field(default=[0, 255])
+    range: ValueRange = Field(default=[0, 255])
     image_dtype: Literal["uint8", "float32"] = "float32"
     theta_dtype: Literal["uint8", "float16", "float32"] = "float32"
     outputs: list[Literal["sr", "theta"]]

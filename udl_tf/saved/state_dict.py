@@ -52,10 +52,8 @@ def _read_torch(path: Path) -> State:
         import torch
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # unpickling fails in many ways
-        raise UserError(
-            f"{path}: damaged or no state_dict ({first_line(error)}): expected {_EXPECTED}"
-        ) from None
+    except Exception:  # unpickling fails in many ways, and with advice that does not fit here
+        raise UserError(f"{path}: damaged, or not a state_dict: expected {_EXPECTED}") from None
     tensors = _find_tensors(content, path)
     return {name: _to_array(name, tensor, path) for name, tensor in tensors.items()}
 
@@ -106,6 +104,8 @@ def _read_safetensors(path: Path) -> State:
 def _decode(name: str, entry: Any, data: memoryview, path: Path) -> np.ndarray:
     try:
         first, last = entry["data_offsets"]
+        if not 0 <= first <= last <= len(data):
+            raise ValueError(f"bytes {first} to {last} of {len(data)}")
         values = np.frombuffer(data[first:last], _SAFETENSORS[entry["dtype"]])
         if entry["dtype"] == "BF16":  # the upper half of a float32
             values = (values.astype(np.uint32) << 16).view(np.float32)
