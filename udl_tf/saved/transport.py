@@ -43,7 +43,7 @@ def expected_answers(address: str) -> Iterator[None]:
     except (ValueError, TypeError, LookupError, AttributeError, RuntimeError) as error:
         raise UserError(
             f"{address}: unexpected answer ({first_line(error)}): expected TensorFlow Serving with"
-            " a model exported by udl_tf"
+            " a model exported by udl_tf: check the address"
         ) from None
 
 
