@@ -8,6 +8,7 @@ from helpers.models import transparent_model
 from helpers.upscalers import Repeating
 from PIL import Image
 
+from udl_tf.errors import UserError
 from udl_tf.inference.job_runner import run_jobs
 from udl_tf.inference.jobs import Options, plan_jobs
 from udl_tf.inference.tiling import OUT_OF_MEMORY
@@ -99,6 +100,17 @@ def test_a_bad_file_is_one_line_and_the_others_are_upscaled(model, tmp_path):
         result = np.asarray(Image.open(tmp_path / f"out/{index}.png"))
         expected = noise_image(6, 8, index).repeat(2, axis=0).repeat(2, axis=1)
         assert np.array_equal(result, expected)
+
+
+def test_an_error_of_the_model_names_the_file(tmp_path):
+    class Refusing(Repeating):
+        def run(self, lr, tile=None, budget=None, notes=None):
+            raise UserError("too many pixels", argument="tile")
+
+    jobs = plan_jobs([write_noise(tmp_path / "a.png")], tmp_path / "out", Options())
+    summary = run_jobs(Refusing(2), jobs, Options())
+    assert [str(error) for error in summary.failed] == [f"{tmp_path / 'a.png'}: too many pixels"]
+    assert summary.failed[0].argument == "tile"
 
 
 def test_progress_covers_all_files_including_those_that_fail(model, tmp_path):

@@ -241,3 +241,27 @@ def test_a_result_is_shown_in_one_line():
     assert repr(model.upscale(image, uncertainty=False)) == "Upscaled(image 8x10x3 uint8)"
     model.calibration = None
     assert "(not calibrated)" in repr(model.upscale(image[None]))
+
+
+class Broken(Patterned):
+    """An upscaler whose maps contain one bad value."""
+
+    def __init__(self, bad: float, channel: int):
+        super().__init__()
+        self.bad, self.channel = bad, channel
+
+    def run(self, lr, tile=None, budget=None, notes=None):
+        for part, values in super().run(lr, tile, budget, notes):
+            values[20, 20, self.channel] = self.bad  # not in the mirrored border
+            yield part, values
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize(("channel", "name"), [(0, "sr"), (4, "theta")])
+def test_a_result_that_is_not_finite_is_one_line(bad, channel, name):
+    """NaN became black."""
+    model, message = Broken(bad, channel), rf"computed NaN or infinite values \({name}\)"
+    for upscale in (model.upscale, model.predict):
+        with pytest.raises(UserError, match=message) as error:
+            upscale(noise_image(20, 20))
+        assert "\n" not in str(error.value)

@@ -3,6 +3,7 @@
 import argparse
 import math
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -58,6 +59,11 @@ def add_degrade(parser: argparse.ArgumentParser) -> None:
         " with their quality; noise, poisson (at white) and blur with their standard deviation in"
         " grey levels or LR pixels",
     )
+
+
+def degraded_name(name: str, degrade: str | None) -> str:
+    """Returns the name of a folder for results, a name of its own for each --degrade."""
+    return name if degrade is None else re.sub(r"[^\w.-]+", "_", f"{name}_{degrade}")
 
 
 def with_max_pixels(options: Any, megapixels: float | None) -> Any:

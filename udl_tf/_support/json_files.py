@@ -37,7 +37,7 @@ def parse_json(text: str | bytes, source: Path | str, fix: str = "fix the file")
     """
     try:
         content = json.loads(text)
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise UserError(f"{source}: not valid JSON ({error}): {fix}") from None
     if not isinstance(content, dict):
         kind = type(content).__name__

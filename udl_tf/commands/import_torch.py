@@ -3,7 +3,8 @@
     udl-tf import-torch EDSR_S_X4.pt --output runs/edsr_s_x4_released
 
 Accepts EDSR-S as released by the UDL authors (either step), EDSR of EDSR-PyTorch, and SPAN as
-released by its authors. Needs "udl_tf[torch]".
+released by its authors, as a .safetensors file or written by torch.save, which needs
+"udl_tf[torch]".
 """
 
 from pathlib import Path
@@ -14,7 +15,9 @@ from udl_tf._support.stderr import quiet
 
 def main(arguments: list[str] | None = None) -> None:
     parser = command_line.make_parser("udl-tf import-torch", __doc__)
-    parser.add_argument("checkpoint", type=Path, help="state_dict written by torch.save")
+    parser.add_argument(
+        "checkpoint", type=Path, help="state_dict written by torch.save, or .safetensors file"
+    )
     parser.add_argument("--output", required=True, type=Path, help="new folder for the bundle")
     parser.add_argument(
         "--res-scale",

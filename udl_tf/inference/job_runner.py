@@ -156,6 +156,9 @@ def _settle(job: Job, outcome: Future[_Outcome], summary: Summary, begin: float)
     try:
         found = outcome.result()
     except UserError as error:
+        named = str(job.source) in str(error)  # by what read it, but not by the model
+        if not named:
+            error = UserError(f"{job.source}: {error}", error.argument)
         summary.failed.append(error)
     except Exception as error:  # whatever one file causes, the others are still upscaled
         summary.failed.append(UserError(f"{job.source}: {type(error).__name__}: {error}"))

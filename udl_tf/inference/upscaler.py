@@ -219,10 +219,14 @@ class Upscaler(ABC):
             lr: float32 (h, w, 3).
             border: LR pixels by which the image is mirrored outwards first.
             effort: tiles, memory and progress.
+
+        Raises:
+            UserError: if a map contains NaN or infinite values.
         """
         maps: Maps = {}
         for pass_ in passes:
             maps |= compute_maps(pass_, lr, self.scale, border, effort)
+        _check_finite(maps)
         if "log_scale" in maps:
             theta = maps["theta"] = maps.pop("log_scale")
             for row in range(0, len(theta), _ROWS):
@@ -246,3 +250,13 @@ def _check_effort(tile: int | None, memory_gb: float | None) -> None:
         raise UserError(f"tile {tile}: expected a whole number of LR pixels, at least 1")
     if memory_gb is not None and not 0 < memory_gb < math.inf:
         raise UserError(f"memory_gb {memory_gb}: expected a positive number")
+
+
+def _check_finite(maps: Maps) -> None:
+    """Requires finite values, without a copy: the extrema of a map are NaN if any value is."""
+    for name, values in maps.items():
+        if not np.isfinite([values.min(), values.max()]).all():
+            raise UserError(
+                f"the model computed NaN or infinite values ({name}): expected finite ones; its"
+                " weights are damaged, or too large for its precision: use another model"
+            )

@@ -28,6 +28,14 @@ from udl_tf.config import Config
 from udl_tf.errors import UserError
 from udl_tf.training.checkpoint import read_progress
 
+RUNNING = "running"
+
+
+def is_running(bundle: Path) -> bool:
+    """Returns whether a bundle is that of a running step, which the run replaces and deletes."""
+    bundle = bundle.resolve()
+    return bundle.name == RUNNING and (bundle.parent / "config.json").is_file()
+
 
 class RunFolder:
     """A run folder: new, or with a run of the same config.
@@ -55,7 +63,7 @@ class RunFolder:
         self._versions = self.path / "versions.json"
         self.figures = self.path / "figures"
         self.metrics = self.path / "metrics.json"
-        self.running = self.path / "running"
+        self.running = self.path / RUNNING
         stored = self.stored_config()
         self.config = config
         if stored is not None and config.training.cache_uncertainty == "auto":
