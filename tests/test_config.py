@@ -128,6 +128,14 @@ def test_ablations_have_equal_totals_and_one_network():
         ({"optimizer": {"learning_rate": float("inf")}}, ["optimizer.learning_rate", "finite"]),
         ({"model": {"options": {"scale": 3}}}, ["options contain 'scale', which model.scale sets"]),
         ("{", ["not valid JSON"]),
+        (
+            '{"data": {"batch_size": 3, "batch_size": 4}}',
+            ["key data.batch_size is given more than once"],
+        ),
+        (
+            '{"model": {"options": {"shift": NaN}}}',
+            ["NaN is not a JSON value: line 1 column 33"],
+        ),
         ("[]", ["expected a JSON object"]),
     ],
 )
