@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
-from helpers.commands import assert_one_line_error, run_command
-from helpers.images import noise_image
+from helpers.images import make_pairs, noise_image
 
 from udl_tf.config import DataConfig
 from udl_tf.data.sources import ImageSource, find_datasets, folder_dataset
@@ -9,15 +8,6 @@ from udl_tf.data.store import ImageStore, read_pair
 from udl_tf.errors import UserError
 from udl_tf.imaging.resize import imresize
 from udl_tf.imaging.rgb_files import write_rgb
-
-
-def make_pairs(folder, scale, lr_folder="LR_bicubic/X{scale}", suffix="x{scale}"):
-    for index in range(3):
-        hr = noise_image(24, 36, index)
-        write_rgb(folder / "HR" / f"{index}.png", hr)
-        name = f"{index}{suffix.format(scale=scale)}.png"
-        write_rgb(folder / lr_folder.format(scale=scale) / name, imresize(hr, 1 / scale))
-    return folder
 
 
 def test_hr_images_are_cropped_to_multiples_of_the_scale(tmp_path):
@@ -166,33 +156,3 @@ def test_a_store_that_fits_in_memory_decodes_each_image_once(image_folder):
         lr, hr = small.pair(index)
         assert np.array_equal(imresize(hr, 0.5), lr)
     assert small.decoded == 8  # 0 and 1 are read again once, then both stay in memory
-
-
-def test_check_lists_all_problems(tmp_path):
-    folder = make_pairs(tmp_path / "set", 2, "LR", "")
-    good = run_command("data", "check", folder, "--scale", 2, "--hr-patch-size", 24)
-    assert good.returncode == 0
-    assert "3 images, 0 problems" in good.stdout
-    hr = noise_image(24, 36, 0)
-    for name, image in (("copy", hr), ("small", hr[:8, :8]), ("mismatch", hr)):
-        write_rgb(folder / f"HR/{name}.png", image)
-        write_rgb(folder / f"LR/{name}.png", imresize(image, 1 / 2))
-    write_rgb(folder / "LR/mismatch.png", noise_image(5, 7))
-    (folder / "HR/text.png").write_text("no image")
-    (folder / "LR/text.png").write_text("no image")
-    write_rgb(folder / "LR/unpaired.png", noise_image(12, 18))
-    write_rgb(folder / "HR/single.png", noise_image(24, 36, 9))
-    result = run_command("data", "check", folder, "--scale", 2, "--hr-patch-size", 24)
-    assert_one_line_error(result, "8 images, 6 problems")
-    lines = result.stdout.splitlines()
-    assert len(lines) == 6
-    for part in (
-        "small.png: 8x8",
-        "mismatch.png: 7x5",
-        "text.png: not an image",
-        "unpaired.png: has no HR image",
-        "single.png: its LR file",
-    ):
-        assert any(part in line for line in lines), part
-    assert any("0.png: the same pixels as" in line and "copy.png" in line for line in lines)
-    assert_one_line_error(run_command("data", "check", tmp_path / "none"), "does not exist")

@@ -73,11 +73,13 @@ class Dataset:
         name: name in logs and result tables.
         sources: image pairs.
         bundled: whether they are the images that come with the package.
+        folder: folder of the files; None: bundled or packed.
     """
 
     name: str
     sources: tuple[ImageSource, ...]
     bundled: bool = False
+    folder: Path | None = None
 
     @property
     def crop(self) -> int | None:
@@ -193,15 +195,20 @@ def folder_dataset(folder: Path | str, scale: int) -> Dataset:
     folder = Path(folder)
     if is_pack(folder):
         return _packed_dataset(folder, scale)
+    return Dataset(folder.name, _sources(folder, scale), folder=folder)
+
+
+def _sources(folder: Path, scale: int) -> tuple[ImageSource, ...]:
+    """Returns the image pairs in a folder, in any of the layouts."""
     for hr_name, lr_names in _LAYOUTS:
         if (folder / hr_name).is_dir():
             hr_files = list_images(folder / hr_name)
             for lr_name in lr_names:
                 lr_folder = folder / lr_name.format(scale=scale)
                 if lr_folder.is_dir() and _has_images(lr_folder):
-                    return Dataset(folder.name, _pairs(hr_files, lr_folder, scale))
-            return Dataset(folder.name, tuple(ImageSource(file) for file in hr_files))
-    return Dataset(folder.name, tuple(ImageSource(file) for file in list_images(folder)))
+                    return _pairs(hr_files, lr_folder, scale)
+            return tuple(ImageSource(file) for file in hr_files)
+    return tuple(ImageSource(file) for file in list_images(folder))
 
 
 def _packed_dataset(folder: Path, scale: int) -> Dataset:
