@@ -16,7 +16,7 @@ from udl_tf.losses import LOSSES
 from udl_tf.training.checkpoint import delete_checkpoint
 from udl_tf.training.data import RunData, load_data
 from udl_tf.training.extension import extend_run
-from udl_tf.training.networks import build_step_network
+from udl_tf.training.networks import check_networks
 from udl_tf.training.origin import find_origin
 from udl_tf.training.results import calibrate_theta, evaluate_run, write_bundle
 from udl_tf.training.run_folder import RunFolder, logging_to
@@ -51,7 +51,7 @@ def train(config: Config, folder: Path | str, extend: bool = False) -> dict[str,
             f"data.batch_size {config.data.batch_size} cannot be divided among {group.replicas}"
             f" replicas: use a multiple of {group.replicas}"
         )
-    build_step_network(config, 0, losses[0])  # reject unknown options early
+    check_networks(config, losses)  # before the data is read
 
     def stored_split() -> str:
         split = RunFolder(folder, config, extend).read_split()
