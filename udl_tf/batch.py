@@ -18,6 +18,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from udl_tf._support import command_line
+from udl_tf._support.backend import check_backend
 from udl_tf._support.processes import run_to_its_end
 from udl_tf._support.stderr import quiet
 from udl_tf.errors import Interrupted, Lost, UserError
@@ -100,6 +101,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
 
 def _run(options: argparse.Namespace) -> "ArchiveJob":
     """Runs the job; Ray is opened only if images are left to upscale."""
+    check_backend("tensorflow", "jax")
     with quiet():
         from udl_tf.archive import ArchiveJob, open_ray
 
