@@ -38,6 +38,7 @@ _STOPPED = "stopped: run the same command again to resume"
 
 def main(arguments: list[str] | None = None) -> None:
     options = _parse(arguments)
+    check_backend("tensorflow", "jax")
     if _WATCHED not in os.environ:
         sys.exit(_watch(sys.argv[1:] if arguments is None else arguments))
     try:
@@ -101,7 +102,6 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
 
 def _run(options: argparse.Namespace) -> "ArchiveJob":
     """Runs the job; Ray is opened only if images are left to upscale."""
-    check_backend("tensorflow", "jax")
     with quiet():
         from udl_tf.archive import ArchiveJob, open_ray
 
