@@ -1,5 +1,6 @@
 """Runs that are killed, stopped, given bad data, or started from another model."""
 
+import errno
 import json
 import shutil
 import signal
@@ -19,6 +20,7 @@ from udl_tf.saved.bundle import NetworkFile, read_manifest, save_weights, write_
 from udl_tf.saved.loading import load
 from udl_tf.training import run, step
 from udl_tf.training.callbacks import Diverged
+from udl_tf.training.checkpoint import read_progress
 from udl_tf.training.data import load_data
 from udl_tf.training.run import train
 from udl_tf.training.trainer import Trainer
@@ -77,6 +79,31 @@ def test_ctrl_c_during_the_last_validation_of_a_step_stops_after_the_step(
     assert [p.name for p in (tmp_path / "run/weights").iterdir()] == ["step1-l1.weights.h5"]
     notes = train(config, tmp_path / "run")
     assert [entry["updates"] for entry in notes["steps"]] == [6, 4]
+    assert same_weights(straight, tmp_path / "run", 2)
+
+
+@pytest.mark.slow
+def test_a_disk_that_fills_up_during_a_checkpoint_leaves_the_previous_one(
+    undisturbed, tmp_path, monkeypatch
+):
+    config, straight = undisturbed
+    savez, written = np.savez, []
+
+    def fill(path, **content):
+        if written:
+            path.write_bytes(b"half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written.append(path)
+        savez(path, **content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "savez", fill)
+        with pytest.raises(OSError, match=r"No space left on device: .*run/checkpoint\.npz"):
+            train(config, tmp_path / "run")
+    assert read_progress(tmp_path / "run").update == 3
+    assert not list((tmp_path / "run").rglob("*.part*"))
+    train(config, tmp_path / "run")
+    assert same_weights(straight, tmp_path / "run", 1)
     assert same_weights(straight, tmp_path / "run", 2)
 
 

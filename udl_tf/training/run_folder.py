@@ -16,6 +16,7 @@ results.md  figures/             evaluation
 
 import json
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -144,8 +145,18 @@ class RunFolder:
         return read_json(self.metrics, "delete it and run the command again")
 
     def _check(self, stored: Config | None, extend: bool) -> None:
+        existing = next(p for p in (self.path, *self.path.absolute().parents) if p.exists())
+        if not os.access(existing, os.W_OK):
+            raise UserError(
+                f"{existing}: may not be written: choose another folder", argument="output"
+            )
         if stored is None:
-            if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            if self.path.exists() and not self.path.is_dir():
+                raise UserError(
+                    f"{self.path}: is a file; expected a new folder or a run folder",
+                    argument="output",
+                )
+            if self.path.exists() and any(self.path.iterdir()):
                 raise UserError(
                     f"{self.path}: is not empty and holds no run: choose a new folder or a run"
                     " folder",
