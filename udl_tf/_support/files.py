@@ -34,6 +34,19 @@ def complete_file(path: Path | str) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def require_space(path: Path, size: int) -> None:
+    """Checks that a new file of so many bytes fits on the disk and in the user's quota.
+
+    For writers that crash on a full disk. It is not checked where the system cannot tell.
+
+    Raises:
+        OSError: if it does not fit.
+    """
+    if hasattr(os, "posix_fallocate"):
+        with open(path, "wb") as file:
+            os.posix_fallocate(file.fileno(), 0, size)
+
+
 @contextmanager
 def complete_folder(path: Path | str) -> Iterator[Path]:
     """Yields a temporary folder next to `path`, which must not exist; see complete_file."""

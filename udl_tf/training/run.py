@@ -148,7 +148,9 @@ def _train_all(session: Session) -> dict[str, Any]:
     run, data, group = session.run, session.data, session.group
     for line in session.facts:
         log.info("%s", line)
-    notes = {"origin": None, "steps": []} | run.read_notes() | {"data": data.summary}
+    notes: dict[str, Any] = (
+        {"origin": None, "steps": []} | run.read_notes() | {"data": data.summary}
+    )
     if session.origin is not None:
         notes["origin"] = session.origin.history
     write_json(run.metrics, notes)
