@@ -59,11 +59,12 @@ MODEL = ("--model", "edsr_light_x4")
         ("export", "onnx", *MODEL, "--output", "x.onnx"),
         ("import-torch", "x.pt", "--output", "x"),
         ("batch", "x", "--output", "y"),
+        ("check-server", "grpc://localhost:1/x"),
         ("doctor",),
     ],
     ids=lambda arguments: arguments[0],
 )
-def test_every_command_that_runs_keras_checks_the_backend(arguments, monkeypatch, tmp_path):
+def test_every_command_that_imports_keras_checks_the_backend(arguments, monkeypatch, tmp_path):
     monkeypatch.setattr(backend, "keras_backend", lambda: "torch")
     result = run_command(*arguments, cwd=tmp_path)
     assert_one_line_error(result, "the Keras backend is 'torch'", "KERAS_BACKEND=tensorflow")

@@ -28,6 +28,7 @@ def network(
     global_mean=False,
     head="log_scale_last",
     height=None,
+    halved=False,
     **kwargs,
 ):
     """A network of one convolution, and what can be wrong with it."""
@@ -35,6 +36,9 @@ def network(
     x = lr
     if global_mean:
         x = x + keras.layers.GlobalAveragePooling2D(keepdims=True, name="mean")(x)
+    if halved:
+        small = conv(3, "down", strides=2)(x)
+        x = keras.layers.Add(name="sum")([x, keras.layers.UpSampling2D(2, name="up")(small)])
     sr = DepthToSpace(scale, dtype=dtype)(conv(3 * scale**2, last, dtype=dtype)(x))
     outputs = dict.fromkeys(keys, sr)
     if uncertainty:
@@ -71,6 +75,7 @@ def test_a_network_is_one_stage_of_its_radius(uncertainty):
         ({"keys": ("sr", "log_scale")}, r"its output is \['log_scale', 'sr'\]; expected"),
         ({"dtype": None}, "sr has dtype bfloat16 in mixed precision; expected float32"),
         ({"uncertainty": True, "head": "s"}, "no layer with weights .* begins with log_scale"),
+        ({"halved": True}, r"it does not accept an image of 7x13 pixels \(.*; expected images of"),
         ({"height": 8}, r"its input has shape \(None, 8, None, 3\); expected"),
     ],
 )

@@ -26,14 +26,15 @@ def check_contract(name: str, scale: int, uncertainty: bool, build: Callable[[],
     Raises:
         UserError: naming what is missing or wrong.
     """
+    # Without values, and in mixed precision, in which outputs must be float32 too.
+    with keras.StatelessScope(initialize_variables=False), precision("mixed_bfloat16"):
+        network = build()
     try:
-        # Without values, and in mixed precision, in which outputs must be float32 too.
-        with keras.StatelessScope(initialize_variables=False), precision("mixed_bfloat16"):
-            network, again = build(), build()
         _check_outputs(network, scale, uncertainty)
-        _check_names(network, again, uncertainty)
-        if not hasattr(network, "build_chain"):
-            _check_radius(build(), uncertainty)
+        if not hasattr(network, "build_chain"):  # those of the package are tested
+            again = build()
+            _check_names(network, again, uncertainty)
+            _check_radius(again, uncertainty)
     except UserError as error:
         raise UserError(f"network {name}: {error}") from None
 
@@ -52,7 +53,14 @@ def _check_outputs(network: keras.Model, scale: int, uncertainty: bool) -> None:
             f"its input has shape {network.input_shape}; expected (None, None, None, 3), images of"
             " any size"
         )
-    specs = network.compute_output_spec(keras.KerasTensor((1, _HEIGHT, _WIDTH, 3)))
+    try:
+        specs = network.compute_output_spec(keras.KerasTensor((1, _HEIGHT, _WIDTH, 3)))
+    except ValueError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"it does not accept an image of {_HEIGHT}x{_WIDTH} pixels ({reason}); expected images"
+            " of any size"
+        ) from None
     shape = (1, scale * _HEIGHT, scale * _WIDTH, 3)
     for key, spec in specs.items():
         if tuple(spec.shape) != shape:
