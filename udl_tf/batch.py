@@ -18,6 +18,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from udl_tf._support import command_line
+from udl_tf._support.backend import check_backend
 from udl_tf._support.processes import run_to_its_end
 from udl_tf._support.stderr import quiet
 from udl_tf.errors import Interrupted, Lost, UserError
@@ -37,6 +38,7 @@ _STOPPED = "stopped: run the same command again to resume"
 
 def main(arguments: list[str] | None = None) -> None:
     options = _parse(arguments)
+    check_backend("tensorflow", "jax")
     if _WATCHED not in os.environ:
         sys.exit(_watch(sys.argv[1:] if arguments is None else arguments))
     try:

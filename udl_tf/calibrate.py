@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from udl_tf._support import command_line
+from udl_tf._support.backend import check_backend
 from udl_tf._support.stderr import quiet
 from udl_tf.errors import UserError
 from udl_tf.saved import presets
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 def main(arguments: list[str] | None = None) -> None:
     options = _parse(arguments)
+    check_backend("tensorflow", "jax")
     with quiet():
         from udl_tf.data.sources import degraded, folder_datasets
         from udl_tf.evaluation.theta_report import report_text, write_report

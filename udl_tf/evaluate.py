@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from udl_tf._support import command_line
+from udl_tf._support.backend import check_backend
 from udl_tf._support.files import write_text
 from udl_tf._support.json_files import write_json
 from udl_tf._support.stderr import quiet
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 def main(arguments: list[str] | None = None) -> None:
     options = _parse(arguments)
+    check_backend("tensorflow", "jax")
     with quiet():
         from udl_tf.data.sources import degraded
         from udl_tf.evaluation import evaluate, results_table

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from udl_tf._support import command_line
+from udl_tf._support.backend import check_backend
 from udl_tf._support.stderr import quiet
 from udl_tf.errors import UserError
 from udl_tf.imaging.dtypes import check_value_range
@@ -35,6 +36,7 @@ def main(arguments: list[str] | None = None) -> None:
     if options.skip_existing and (count := _count_if_complete(options)):
         print(f"0 of {count} images upscaled, {count} already existed (skipped): {output}")
         return
+    check_backend("tensorflow", "jax")
     start = time.monotonic()
     with quiet():
         from udl_tf._support.hardware import use_cores

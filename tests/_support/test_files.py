@@ -1,3 +1,4 @@
+import errno
 import json
 
 import pytest
@@ -24,6 +25,24 @@ def test_a_file_appears_only_when_it_is_complete(name, tmp_path):
         temporary.write_text("whole")
         assert not (tmp_path / "new" / name).exists()
     assert [file.read_text() for file in (tmp_path / "new").iterdir()] == ["whole"]
+
+
+def test_a_full_disk_names_the_file(tmp_path):
+    """Writing to an open file raises an error without a name."""
+
+    def fill(error):
+        with complete_file(tmp_path / "a.npz") as temporary:
+            temporary.write_text("half")
+            raise error
+
+    for error in (OSError(errno.ENOSPC, "No space left on device"), OSError("Can't write data")):
+        with pytest.raises(OSError, match=f"{error.strerror or error}") as caught:
+            fill(error)
+        assert caught.value.filename == str(tmp_path / "a.npz")
+        assert list(tmp_path.iterdir()) == []
+    with pytest.raises(OSError, match=r"other") as caught:
+        fill(OSError(errno.ENOENT, "No such file", "other"))
+    assert caught.value.filename == "other"
 
 
 def test_a_folder_appears_only_when_it_is_complete(tmp_path):

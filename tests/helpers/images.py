@@ -34,6 +34,19 @@ def fill_folder(folder, count):
         write_rgb(place, noise_image(20 + index % 7, 24 + index % 5, index))
 
 
+def make_pairs(folder, scale, lr_folder="LR_bicubic/X{scale}", suffix="x{scale}"):
+    """Writes three pairs of 36x24 HR images and their LR images; returns the folder."""
+    from udl_tf.imaging.resize import imresize
+    from udl_tf.imaging.rgb_files import write_rgb
+
+    for index in range(3):
+        hr = noise_image(24, 36, index)
+        write_rgb(folder / "HR" / f"{index}.png", hr)
+        name = f"{index}{suffix.format(scale=scale)}.png"
+        write_rgb(folder / lr_folder.format(scale=scale) / name, imresize(hr, 1 / scale))
+    return folder
+
+
 def declared_png(width: int, height: int) -> bytes:
     """Returns a PNG that declares a size and contains no pixels."""
     png = b"\x89PNG\r\n\x1a\n"

@@ -14,6 +14,9 @@ def complete_file(path: Path | str) -> Iterator[Path]:
     """Yields a temporary path next to `path`; renames it on success and removes it on error.
 
     The temporary name has the same suffix, because writers choose their format by it.
+
+    Raises:
+        OSError: naming `path`, also where the writer does not name a file, as on a full disk.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -23,8 +26,25 @@ def complete_file(path: Path | str) -> Iterator[Path]:
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def require_space(path: Path, size: int) -> None:
+    """Checks that a new file of so many bytes fits on the disk and in the user's quota.
+
+    For writers that crash on a full disk. It is not checked where the system cannot tell.
+
+    Raises:
+        OSError: if it does not fit.
+    """
+    if hasattr(os, "posix_fallocate"):
+        with open(path, "wb") as file:
+            os.posix_fallocate(file.fileno(), 0, size)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ import argparse
 from pathlib import Path
 
 from udl_tf._support import command_line
+from udl_tf._support.backend import check_backend
 from udl_tf._support.stderr import quiet
 from udl_tf.saved import presets
 
@@ -27,6 +28,7 @@ def main(arguments: list[str] | None = None) -> None:
     for name in ("version", "max_pixels", "memory", "tile", "margin"):
         if hasattr(options, name):
             command_line.check_positive(options, name)
+    check_backend("tensorflow")
     export = {"savedmodel": _savedmodel, "tflite": _tflite, "onnx": _onnx}[options.format]
     export(options)
 

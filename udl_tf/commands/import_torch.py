@@ -10,6 +10,7 @@ released by its authors, as a .safetensors file or written by torch.save, which 
 from pathlib import Path
 
 from udl_tf._support import command_line
+from udl_tf._support.backend import check_backend
 from udl_tf._support.stderr import quiet
 
 
@@ -27,6 +28,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     options = parser.parse_args(arguments)
     command_line.check_positive(options, "res_scale")
+    check_backend("tensorflow", "jax")
     with quiet():
         from udl_tf.saved import import_torch
 

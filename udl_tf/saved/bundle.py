@@ -21,6 +21,7 @@ sha256, format 2 neither licence nor limits; up to format 3, heads were released
 had "uncertainty" (true or false) instead of "log_scale_head".
 """
 
+import math
 import warnings
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ import keras
 import numpy as np
 from pydantic import Field
 
-from udl_tf._support.files import complete_file, sha256
+from udl_tf._support.files import complete_file, require_space, sha256
 from udl_tf._support.json_files import parse_model, read_json, write_json
 from udl_tf.config import LogScaleHead, ModelConfig, Section
 from udl_tf.errors import UserError, first_line
@@ -41,6 +42,7 @@ from udl_tf.uncertainty.record import Calibration
 
 FORMAT = 4
 MANIFEST = "model.json"
+_HDF5_BYTES = 8192  # of a file besides the values, at most: for each weight, and for itself
 
 
 class NetworkFile(Section):
@@ -82,7 +84,9 @@ def build_network(model: ModelConfig, head: LogScaleHead | None) -> keras.Model:
 
 def save_weights(network: keras.Model, path: Path) -> None:
     """Writes the weights of a network (Keras' .weights.h5), complete or not at all."""
+    size = sum(_HDF5_BYTES + 4 * math.prod(weight.shape) for weight in network.weights)
     with complete_file(path) as temporary:
+        require_space(temporary, size + _HDF5_BYTES)  # HDF5 crashes the process on a full disk
         network.save_weights(temporary)
 
 

@@ -1,6 +1,7 @@
 """Paths and facts of a run folder.
 
 config.json                      resolved config, with the decision on training.cache_uncertainty
+images.json                      names of the images that are trained on and held out
 versions.json                    Python and packages, backend, precision
 log.txt  tensorboard/            log and curves
 weights/step1-esu.weights.h5     network at the end of each step, as it was trained
@@ -15,6 +16,7 @@ results.md  figures/             evaluation
 
 import json
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +27,7 @@ import keras
 from udl_tf._support.json_files import read_json, read_model, write_json
 from udl_tf._support.versions import versions
 from udl_tf.config import Config
+from udl_tf.data.split import Split
 from udl_tf.errors import UserError
 from udl_tf.training.checkpoint import read_progress
 
@@ -61,6 +64,7 @@ class RunFolder:
         self.path = Path(path)
         self._file = self.path / "config.json"
         self._versions = self.path / "versions.json"
+        self._images = self.path / "images.json"
         self.figures = self.path / "figures"
         self.metrics = self.path / "metrics.json"
         self.running = self.path / RUNNING
@@ -70,7 +74,7 @@ class RunFolder:
             self.config = _with_cache(config, stored.training.cache_uncertainty)
         self._check(stored, extend)
 
-    def create(self, precision: str, cache_uncertainty: bool) -> None:
+    def create(self, precision: str, cache_uncertainty: bool, split: Split) -> None:
         """Creates the folder unless it exists, and records the decisions of the run."""
         self.config = _with_cache(self.config, cache_uncertainty)
         if not self._file.exists():
@@ -78,6 +82,8 @@ class RunFolder:
         if self.precision is None:
             facts = {"backend": keras.backend.backend(), "precision": precision}
             write_json(self._versions, {**versions(), **facts})
+        if not self._images.exists():
+            write_json(self._images, split.model_dump())
         for name in ("weights", "figures"):
             (self.path / name).mkdir(exist_ok=True)
 
@@ -88,6 +94,10 @@ class RunFolder:
             return read_json(self._versions).get("precision")
         except (OSError, UserError):
             return None
+
+    def read_split(self) -> Split | None:
+        """Reads the division of the training images; None for a new run, or one of version 0.1."""
+        return read_model(self._images, Split) if self._images.exists() else None
 
     def stored_config(self) -> Config | None:
         """Reads the config of the run; None for a new run."""
@@ -143,8 +153,18 @@ class RunFolder:
         return read_json(self.metrics, "delete it and run the command again")
 
     def _check(self, stored: Config | None, extend: bool) -> None:
+        existing = next(p for p in (self.path, *self.path.absolute().parents) if p.exists())
+        if not os.access(existing, os.W_OK):
+            raise UserError(
+                f"{existing}: may not be written: choose another folder", argument="output"
+            )
         if stored is None:
-            if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            if self.path.exists() and not self.path.is_dir():
+                raise UserError(
+                    f"{self.path}: is a file; expected a new folder or a run folder",
+                    argument="output",
+                )
+            if self.path.exists() and any(self.path.iterdir()):
                 raise UserError(
                     f"{self.path}: is not empty and holds no run: choose a new folder or a run"
                     " folder",

@@ -20,7 +20,7 @@ from udl_tf.data.resident import resident_set
 from udl_tf.data.store import cache_folder
 from udl_tf.distributed.group import Group
 from udl_tf.errors import Interrupted
-from udl_tf.models import copy_weights, freeze_all_but_head, fused, precision
+from udl_tf.models import copy_weights, freeze_all_but_head, fused, has_branches, precision
 from udl_tf.saved.bundle import save_weights
 from udl_tf.training import callbacks
 from udl_tf.training.checkpoint import (
@@ -167,7 +167,7 @@ def _build(session: Session, index: int) -> Step:
             frozen = fused(previous)
         elif session.origin is not None:
             fresh = ", ".join(take_over(session.origin.model, network)) or "none"
-            split = ", kernels split into branches" if network.settings.get("branches") else ""
+            split = ", kernels split into branches" if has_branches(network) else ""
             log.info(
                 "starts from %s%s; layers with new weights: %s", training.start_from, split, fresh
             )

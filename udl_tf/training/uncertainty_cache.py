@@ -25,6 +25,7 @@ from udl_tf.inference.chain_runner import ChainRunner
 from udl_tf.inference.passes import Effort, Pass, compute_maps
 from udl_tf.inference.self_ensemble import MEMBERS, mean_and_spread
 from udl_tf.inference.upscaler import BORDER
+from udl_tf.models.stages import chain_of
 
 log = getLogger(__name__)
 
@@ -94,7 +95,7 @@ def cached_log_scale(network: keras.Model, store: ImageStore, path: Path) -> HRM
         path: `cache_path` of both.
     """
     log.info("uncertainty of %d training images: %s", len(store), path)
-    chain = ChainRunner(network.build_chain("log_scale", bordered=True))
+    chain = ChainRunner(chain_of(network, "log_scale", bordered=True))
     items = [
         (source.hr.name, partial(_quantized, chain, store, index))
         for index, source in enumerate(store.sources)
