@@ -37,13 +37,8 @@ def parse_json(text: str | bytes, source: Path | str, fix: str = "fix the file")
         UserError: as for read_json.
     """
     try:
-<<<<<<< HEAD
-        content = json.loads(text)
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-=======
         content = parse_strictly(text)
     except ValueError as error:
->>>>>>> data
         raise UserError(f"{source}: not valid JSON ({error}): {fix}") from None
     if not isinstance(content, dict):
         kind = type(content).__name__
