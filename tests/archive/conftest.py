@@ -35,7 +35,7 @@ def table():
     """Function: the table of the images of a Work, as an actor gets it."""
 
     def make(work):
-        entries = list(Storage(work.input).images(skip=Storage(work.output)))
+        entries = list(Storage(work.input).images(Storage(work.output), Skipped()))
         (block,) = _blocks(entries, 1)
         return block
 

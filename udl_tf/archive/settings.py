@@ -8,6 +8,7 @@ from udl_tf._support.json_files import parse_json
 from udl_tf.archive.storage import Storage
 from udl_tf.archive.worker import Work
 from udl_tf.errors import UserError
+from udl_tf.inference.jobs import Options
 from udl_tf.saved.loading import fingerprint
 
 FILE = "job.json"
@@ -18,23 +19,39 @@ Settings = dict[str, Any]
 def settings_of(work: Work, source: Storage) -> Settings:
     """Returns what determines the results of a job, as JSON stores it.
 
-    `max_pixels` is not part of it: it only decides which images fail, and a failed image is tried
-    again with a higher limit.
+    `max_pixels` and `overwrite` are not part of it: they only decide which images fail, and a
+    failed image is tried again.
     """
-    common = {key: asdict(work)[key] for key in ("model", "dtype", "options")}
-    del common["options"]["max_pixels"]
     own = {"input": source.place, "fingerprint of the model": fingerprint(work.model)}
-    return json.loads(json.dumps(own | common))
+    own |= {"model": work.model, "dtype": work.dtype, "options": _deciding(asdict(work.options))}
+    return json.loads(json.dumps(own))
 
 
-def check_owner(output: Storage, settings: Settings) -> None:
-    """Checks that an output is new, or holds results of the same settings.
+def _deciding(options: Settings) -> Settings:
+    """Returns the options that decide on results; defaults in place of those that are missing."""
+    options = asdict(Options()) | options
+    return {key: options[key] for key in options if key not in ("max_pixels", "overwrite")}
+
+
+def check_owner(output: Storage, settings: Settings, overwrite: bool | None) -> None:
+    """Checks that an output is empty, or holds results of the same settings.
+
+    Args:
+        output: where the results go.
+        settings: of the job.
+        overwrite: whether an output that holds other files is accepted.
 
     Raises:
-        UserError: naming the first setting that differs.
+        UserError: naming a file, or the first setting that differs.
     """
     content = output.read(FILE)
     if content is None:
+        if not overwrite and (other := output.find_any()):
+            raise UserError(
+                f"{output.place}: holds other files, such as {other}: choose another output, or"
+                " allow files of the same names to be replaced",
+                argument="overwrite",
+            )
         return
     stored = _in_current_form(parse_json(content, f"{output.place}/{FILE}"))
     for key, value in settings.items():
@@ -53,4 +70,5 @@ def write_settings(output: Storage, settings: Settings) -> None:
 def _in_current_form(settings: Settings) -> Settings:
     """Returns the settings in the current form; udl_tf 0.1 stored a Keras policy as the dtype."""
     policy = settings.get("policy")
+    settings = settings | {"options": _deciding(settings.get("options", {}))}
     return settings if policy is None else settings | {"dtype": policy.removeprefix("mixed_")}

@@ -20,6 +20,7 @@ from udl_tf.imaging.rgb_files import image_size
 from udl_tf.imaging.theta_map import write_map
 from udl_tf.inference.jobs import MAP_TITLES, Job, Options
 from udl_tf.inference.result import Upscaled
+from udl_tf.inference.targets import check_targets
 from udl_tf.inference.upscaler import Upscaler
 
 _COLOR = 3 * 1  # bytes per pixel of an 8-bit RGB image
@@ -36,6 +37,7 @@ class Summary:
 
     Attributes:
         done: number of results.
+        replaced: number of them that replaced a file.
         failed: one error per file that failed, which names the file.
         notes: lines about conversions and lack of memory, which name their file.
         pixels: of all results.
@@ -44,6 +46,7 @@ class Summary:
     """
 
     done: int = 0
+    replaced: int = 0
     failed: list[UserError] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     pixels: int = 0
@@ -56,6 +59,7 @@ class _Outcome:
 
     notes: list[str]
     pixels: int
+    replaced: bool
     end: float
 
 
@@ -142,13 +146,14 @@ def _run(
     """Reads, upscales and writes an image; `turn` is held while the model computes."""
     try:
         report(0, 1)  # the label, while the file is read
+        replaces = check_targets(job, options.overwrite)
         image = _in_known_depth(read_job(job, model.scale, options), model)
         with turn:
             result = upscale_file(model, image, options, report)
         notes, pixels = write_job(job, image, result)
     finally:
         report(1, 1)  # even if the file failed
-    return _Outcome(notes, pixels, time.perf_counter())
+    return _Outcome(notes, pixels, replaces, time.perf_counter())
 
 
 def _settle(job: Job, outcome: Future[_Outcome], summary: Summary, begin: float) -> None:
@@ -163,6 +168,7 @@ def _settle(job: Job, outcome: Future[_Outcome], summary: Summary, begin: float)
         summary.notes += [f"{job.source}: {note}" for note in found.notes]
         summary.pixels += found.pixels
         summary.done += 1
+        summary.replaced += found.replaced
         summary.first = summary.first or found.end - begin
 
 
