@@ -11,6 +11,7 @@ from udl_tf import batch as batch_module
 from udl_tf.archive.job import _blocks
 from udl_tf.archive.storage import Storage
 from udl_tf.archive.worker import Work
+from udl_tf.inference.inputs import Skipped
 from udl_tf.inference.jobs import Options
 
 

@@ -27,6 +27,8 @@ SAVE_OPTIONS = {
 MAX_PIXELS = 2 * 89_478_485
 """Pixels of the largest image that is opened by default; Pillow's limit is the same."""
 
+NO_FILE = "not a regular file (a broken link, pipe or device): replace or remove it"
+
 _OPENING = threading.Lock()
 
 # Exceptions that Pillow raises for damaged files and for files that are not images.
@@ -37,7 +39,8 @@ def list_images(folder: Path | str) -> list[Path]:
     """Lists the image files directly in a folder, recognised by suffix, sorted by name.
 
     Raises:
-        UserError: if the folder is missing or contains no image file.
+        UserError: if the folder is missing or contains no image file, or if an image is no regular
+            file.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -46,8 +49,11 @@ def list_images(folder: Path | str) -> list[Path]:
     files = sorted(
         p
         for p in folder.iterdir()
-        if p.suffix.lower() in SUFFIXES and p.is_file() and not p.name.startswith(".")
+        if p.suffix.lower() in SUFFIXES and not p.name.startswith(".") and not p.is_dir()
     )
+    for file in files:
+        if not file.is_file():
+            raise UserError(f"{file}: {NO_FILE}")
     if not files:
         raise UserError(f"{folder}: holds no image; expected files ending in {' '.join(SUFFIXES)}")
     return files

@@ -9,9 +9,7 @@ from pathlib import Path
 from udl_tf.errors import UserError
 from udl_tf.imaging.formats import READABLE, reason
 from udl_tf.imaging.metadata import is_result
-
-
-NO_FILE = "not a regular file (a broken link, pipe or device): replace or remove it"
+from udl_tf.imaging.rgb_files import NO_FILE
 
 
 @dataclass

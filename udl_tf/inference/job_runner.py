@@ -25,6 +25,7 @@ from udl_tf.inference.upscaler import Upscaler
 
 _COLOR = 3 * 1  # bytes per pixel of an 8-bit RGB image
 _FLOAT = 3 * 4  # of a float32 map
+_WRITING = 12  # of what Pillow and the maps' formats copy, one file after the other
 
 # Images in progress: enough to fill a batch while others are read and written. Models that compute
 # one image at a time: one that is read, one that is computed and one that is written.
@@ -194,9 +195,11 @@ def read_job(job: Job, scale: int, options: Options) -> ImageFile:
         raise
     needed, free = needed_memory(height, width, scale, options), free_memory()
     if needed > free:
+        resized = _result_size(height, width, options) is not None
+        fix = "choose a smaller result" if resized else "cut the image into parts"
         raise UserError(
             f"{job.source}: {width}x{height} pixels; the result needs {needed / 1e9:.1f} GB of"
-            f" memory, {free / 1e9:.1f} GB are free: cut the image into parts"
+            f" memory, {free / 1e9:.1f} GB are free: {fix}"
         )
     return read_image(job.source, options.max_pixels)
 
@@ -225,10 +228,9 @@ def _resizing_memory(height: int, width: int, scale: int, options: Options) -> i
     size = _result_size(height, width, options)
     if size is None:
         return 0
-    maps = int(options.computes_theta) + int(options.averages)
-    result = _COLOR + maps * _FLOAT
-    copy = _FLOAT if maps else _COLOR  # of what is being resized
-    return result * height * width * scale**2 + (result + copy) * size[0] * size[1]
+    result = _COLOR + (int(options.computes_theta) + int(options.averages)) * _FLOAT
+    pixels, resized = height * width * scale**2, size[0] * size[1]
+    return max(result * (pixels + resized), (result + _WRITING) * resized)
 
 
 def upscale_file(

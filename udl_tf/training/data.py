@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from udl_tf.config import Config, Degradation, degradations_text
@@ -26,12 +27,14 @@ class RunData:
         training: images to train on.
         held_out: images for validation and calibration, degraded like training patches.
         test: test sets.
+        cache: folder of computed LR images and of other data that can be computed again.
         summary: description for metrics.json and the bundle.
     """
 
     training: ImageStore
     held_out: ImageStore
     test: list[Dataset]
+    cache: Path
     summary: dict[str, Any]
 
     @property
@@ -41,8 +44,12 @@ class RunData:
         return hashlib.sha256(repr(names).encode()).hexdigest()
 
 
-def load_data(config: Config) -> RunData:
+def load_data(config: Config, fallback: Path) -> RunData:
     """Finds, splits and decodes the images that a config names.
+
+    Args:
+        config: the resolved config.
+        fallback: as for cache_folder.
 
     Raises:
         UserError: for a dataset or image that is missing, damaged or too small.
@@ -60,7 +67,7 @@ def load_data(config: Config) -> RunData:
     operations = tuple(config.data.degradations)
     degrade = ImageDegradations(operations, seed) if operations else None
     held_out = [replace(source, crop=evaluation.crop, degrade=degrade) for source in held_out]
-    cache = cache_folder(config.data)
+    cache = cache_folder(config.data, fallback)
     store = ImageStore(training, scale, config.data.memory_gb, cache)
     store.load_all()
     for source in [*held_out, *(s for dataset in test for s in dataset.sources)]:
@@ -68,7 +75,9 @@ def load_data(config: Config) -> RunData:
     validation = ImageStore(held_out, scale, config.data.memory_gb, cache)
     validation.load_all()
     counts = len(training), len(held_out), len(sources) - len(large)
-    return RunData(store, validation, test, _summary(sets, *counts, config.data.degradations))
+    return RunData(
+        store, validation, test, cache, _summary(sets, *counts, config.data.degradations)
+    )
 
 
 def _summary(

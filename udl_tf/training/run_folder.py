@@ -11,6 +11,7 @@ running/                         bundle of the running step (udl_tf.training.run
 calibration/                     calibration of theta: report.md, report.json, figures
 metrics.json                     data, steps and results
 results.md  figures/             evaluation
+cache/                           computed LR images, if the user's cache folder cannot be written
 """
 
 import json
@@ -27,6 +28,8 @@ from udl_tf._support.versions import versions
 from udl_tf.config import Config
 from udl_tf.errors import UserError
 from udl_tf.training.checkpoint import read_progress
+
+CACHE = "cache"
 
 
 class RunFolder:
@@ -47,6 +50,7 @@ class RunFolder:
         figures: folder of the figures.
         metrics: file of the results.
         running: folder of the bundle of the running step.
+        cache: folder of data that can be computed again.
     """
 
     def __init__(self, path: Path | str, config: Config, extend: bool = False):
@@ -56,6 +60,7 @@ class RunFolder:
         self.figures = self.path / "figures"
         self.metrics = self.path / "metrics.json"
         self.running = self.path / "running"
+        self.cache = self.path / CACHE
         stored = self.stored_config()
         self.config = config
         if stored is not None and config.training.cache_uncertainty == "auto":
@@ -136,7 +141,9 @@ class RunFolder:
 
     def _check(self, stored: Config | None, extend: bool) -> None:
         if stored is None:
-            if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            if self.path.exists() and (
+                not self.path.is_dir() or set(self.path.iterdir()) - {self.cache}
+            ):
                 raise UserError(
                     f"{self.path}: is not empty and holds no run: choose a new folder or a run"
                     " folder",
