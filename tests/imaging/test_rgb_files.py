@@ -83,6 +83,9 @@ def test_folders(tmp_path):
     assert [p.name for p in list_images(tmp_path)] == ["A.BMP", "b.png"]
     with pytest.raises(UserError, match="is a file"):
         list_images(tmp_path / "b.png")
+    (tmp_path / "c.png").symlink_to(tmp_path / "gone.png")
+    with pytest.raises(UserError, match=r"c\.png: not a regular file"):
+        list_images(tmp_path)
 
 
 def test_the_limit_of_pixels_is_an_argument(tmp_path):

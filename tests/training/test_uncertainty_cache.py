@@ -1,5 +1,6 @@
 """Uncertainty of whole training images, computed once and cached in a pack."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np

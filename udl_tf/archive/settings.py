@@ -33,7 +33,7 @@ def _deciding(options: Settings) -> Settings:
     return {key: options[key] for key in options if key not in ("max_pixels", "overwrite")}
 
 
-def check_owner(output: Storage, settings: Settings, overwrite: bool | None) -> None:
+def check_owner(output: Storage, settings: Settings, overwrite: bool | None = None) -> None:
     """Checks that an output is empty, or holds results of the same settings.
 
     Args:
