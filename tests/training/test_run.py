@@ -135,6 +135,21 @@ def test_a_damaged_checkpoint_is_one_line(undisturbed, tmp_path, content):
         train(config, tmp_path / "run")
 
 
+def test_a_user_without_a_home_has_the_cache_in_the_run_folder(config, tmp_path, monkeypatch):
+    config["data"]["cache_dir"] = None
+    config["steps"] = [{"loss": "l1", "updates": 1}]
+    config, folder = Config.model_validate(config), tmp_path / "run"
+    (tmp_path / "home").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home/cache"))
+    with monkeypatch.context() as patched:
+        patched.setattr(run, "_begin", None)  # stopped between reading the images and the start
+        with pytest.raises(TypeError):
+            train(config, folder)
+    assert len(list((folder / "cache").glob("*.png"))) == 6
+    train(config, folder)
+    assert f"cache: {folder / 'cache'}, as the user's" in (folder / "log.txt").read_text()
+
+
 def test_a_flat_image_gives_valid_json(config, tmp_path):
     write_rgb(tmp_path / "flat/flat.png", np.zeros((32, 32, 3), np.uint8))
     config["data"]["test"] = [str(tmp_path / "flat")]
