@@ -73,7 +73,7 @@ def resized_at_once(image, size):
 @pytest.mark.parametrize("size", [(150, 201), (150, 33), (40, 201), (13, 9), (200, 70)])
 def test_bands_equal_the_whole_to_the_bit(size, dtype, monkeypatch):
     monkeypatch.setattr(resize, "_VALUES", 500)  # several blocks per band too
-    unit = 1.01 if dtype == np.float32 else 257 if dtype == np.uint16 else 1
+    unit = 1.01 if dtype == np.float32 else 257.0 if dtype == np.uint16 else 1.0
     image = (noise_image(100, 71) * unit).astype(dtype)
     assert np.array_equal(imresize(image, size=size), resized_at_once(image, size))
 
