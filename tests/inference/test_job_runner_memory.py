@@ -18,8 +18,8 @@ from udl_tf.inference.jobs import Options, plan_jobs
     ("free", "options"),
     [
         (700, Options()),
-        (800 * 600 * 14, Options(outscale=100)),
-        (900 * 500 * 14, Options(size=(900, 500))),
+        (800 * 600 * 6, Options(outscale=100)),
+        (900 * 500 * 6, Options(size=(900, 500))),
     ],
     ids=["x2", "x100", "size"],
 )
@@ -64,7 +64,6 @@ def test_needed_memory_is_what_is_allocated(scale, options):
 @pytest.mark.parametrize("uncertainty", ["none", "npy", "tiff", "png"])
 @pytest.mark.parametrize("sizes", [{"outscale": 8}, {"size": (1500, 1700)}, {"outscale": 0.5}])
 def test_needed_memory_includes_resizing_and_writing(sizes, uncertainty, tmp_path):
-    """At least what is allocated; at most what bands of rows need in addition."""
     options = Options(uncertainty=uncertainty, **sizes)
     image = ImageFile(noise_image(200, 200))
     (job,) = plan_jobs([write_noise(tmp_path / "a.png")], tmp_path / "out", options)
@@ -77,5 +76,5 @@ def test_needed_memory_includes_resizing_and_writing(sizes, uncertainty, tmp_pat
     written = tracemalloc.get_traced_memory()[1] + 4 * result.image.size // 3
     tracemalloc.stop()
     needed = needed_memory(200, 200, 2, options)
-    assert max(computed, written) - 8e6 < needed < 1.5 * max(computed, written)
-    print(uncertainty, sizes, computed / 1e6, written / 1e6, needed / 1e6)
+    # Bands of rows need up to 5 MB in addition.
+    assert needed == pytest.approx(max(computed, written), rel=0.15, abs=3e6)

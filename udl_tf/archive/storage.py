@@ -114,10 +114,20 @@ class Storage:
         """Returns (path, whether it is UTF-8, info) of what a folder contains, sorted by path."""
         try:
             found = self._fs.get_file_info(fs.FileSelector(folder, allow_not_found=True))
+            for link in self._broken_links(folder):  # which Arrow does not list
+                if not link.name.startswith(".") and link.suffix.lower() in READABLE:
+                    skipped.failed.append(UserError(f"{link}: {NO_FILE}"))
         except OSError as error:
             skipped.add_unlisted(folder, error)
             return []
         return sorted(map(_decode_path, found), key=lambda item: item[0])
+
+    def _broken_links(self, folder: str) -> list[Path]:
+        if self._fs.type_name != "local":
+            return []
+        with os.scandir(folder) as found:
+            links = [Path(entry.path) for entry in found if entry.is_symlink()]
+        return [link for link in links if not os.path.exists(link)]
 
     def find_any(self) -> str | None:
         """Returns the first name in the folder that is not hidden; None: there is none."""

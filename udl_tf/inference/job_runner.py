@@ -25,7 +25,8 @@ from udl_tf.inference.upscaler import Upscaler
 
 _COLOR = 3 * 1  # bytes per pixel of an 8-bit RGB image
 _FLOAT = 3 * 4  # of a float32 map
-_WRITING = 12  # of what Pillow and the maps' formats copy, one file after the other
+_PILLOW = 4  # of the copy that Pillow writes
+_DRAWING = 16  # of a map that is drawn in colour
 
 # Images in progress: enough to fill a batch while others are read and written. Models that compute
 # one image at a time: one that is read, one that is computed and one that is written.
@@ -224,13 +225,14 @@ def needed_memory(height: int, width: int, scale: int, options: Options) -> int:
 
 
 def _resizing_memory(height: int, width: int, scale: int, options: Options) -> int:
-    """Estimates the bytes for resizing the result to the size that the options ask for."""
+    """Estimates the bytes for resizing the result as the options ask, and for writing it."""
     size = _result_size(height, width, options)
     if size is None:
         return 0
     result = _COLOR + (int(options.computes_theta) + int(options.averages)) * _FLOAT
+    writing = _DRAWING if options.uncertainty == "png" else _PILLOW
     pixels, resized = height * width * scale**2, size[0] * size[1]
-    return max(result * (pixels + resized), (result + _WRITING) * resized)
+    return max(result * (pixels + resized), (result + writing) * resized)
 
 
 def upscale_file(

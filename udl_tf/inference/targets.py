@@ -11,6 +11,8 @@ from udl_tf.imaging.metadata import is_result
 if TYPE_CHECKING:
     from udl_tf.inference.jobs import Job
 
+_LONGEST = 255  # bytes of a name
+
 
 def check_targets(job: "Job", overwrite: bool | None) -> bool:
     """Checks that the files of a job can be written, before anything is computed.
@@ -42,11 +44,13 @@ def check_targets(job: "Job", overwrite: bool | None) -> bool:
 
 def _status(target: Path) -> os.stat_result | None:
     """Returns the status of a file, not that of the file that it links to; None: no file."""
+    if os.name == "posix" and len(os.fsencode(target.name)) > _LONGEST:
+        raise UserError(f"{target}: its name is longer than {_LONGEST} bytes: rename the input")
     try:
         return os.lstat(target)
     except FileNotFoundError:
         return None
-    except OSError as error:  # such as a name that is too long
+    except OSError as error:
         raise UserError(f"{target}: cannot be written ({error.strerror})") from error
 
 
