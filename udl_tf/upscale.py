@@ -66,8 +66,9 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"model loaded in {loading:.1f} s; {first}")
     _report_plan(plan)
     skipped = len(plan) - len(left) if options.skip_existing else None
-    _report(summary, len(plan), skipped, seconds, output)
-    if summary.failed or plan.skipped.failed:
+    failed = len(summary.failed) + len(plan.skipped.failed)
+    _report(summary, len(plan), skipped, failed, seconds, output)
+    if failed:
         sys.exit(1)
 
 
@@ -79,11 +80,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         help=f"{command_line.MODEL_HELP} (default: the edsr_s preset with the smallest"
         " scale that is at least --outscale)",
     )
-    parser.add_argument(
-        "--output", default="upscaled", help="folder for the results (default: upscaled)"
-    )
-    formats = ["same", *(suffix.removeprefix(".") for suffix in SUFFIXES)]
-    parser.add_argument("--format", default="same", choices=formats, help="default: the input's")
+    _add_output(parser)
     sizes = parser.add_mutually_exclusive_group()
     sizes.add_argument(
         "--outscale",
@@ -121,6 +118,22 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         "--max-megapixels", type=float, metavar="MP", help=command_line.MAX_MEGAPIXELS_HELP
     )
     command_line.add_precision(parser)
+    options = parser.parse_args(arguments)
+    if options.ensemble and options.uncertainty == "none":
+        raise UserError("--ensemble splits the uncertainty: use --uncertainty npy, tiff or png")
+    command_line.check_positive(options, "tile", "memory", "max_megapixels")
+    options.outscale, options.size = _outscale(options.outscale), _size(options.size)
+    options.model = options.model or presets.default_preset(options.outscale)
+    return options
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
+    """Adds the options on where results go, and on files that are there already."""
+    parser.add_argument(
+        "--output", default="upscaled", help="folder for the results (default: upscaled)"
+    )
+    formats = ["same", *(suffix.removeprefix(".") for suffix in SUFFIXES)]
+    parser.add_argument("--format", default="same", choices=formats, help="default: the input's")
     parser.add_argument(
         "--skip-existing",
         action="store_true",
@@ -131,13 +144,6 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         action=argparse.BooleanOptionalAction,
         help="replace any file, or no file (default: replace earlier results of udl_tf)",
     )
-    options = parser.parse_args(arguments)
-    if options.ensemble and options.uncertainty == "none":
-        raise UserError("--ensemble splits the uncertainty: use --uncertainty npy, tiff or png")
-    command_line.check_positive(options, "tile", "memory", "max_megapixels")
-    options.outscale, options.size = _outscale(options.outscale), _size(options.size)
-    options.model = options.model or presets.default_preset(options.outscale)
-    return options
 
 
 def _plan_if_complete(options: argparse.Namespace) -> "Plan | None":
@@ -195,7 +201,12 @@ def _report_plan(plan: "Plan") -> None:
 
 
 def _report(
-    summary: "Summary", jobs: int, skipped: int | None, seconds: float, output: Path
+    summary: "Summary",
+    jobs: int,
+    skipped: int | None,
+    failed: int,
+    seconds: float,
+    output: Path,
 ) -> None:
     for line in summary.notes:
         print(line)
@@ -207,7 +218,7 @@ def _report(
     print(
         f"{summary.done} of {jobs} images upscaled in {seconds:.1f} s"
         f" ({summary.pixels / 1e6 / seconds:.2g} megapixels/s){existing},"
-        f" {len(summary.failed)} failed: {output}"
+        f" {failed} failed: {output}"
     )
 
 

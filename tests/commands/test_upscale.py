@@ -105,9 +105,9 @@ def test_what_is_skipped_is_named_and_a_folder_that_cannot_be_listed_fails(
         assert result.returncode == 1
         lines = result.stdout.splitlines()
         assert lines[-4:-1] == [
-            "1 .gif images: results are .png, .gif is read only",
-            "1 images would share a result or map with another one: the names contain their suffix,"
-            f" such as {tmp_path}/out/a.gif.png",
+            ".gif: results are .png (1 of 2 images)",
+            "names contain the image's suffix where images would share a result or map, such as"
+            f" {tmp_path}/out/a.gif.png (1 of 2 images)",
             "skipped: 1 other file",
         ]
         assert result.stderr == (

@@ -164,12 +164,14 @@ def _notes(plain: Sequence[Job], jobs: Sequence[Job], options: Options) -> Itera
     if options.format == "same":
         read_only = Counter(job.source.suffix.lower() for job in jobs)
         for suffix in sorted(read_only.keys() - set(SUFFIXES)):
-            yield f"{read_only[suffix]} {suffix} images: results are .png, {suffix} is read only"
+            share = f"{read_only[suffix]} of {len(jobs)} images"
+            yield f"{suffix or 'no suffix'}: results are .png ({share})"
     moved = [job for job, old in zip(jobs, plain, strict=True) if job.targets != old.targets]
     if moved:
+        share = f"{len(moved)} of {len(jobs)} images"
         yield (
-            f"{len(moved)} images would share a result or map with another one: the names contain"
-            f" their suffix, such as {moved[0].targets[-1]}"
+            "names contain the image's suffix where images would share a result or map, such as"
+            f" {moved[0].targets[-1]} ({share})"
         )
 
 
