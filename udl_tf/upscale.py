@@ -80,7 +80,11 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         help=f"{command_line.MODEL_HELP} (default: the edsr_s preset with the smallest"
         " scale that is at least --outscale)",
     )
-    _add_output(parser)
+    parser.add_argument(
+        "--output", default="upscaled", help="folder for the results (default: upscaled)"
+    )
+    formats = ["same", *(suffix.removeprefix(".") for suffix in SUFFIXES)]
+    parser.add_argument("--format", default="same", choices=formats, help="default: the input's")
     sizes = parser.add_mutually_exclusive_group()
     sizes.add_argument(
         "--outscale",
@@ -118,6 +122,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         "--max-megapixels", type=float, metavar="MP", help=command_line.MAX_MEGAPIXELS_HELP
     )
     command_line.add_precision(parser)
+    _add_existing(parser)
     options = parser.parse_args(arguments)
     if options.ensemble and options.uncertainty == "none":
         raise UserError("--ensemble splits the uncertainty: use --uncertainty npy, tiff or png")
@@ -127,13 +132,8 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     return options
 
 
-def _add_output(parser: argparse.ArgumentParser) -> None:
-    """Adds the options on where results go, and on files that are there already."""
-    parser.add_argument(
-        "--output", default="upscaled", help="folder for the results (default: upscaled)"
-    )
-    formats = ["same", *(suffix.removeprefix(".") for suffix in SUFFIXES)]
-    parser.add_argument("--format", default="same", choices=formats, help="default: the input's")
+def _add_existing(parser: argparse.ArgumentParser) -> None:
+    """Adds the options on results that already exist."""
     parser.add_argument(
         "--skip-existing",
         action="store_true",

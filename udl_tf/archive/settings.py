@@ -15,6 +15,8 @@ FILE = "job.json"
 
 Settings = dict[str, Any]
 
+_FREE = "max_pixels", "overwrite"  # options that may change from run to run
+
 
 def settings_of(work: Work, source: Storage) -> Settings:
     """Returns what determines the results of a job, as JSON stores it.
@@ -22,15 +24,13 @@ def settings_of(work: Work, source: Storage) -> Settings:
     `max_pixels` and `overwrite` are not part of it: they only decide which images fail, and a
     failed image is tried again.
     """
-    own = {"input": source.place, "fingerprint of the model": fingerprint(work.model)}
-    own |= {"model": work.model, "dtype": work.dtype, "options": _deciding(asdict(work.options))}
-    return json.loads(json.dumps(own))
-
-
-def _deciding(options: Settings) -> Settings:
-    """Returns the options that decide on results; defaults in place of those that are missing."""
-    options = asdict(Options()) | options
-    return {key: options[key] for key in options if key not in ("max_pixels", "overwrite")}
+    return {
+        "input": source.place,
+        "fingerprint of the model": fingerprint(work.model),
+        "model": work.model,
+        "dtype": work.dtype,
+        "options": _options(work.options),
+    }
 
 
 def check_owner(output: Storage, settings: Settings, overwrite: bool | None = None) -> None:
@@ -68,7 +68,16 @@ def write_settings(output: Storage, settings: Settings) -> None:
 
 
 def _in_current_form(settings: Settings) -> Settings:
-    """Returns the settings in the current form; udl_tf 0.1 stored a Keras policy as the dtype."""
+    """Returns the settings in the current form.
+
+    Options that did not exist when they were stored have their defaults; udl_tf 0.1 stored a Keras
+    policy as the dtype.
+    """
+    settings = settings | {"options": _options(Options()) | settings.get("options", {})}
     policy = settings.get("policy")
-    settings = settings | {"options": _deciding(settings.get("options", {}))}
     return settings if policy is None else settings | {"dtype": policy.removeprefix("mixed_")}
+
+
+def _options(options: Options) -> Settings:
+    """Returns the options that determine results, as JSON stores them."""
+    return json.loads(json.dumps({k: v for k, v in asdict(options).items() if k not in _FREE}))
