@@ -5,7 +5,7 @@ from pathlib import PureWindowsPath
 
 import pytest
 
-from udl_tf._support.files import complete_file, complete_folder, sha256, temporary_path
+from udl_tf._support.files import complete_file, complete_folder, sha256, temporary_path, write_text
 from udl_tf._support.json_files import parse_model, read_json, write_json
 from udl_tf._support.tables import markdown_table
 from udl_tf.config import Config
@@ -79,6 +79,11 @@ def test_the_checksum_of_a_file(tmp_path):
     (tmp_path / "abc").write_bytes(b"abc")
     # NIST's example of SHA-256 for "abc" begins so.
     assert sha256(tmp_path / "abc").startswith("ba7816bf8f01cfea")
+
+
+def test_names_that_are_not_utf_8_can_be_written(tmp_path):
+    write_text(tmp_path / "table.md", os.fsdecode("θ of caf".encode() + b"\xe9"))
+    assert (tmp_path / "table.md").read_text("utf-8") == r"θ of caf\udce9"
 
 
 def test_json_has_no_nan(tmp_path):

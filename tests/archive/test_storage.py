@@ -27,7 +27,7 @@ def test_the_listing_counts_what_it_skips(tmp_path):
     (tmp_path / "below" / "again").symlink_to(tmp_path)
     names, skipped = listed(tmp_path, tmp_path / "out")
     assert names == ["000.png", "002.png", "below/001.png"]
-    assert str(skipped) == "1 linked folder (not followed: give it as an input), 1 other file"
+    assert str(skipped) == "1 linked folder (not followed unless given as an input), 1 other file"
     (entry, *_) = Storage(str(tmp_path)).images(Storage(str(tmp_path / "out")), Skipped())
     assert entry.size == (tmp_path / "000.png").stat().st_size
 

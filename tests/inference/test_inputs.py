@@ -38,7 +38,7 @@ def test_links_to_folders_are_named_and_links_to_files_are_inputs(tmp_path):
     (tmp_path / "in/c.png").symlink_to(tmp_path / "other/b.png")
     found = find_inputs([tmp_path / "in"], tmp_path / "out")
     assert places(found) == ["a.png", "c.png"]
-    assert str(found.skipped) == "2 linked folders (not followed: give it as an input)"
+    assert str(found.skipped) == "2 linked folders (not followed unless given as an input)"
     assert places(find_inputs([tmp_path / "in/link"], tmp_path / "out")) == ["b.png"]
 
 

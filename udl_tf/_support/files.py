@@ -64,6 +64,9 @@ def sha256(path: Path | str) -> str:
 
 
 def write_text(path: Path | str, text: str) -> None:
-    """Writes `text` as UTF-8; the file is complete or does not appear."""
+    """Writes `text` as UTF-8; the file is complete or does not appear.
+
+    Names of files that are not UTF-8 are escaped.
+    """
     with complete_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")

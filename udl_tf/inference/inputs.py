@@ -31,7 +31,7 @@ class Skipped:
 
     def add_link(self) -> None:
         """Counts a link to a folder."""
-        self.counts["linked folder", "not followed: give it as an input"] += 1
+        self.counts["linked folder", "not followed unless given as an input"] += 1
 
     def add_result(self) -> None:
         """Counts an earlier result."""

@@ -194,7 +194,8 @@ def logging_to(file: Path, console: bool = True) -> Iterator[None]:
     """Appends the log of the package to a file inside the block, and optionally to the console."""
     logger = logging.getLogger("udl_tf")
     logger.setLevel(logging.INFO)
-    to_file, to_console = logging.FileHandler(file, encoding="utf-8"), logging.StreamHandler()
+    to_file = logging.FileHandler(file, encoding="utf-8", errors="backslashreplace")
+    to_console = logging.StreamHandler()
     to_file.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
     to_console.setFormatter(logging.Formatter("%(message)s"))
     handlers = (to_console, to_file) if console else (to_file,)
