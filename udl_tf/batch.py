@@ -5,7 +5,7 @@
 INPUT and OUTPUT are folders or URIs, such as s3://BUCKET/FOLDER. OUTPUT/manifest.parquet has a row
 per image: checksums, result, mean theta, time, error. Run the same command again to upscale images
 that have no result yet, have changed or failed. The exit code is 1 if the latest attempt
-at any image failed.
+at any image failed, or a folder could not be listed.
 """
 
 import argparse
@@ -80,6 +80,12 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         "--max-megapixels", type=float, metavar="MP", help=command_line.MAX_MEGAPIXELS_HELP
     )
     parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        default=None,
+        help="accept an output that holds other files, and replace those of the same names",
+    )
+    parser.add_argument(
         "--precision",
         choices=["float32", "bfloat16"],
         default="float32",
@@ -130,6 +136,7 @@ def _work(options: argparse.Namespace) -> "Work":
         uncertainty="none" if wanted == "mean" else wanted,
         tile=options.tile,
         theta=wanted != "none",
+        overwrite=options.overwrite,
     )
     chosen = command_line.with_max_pixels(chosen, options.max_megapixels)
     places = options.input, options.output, options.model
@@ -142,12 +149,16 @@ def _report(job: "ArchiveJob", output: str) -> None:
     errors = rows.filter(rows["error"].is_valid())
     for row in errors.slice(0, _SHOWN).to_pylist():
         print(f"failed: {row['source']}: {row['error']}", file=sys.stderr)
+    for error in job.skipped.failed:
+        print(f"failed: {error}", file=sys.stderr)
+    if job.skipped.counts:
+        print(f"skipped: {job.skipped}")
     print(
         f"{tally.upscaled} images upscaled in {tally.seconds:.1f} s ({tally.rate:.3g} images/s),"
         f" {tally.skipped} already existed (skipped), {tally.failed} failed: {output},"
         " manifest.parquet"
     )
-    if len(errors):
+    if len(errors) or job.skipped.failed:
         sys.exit(1)
 
 

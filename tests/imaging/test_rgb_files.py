@@ -78,3 +78,6 @@ def test_folders(tmp_path):
     assert read_rgb(tmp_path / "c.ppm").tolist() == [[[1, 2, 3]]]
     with pytest.raises(UserError, match="is a file"):
         list_images(tmp_path / "b.png")
+    (tmp_path / "c.png").symlink_to(tmp_path / "gone.png")
+    with pytest.raises(UserError, match=r"c\.png: not a regular file"):
+        list_images(tmp_path)

@@ -137,7 +137,7 @@ def test_an_output_that_cannot_be_written_is_one_line_too(model, tmp_path):
     jobs = plan_jobs([tmp_path / "in"], tmp_path / "out", Options())
     summary = run_jobs(model, jobs, Options())
     assert summary.done == 0
-    assert "a.png: FileExistsError" in str(summary.failed[0])
+    assert "out/a.png: cannot be written (Not a directory)" in str(summary.failed[0])
 
 
 def test_lack_of_memory_is_noted(tmp_path, monkeypatch):

@@ -161,7 +161,8 @@ def test_an_image_added_before_a_run_resumes_is_trained_on(config, tmp_path, mon
     text = "6 images, 1 more held out for validation; images changed since the run began: 1 added"
     assert text in notes["data"]["text"]
     assert f"{text}, 0 removed" in (run_folder / "log.txt").read_text()
-    data = load_data(Config.model_validate(config), Split.model_validate(before))
+    split = Split.model_validate(before)
+    data = load_data(Config.model_validate(config), split, tmp_path / "cache")
     assert [source.name for source in data.held_out.sources] == before["held_out"]
     assert str(images / "00.png") in {source.name for source in data.training.sources}
 
@@ -182,6 +183,21 @@ def test_a_damaged_checkpoint_is_one_line(undisturbed, tmp_path, content):
     (tmp_path / "run/checkpoint.npz").write_bytes(content)
     with pytest.raises(UserError, match=r"checkpoint\.npz: damaged: delete it"):
         train(config, tmp_path / "run")
+
+
+def test_a_user_without_a_home_has_the_cache_in_the_run_folder(config, tmp_path, monkeypatch):
+    config["data"]["cache_dir"] = None
+    config["steps"] = [{"loss": "l1", "updates": 1}]
+    config, folder = Config.model_validate(config), tmp_path / "run"
+    (tmp_path / "home").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home/cache"))
+    with monkeypatch.context() as patched:
+        patched.setattr(run, "_begin", None)  # stopped between reading the images and the start
+        with pytest.raises(TypeError):
+            train(config, folder)
+    assert len(list((folder / "cache").glob("*.png"))) == 6
+    train(config, folder)
+    assert f"cache: {folder / 'cache'}, as the user's" in (folder / "log.txt").read_text()
 
 
 def test_a_flat_image_gives_valid_json(config, tmp_path):

@@ -1,11 +1,12 @@
 """Option parsing, exit codes and progress bars shared by the commands."""
 
 import argparse
+import io
 import math
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -119,7 +120,9 @@ def run(
         arguments: its arguments; None: those of the process.
         flags: the option of each argument whose option is not --ARGUMENT, for errors.
     """
+    _escape_unknown_characters()
     try:
+        _check_empty(sys.argv[1:] if arguments is None else arguments)
         main(arguments)
     except UserError as error:
         print(f"error: {with_option(error, flags or {})}", file=sys.stderr)
@@ -144,6 +147,30 @@ def run(
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         sys.exit(130)
+
+
+def _escape_unknown_characters() -> None:
+    """Has the standard streams escape what their encoding lacks, such as θ or a file name."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _check_empty(arguments: Sequence[str]) -> None:
+    """Refuses empty arguments: as a path, they would be the working folder.
+
+    Raises:
+        UserError: naming the option or, for a positional argument, the place of the first.
+    """
+    for place, argument in enumerate(arguments, 1):
+        option = re.fullmatch(r"(--[\w-]+)=", argument)
+        if option or not argument.strip():
+            before = option[1] if option else arguments[place - 2] if place > 1 else ""
+            name = before if before.startswith("--") else f"argument {place}"
+            raise UserError(
+                f"{name}: is empty; expected a value (the working folder is .): check the shell"
+                " variable that it comes from"
+            )
 
 
 def with_option(error: UserError, flags: Mapping[str, str]) -> str:

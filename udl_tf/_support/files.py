@@ -6,7 +6,12 @@ import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePath
+from typing import TypeVar
+
+Place = TypeVar("Place", bound=PurePath)
+
+_LONGEST_SUFFIX = 64  # bytes; longer ones are names with a dot
 
 
 @contextmanager
@@ -20,10 +25,10 @@ def complete_file(path: Path | str) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part{_suffixes(path)}")
+    temporary = temporary_path(path)
     try:
         yield temporary
-        with open(temporary, "rb") as file:
+        with open(temporary, "r+b") as file:  # Windows synchronises writable files only
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
@@ -52,7 +57,7 @@ def complete_folder(path: Path | str) -> Iterator[Path]:
     """Yields a temporary folder next to `path`, which must not exist; see complete_file."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+    temporary = temporary_path(path)
     temporary.mkdir()
     try:
         yield temporary
@@ -61,8 +66,15 @@ def complete_folder(path: Path | str) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _suffixes(path: Path) -> str:
-    return ".weights.h5" if path.name.endswith(".weights.h5") else path.suffix
+def temporary_path(path: Place) -> Place:
+    """Returns a unique, hidden path next to `path`, with its suffix.
+
+    It does not contain the name: file systems allow 255 bytes, which the name may need by itself.
+    """
+    suffix = ".weights.h5" if path.name.endswith(".weights.h5") else path.suffix
+    if len(os.fsencode(suffix)) > _LONGEST_SUFFIX:
+        suffix = ""
+    return path.with_name(f".{uuid.uuid4().hex}.part{suffix}")
 
 
 def sha256(path: Path | str) -> str:
@@ -72,6 +84,9 @@ def sha256(path: Path | str) -> str:
 
 
 def write_text(path: Path | str, text: str) -> None:
-    """Writes `text` as UTF-8; the file is complete or does not appear."""
+    """Writes `text` as UTF-8; the file is complete or does not appear.
+
+    Names of files that are not UTF-8 are escaped.
+    """
     with complete_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")

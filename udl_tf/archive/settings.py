@@ -15,12 +15,14 @@ FILE = "job.json"
 
 Settings = dict[str, Any]
 
+_FREE = "max_pixels", "overwrite"  # options that may change from run to run
+
 
 def settings_of(work: Work, source: Storage) -> Settings:
     """Returns what determines the results of a job, as JSON stores it.
 
-    `max_pixels` is not part of it: it only decides which images fail, and a failed image is tried
-    again with a higher limit.
+    `max_pixels` and `overwrite` are not part of it: they only decide which images fail, and a
+    failed image is tried again.
     """
     return {
         "input": source.place,
@@ -31,14 +33,25 @@ def settings_of(work: Work, source: Storage) -> Settings:
     }
 
 
-def check_owner(output: Storage, settings: Settings) -> None:
-    """Checks that an output is new, or holds results of the same settings.
+def check_owner(output: Storage, settings: Settings, overwrite: bool | None = None) -> None:
+    """Checks that an output is empty, or holds results of the same settings.
+
+    Args:
+        output: where the results go.
+        settings: of the job.
+        overwrite: whether an output that holds other files is accepted.
 
     Raises:
-        UserError: naming the first setting that differs.
+        UserError: naming a file, or the first setting that differs.
     """
     content = output.read(FILE)
     if content is None:
+        if not overwrite and (other := output.find_any()):
+            raise UserError(
+                f"{output.place}: holds other files, such as {other}: choose another output, or"
+                " allow files of the same names to be replaced",
+                argument="overwrite",
+            )
         return
     stored = _in_current_form(parse_json(content, f"{output.place}/{FILE}"))
     for key, value in settings.items():
@@ -67,4 +80,4 @@ def _in_current_form(settings: Settings) -> Settings:
 
 def _options(options: Options) -> Settings:
     """Returns the options that determine results, as JSON stores them."""
-    return json.loads(json.dumps({k: v for k, v in asdict(options).items() if k != "max_pixels"}))
+    return json.loads(json.dumps({k: v for k, v in asdict(options).items() if k not in _FREE}))

@@ -75,12 +75,23 @@ def _read_files(
     return lr, hr
 
 
-def cache_folder(config: DataConfig) -> Path:
-    """Returns the folder that stores computed LR images."""
+def cache_folder(config: DataConfig, fallback: Path) -> Path:
+    """Returns the folder that stores computed LR images.
+
+    Args:
+        config: data section of a config.
+        fallback: used if the config names no folder and that of the user does not exist or cannot
+            be written.
+    """
     if config.cache_dir:
         return Path(config.cache_dir)
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "udl_tf" / "lr"
+    try:
+        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        folder = Path(base) / "udl_tf" / "lr"
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, RuntimeError):  # RuntimeError: the user has no home
+        return fallback
+    return folder if os.access(folder, os.W_OK) else fallback
 
 
 def _computed_lr(path: Path, hr: np.ndarray, scale: int, cache: Path | None) -> np.ndarray:

@@ -21,12 +21,15 @@ SAVE_OPTIONS = {
 }
 """Pillow's options by suffix: lossless if the format can be, otherwise without visible loss."""
 
+NO_FILE = "not a regular file (a broken link, pipe or device): replace or remove it"
+
 
 def list_images(folder: Path | str) -> list[Path]:
     """Lists the image files directly in a folder, recognised by suffix, sorted by name.
 
     Raises:
-        UserError: if the folder is missing or contains no image file.
+        UserError: if the folder is missing or contains no image file, or if an image is no regular
+            file.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -35,8 +38,11 @@ def list_images(folder: Path | str) -> list[Path]:
     files = sorted(
         p
         for p in folder.iterdir()
-        if p.suffix.lower() in READABLE and p.is_file() and not p.name.startswith(".")
+        if p.suffix.lower() in READABLE and not p.name.startswith(".") and not p.is_dir()
     )
+    for file in files:
+        if not file.is_file():
+            raise UserError(f"{file}: {NO_FILE}")
     if not files:
         raise UserError(f"{folder}: holds no image; expected files ending in {' '.join(READABLE)}")
     return files

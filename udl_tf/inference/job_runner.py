@@ -20,10 +20,13 @@ from udl_tf.imaging.opening import image_size
 from udl_tf.imaging.theta_map import write_map
 from udl_tf.inference.jobs import MAP_TITLES, Job, Options
 from udl_tf.inference.result import Upscaled
+from udl_tf.inference.targets import check_targets
 from udl_tf.inference.upscaler import Upscaler
 
 _COLOR = 3 * 1  # bytes per pixel of an 8-bit RGB image
 _FLOAT = 3 * 4  # of a float32 map
+_PILLOW = 4  # of the copy that Pillow writes
+_DRAWING = 16  # of a map that is drawn in colour
 
 # Images in progress: enough to fill a batch while others are read and written. Models that compute
 # one image at a time: one that is read, one that is computed and one that is written.
@@ -36,6 +39,7 @@ class Summary:
 
     Attributes:
         done: number of results.
+        replaced: number of them that replaced a file.
         failed: one error per file that failed, which names the file.
         notes: lines about conversions and lack of memory, which name their file.
         pixels: of all results.
@@ -44,6 +48,7 @@ class Summary:
     """
 
     done: int = 0
+    replaced: int = 0
     failed: list[UserError] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     pixels: int = 0
@@ -56,6 +61,7 @@ class _Outcome:
 
     notes: list[str]
     pixels: int
+    replaced: bool
     end: float
 
 
@@ -142,13 +148,14 @@ def _run(
     """Reads, upscales and writes an image; `turn` is held while the model computes."""
     try:
         report(0, 1)  # the label, while the file is read
+        replaces = check_targets(job, options.overwrite)
         image = _in_known_depth(read_job(job, model.scale, options), model)
         with turn:
             result = upscale_file(model, image, options, report)
         notes, pixels = write_job(job, image, result)
     finally:
         report(1, 1)  # even if the file failed
-    return _Outcome(notes, pixels, time.perf_counter())
+    return _Outcome(notes, pixels, replaces, time.perf_counter())
 
 
 def _settle(job: Job, outcome: Future[_Outcome], summary: Summary, begin: float) -> None:
@@ -166,6 +173,7 @@ def _settle(job: Job, outcome: Future[_Outcome], summary: Summary, begin: float)
         summary.notes += [f"{job.source}: {note}" for note in found.notes]
         summary.pixels += found.pixels
         summary.done += 1
+        summary.replaced += found.replaced
         summary.first = summary.first or found.end - begin
 
 
@@ -186,9 +194,11 @@ def read_job(job: Job, scale: int, options: Options) -> ImageFile:
     height, width = image_size(job.source, options.max_pixels)
     needed, free = needed_memory(height, width, scale, options), free_memory()
     if needed > free:
+        resized = _result_size(height, width, options) is not None
+        fix = "choose a smaller result" if resized else "cut the image into parts"
         raise UserError(
             f"{job.source}: {width}x{height} pixels; the result needs {needed / 1e9:.1f} GB of"
-            f" memory, {free / 1e9:.1f} GB are free: cut the image into parts"
+            f" memory, {free / 1e9:.1f} GB are free: {fix}"
         )
     return read_image(job.source, options.max_pixels, options.value_range)
 
@@ -213,14 +223,14 @@ def needed_memory(height: int, width: int, scale: int, options: Options) -> int:
 
 
 def _resizing_memory(height: int, width: int, scale: int, options: Options) -> int:
-    """Estimates the bytes for resizing the result to the size that the options ask for."""
+    """Estimates the bytes for resizing the result as the options ask, and for writing it."""
     size = _result_size(height, width, options)
     if size is None:
         return 0
-    maps = int(options.computes_theta) + int(options.averages)
-    result = _COLOR + maps * _FLOAT
-    copy = _FLOAT if maps else _COLOR  # of what is being resized
-    return result * height * width * scale**2 + (result + copy) * size[0] * size[1]
+    result = _COLOR + (int(options.computes_theta) + int(options.averages)) * _FLOAT
+    writing = _DRAWING if options.uncertainty == "png" else _PILLOW
+    pixels, resized = height * width * scale**2, size[0] * size[1]
+    return max(result * (pixels + resized), (result + writing) * resized)
 
 
 def upscale_file(

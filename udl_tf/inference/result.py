@@ -137,5 +137,6 @@ def stacked(results: list[Upscaled]) -> Upscaled:
 def _resized_map(values: np.ndarray | None, size: tuple[int, int]) -> np.ndarray | None:
     if values is None:
         return None
+    resized = imresize(values, size=size)
     # The bicubic kernel overshoots; theta must stay positive.
-    return np.clip(imresize(values, size=size), values.min(), values.max())
+    return np.clip(resized, values.min(), values.max(), out=resized)

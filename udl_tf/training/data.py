@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from udl_tf.config import Config, Degradation, degradations_text
@@ -21,6 +22,7 @@ class RunData:
         held_out: images for validation and calibration, degraded like training patches.
         test: test sets.
         split: division of the images into the first two at the beginning of the run.
+        cache: folder of computed LR images and of other data that can be computed again.
         summary: description for metrics.json and the bundle.
     """
 
@@ -28,6 +30,7 @@ class RunData:
     held_out: ImageStore
     test: list[Dataset]
     split: Split
+    cache: Path
     summary: dict[str, Any]
 
     @property
@@ -37,12 +40,13 @@ class RunData:
         return hashlib.sha256(repr(names).encode()).hexdigest()
 
 
-def load_data(config: Config, split: Split | None = None) -> RunData:
+def load_data(config: Config, split: Split | None, fallback: Path) -> RunData:
     """Finds, splits and decodes the images that a config names.
 
     Args:
         config: the resolved config.
         split: division of the images at the beginning of the run; None: the run is new.
+        fallback: as for cache_folder.
 
     Raises:
         UserError: for a dataset or image that is missing, damaged or too small.
@@ -67,7 +71,7 @@ def load_data(config: Config, split: Split | None = None) -> RunData:
     operations = tuple(config.data.degradations)
     degrade = ImageDegradations(operations, seed) if operations else None
     held_out = [replace(source, crop=evaluation.crop, degrade=degrade) for source in held_out]
-    cache = cache_folder(config.data)
+    cache = cache_folder(config.data, fallback)
     store = ImageStore(training, scale, config.data.memory_gb, cache)
     store.load_all()
     for source in [*held_out, *(s for dataset in test for s in dataset.sources)]:
@@ -76,7 +80,7 @@ def load_data(config: Config, split: Split | None = None) -> RunData:
     validation.load_all()
     counts = len(training), len(held_out), len(sources) - len(large)
     summary = _summary(sets, *counts, split.changes(large), config.data.degradations)
-    return RunData(store, validation, test, split, summary)
+    return RunData(store, validation, test, split, cache, summary)
 
 
 def _summary(

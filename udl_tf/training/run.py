@@ -19,7 +19,7 @@ from udl_tf.training.extension import extend_run
 from udl_tf.training.networks import check_networks
 from udl_tf.training.origin import find_origin
 from udl_tf.training.results import calibrate_theta, evaluate_run, write_bundle
-from udl_tf.training.run_folder import RunFolder, logging_to
+from udl_tf.training.run_folder import CACHE, RunFolder, logging_to
 from udl_tf.training.running import delete_running_bundle
 from udl_tf.training.step import Session, stopped, train_step
 from udl_tf.training.uncertainty_cache import decide_cache
@@ -58,7 +58,8 @@ def train(config: Config, folder: Path | str, extend: bool = False) -> dict[str,
         return "" if split is None else split.model_dump_json()
 
     def prepare() -> RunData:
-        return load_data(config, Split.model_validate_json(stored) if stored else None)
+        split = Split.model_validate_json(stored) if stored else None
+        return load_data(config, split, Path(folder) / CACHE)
 
     def begin(own: Path) -> Session:
         if extend and group.writes:
@@ -120,7 +121,10 @@ def _begin(run: RunFolder, losses: list, data: RunData, group: Group) -> Session
     facts = [f"run folder: {run.path}", f"device: {group.devices}, {policy}{reason}"]
     if slow := slow_precision(policy):
         facts.append(f'warning: {slow}: start a new run with training.precision "auto"')
-    facts += [f"data: {data.summary['text']}", *price]
+    facts.append(f"data: {data.summary['text']}")
+    if data.cache == run.cache:
+        facts.append(f"cache: {run.cache}, as the user's cache folder cannot be written")
+    facts += price
     return Session(run, losses, data, policy, origin, group, tuple(facts))
 
 
@@ -140,7 +144,7 @@ def _caching(run: RunFolder, data: RunData) -> tuple[bool, list[str]]:
     wanted = run.config.training.cache_uncertainty
     if wanted != "auto":
         return wanted, []
-    return decide_cache(run.config, data.training)
+    return decide_cache(run.config, data.training, data.cache)
 
 
 def _train_all(session: Session) -> dict[str, Any]:

@@ -12,6 +12,7 @@ running/                         bundle of the running step (udl_tf.training.run
 calibration/                     calibration of theta: report.md, report.json, figures
 metrics.json                     data, steps and results
 results.md  figures/             evaluation
+cache/                           computed LR images, if the user's cache folder cannot be written
 """
 
 import json
@@ -31,7 +32,7 @@ from udl_tf.data.split import Split
 from udl_tf.errors import UserError
 from udl_tf.training.checkpoint import read_progress
 
-RUNNING = "running"
+RUNNING, CACHE = "running", "cache"
 
 
 def is_running(bundle: Path) -> bool:
@@ -58,6 +59,7 @@ class RunFolder:
         figures: folder of the figures.
         metrics: file of the results.
         running: folder of the bundle of the running step.
+        cache: folder of data that can be computed again.
     """
 
     def __init__(self, path: Path | str, config: Config, extend: bool = False):
@@ -68,6 +70,7 @@ class RunFolder:
         self.figures = self.path / "figures"
         self.metrics = self.path / "metrics.json"
         self.running = self.path / RUNNING
+        self.cache = self.path / CACHE
         stored = self.stored_config()
         self.config = config
         if stored is not None and config.training.cache_uncertainty == "auto":
@@ -164,7 +167,7 @@ class RunFolder:
                     f"{self.path}: is a file; expected a new folder or a run folder",
                     argument="output",
                 )
-            if self.path.exists() and any(self.path.iterdir()):
+            if self.path.exists() and set(self.path.iterdir()) - {self.cache}:
                 raise UserError(
                     f"{self.path}: is not empty and holds no run: choose a new folder or a run"
                     " folder",
@@ -215,7 +218,8 @@ def logging_to(file: Path, console: bool = True) -> Iterator[None]:
     """Appends the log of the package to a file inside the block, and optionally to the console."""
     logger = logging.getLogger("udl_tf")
     logger.setLevel(logging.INFO)
-    to_file, to_console = logging.FileHandler(file, encoding="utf-8"), logging.StreamHandler()
+    to_file = logging.FileHandler(file, encoding="utf-8", errors="backslashreplace")
+    to_console = logging.StreamHandler()
     to_file.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
     to_console.setFormatter(logging.Formatter("%(message)s"))
     handlers = (to_console, to_file) if console else (to_file,)

@@ -17,7 +17,6 @@ from udl_tf.config import StepConfig
 from udl_tf.data.draws import HRMap
 from udl_tf.data.pipeline import Waiting, make_delivery
 from udl_tf.data.resident import resident_set
-from udl_tf.data.store import cache_folder
 from udl_tf.distributed.group import Group
 from udl_tf.errors import Interrupted
 from udl_tf.models import copy_weights, freeze_all_but_head, fused, has_branches, precision
@@ -251,7 +250,7 @@ def _fit(step: Step, waiting: Waiting, observers: list[keras.callbacks.Callback]
     cache: Path | None = None
     hr_map: HRMap | None = None
     if step.frozen is not None and _caches_uncertainty(session, step.index):
-        folder = session.group.own_folder(cache_folder(config.data))
+        folder = session.group.own_folder(session.data.cache)
         cache = cache_path(step.frozen, data, folder)
         hr_map = cached_log_scale(step.frozen, data, cache)
     first = step.start.update + sum(s.updates for s in config.steps[: step.index])
