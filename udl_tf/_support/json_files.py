@@ -13,6 +13,8 @@ from udl_tf._support.strict_json import parse_strictly
 from udl_tf.config import Section
 from udl_tf.errors import UserError, nearest
 
+_LONGEST = 60  # characters of a wrong value in an error
+
 Model = TypeVar("Model", bound=Section)
 
 
@@ -97,6 +99,7 @@ def _explain(error: Any, model: type[Section]) -> str:
     if not key:
         return message
     given = json.dumps(error["input"], default=str)
+    given = given if len(given) <= _LONGEST else given[:_LONGEST] + "..."
     return f"{key}: got {given}; {message[0].lower()}{message[1:]}"
 
 

@@ -30,7 +30,9 @@ def check_networks(config: Config, losses: list) -> None:
     Raises:
         UserError: for unknown options, or naming what a network lacks.
     """
-    heads = [head_of(config, index, loss) for index, loss in enumerate(losses)]
+    heads: list[LogScaleHead | None] = [
+        head_of(config, index, loss) for index, loss in enumerate(losses)
+    ]
     for head in dict.fromkeys(heads):
         build = partial(build_network, config.model, head)
         check_contract(config.model.name, config.model.scale, head is not None, build)
