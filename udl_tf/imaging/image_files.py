@@ -1,10 +1,11 @@
-"""Image files with everything they contain: grey, RGB, alpha, 8 or 16 bits, profile and EXIF.
+"""Image files with everything they contain: grey, RGB, alpha, 8 or 16 bits, profile, metadata.
 
 Conversions and skipped frames are reported in notes.
 """
 
 import io
-from dataclasses import dataclass
+import struct
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import imagecodecs
@@ -13,15 +14,12 @@ import tifffile
 from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 
 from udl_tf.errors import UserError
+from udl_tf.imaging.metadata import Metadata, read_metadata
 from udl_tf.imaging.rgb_files import check_size, is_deep, opened
 
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _GRAY = {"1", "L", "I;16", "I;16B", "I;16L", "I;16N"}
 _COLOR = {"RGB", "RGBX", "RGBA", "RGBa", "P", "PA", "LA", "La"}
-# Tags of a TIFF that describe the image and not the file. ImageDescription is not among them: some
-# programs use it for facts about the file, such as its shape.
-_DESCRIPTIVE = {"Make", "Model", "DateTime", "Artist", "Copyright"}
-_Base, _Ifd = ExifTags.Base, ExifTags.IFD
 
 
 @dataclass(frozen=True)
@@ -32,13 +30,13 @@ class ImageFile:
         pixels: uint8 or uint16, upright; (h, w) grey, (h, w, 2) grey and alpha, (h, w, 3) RGB,
             (h, w, 4) RGB and alpha.
         icc_profile: colour profile, or None.
-        exif: EXIF block without the orientation, or None.
+        metadata: what else the file says about the image.
         notes: what was converted or skipped.
     """
 
     pixels: np.ndarray
     icc_profile: bytes | None = None
-    exif: bytes | None = None
+    metadata: Metadata = field(default_factory=Metadata)
     notes: tuple[str, ...] = ()
 
 
@@ -66,7 +64,7 @@ def read_image(path: Path | str, max_pixels: int | None = None) -> ImageFile:
             if file.read(4) not in _TIFF:
                 raise
     # tifffile supports more kinds of TIFF than Pillow.
-    return ImageFile(_read_deep(path, "TIFF", max_pixels))
+    return ImageFile(_read_deep(path, "TIFF", max_pixels), metadata=read_metadata(path))
 
 
 def _decoded(path: Path, image: Image.Image, max_pixels: int | None) -> ImageFile:
@@ -74,8 +72,8 @@ def _decoded(path: Path, image: Image.Image, max_pixels: int | None) -> ImageFil
     frames = getattr(image, "n_frames", 1)
     if frames > 1:
         notes.append(f"the first of {frames} frames or pages")
-    deep = is_deep(image)  # before getexif, which may decode the pixels
-    exif, icc_profile = image.getexif(), image.info.get("icc_profile")
+    deep, icc_profile = is_deep(image), image.info.get("icc_profile")
+    metadata = read_metadata(path, image)
     if deep:
         pixels = _read_deep(path, image.format, max_pixels)
     elif image.mode in _GRAY | _COLOR:
@@ -87,9 +85,18 @@ def _decoded(path: Path, image: Image.Image, max_pixels: int | None) -> ImageFil
     else:
         notes.append(f"{image.mode} converted to RGB")
         pixels, icc_profile = _to_rgb(image, icc_profile)
-    pixels = _upright(pixels, exif.get(_Base.Orientation, 1))
-    exif = _filtered_exif(exif, image.format == "TIFF")
-    return ImageFile(pixels, icc_profile, exif, tuple(notes))
+    orientation = _orientation(image)  # after decoding, which it may cause
+    if orientation >= 5 and metadata.dpi:
+        metadata = replace(metadata, dpi=metadata.dpi[::-1])
+    return ImageFile(_upright(pixels, orientation), icc_profile, metadata, tuple(notes))
+
+
+def _orientation(image: Image.Image) -> int:
+    """Returns EXIF's orientation 1..8; 1 if EXIF is damaged."""
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation, 1)
+    except (OSError, SyntaxError, ValueError, TypeError, struct.error):
+        return 1
 
 
 def _read_deep(path: Path, kind: str | None, max_pixels: int | None) -> np.ndarray:
@@ -147,20 +154,3 @@ def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
     if orientation in (2, 3, 6, 7):
         pixels = pixels[:, ::-1]
     return pixels
-
-
-def _filtered_exif(exif: Image.Exif, is_tiff: bool) -> bytes | None:
-    """Returns EXIF without what upscaling invalidates: orientation, sizes, thumbnail."""
-    result = Image.Exif()
-    for tag, value in exif.items():
-        name = ExifTags.TAGS.get(tag)
-        if tag != _Base.Orientation and (not is_tiff or name in _DESCRIPTIVE):
-            result[tag] = value
-    for ifd in (_Ifd.Exif, _Ifd.GPSInfo):
-        entries = dict(exif.get_ifd(ifd))
-        for tag in (_Base.ExifImageWidth, _Base.ExifImageHeight):
-            entries.pop(tag, None)
-        result.pop(ifd, None)
-        if entries:
-            result[ifd] = entries
-    return result.tobytes() if len(result) else None
