@@ -8,6 +8,7 @@ from udl_tf._support.json_files import parse_json
 from udl_tf.archive.storage import Storage
 from udl_tf.archive.worker import Work
 from udl_tf.errors import UserError
+from udl_tf.inference.jobs import Options
 from udl_tf.saved.loading import fingerprint
 
 FILE = "job.json"
@@ -21,10 +22,13 @@ def settings_of(work: Work, source: Storage) -> Settings:
     `max_pixels` is not part of it: it only decides which images fail, and a failed image is tried
     again with a higher limit.
     """
-    common = {key: asdict(work)[key] for key in ("model", "dtype", "options")}
-    del common["options"]["max_pixels"]
-    own = {"input": source.place, "fingerprint of the model": fingerprint(work.model)}
-    return json.loads(json.dumps(own | common))
+    return {
+        "input": source.place,
+        "fingerprint of the model": fingerprint(work.model),
+        "model": work.model,
+        "dtype": work.dtype,
+        "options": _options(work.options),
+    }
 
 
 def check_owner(output: Storage, settings: Settings) -> None:
@@ -51,6 +55,16 @@ def write_settings(output: Storage, settings: Settings) -> None:
 
 
 def _in_current_form(settings: Settings) -> Settings:
-    """Returns the settings in the current form; udl_tf 0.1 stored a Keras policy as the dtype."""
+    """Returns the settings in the current form.
+
+    Options that did not exist when they were stored have their defaults; udl_tf 0.1 stored a Keras
+    policy as the dtype.
+    """
+    settings = settings | {"options": _options(Options()) | settings.get("options", {})}
     policy = settings.get("policy")
     return settings if policy is None else settings | {"dtype": policy.removeprefix("mixed_")}
+
+
+def _options(options: Options) -> Settings:
+    """Returns the options that determine results, as JSON stores them."""
+    return json.loads(json.dumps({k: v for k, v in asdict(options).items() if k != "max_pixels"}))

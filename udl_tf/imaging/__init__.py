@@ -4,12 +4,15 @@ from udl_tf.imaging.color import rgb_to_y
 from udl_tf.imaging.dtypes import to_dtype
 from udl_tf.imaging.image_files import ImageFile, read_image
 from udl_tf.imaging.image_writing import write_image
+from udl_tf.imaging.metadata import Metadata, is_result
 from udl_tf.imaging.resize import imresize, mod_crop
 from udl_tf.imaging.rgb_files import read_rgb, write_rgb
 
 __all__ = [
     "ImageFile",
+    "Metadata",
     "imresize",
+    "is_result",
     "mod_crop",
     "read_image",
     "read_rgb",

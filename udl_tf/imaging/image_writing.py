@@ -31,28 +31,30 @@ _MARKER = 65533  # bytes of a segment of a JPEG
 _XMP_PREFIX = b"http://ns.adobe.com/xap/1.0/\0"
 
 
-def check_format(suffix: str, width: int, height: int) -> None:
+def check_format(suffix: str, width: int, height: int, file: Path | str) -> None:
     """Checks that a format can store an image of this size.
 
     Args:
         suffix: with dot; formats without a limit are accepted.
         width, height: pixels.
+        file: which an error names.
 
     Raises:
         UserError: naming the limit.
     """
     suffix = suffix.lower()
-    limit = _SIDES.get(suffix)
+    limit, others = _SIDES.get(suffix), "png or tif"
     if limit is not None and max(width, height) > limit:
-        wider = "png or tif" if max(width, height) <= _SIDES[".png"] else "tif"
-        raise UserError(
-            f"{width}x{height} pixels: {suffix} stores at most {limit} per side: use {wider}",
-            argument="format",
-        )
-    if suffix == ".bmp" and 4 * width * height > _BMP_BYTES:
-        raise UserError(
-            f"{width}x{height} pixels: .bmp stores at most 4 GB: use png or tif", argument="format"
-        )
+        trouble = f"at most {limit} pixels per side"
+        others = others if max(width, height) <= _SIDES[".png"] else "tif"
+    elif suffix == ".bmp" and 4 * width * height > _BMP_BYTES:
+        trouble = "at most 4 GB"
+    else:
+        return
+    raise UserError(
+        f"{file}: the result has {width}x{height} pixels; {suffix} stores {trouble}: use {others}",
+        argument="format",
+    )
 
 
 def write_image(path: Path | str, image: ImageFile, background: str = "white") -> tuple[str, ...]:
@@ -75,7 +77,7 @@ def write_image(path: Path | str, image: ImageFile, background: str = "white") -
     path = Path(path)
     suffix = path.suffix.lower()
     height, width = image.pixels.shape[:2]
-    check_format(suffix, width, height)
+    check_format(suffix, width, height, path)
     pixels, notes = _storable_pixels(image.pixels, suffix, background)
     metadata = _storable_metadata(image.metadata, suffix)
     profile = image.icc_profile

@@ -8,6 +8,8 @@ from udl_tf.imaging.dtypes import gray_level, to_dtype
 
 _EXPECTED = "expected uint8, uint16 or float of shape (h, w), (h, w, 1 to 4) or (n, h, w, 1 to 4)"
 
+_ROWS = 64  # compared at a time
+
 
 def split_alpha(image: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
     """Separates the alpha channel of an image.
@@ -34,6 +36,15 @@ def split_alpha(image: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
     if channels in (1, 3):
         return image, None
     return image[..., :-1], image[..., -1]
+
+
+def without_color(colors: np.ndarray) -> np.ndarray:
+    """Returns an image of three equal channels as grey, (h, w, 1), and any other unchanged."""
+    for row in range(0, len(colors), _ROWS):  # most images differ in the first rows
+        part = colors[row : row + _ROWS]
+        if (part != part[..., :1]).any():
+            return colors
+    return colors[..., :1]
 
 
 def to_image(sr: np.ndarray, dtype: np.dtype) -> np.ndarray:

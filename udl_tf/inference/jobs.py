@@ -9,6 +9,7 @@ from pathlib import Path
 from udl_tf.errors import UserError
 from udl_tf.imaging.rgb_files import SUFFIXES
 from udl_tf.imaging.theta_map import MAP_SUFFIXES
+from udl_tf.imaging.transparency import parse_color
 
 INPUT_SUFFIXES = (*SUFFIXES, ".gif")
 MAP_TITLES = {
@@ -36,6 +37,7 @@ class Options:
         tile, memory_gb: as for Upscaler.upscale.
         theta: whether to compute theta even if no map is written.
         max_pixels: limit of input pixels (protection against decompression bombs).
+        background: colour behind transparent pixels in formats without alpha, a name or #rrggbb.
     """
 
     format: str = "same"
@@ -48,11 +50,13 @@ class Options:
     memory_gb: float | None = None
     theta: bool = False
     max_pixels: int = MAX_PIXELS
+    background: str = "white"
 
     def __post_init__(self):
         if self.uncertainty not in UNCERTAINTY_FORMATS:
             known = ", ".join(UNCERTAINTY_FORMATS)
             raise UserError(f"uncertainty {self.uncertainty!r}: expected one of {known}")
+        parse_color(self.background)
 
     @property
     def maps(self) -> tuple[str, ...]:
