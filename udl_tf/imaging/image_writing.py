@@ -135,7 +135,9 @@ def _storable_metadata(metadata: Metadata, suffix: str) -> Metadata:
 
 
 def _profile_trouble(profile: bytes, pixels: np.ndarray, suffix: str) -> str | None:
-    """Returns a name for a profile that does not fit the pixels; None if it does."""
+    """Returns a name for a profile that cannot be stored with the pixels; None if it can."""
+    if suffix == ".bmp":
+        return "colour profile"
     gray = suffix != ".webp" and (pixels.ndim == 2 or pixels.shape[2] == 2)  # WebP is always RGB
     space = profile[16:20].decode("latin-1").strip()
     if profile[36:40] != b"acsp":
@@ -149,7 +151,7 @@ def _options(suffix: str, profile: bytes | None, metadata: Metadata) -> dict[str
     """Returns Pillow's options for saving; all but BMP carry the mark of results."""
     options: dict[str, Any] = dict(SAVE_OPTIONS.get(suffix, {}))
     exif = metadata.exif
-    if profile and suffix != ".bmp":
+    if profile:
         options["icc_profile"] = profile
     if metadata.dpi and suffix != ".webp":
         options["dpi"] = metadata.dpi
