@@ -237,6 +237,7 @@ def test_hidden_colours_do_not_reach_visible_pixels(dtype, channels):
     assert result[..., -1].min() == 0
     resized = Blurring().upscale(cut_out(dtype)[..., -channels:]).resized((45, 50)).image
     assert (resized[..., :-1] == white).all()
+    assert resized[..., -1].min() == 0  # bicubic overshoots; float images were not clipped
 
 
 def test_hidden_colours_are_filled_before_tiles_are_cut():

@@ -73,7 +73,7 @@ def _decoded(path: Path, image: Image.Image, max_pixels: int | None) -> ImageFil
     if frames > 1:
         notes.append(f"the first of {frames} frames or pages")
     deep, icc_profile = is_deep(image), image.info.get("icc_profile")
-    metadata = read_metadata(path, image)
+    metadata = read_metadata(path)
     if deep:
         pixels = _read_deep(path, image.format, max_pixels)
     elif image.mode in _GRAY | _COLOR:

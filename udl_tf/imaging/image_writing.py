@@ -208,7 +208,7 @@ def _png_16_bit(pixels: np.ndarray, options: dict[str, Any]) -> bytes:
     encoded = bytes(imagecodecs.png_encode(np.ascontiguousarray(pixels), level=6))
     small, bare = io.BytesIO(), io.BytesIO()
     Image.new("L", (1, 1)).save(small, "PNG", **options)
-    Image.new("L", (1, 1)).save(bare, "PNG")
+    Image.new("L", (1, 1)).save(bare, "PNG", **SAVE_OPTIONS[".png"])
     start = 8 + 25  # signature, IHDR; the metadata follow
     chunks = small.getvalue()[start : start + len(small.getvalue()) - len(bare.getvalue())]
     return encoded[:start] + chunks + encoded[start:]

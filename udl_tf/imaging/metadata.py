@@ -6,7 +6,6 @@ What describes the file, such as its size, its orientation or a thumbnail, is no
 import io
 import math
 import struct
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from PIL.ExifTags import Base
 from udl_tf import __version__
 from udl_tf.imaging import png_chunks
 from udl_tf.imaging.exif import ASCII, RESOLUTION, XMP, Entry, ExifReader, Ifd
+from udl_tf.imaging.rgb_files import opened
 from udl_tf.imaging.xmp import clean_xmp
 
 _PROGRAM = b"udl_tf "
@@ -28,12 +28,13 @@ BMP_MARK = b"\0" + MARK + b"\0"
 """The mark behind the pixels of a BMP, which has no place for text."""
 
 _LARGEST = 2**20  # bytes of XMP, and of the texts of a PNG
+_ANY_SIZE = 2**62  # pixels; nothing is decoded
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _PNG_COLOR = (b"cICP", b"sRGB", b"gAMA", b"cHRM")
 # Chunks that describe the file, or that the decoder interprets.
 _PNG_OTHER = {
-    *(b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"sBIT", b"hIST", b"sPLT", b"tIME", b"pHYs"),
-    *(b"iCCP", b"eXIf", b"acTL", b"fcTL", b"fdAT"),
+    *(b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"sBIT", b"hIST", b"sPLT", b"tIME", b"iCCP"),
+    *(b"acTL", b"fcTL", b"fdAT"),
 }
 # Keywords that other programs use for EXIF in hexadecimal form, and for facts about the file.
 _FILE_KEYWORDS = (b"Raw profile type ", b"Thumb::", b"exif:", b"tiff:", b"png:", b"Software")
@@ -68,13 +69,8 @@ class Metadata:
         return replace(self, **empty, omitted=tuple(names))
 
 
-def read_metadata(path: Path | str, image: Image.Image | None = None) -> Metadata:
-    """Reads the metadata of an image file; what is damaged is omitted.
-
-    Args:
-        path: image file.
-        image: the same, opened by Pillow; only TIFF and PNG files are read without.
-    """
+def read_metadata(path: Path | str) -> Metadata:
+    """Reads the metadata of an image file; what is damaged is omitted."""
     with open(path, "rb") as file:
         head = file.read(8)
         file.seek(0)
@@ -83,9 +79,15 @@ def read_metadata(path: Path | str, image: Image.Image | None = None) -> Metadat
                 return _of_tiff(file)
             if head == png_chunks.SIGNATURE:
                 return _of_png(file)
-            return _of_blocks(image) if image else Metadata()
-        except (OSError, ValueError, TypeError, struct.error, zlib.error):
-            return Metadata(omitted=("damaged metadata",))
+            return _of_blocks(_opened_by_pillow(path))
+        except (OSError, ValueError, TypeError, struct.error):
+            return Metadata(omitted=("metadata",))
+
+
+def _opened_by_pillow(path: Path | str) -> Image.Image:
+    """Returns an image of which only the header was read, and the file closed again."""
+    with opened(path, _ANY_SIZE) as image:
+        return image
 
 
 def _of_tiff(file: BinaryIO) -> Metadata:
@@ -100,13 +102,15 @@ def _of_tiff(file: BinaryIO) -> Metadata:
 
 
 def _of_png(file: BinaryIO) -> Metadata:
-    exif, packet, dpi, kept, size, omitted = b"", None, None, [], 0, dict[str, None]()
+    blocks: dict[bytes, bytes] = {}
+    omitted: dict[str, None] = {}
+    kept, size, packet = [], 0, None
     for kind, data in png_chunks.read_chunks(file, _LARGEST):
-        if data is None or kind in (b"eXIf", b"pHYs"):
-            exif = data or exif if kind == b"eXIf" else exif
-            dpi = _physical_dpi(data) if kind == b"pHYs" and data else dpi
-            if data is None and kind not in (_PNG_OTHER - {b"eXIf", b"pHYs"}):
-                omitted[f"{kind.decode('latin-1')} (damaged or too large)"] = None
+        name = kind.decode("latin-1")
+        if kind in _PNG_OTHER:
+            continue
+        if data is None:
+            omitted[f"{name} (damaged or too large)"] = None
         elif kind in png_chunks.TEXT:
             key, size = png_chunks.keyword(data), size + len(data)
             if key == png_chunks.XMP_KEYWORD and kind == b"iTXt":
@@ -117,9 +121,12 @@ def _of_png(file: BinaryIO) -> Metadata:
                 kept.append((kind, data))
         elif kind in _PNG_COLOR:
             kept.append((kind, data))
-        elif kind not in _PNG_OTHER:
-            omitted[kind.decode("latin-1")] = None
-    found = _of_block(exif, packet, omitted)
+        elif kind in (b"eXIf", b"pHYs"):
+            blocks[kind] = data
+        else:
+            omitted[name] = None
+    found = _of_block(blocks.get(b"eXIf", b""), packet, omitted)
+    dpi = _physical_dpi(blocks[b"pHYs"]) if b"pHYs" in blocks else None
     return replace(found, dpi=dpi or found.dpi, chunks=tuple(kept))
 
 
@@ -197,12 +204,12 @@ def is_result(path: Path | str) -> bool:
     """
     try:
         with open(path, "rb") as file:
-            return _software(file).startswith(_PROGRAM)
-    except (OSError, ValueError, TypeError, SyntaxError, struct.error):
+            return _software(file, path).startswith(_PROGRAM)
+    except (OSError, ValueError, struct.error):
         return False
 
 
-def _software(file: BinaryIO) -> bytes:
+def _software(file: BinaryIO, path: Path | str) -> bytes:
     """Returns the name of the program that wrote an image file, or nothing."""
     head = file.read(8)
     if head == png_chunks.SIGNATURE:
@@ -217,7 +224,7 @@ def _software(file: BinaryIO) -> bytes:
         return b"".join(file.read().rpartition(b"\0" + _PROGRAM)[1:])[1:]
     file.seek(0)
     if head[:4] not in _TIFF:
-        block = Image.open(file).info.get("exif", b"")
+        block = _opened_by_pillow(path).info.get("exif", b"")
         file = io.BytesIO(block.removeprefix(b"Exif\0\0"))
     software = ExifReader(file).read((int(Base.Software),)).get(Base.Software)
     return software.data if isinstance(software, Entry) else b""

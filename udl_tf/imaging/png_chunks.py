@@ -40,14 +40,15 @@ def keyword(data: bytes) -> bytes:
 
 
 def itxt_text(data: bytes, largest: int) -> bytes:
-    """Returns the text of an iTXt chunk, UTF-8, of at most `largest` bytes.
-
-    Raises:
-        zlib.error: if it is damaged.
-    """
+    """Returns the text of an iTXt chunk, at most `largest` bytes; as it is stored if damaged."""
     _, _, rest = data.partition(b"\0")
-    text = rest[2:].split(b"\0", 2)[2]  # behind language and translated keyword
-    return zlib.decompressobj().decompress(text, largest) if rest[:1] == b"\1" else text
+    *_, text = rest[2:].split(b"\0", 2)  # behind language and translated keyword
+    if rest[:1] != b"\1":
+        return text
+    try:
+        return zlib.decompressobj().decompress(text, largest)
+    except zlib.error:
+        return text
 
 
 def itxt(key: bytes, text: bytes) -> Chunk:

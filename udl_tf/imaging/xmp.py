@@ -52,7 +52,7 @@ def _without(packet: bytes, name: bytes) -> bytes:
     """Removes a property, stored as an attribute or as an element."""
     if name not in packet:
         return packet
-    packet = re.sub(rb"\s" + name + rb"\s*=\s*(\"[^\"]*\"|'[^']*')", b"", packet)
+    packet = re.sub(rb"\s+" + name + rb"\s*=\s*(\"[^\"]*\"|'[^']*')", b"", packet)
     packet = re.sub(rb"<" + name + rb"(\s[^>]*)?/>", b"", packet)
     return re.sub(rb"<" + name + rb"(\s[^>]*)?>.*?</" + name + rb"\s*>", b"", packet, flags=re.S)
 

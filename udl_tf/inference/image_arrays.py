@@ -5,6 +5,7 @@ from scipy.ndimage import maximum_filter, minimum_filter
 
 from udl_tf.errors import UserError
 from udl_tf.imaging.dtypes import gray_level, to_dtype
+from udl_tf.imaging.resize import imresize
 
 _EXPECTED = "expected uint8, uint16 or float of shape (h, w), (h, w, 1 to 4) or (n, h, w, 1 to 4)"
 
@@ -55,6 +56,14 @@ def to_image(sr: np.ndarray, dtype: np.dtype) -> np.ndarray:
     np.clip(sr, 0.0, 255.0, out=sr)
     sr *= np.float32(gray_level(dtype))
     return to_dtype(sr, dtype)
+
+
+def resize_image(
+    image: np.ndarray, scale: float | None = None, size: tuple[int, int] | None = None
+) -> np.ndarray:
+    """Resizes as `imresize`, and clips float images to 0..255, which the kernel overshoots."""
+    resized = imresize(image, scale, size)
+    return resized.clip(0, 255) if np.issubdtype(image.dtype, np.floating) else resized
 
 
 def fill_plain_areas(image: np.ndarray, lr: np.ndarray, distance: int) -> None:

@@ -12,9 +12,14 @@ from udl_tf._support.progress import Counter, Progress, no_progress, part_of
 from udl_tf.errors import UserError
 from udl_tf.imaging.dtypes import gray_level
 from udl_tf.imaging.image_files import read_image
-from udl_tf.imaging.resize import imresize
 from udl_tf.imaging.transparency import fill_hidden
-from udl_tf.inference.image_arrays import fill_plain_areas, split_alpha, to_image, without_color
+from udl_tf.inference.image_arrays import (
+    fill_plain_areas,
+    resize_image,
+    split_alpha,
+    to_image,
+    without_color,
+)
 from udl_tf.inference.passes import Effort, Maps, Pass, compute_maps
 from udl_tf.inference.result import Upscaled, stacked
 from udl_tf.inference.self_ensemble import MEMBERS, mean_and_spread
@@ -128,7 +133,7 @@ class Upscaler(ABC):
                 None if m is None else np.repeat(m, 3, axis=-1) for m in (sr, theta, spread)
             )
         if alpha is not None:
-            sr = np.concatenate([sr, imresize(alpha, self.scale)[..., None]], axis=-1)
+            sr = np.concatenate([sr, resize_image(alpha[..., None], self.scale)], axis=-1)
         if pixels.ndim == 2:
             sr, theta, spread = (None if m is None else m[..., 0] for m in (sr, theta, spread))
         return Upscaled(sr, theta, spread, self.calibration, tuple(effort.notes))
