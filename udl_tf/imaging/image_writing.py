@@ -153,7 +153,9 @@ def _options(suffix: str, profile: bytes | None, metadata: Metadata) -> dict[str
     exif = metadata.exif
     if profile:
         options["icc_profile"] = profile
-    if metadata.dpi and suffix != ".webp":
+    if suffix == ".bmp":
+        options["dpi"] = metadata.dpi or (0, 0)  # unknown; Pillow's default is 96
+    elif metadata.dpi and suffix != ".webp":
         options["dpi"] = metadata.dpi
     if suffix == ".png":
         options["pnginfo"] = _png_texts(metadata)
