@@ -183,8 +183,8 @@ def _gathered(exif: Ifd, packet: bytes | None, omitted: Mapping[str, None]) -> M
                 *((2.54 if per_cm else 1) * above / below for above, below in values)
             )
     xmp = clean_xmp(packet) if packet and len(packet) <= _LARGEST else None
-    names = dict.fromkeys([*omitted, *(["XMP"] if packet and xmp is None else [])])
-    return Metadata(exif, xmp, dpi, omitted=tuple(names))
+    lost = ("XMP",) if packet and xmp is None else ()
+    return Metadata(exif, xmp, dpi, omitted=(*omitted, *lost))
 
 
 def _checked_dpi(x: float, y: float) -> tuple[float, float] | None:

@@ -129,9 +129,8 @@ class Upscaler(ABC):
         sr = to_image(maps.pop("sr"), colors.dtype)
         fill_plain_areas(sr, colors, BORDER)
         if colors.shape[2] < channels:  # a grey image stored as RGB
-            sr, theta, spread = (
-                None if m is None else np.repeat(m, 3, axis=-1) for m in (sr, theta, spread)
-            )
+            sr = np.repeat(sr, 3, axis=-1)
+            theta, spread = (None if m is None else np.repeat(m, 3, -1) for m in (theta, spread))
         if alpha is not None:
             sr = np.concatenate([sr, resize_image(alpha[..., None], self.scale)], axis=-1)
         if pixels.ndim == 2:
