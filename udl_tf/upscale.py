@@ -83,26 +83,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         help=f"{command_line.MODEL_HELP} (default: the edsr_s preset with the smallest"
         " scale that is at least --outscale)",
     )
-    parser.add_argument(
-        "--output", default="upscaled", help="folder for the results (default: upscaled)"
-    )
-    formats = ["same", *(suffix.removeprefix(".") for suffix in SUFFIXES)]
-    parser.add_argument("--format", default="same", choices=formats, help="default: the input's")
-    sizes = parser.add_mutually_exclusive_group()
-    sizes.add_argument(
-        "--outscale",
-        help="width of the result divided by the input's (default: the model's scale); the model's"
-        " result is resampled if this differs from the model's scale",
-    )
-    sizes.add_argument(
-        "--size", metavar="WxH", help="size of the result in pixels; may change the aspect ratio"
-    )
-    parser.add_argument(
-        "--uncertainty",
-        choices=["none", "npy", "tiff", "png"],
-        help="write theta as float32 grey levels (npy, tiff) or as a colour image (png); 'none'"
-        " saves 8 to 26 %% of the run time (default: png if the model has uncertainty, else none)",
-    )
+    _add_result(parser)
     parser.add_argument(
         "--self-ensemble",
         action="store_true",
@@ -164,6 +145,37 @@ def _add_existing(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_result(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of place, format and size of the results."""
+    parser.add_argument(
+        "--output", default="upscaled", help="folder for the results (default: upscaled)"
+    )
+    formats = ["same", *(suffix.removeprefix(".") for suffix in SUFFIXES)]
+    parser.add_argument("--format", default="same", choices=formats, help="default: the input's")
+    parser.add_argument(
+        "--background",
+        default="white",
+        metavar="COLOUR",
+        help="colour behind transparent pixels in jpg and bmp, which store no alpha: a name or"
+        " #rrggbb (default: %(default)s)",
+    )
+    sizes = parser.add_mutually_exclusive_group()
+    sizes.add_argument(
+        "--outscale",
+        help="width of the result divided by the input's (default: the model's scale); the model's"
+        " result is resampled if this differs from the model's scale",
+    )
+    sizes.add_argument(
+        "--size", metavar="WxH", help="size of the result in pixels; may change the aspect ratio"
+    )
+    parser.add_argument(
+        "--uncertainty",
+        choices=["none", "npy", "tiff", "png"],
+        help="write theta as float32 grey levels (npy, tiff) or as a colour image (png); 'none'"
+        " saves 8 to 26 %% of the run time (default: png if the model has uncertainty, else none)",
+    )
+
+
 def _plan_if_complete(options: argparse.Namespace) -> "Plan | None":
     """Returns the plan if every result and map already exists, else None.
 
@@ -192,6 +204,7 @@ def _job_options(options: argparse.Namespace, has_uncertainty: bool) -> "Options
         memory_gb=options.memory,
         value_range=options.value_range,
         overwrite=options.overwrite,
+        background=options.background,
     )
     return command_line.with_max_pixels(chosen, options.max_megapixels)
 

@@ -116,8 +116,7 @@ def test_jpeg_xl_exif_and_first_frame(tmp_path):
     path.write_bytes(data + struct.pack(">I4s", 8 + len(block), b"Exif") + block)
     found = read_image(path)
     assert np.array_equal(found.pixels, RGB)
-    assert found.exif is not None
-    assert b"Maker" in found.exif
+    assert b"Maker" in found.metadata.exif[ExifTags.Base.Make].data
     frames = np.stack([RGB, 255 - RGB])
     path.write_bytes(imagecodecs.jpegxl_encode(frames))
     assert np.array_equal(read_image(path).pixels, RGB)

@@ -18,6 +18,7 @@ def places(found):
 def test_files_that_are_not_read_are_counted_by_kind(tmp_path, monkeypatch):
     reasons = {".heic": "not supported: convert it"}
     monkeypatch.setattr(inputs_module, "reason", reasons.get)
+    monkeypatch.setattr(inputs_module, "READABLE", (".png",))
     write_noise(tmp_path / "in/a.png")
     for name in ("b.heic", "sub/c.HEIC", "d.txt", "e", ".hidden.heic"):
         (tmp_path / "in/sub").mkdir(exist_ok=True)

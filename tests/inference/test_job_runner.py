@@ -9,6 +9,7 @@ from helpers.upscalers import Repeating
 from PIL import Image
 
 from udl_tf.errors import UserError
+from udl_tf.inference import job_runner
 from udl_tf.inference.job_runner import run_jobs
 from udl_tf.inference.jobs import Options, plan_jobs
 from udl_tf.inference.tiling import OUT_OF_MEMORY
@@ -138,6 +139,41 @@ def test_an_output_that_cannot_be_written_is_one_line_too(model, tmp_path):
     summary = run_jobs(model, jobs, Options())
     assert summary.done == 0
     assert "out/a.png: cannot be written (Not a directory)" in str(summary.failed[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "width", "options", "limit"),
+    [
+        ("a.png", 8192, Options(format="webp"), "16383"),
+        ("a.jpg", 32751, Options(), "65500"),
+        ("a.png", 4, Options(format="jpg", size=(65501, 1)), "65500"),
+        ("a.png", 4, Options(format="webp", outscale=5000), "16383"),
+    ],
+)
+def test_results_too_large_for_their_format_are_refused_before_computing(
+    tmp_path, monkeypatch, name, width, options, limit
+):
+    Image.new("L", (width, 1)).save(tmp_path / name)
+    monkeypatch.setattr(job_runner, "upscale_file", None)
+    jobs = plan_jobs([tmp_path / name], tmp_path / "out", options)
+    (error,) = run_jobs(transparent_model(2), jobs, options).failed
+    assert str(error).startswith(f"{tmp_path / name}: the result has ")
+    assert f"at most {limit} pixels per side: use png or tif" in str(error)
+
+
+@pytest.mark.parametrize(("background", "color"), [("white", 255), ("#808080", 128)])
+def test_transparent_pixels_are_on_the_background(model, tmp_path, background, color):
+    Image.new("LA", (8, 6)).save(tmp_path / "a.png")
+    options = Options(format="bmp", background=background)
+    jobs = plan_jobs([tmp_path / "a.png"], tmp_path / "out", options)
+    summary = run_jobs(model, jobs, options)
+    assert f".bmp stores no alpha: transparent pixels on {background}" in summary.notes[0]
+    assert set(np.asarray(Image.open(tmp_path / "out/a.bmp")).ravel()) == {color}
+
+
+def test_an_unknown_background_is_one_line():
+    with pytest.raises(UserError, match="background 'blanc': expected the name of a colour"):
+        Options(background="blanc")
 
 
 def test_lack_of_memory_is_noted(tmp_path, monkeypatch):

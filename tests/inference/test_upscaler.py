@@ -6,6 +6,7 @@ import tifffile
 from helpers.images import noise_image
 from helpers.models import plain_calibration, transparent_model
 from PIL import Image
+from scipy.ndimage import uniform_filter
 
 from udl_tf.errors import UserError
 from udl_tf.inference.passes import Pass
@@ -265,3 +266,84 @@ def test_a_result_that_is_not_finite_is_one_line(bad, channel, name):
         with pytest.raises(UserError, match=message) as error:
             upscale(noise_image(20, 20))
         assert "\n" not in str(error.value)
+
+
+class Tinted(Patterned):
+    """Its channels differ, as those of trained networks do."""
+
+    def run(self, lr, tile=None, budget=None, notes=None):
+        for part, values in super().run(lr, tile, budget, notes):
+            yield part, values + np.array([0, 9, -12, 0, 0.5, 0.25], np.float32)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize("self_ensemble", [False, True])
+def test_equal_channels_stay_equal(dtype, self_ensemble):
+    """A grey image stored as RGB used to be tinted; it is computed as the grey image."""
+    gray = noise_image(9, 7)[..., 0].astype(dtype) * (257 if dtype == np.uint16 else 1)
+    model = Tinted()
+    expected = model.upscale(gray, self_ensemble=self_ensemble)
+    result = model.upscale(np.dstack([gray] * 3), self_ensemble=self_ensemble)
+    for name in ("image", "theta", "spread", "total"):
+        values = getattr(expected, name)
+        found = getattr(result, name)
+        assert (found is None) == (values is None)
+        assert values is None or np.array_equal(found, np.dstack([values] * 3))
+    with_alpha = np.dstack([gray] * 4)
+    assert np.ptp(model.upscale(with_alpha).image[..., :3].astype(float), axis=-1).max() == 0
+
+
+def test_one_coloured_pixel_makes_an_image_coloured():
+    image = np.dstack([noise_image(9, 7)[..., 0]] * 3)
+    image[8, 6, 2] ^= 1
+    assert np.ptp(Tinted().upscale(image).image.astype(int), axis=-1).min() > 0
+
+
+class Blurring(Patterned):
+    """Averages 3x3 pixels before they are repeated."""
+
+    radius = 1
+
+    def run(self, lr, tile=None, budget=None, notes=None):
+        mean = uniform_filter(lr, (3, 3, 1), mode="nearest").repeat(2, axis=0).repeat(2, axis=1)
+        yield (slice(0, len(mean)), slice(0, mean.shape[1])), np.concatenate([mean, mean], axis=-1)
+
+
+def cut_out(dtype=np.uint8) -> np.ndarray:
+    """Returns a white disk on transparent black, 30x30, with a soft edge."""
+    y, x = np.mgrid[:30, :30] - 14.5
+    alpha = np.clip(255 * (11 - np.hypot(x, y)), 0, 255)
+    colors = np.where(alpha > 0, 255, 0)
+    image = np.stack([colors, colors, colors, alpha], axis=-1).astype(dtype)
+    return image * 257 if dtype == np.uint16 else image
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize("channels", [2, 4])
+def test_hidden_colours_do_not_reach_visible_pixels(dtype, channels):
+    """A white cut-out on white used to have a dark ring around it."""
+    white = 65535 if dtype == np.uint16 else 255
+    result = Blurring().upscale(cut_out(dtype)[..., -channels:]).image
+    assert (result[..., :-1] == white).all()
+    assert result[..., -1].min() == 0
+    resized = Blurring().upscale(cut_out(dtype)[..., -channels:]).resized((45, 50)).image
+    assert (resized[..., :-1] == white).all()
+    assert resized[..., -1].min() == 0  # bicubic overshoots; float images were not clipped
+
+
+def test_hidden_colours_are_filled_before_tiles_are_cut():
+    image = np.dstack([noise_image(13, 11), noise_image(13, 11, 1)[..., 0] // 64 * 64])
+    assert (image[..., 3] == 0).any()
+    whole, tiled = Patterned().upscale(image), Patterned().upscale(image, tile=4)
+    assert np.array_equal(whole.image, tiled.image)
+    assert np.array_equal(whole.theta, tiled.theta)
+
+
+@pytest.mark.parametrize("alpha", [1, 255])
+def test_an_image_without_hidden_pixels_stays_as_it_is(alpha):
+    image = noise_image(9, 7)
+    expected = Blurring().upscale(image)
+    result = Blurring().upscale(np.dstack([image, np.full((9, 7), alpha, np.uint8)]))
+    assert np.array_equal(result.image[..., :3], expected.image)
+    assert (result.image[..., 3] == alpha).all()
+    assert np.array_equal(result.theta, expected.theta)

@@ -167,7 +167,7 @@ class Worker:
             image = read_job(job, self.model.scale, self.work.options)
             with turn:
                 result = upscale_file(self.model, image, self.work.options)
-            notes, _ = write_job(job, image, result)
+            notes, _ = write_job(job, image, result, self.work.options)
         return {
             "source_sha256": hashlib.sha256(content).hexdigest(),
             "height": result.image.shape[0],

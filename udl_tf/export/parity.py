@@ -118,7 +118,7 @@ def _compare_maps(
     card = export.card
     worst = dict.fromkeys(card.outputs, 0.0)
     for index, size in enumerate(compared_sizes(card)):
-        lr = piece(pairs[index % len(pairs)][0], size).astype(np.float32)
+        lr = _in_color(piece(pairs[index % len(pairs)][0], size).astype(np.float32))
         expected = _expected_maps(model, card, lr)
         expected = {name: _inner(card, values) for name, values in expected.items()}
         maps, units = export.forward(lr[None], card.outputs), units_of(expected, card.precision)
@@ -192,6 +192,13 @@ def _expected_maps(model: KerasUpscaler, card: ModelCard, lr: np.ndarray) -> dic
     return maps if theta is None else {**maps, "theta": theta}
 
 
+def _in_color(lr: np.ndarray) -> np.ndarray:
+    """Returns an image whose channels differ: `upscale` computes others as grey, graphs do not."""
+    if (lr == lr[..., :1]).all():
+        lr[0, 0, 2] += 1 if lr[0, 0, 2] < 255 else -1
+    return lr
+
+
 def _measure_seam(model: KerasUpscaler, export: ExportedUpscaler, pairs: Sequence[Pair]) -> float:
     """Returns the largest difference between an image in tiles and as a whole, in grey levels.
 
@@ -206,7 +213,7 @@ def _measure_seam(model: KerasUpscaler, export: ExportedUpscaler, pairs: Sequenc
         whole, tile, height = export, card.margin + 20, 32
         width = 2 * tile
     lr = max((lr for lr, _ in pairs), key=np.size)
-    lr = piece(lr, (height, max(width, 32))).astype(np.float32)
+    lr = _in_color(piece(lr, (height, max(width, 32))).astype(np.float32))
     expected = whole.upscale(lr, uncertainty=False).image
     tiled = export.upscale(lr, uncertainty=False, tile=tile).image
     return largest_difference(tiled, expected)

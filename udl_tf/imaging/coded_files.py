@@ -118,7 +118,7 @@ class JpegXlFile:
             icc_profile = imagecodecs.cms_profile(kind, gamma=1.0)
         elif not self._header.is_srgb:
             notes.append("colour profile of JPEG XL not read: colours taken as sRGB")
-        exif = read_exif(partial(parse_exif, self._exif), notes)
+        exif = read_exif(partial(parse_exif, self._exif))
         return Decoded(pixels, icc_profile, exif, (*notes, *others))
 
 
@@ -137,7 +137,7 @@ class AvifFile:
 
     def decode(self) -> Decoded:
         notes = frame_notes(self.image)
-        exif, depths = read_exif(partial(load_exif, self.image), notes), _avif_depths(self._data)
+        exif, depths = read_exif(partial(load_exif, self.image)), _avif_depths(self._data)
         if max(depths, default=8) == 8:
             pixels, icc_profile = pixels_of(self.image, notes)
         elif len(depths) > 1:
@@ -206,5 +206,5 @@ class HeifFile:
         pixels = to_full_range(np.asarray(image), 2**bits - 1)
         premultiplied = image.mode.startswith(("RGBa", "La"))
         pixels, _ = with_alpha(pixels, PREMULTIPLIED if premultiplied else ALPHA)
-        exif = read_exif(partial(parse_exif, image.info.get("exif")), notes)
+        exif = read_exif(partial(parse_exif, image.info.get("exif")))
         return Decoded(pixels, icc_profile, exif, tuple(notes))

@@ -47,16 +47,17 @@ class Decoder(Protocol):
         ...
 
 
-def read_exif(load: Callable[[], Image.Exif], notes: list[str]) -> Image.Exif:
-    """Returns the EXIF that `load` reads, as far as it is not damaged; damage is a note."""
+def read_exif(load: Callable[[], Image.Exif]) -> Image.Exif:
+    """Returns the EXIF that `load` reads, as far as it is not damaged.
+
+    It is for the orientation; udl_tf.imaging.metadata reads the rest, and names what is damaged.
+    """
     try:
-        with collected_warnings() as damage:
+        with collected_warnings():
             exif = load()
             dict(exif)  # values are parsed on access
     except Exception:  # Pillow raises many kinds
-        exif, damage = Image.Exif(), ["all of it"]
-    if damage:
-        notes.append("damaged EXIF skipped")
+        exif = Image.Exif()
     return exif
 
 

@@ -1,25 +1,18 @@
-"""Image files with everything they contain: grey, RGB, alpha, 8 or 16 bits, profile and EXIF.
+"""Image files with everything they contain: grey, RGB, alpha, profile and metadata.
 
 Conversions and skipped frames are reported in notes.
 """
 
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from PIL import ExifTags, Image
 
 from udl_tf.errors import UserError
-from udl_tf.imaging.decoded import read_exif
 from udl_tf.imaging.dtypes import FULL_RANGE, is_nearly_black, to_gray_levels
+from udl_tf.imaging.metadata import Metadata, read_metadata
 from udl_tf.imaging.opening import opened
-from udl_tf.imaging.tiff_files import TiffFile
-
-# Tags of a TIFF that describe the image and not the file. ImageDescription is not among them: some
-# programs use it for facts about the file, such as its shape.
-_DESCRIPTIVE = {"Make", "Model", "DateTime", "Artist", "Copyright"}
-_Base, _Ifd = ExifTags.Base, ExifTags.IFD
 
 
 @dataclass(frozen=True)
@@ -30,14 +23,14 @@ class ImageFile:
         pixels: uint8, uint16, or float32 grey levels of 0..255; upright; (h, w) grey, (h, w, 2)
             grey and alpha, (h, w, 3) RGB, (h, w, 4) RGB and alpha.
         icc_profile: colour profile, or None.
-        exif: EXIF block without the orientation, or None.
+        metadata: what else the file says about the image.
         notes: what was converted or skipped.
         value_range: black and white of float pixels in the file.
     """
 
     pixels: np.ndarray
     icc_profile: bytes | None = None
-    exif: bytes | None = None
+    metadata: Metadata = field(default_factory=Metadata)
     notes: tuple[str, ...] = ()
     value_range: tuple[float, float] = FULL_RANGE
 
@@ -64,10 +57,12 @@ def read_image(
     """
     with opened(path, max_pixels) as image:
         found = image.decode()
-        notes = list(found.notes)
-        is_tiff = isinstance(image, TiffFile)
-        exif = read_exif(partial(_filtered_exif, found.exif, is_tiff), notes)
-    pixels = _upright(found.pixels, _orientation(found.exif, notes))
+    notes = list(found.notes)
+    orientation = _orientation(found.exif, notes)
+    metadata = read_metadata(path, found.exif)
+    if orientation >= 5 and metadata.dpi:
+        metadata = replace(metadata, dpi=metadata.dpi[::-1])
+    pixels = _upright(found.pixels, orientation)
     if pixels.dtype == np.float32:
         if value_range is None and is_nearly_black(pixels):
             notes.append(
@@ -78,14 +73,13 @@ def read_image(
             pixels = to_gray_levels(pixels, value_range or FULL_RANGE)
         except UserError as error:
             raise UserError(f"{path}: {error}", argument=error.argument) from error
-    block = exif.tobytes() if len(exif) else None
     notes = tuple(dict.fromkeys(notes))
-    return ImageFile(pixels, found.icc_profile, block, notes, value_range or FULL_RANGE)
+    return ImageFile(pixels, found.icc_profile, metadata, notes, value_range or FULL_RANGE)
 
 
 def _orientation(exif: Image.Exif, notes: list[str]) -> int:
     """Returns EXIF's orientation 1..8; other values are ignored with a note."""
-    value = exif.get(_Base.Orientation, 1)
+    value = exif.get(ExifTags.Base.Orientation, 1)
     if value in range(1, 9):
         return value
     notes.append(f"orientation {value} of EXIF ignored: expected 1 to 8")
@@ -101,20 +95,3 @@ def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
     if orientation in (2, 3, 6, 7):
         pixels = pixels[:, ::-1]
     return pixels
-
-
-def _filtered_exif(exif: Image.Exif, is_tiff: bool) -> Image.Exif:
-    """Returns EXIF without what upscaling invalidates: orientation, sizes, thumbnail."""
-    result = Image.Exif()
-    for tag, value in exif.items():
-        name = ExifTags.TAGS.get(tag)
-        if tag != _Base.Orientation and (not is_tiff or name in _DESCRIPTIVE):
-            result[tag] = value
-    for ifd in (_Ifd.Exif, _Ifd.GPSInfo):
-        entries = dict(exif.get_ifd(ifd))
-        for tag in (_Base.ExifImageWidth, _Base.ExifImageHeight):
-            entries.pop(tag, None)
-        result.pop(ifd, None)
-        if entries:
-            result[ifd] = entries
-    return result

@@ -29,7 +29,7 @@ class PillowFile:
 
     def decode(self) -> Decoded:
         image, notes = self.image, frame_notes(self.image)
-        exif = read_exif(partial(load_exif, image), notes)
+        exif = read_exif(partial(load_exif, image))
         pixels, icc_profile = pixels_of(image, notes)
         return Decoded(pixels, icc_profile, exif, tuple(notes))
 

@@ -31,7 +31,7 @@ class PngFile:
         data = _without_damage(self._file.read(), notes)
         with open_with_pillow(io.BytesIO(data)) as image:
             notes += frame_notes(image)
-            exif = read_exif(partial(load_exif, image), notes)
+            exif = read_exif(partial(load_exif, image))
             if self._bits == 16:
                 pixels, icc_profile = imagecodecs.png_decode(data), image.info.get("icc_profile")
             else:
@@ -40,7 +40,7 @@ class PngFile:
 
 
 def _without_damage(data: bytes, notes: list[str]) -> bytes:
-    """Returns a PNG without damaged chunks that hold no pixels; each is a note.
+    """Returns a PNG without damaged or oversized chunks that hold no pixels.
 
     The frames of an animation but the first are omitted too, and chunks behind the pixels are moved
     before them, because Pillow decodes the pixels before it reads what follows.
@@ -50,7 +50,7 @@ def _without_damage(data: bytes, notes: list[str]) -> bytes:
     """
     file = io.BytesIO(data)
     stream = PngStream(file)  # counts the memory of all texts
-    others, pixels = [], []
+    others, pixels, skipped = [], [], set()
     position = len(SIGNATURE)
     while position + 12 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, position)
@@ -64,11 +64,13 @@ def _without_damage(data: bytes, notes: list[str]) -> bytes:
         if end > len(data) or zlib.crc32(data[start + 4 : end - 4]) != _crc(data, end):
             if holds_pixels:
                 raise ValueError(f"the chunk {_name(kind)} is damaged")
-            notes.append(f"damaged {_name(kind)} chunk skipped")
+            skipped.add(kind)
         elif not holds_pixels and not _is_understood(stream, file, kind, start + 8, length):
-            notes.append(f"damaged or oversized {_name(kind)} chunk skipped")
+            skipped.add(kind)
         else:
             (pixels if kind == b"IDAT" else others).append(data[start:end])
+    if b"iCCP" in skipped:  # udl_tf.imaging.metadata names the others
+        notes.append("damaged iCCP chunk skipped")
     ending = struct.pack(">I4sI", 0, b"IEND", zlib.crc32(b"IEND"))
     return b"".join([SIGNATURE, *others, *pixels, ending])
 

@@ -129,3 +129,11 @@ def mod_crop(image: np.ndarray, scale: int) -> np.ndarray:
     """Crops an image at the right and bottom so that its sides are multiples of `scale`."""
     height, width = image.shape[:2]
     return image[: height - height % scale, : width - width % scale]
+
+
+def resize_image(
+    image: np.ndarray, scale: float | None = None, size: tuple[int, int] | None = None
+) -> np.ndarray:
+    """Resizes as `imresize`, and clips float images to 0..255, which the kernel overshoots."""
+    resized = imresize(image, scale, size)
+    return resized.clip(0, 255) if np.issubdtype(image.dtype, np.floating) else resized

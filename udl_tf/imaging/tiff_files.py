@@ -142,7 +142,7 @@ class TiffFile:
 
     def _exif(self, notes: list[str]) -> Image.Exif:
         """Returns the tags of the page, among them orientation, as EXIF."""
-        exif = read_exif(self._load_exif, notes)
+        exif = read_exif(self._load_exif)
         exif[_ORIENTATION] = self._page.tags.valueof(_ORIENTATION, 1)
         return exif
 

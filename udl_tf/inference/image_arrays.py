@@ -20,6 +20,8 @@ from udl_tf.inference.result import Upscaled
 
 _EXPECTED = "expected uint8, uint16 or float of shape (h, w), (h, w, 1 to 4) or (n, h, w, 1 to 4)"
 
+_ROWS = 64  # compared at a time
+
 
 def in_gray_levels(image: np.ndarray, value_range: tuple[float, float] | None) -> np.ndarray:
     """Converts an image of floats to grey levels of 0..255; integers stay as they are.
@@ -90,6 +92,15 @@ def split_alpha(image: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
     if channels in (1, 3):
         return image, None
     return image[..., :-1], image[..., -1]
+
+
+def without_color(colors: np.ndarray) -> np.ndarray:
+    """Returns an image of three equal channels as grey, (h, w, 1), and any other unchanged."""
+    for row in range(0, len(colors), _ROWS):  # most images differ in the first rows
+        part = colors[row : row + _ROWS]
+        if (part != part[..., :1]).any():
+            return colors
+    return colors[..., :1]
 
 
 def to_image(sr: np.ndarray, dtype: np.dtype) -> np.ndarray:

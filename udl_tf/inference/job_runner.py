@@ -15,7 +15,7 @@ from udl_tf._support.progress import Counter, Progress, no_progress
 from udl_tf.errors import UserError
 from udl_tf.imaging.dtypes import FULL_RANGE
 from udl_tf.imaging.image_files import ImageFile, read_image
-from udl_tf.imaging.image_writing import write_image
+from udl_tf.imaging.image_writing import check_format, write_image
 from udl_tf.imaging.opening import image_size
 from udl_tf.imaging.theta_map import write_map
 from udl_tf.inference.jobs import MAP_TITLES, Job, Options
@@ -152,7 +152,7 @@ def _run(
         image = _in_known_depth(read_job(job, model.scale, options), model)
         with turn:
             result = upscale_file(model, image, options, report)
-        notes, pixels = write_job(job, image, result)
+        notes, pixels = write_job(job, image, result, options)
     finally:
         report(1, 1)  # even if the file failed
     return _Outcome(notes, pixels, replaces, time.perf_counter())
@@ -189,9 +189,12 @@ def read_job(job: Job, scale: int, options: Options) -> ImageFile:
     """Reads the image of a job.
 
     Raises:
-        UserError: if it cannot be read, or is too large to be upscaled on this machine.
+        UserError: if it cannot be read, is too large to be upscaled on this machine, or its result
+            for the format.
     """
     height, width = image_size(job.source, options.max_pixels)
+    size = _result_size(height, width, options) or (scale * height, scale * width)
+    check_format(job.output.suffix, size[1], size[0], job.source)
     needed, free = needed_memory(height, width, scale, options), free_memory()
     if needed > free:
         resized = _result_size(height, width, options) is not None
@@ -264,13 +267,15 @@ def _result_size(height: int, width: int, options: Options) -> tuple[int, int] |
     return None
 
 
-def write_job(job: Job, image: ImageFile, result: Upscaled) -> tuple[list[str], int]:
+def write_job(
+    job: Job, image: ImageFile, result: Upscaled, options: Options
+) -> tuple[list[str], int]:
     """Writes all files of a job.
 
     Returns:
         (notes on conversions and on the computation, pixels of the result).
     """
-    notes = write_image(job.output, replace(image, pixels=result.image))
+    notes = write_image(job.output, replace(image, pixels=result.image), options.background)
     for name, path in job.maps.items():
         write_map(path, getattr(result, name), MAP_TITLES[name])
     return [*image.notes, *result.notes, *notes], result.image.shape[0] * result.image.shape[1]

@@ -11,6 +11,7 @@ from typing import Any
 from udl_tf.errors import UserError
 from udl_tf.imaging.dtypes import check_value_range
 from udl_tf.imaging.rgb_files import SUFFIXES
+from udl_tf.imaging.transparency import parse_color
 from udl_tf.inference.inputs import Skipped, find_inputs
 from udl_tf.inference.names import result_names
 
@@ -43,6 +44,7 @@ class Options:
             nearly black.
         overwrite: whether files that exist are replaced; None: only earlier results of this
             package, which carry a mark.
+        background: colour behind transparent pixels in formats without alpha, a name or #rrggbb.
     """
 
     format: str = "same"
@@ -57,6 +59,7 @@ class Options:
     max_pixels: int = MAX_PIXELS
     value_range: tuple[float, float] | None = None
     overwrite: bool | None = None
+    background: str = "white"
 
     def __post_init__(self):
         if self.uncertainty not in UNCERTAINTY_FORMATS:
@@ -64,6 +67,7 @@ class Options:
             raise UserError(f"uncertainty {self.uncertainty!r}: expected one of {known}")
         if self.value_range is not None:
             check_value_range(self.value_range)
+        parse_color(self.background)
 
     @property
     def maps(self) -> tuple[str, ...]:

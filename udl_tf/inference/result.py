@@ -6,7 +6,7 @@ import numpy as np
 
 from udl_tf.errors import UserError
 from udl_tf.imaging.dtypes import gray_level
-from udl_tf.imaging.resize import imresize
+from udl_tf.imaging.resize import imresize, resize_image
 from udl_tf.uncertainty.record import Calibration
 
 
@@ -57,7 +57,7 @@ class Upscaled:
         if self.image.ndim == 4:
             return stacked([self._member(index).resized(size) for index in range(len(self.image))])
         return Upscaled(
-            imresize(self.image, size=size),
+            resize_image(self.image, size=size),
             _resized_map(self.theta, size),
             _resized_map(self.spread, size),
             self.calibration,

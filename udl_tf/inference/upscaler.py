@@ -12,13 +12,15 @@ from udl_tf._support.progress import Counter, Progress, no_progress, part_of
 from udl_tf.errors import UserError
 from udl_tf.imaging.dtypes import FULL_RANGE, gray_level
 from udl_tf.imaging.image_files import read_image
-from udl_tf.imaging.resize import imresize
+from udl_tf.imaging.resize import resize_image
+from udl_tf.imaging.transparency import fill_hidden
 from udl_tf.inference.image_arrays import (
     fill_plain_areas,
     in_gray_levels,
     in_value_range,
     split_alpha,
     to_image,
+    without_color,
 )
 from udl_tf.inference.passes import Effort, Maps, Pass, compute_maps
 from udl_tf.inference.result import Upscaled, stacked
@@ -97,8 +99,10 @@ class Upscaler(ABC):
         Args:
             image: a file; or an array of uint8, uint16 or float. (h, w) and
                 (h, w, 1) are grey: they are computed as RGB, and the channels of the result are
-                averaged. (h, w, 3) is RGB. (h, w, 2) and (h, w, 4) have alpha last, which is
-                upscaled by bicubic interpolation. (n, h, w, c) is a stack of n images.
+                averaged. (h, w, 3) is RGB; if its three channels are equal, it is computed as grey
+                and stays so. (h, w, 2) and (h, w, 4) have alpha last, which is upscaled by bicubic
+                interpolation; colours where alpha is 0 are replaced by those of the nearest pixel
+                that is not hidden. (n, h, w, c) is a stack of n images.
             uncertainty: whether to compute theta too, if the model has it.
             self_ensemble: whether to average the eight flips and rotations, and to return their
                 spread.
@@ -143,12 +147,17 @@ class Upscaler(ABC):
     ) -> Upscaled:
         """Upscales an image; floats are grey levels."""
         colors, alpha = split_alpha(pixels.astype(pixels.dtype.newbyteorder("="), copy=False))
+        channels = colors.shape[2]
+        colors = without_color(colors if alpha is None else fill_hidden(colors, alpha))
         maps, spread = self._compute(colors, uncertainty, self_ensemble, effort, progress)
         theta = maps.get("theta")
         sr = to_image(maps.pop("sr"), colors.dtype)
         fill_plain_areas(sr, colors, BORDER)
+        if colors.shape[2] < channels:  # a grey image stored as RGB
+            sr = np.repeat(sr, 3, axis=-1)
+            theta, spread = (None if m is None else np.repeat(m, 3, -1) for m in (theta, spread))
         if alpha is not None:
-            sr = np.concatenate([sr, imresize(alpha, self.scale)[..., None]], axis=-1)
+            sr = np.concatenate([sr, resize_image(alpha[..., None], self.scale)], axis=-1)
         if pixels.ndim == 2:
             sr, theta, spread = (None if m is None else m[..., 0] for m in (sr, theta, spread))
         return Upscaled(sr, theta, spread, self.calibration, tuple(effort.notes))
