@@ -176,6 +176,7 @@ def test_two_hundred_good_and_bad_files(transparent_run, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [
+        (["--background", "blanc"], "background 'blanc': expected the name of a colour"),
         (["--outscale", "0"], "--outscale 0: expected a number above 0"),
         (["--outscale", "x"], "--outscale x"),
         (["--size", "100"], "--size 100: expected WIDTHxHEIGHT"),

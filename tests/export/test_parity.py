@@ -63,3 +63,12 @@ def test_a_piece_is_the_middle_of_an_image():
     assert np.array_equal(parity.piece(image, (1, 2), scale=2), image[2:4, 2:6])
     small = parity.piece(image, (9, 8))
     assert np.array_equal(small, np.pad(image, ((0, 3), (0, 0), (0, 0)), "symmetric"))
+
+
+def test_grey_images_are_compared_in_colour():
+    """`upscale` averages the channels of grey images, the graphs of exports do not."""
+    gray, colored = np.full((4, 5, 3), 255.0), np.arange(60.0).reshape(4, 5, 3)
+    assert parity._in_color(colored.copy()).tolist() == colored.tolist()
+    found = parity._in_color(gray)
+    assert found[0, 0].tolist() == [255, 255, 254]
+    assert (found.reshape(-1)[3:] == 255).all()
