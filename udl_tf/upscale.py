@@ -33,33 +33,24 @@ FLAGS = {"max_pixels": "--max-megapixels"}
 def main(arguments: list[str] | None = None) -> None:
     options = _parse(arguments)
     output = Path(options.output)
-    if options.skip_existing and (plan := _plan_if_complete(options)):
+    if output.is_file():
+        raise UserError(f"--output {output}: is a file; expected a folder")
+    # Before the model is loaded, which takes seconds; assumes that it has uncertainty.
+    chosen, plan = _plan(options, has_uncertainty=True)
+    if options.skip_existing and not _without_existing(plan):
         _report_plan(plan)
         print(f"0 of {len(plan)} images upscaled, {len(plan)} already existed (skipped): {output}")
         if plan.skipped.failed:
             sys.exit(1)
         return
-    check_backend("tensorflow", "jax")
-    start = time.monotonic()
-    with quiet():
-        from udl_tf._support.hardware import use_cores
-        from udl_tf.inference import plan_jobs, run_jobs
-        from udl_tf.saved import load
-
-        use_cores()
-        model = load(options.model, options.precision)
-    loading = time.monotonic() - start
-    if options.precision != "float32":
-        from udl_tf.evaluation.precision import precision_note
-
-        print(precision_note(options.model, model))
-    chosen = _job_options(options, model.has_uncertainty)
-    plan = plan_jobs(options.input, output, chosen)
+    model, loading = _load(options)
+    if not model.has_uncertainty:
+        chosen, plan = _plan(options, has_uncertainty=False)
     _check_uncertainty(options.model, model, chosen)
-    if output.is_file():
-        raise UserError(f"--output {output}: is a file; expected a folder")
     output.mkdir(parents=True, exist_ok=True)
     left = _without_existing(plan) if options.skip_existing else plan
+    from udl_tf.inference import run_jobs
+
     start = time.monotonic()
     with command_line.progress_bar("megapixels", 1e-6) as progress:
         summary = run_jobs(model, left, chosen, progress)
@@ -73,6 +64,24 @@ def main(arguments: list[str] | None = None) -> None:
     _report(summary, len(plan), skipped, failed, seconds, output)
     if failed:
         sys.exit(1)
+
+
+def _load(options: argparse.Namespace) -> "tuple[Upscaler, float]":
+    """Returns the model and the seconds that loading took."""
+    check_backend("tensorflow", "jax")
+    start = time.monotonic()
+    with quiet():
+        from udl_tf._support.hardware import use_cores
+        from udl_tf.saved import load
+
+        use_cores()
+        model = load(options.model, options.precision)
+    loading = time.monotonic() - start
+    if options.precision != "float32":
+        from udl_tf.evaluation.precision import precision_note
+
+        print(precision_note(options.model, model))
+    return model, loading
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -176,17 +185,11 @@ def _add_result(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _plan_if_complete(options: argparse.Namespace) -> "Plan | None":
-    """Returns the plan if every result and map already exists, else None.
-
-    Does not load the model, which would take seconds, and assumes that it has uncertainty. If it
-    has none, there are no maps, and the result is None.
-    """
+def _plan(options: argparse.Namespace, has_uncertainty: bool) -> "tuple[Options, Plan]":
     from udl_tf.inference import plan_jobs
 
-    chosen = _job_options(options, has_uncertainty=True)
-    plan = plan_jobs(options.input, Path(options.output), chosen)
-    return None if _without_existing(plan) else plan
+    chosen = _job_options(options, has_uncertainty)
+    return chosen, plan_jobs(options.input, Path(options.output), chosen)
 
 
 def _job_options(options: argparse.Namespace, has_uncertainty: bool) -> "Options":
