@@ -81,7 +81,7 @@ def test_jpeg_2000_profile_and_channels(tmp_path):
     path.write_bytes(jp2_with(four, definitions=colors + struct.pack(">3H", 3, 65535, 65535)))
     found = read_image(path)
     assert np.array_equal(found.pixels, RGB)
-    assert found.notes == ("1 channel that is not alpha skipped",)
+    assert found.notes == ("1 channel skipped: not alpha",)
     opaque = np.full_like(ALPHA, 255)
     four = encoded(np.dstack([RGB, opaque]), "JPEG2000")
     path.write_bytes(jp2_with(four, definitions=colors + struct.pack(">3H", 3, 2, 0)))

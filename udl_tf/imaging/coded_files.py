@@ -1,4 +1,4 @@
-"""JPEG 2000, JPEG XL, AVIF and HEIC files, of 8 to 16 bits; their headers are read first."""
+"""JPEG 2000, JPEG XL, AVIF and HEIC files with 8 to 16 bits per channel."""
 
 import struct
 from collections.abc import Iterator
@@ -123,7 +123,7 @@ class JpegXlFile:
 
 
 class AvifFile:
-    """An AVIF file: Pillow reads it, except the pixels of 10 and 12 bits.
+    """An AVIF file; Pillow reads all but pixels of 10 and 12 bits.
 
     Attributes:
         image: as Pillow opened it.
@@ -141,7 +141,9 @@ class AvifFile:
         if max(depths, default=8) == 8:
             pixels, icc_profile = pixels_of(self.image, notes)
         elif len(depths) > 1:
-            raise Unsupported(f"AVIF with depths {sorted(depths)}: convert it to PNG or TIFF first")
+            raise Unsupported(
+                f"AVIF with depths {sorted(depths)}; expected one depth: convert it to TIFF first"
+            )
         else:
             pixels = imagecodecs.avif_decode(self._data, index=0)
             pixels = to_full_range(pixels, 2 ** depths.pop() - 1)
@@ -161,7 +163,7 @@ def _avif_depths(data: bytes) -> set[int]:
 
 
 def _color_notes(data: bytes) -> list[str]:
-    """Returns a note if the colours are stated not to be like those of sRGB, such as HDR."""
+    """Returns a note if the file states colours other than sRGB, such as HDR."""
     for kind, first, _ in _properties(data):
         if kind == b"colr" and data[first : first + 4] == b"nclx":
             primaries, transfer = struct.unpack_from(">HH", data, first + 4)
@@ -201,7 +203,7 @@ class HeifFile:
         image, icc_profile = self._image, self._image.info.get("icc_profile")
         notes = [] if icc_profile else _color_notes(self._data)
         if self._frames > 1:
-            notes.append(f"the main one of {self._frames} frames or pages")
+            notes.append(f"only the main one of {self._frames} frames or pages read")
         bits = image.info.get("bit_depth", 8)
         pixels = to_full_range(np.asarray(image), 2**bits - 1)
         premultiplied = image.mode.startswith(("RGBa", "La"))

@@ -189,8 +189,7 @@ def read_job(job: Job, scale: int, options: Options) -> ImageFile:
     """Reads the image of a job.
 
     Raises:
-        UserError: if it cannot be read, is too large to be upscaled on this machine, or its result
-            for the format.
+        UserError: if it cannot be read, or its result is too large for this machine or the format.
     """
     height, width = image_size(job.source, options.max_pixels)
     size = _result_size(height, width, options) or (scale * height, scale * width)
