@@ -106,8 +106,8 @@ def test_what_is_skipped_is_named_and_a_folder_that_cannot_be_listed_fails(
         lines = result.stdout.splitlines()
         assert lines[-4:-1] == [
             "results of .gif images are .png (1 of 2 images)",
-            "names contain the image's suffix where images would share a result or map, such as"
-            f" {tmp_path}/out/a.gif.png (1 of 2 images)",
+            "names of results contain the image's suffix where images would share a result or map,"
+            f" such as {tmp_path}/out/a.gif.png (1 of 2 images)",
             "skipped: 1 other file",
         ]
         assert result.stderr == (

@@ -43,7 +43,7 @@ def test_results_of_the_same_name(tmp_path):
     assert maps.notes == (
         "results of .gif images are .png (1 of 3 images)",
         "names of results contain the image's suffix where images would share a result or map,"
-        f" {tmp_path / 'out/a.jpg_theta.npy'} (2 of 3 images)",
+        f" such as {tmp_path / 'out/a.jpg_theta.npy'} (2 of 3 images)",
     )
     other = write_file(tmp_path / "other/a.png")
     with pytest.raises(UserError, match=r"would both become .*a\.png"):

@@ -40,7 +40,7 @@ class Summary:
     Attributes:
         done: number of results.
         replaced: number of them that replaced a file.
-        failed: one error per file that failed, which names the file.
+        failed: one error per job that failed, which names its input or one of its targets.
         notes: lines about conversions and lack of memory, which name their file.
         pixels: of all results.
         first: seconds until the first successful job, in order, was written, including compilation;
@@ -163,8 +163,8 @@ def _settle(job: Job, outcome: Future[_Outcome], summary: Summary, begin: float)
     try:
         found = outcome.result()
     except UserError as error:
-        named = str(job.source) in str(error)  # by what read it, but not by the model
-        if not named:
+        # Errors of reading and writing name their file, those of the model do not.
+        if not any(str(path) in str(error) for path in (job.source, *job.targets)):
             error = UserError(f"{job.source}: {error}", error.argument)
         summary.failed.append(error)
     except Exception as error:  # whatever one file causes, the others are still upscaled
