@@ -14,6 +14,8 @@ from udl_tf.imaging.jpeg_xl_header import JpegXlHeader
 from udl_tf.imaging.pillow_files import frame_notes, open_with_pillow, pixels_of
 from udl_tf.imaging.samples import ALPHA, PREMULTIPLIED, to_full_range, with_alpha
 
+_XMP = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")  # UUID of its box in JPEG 2000
+_LARGEST = 2**20  # bytes of a compressed box of metadata
 _SRGB_PRIMARIES = {1, 2}  # of ITU-T H.273: sRGB and BT.709, unspecified
 _SRGB_TRANSFERS = {1, 2, 6, 13, 14, 15}  # BT.709 and its likes, unspecified, sRGB
 
@@ -73,7 +75,13 @@ class Jpeg2000File:
             icc_profile = color[3:]
         pixels = to_full_range(imagecodecs.jpeg2k_decode(self._data), self._maximum)
         pixels, notes = with_alpha(pixels, self._alpha_type())
-        return Decoded(pixels, icc_profile, notes=notes)
+        return Decoded(pixels, icc_profile, xmp=self._xmp(), notes=notes)
+
+    def _xmp(self) -> bytes | None:
+        contents = (
+            self._data[first:end] for kind, first, end in boxes(self._data) if kind == b"uuid"
+        )
+        return next((content[16:] for content in contents if content.startswith(_XMP)), None)
 
     def _alpha_type(self) -> int:
         """Returns the type of the last channel in the box cdef: 1 alpha, 2 premultiplied alpha."""
@@ -88,16 +96,22 @@ class JpegXlFile:
     def __init__(self, file: BinaryIO):
         data = self._data = file.read()
         self._exif: bytes | None = None
+        self._xmp: bytes | None = None
         codestream = data
         if not data.startswith(b"\xff\x0a"):
             parts = []
             for kind, first, end in boxes(data):
+                content = data[first:end]
+                if kind == b"brob":
+                    kind, content = content[:4], _decompressed(content[4:])
                 if kind == b"jxlc":
-                    parts.append(data[first:end])
+                    parts.append(content)
                 elif kind == b"jxlp":
-                    parts.append(data[first + 4 : end])
+                    parts.append(content[4:])
                 elif kind == b"Exif":
-                    self._exif = data[first + 4 : end]
+                    self._exif = content[4:]
+                elif kind == b"xml ":
+                    self._xmp = content
             codestream = b"".join(parts)
         self._header = JpegXlHeader(codestream)
         self.width, self.height = self._header.width, self._header.height
@@ -119,7 +133,15 @@ class JpegXlFile:
         elif not self._header.is_srgb:
             notes.append("colour profile of JPEG XL not read: colours taken as sRGB")
         exif = read_exif(partial(parse_exif, self._exif))
-        return Decoded(pixels, icc_profile, exif, (*notes, *others))
+        return Decoded(pixels, icc_profile, exif, self._xmp, (*notes, *others))
+
+
+def _decompressed(data: bytes) -> bytes:
+    """Returns the content of a compressed box, as it is stored if it is damaged or too large."""
+    try:
+        return bytes(imagecodecs.brotli_decode(data, out=_LARGEST))
+    except RuntimeError:
+        return data
 
 
 class AvifFile:
@@ -149,7 +171,7 @@ class AvifFile:
             pixels = to_full_range(pixels, 2 ** depths.pop() - 1)
             icc_profile = self.image.info.get("icc_profile")
         notes += [] if icc_profile else _color_notes(self._data)
-        return Decoded(pixels, icc_profile, exif, tuple(notes))
+        return Decoded(pixels, icc_profile, exif, notes=tuple(notes))
 
 
 def _avif_depths(data: bytes) -> set[int]:
@@ -209,4 +231,4 @@ class HeifFile:
         premultiplied = image.mode.startswith(("RGBa", "La"))
         pixels, _ = with_alpha(pixels, PREMULTIPLIED if premultiplied else ALPHA)
         exif = read_exif(partial(parse_exif, image.info.get("exif")))
-        return Decoded(pixels, icc_profile, exif, tuple(notes))
+        return Decoded(pixels, icc_profile, exif, image.info.get("xmp"), tuple(notes))

@@ -23,12 +23,14 @@ class Decoded:
             (h, w, 4) RGB and alpha.
         icc_profile: colour profile, or None.
         exif: all tags; its orientation is the one that the pixels still have.
+        xmp: packet, in formats from which Pillow does not extract it.
         notes: what was converted or skipped.
     """
 
     pixels: np.ndarray
     icc_profile: bytes | None = None
     exif: Image.Exif = field(default_factory=Image.Exif)
+    xmp: bytes | None = None
     notes: tuple[str, ...] = ()
 
 

@@ -69,12 +69,15 @@ class Metadata:
         return replace(self, **empty, omitted=tuple(names))
 
 
-def read_metadata(path: Path | str, decoded: Image.Exif | None = None) -> Metadata:
+def read_metadata(
+    path: Path | str, decoded: Image.Exif | None = None, packet: bytes | None = None
+) -> Metadata:
     """Reads the metadata of an image file; what is damaged is omitted.
 
     Args:
         path: image file.
         decoded: EXIF that a decoder found, for formats that Pillow does not open.
+        packet: XMP that a decoder found, for formats from which Pillow does not extract it.
     """
     with open(path, "rb") as file:
         kind = recognise(file.read(HEAD))
@@ -84,9 +87,9 @@ def read_metadata(path: Path | str, decoded: Image.Exif | None = None) -> Metada
                 return _of_tiff(file)
             if kind == "PNG":
                 return _of_png(file)
-            return _of_blocks(_opened_by_pillow(path))
+            return _of_blocks(_opened_by_pillow(path), packet)
         except UnidentifiedImageError:
-            return _of_block(decoded.tobytes() if decoded else b"", None, {})
+            return _of_block(decoded.tobytes() if decoded else b"", packet, {})
         except (OSError, ValueError, TypeError, struct.error):
             return Metadata(omitted=("metadata",))
 
@@ -143,7 +146,7 @@ def _physical_dpi(data: bytes) -> tuple[float, float] | None:
     return _checked_dpi(x * 0.0254, y * 0.0254) if unit == 1 else None
 
 
-def _of_blocks(image: Image.Image) -> Metadata:
+def _of_blocks(image: Image.Image, packet: bytes | None) -> Metadata:
     """Returns the metadata of a format whose blocks Pillow extracts, such as JPEG and WebP."""
     info, omitted = image.info, dict[str, None]()
     for name, data in getattr(image, "applist", ()):
@@ -153,7 +156,7 @@ def _of_blocks(image: Image.Image) -> Metadata:
             omitted["IPTC or Photoshop data"] = None
         elif name not in _JPEG_KNOWN:
             omitted[name] = None
-    found = _of_block(info.get("exif") or b"", info.get("xmp"), omitted)
+    found = _of_block(info.get("exif") or b"", info.get("xmp") or packet, omitted)
     dpi = info.get("dpi")
     if image.format in ("JPEG", "MPO") and info.get("jfif_unit") not in (1, 2):
         dpi = None  # Pillow's default, 72, or that of EXIF

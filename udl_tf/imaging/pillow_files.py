@@ -31,7 +31,7 @@ class PillowFile:
         image, notes = self.image, frame_notes(self.image)
         exif = read_exif(partial(load_exif, image))
         pixels, icc_profile = pixels_of(image, notes)
-        return Decoded(pixels, icc_profile, exif, tuple(notes))
+        return Decoded(pixels, icc_profile, exif, notes=tuple(notes))
 
 
 def open_with_pillow(file: BinaryIO) -> Image.Image:

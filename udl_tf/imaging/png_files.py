@@ -36,7 +36,7 @@ class PngFile:
                 pixels, icc_profile = imagecodecs.png_decode(data), image.info.get("icc_profile")
             else:
                 pixels, icc_profile = pixels_of(image, notes)
-        return Decoded(np.asarray(pixels), icc_profile, exif, tuple(notes))
+        return Decoded(np.asarray(pixels), icc_profile, exif, notes=tuple(notes))
 
 
 def _without_damage(data: bytes, notes: list[str]) -> bytes:

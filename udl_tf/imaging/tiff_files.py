@@ -86,7 +86,7 @@ class TiffFile:
         samples = samples.reshape(self.height, self.width, -1)
         colors, alpha = self._split(samples, notes)
         pixels, icc_profile = self._to_pixels(colors, notes)
-        return Decoded(alpha_applied(pixels, *alpha), icc_profile, exif, tuple(notes))
+        return Decoded(alpha_applied(pixels, *alpha), icc_profile, exif, notes=tuple(notes))
 
     def _check_colors(self) -> None:
         """Refuses colours that are not supported."""
