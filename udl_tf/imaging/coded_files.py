@@ -17,7 +17,7 @@ from udl_tf.imaging.samples import ALPHA, PREMULTIPLIED, to_full_range, with_alp
 _XMP = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")  # UUID of its box in JPEG 2000
 _LARGEST = 2**20  # bytes of a compressed box of metadata
 _SRGB_PRIMARIES = {1, 2}  # of ITU-T H.273: sRGB and BT.709, unspecified
-_SRGB_TRANSFERS = {1, 2, 6, 13, 14, 15}  # BT.709 and its likes, unspecified, sRGB
+_SRGB_TRANSFERS = {1, 2, 6, 13, 14, 15}  # BT.709 and equivalents, unspecified, sRGB
 
 
 def boxes(data: bytes, start: int = 0, end: int | None = None) -> Iterator[tuple[bytes, int, int]]:
