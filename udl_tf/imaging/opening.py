@@ -98,6 +98,8 @@ def _unreadable(path: Path | str, error: Exception) -> UserError:
     if isinstance(error, Unsupported):
         return UserError(f"{path}: {error}")
     if isinstance(error, UnidentifiedImageError):
-        return UserError(f"{path}: not an image, or of an unknown format: convert it to PNG, or remove it")
+        return UserError(
+            f"{path}: not an image, or of an unknown format: convert it to PNG, or remove it"
+        )
     text = " ".join(str(error).split()) or type(error).__name__
     return UserError(f"{path}: cannot be decoded ({text}): replace or remove it")

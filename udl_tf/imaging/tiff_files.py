@@ -57,9 +57,8 @@ _STREAMS = (
 _ORIENTATION, _MAX_SAMPLE_VALUE, _INK_SET, _EXTRA_SAMPLES, _DNG_VERSION = 274, 281, 332, 338, 50706
 _REDUCED, _MASK = 1, 4  # bits of NewSubfileType
 
-logging.getLogger("tifffile").addHandler(
-    logging.NullHandler()
-)  # otherwise it prints warnings of damaged tags
+# Otherwise tifffile prints warnings of damaged tags.
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 
 class TiffFile:
