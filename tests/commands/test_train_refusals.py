@@ -43,7 +43,7 @@ def test_a_run_folder_that_may_not_be_written_fails_before_data_are_read(
     existing = workplace if run == "new/below" else workplace / run
     monkeypatch.setattr(os, "access", lambda path, mode: path != existing)
     result = train_in(workplace, run, "--set", 'data.train=["/missing"]')
-    assert_one_line_error(result, f"{existing}: may not be written: choose", "(--output)")
+    assert_one_line_error(result, f"{existing}: no permission to write: choose", "(--output)")
 
 
 def bad_data(folder, kind):

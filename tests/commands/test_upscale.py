@@ -77,8 +77,8 @@ def test_files_of_others_are_kept_unless_the_option_allows_to_replace_them(upsca
     result = upscale(*command)
     assert result.returncode == 1
     assert result.stderr == (
-        f"failed: {tmp_path}/out/a.png: already exists and is no earlier result of udl_tf: choose"
-        " another output, or allow it to be replaced (--overwrite)\n"
+        f"failed: {tmp_path}/out/a.png: already exists and is not an earlier result of udl_tf:"
+        " choose another output, or allow it to be replaced (--overwrite)\n"
     )
     assert (tmp_path / "out/a.png").read_text() == "mine"
     result = upscale(*command, "--overwrite")
@@ -105,9 +105,9 @@ def test_what_is_skipped_is_named_and_a_folder_that_cannot_be_listed_fails(
         assert result.returncode == 1
         lines = result.stdout.splitlines()
         assert lines[-4:-1] == [
-            ".gif: results are .png (1 of 2 images)",
-            "names contain the image's suffix where images would share a result or map, such as"
-            f" {tmp_path}/out/a.gif.png (1 of 2 images)",
+            "results of .gif images are .png (1 of 2 images)",
+            "names of results contain the image's suffix where images would share a result or map,"
+            f" such as {tmp_path}/out/a.gif.png (1 of 2 images)",
             "skipped: 1 other file",
         ]
         assert result.stderr == (

@@ -67,16 +67,17 @@ def test_what_a_config_skips_is_no_problem(tmp_path):
 def test_what_is_not_read_is_named(tmp_path):
     folder = make_pairs(tmp_path / "set", 2, "LR/X2", "")
     write_rgb(folder / "HR/more/deep/0.png", noise_image(24, 24, 5))
+    write_rgb(folder / "HR/more/1.gif", noise_image(24, 24, 5))  # a format that is only read
     write_rgb(folder / "valid_HR/0.png", noise_image(24, 24, 6))
     write_rgb(folder / "LR/X4/0.png", noise_image(6, 6))  # of another scale
     (folder / "empty").mkdir()
-    (folder / "HR/0.heic").touch()
+    (folder / "HR/0.exr").touch()
     result = check(folder, *SIZES)
     assert result.returncode == 0
     assert result.stdout.splitlines() == [
-        f"not read: {folder}/HR: 1 files, such as 0.heic",
+        f"not read: {folder}/HR: 1 files, such as 0.exr",
         f"not read: {folder}/valid_HR: a subfolder with 1 images",
-        f"not read: {folder}/HR/more: a subfolder with 1 images",
+        f"not read: {folder}/HR/more: a subfolder with 2 images",
         "set (3 images): no problems",
     ]
 

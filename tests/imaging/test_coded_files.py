@@ -81,7 +81,7 @@ def test_jpeg_2000_profile_and_channels(tmp_path):
     path.write_bytes(jp2_with(four, definitions=colors + struct.pack(">3H", 3, 65535, 65535)))
     found = read_image(path)
     assert np.array_equal(found.pixels, RGB)
-    assert found.notes == ("1 channel that is not alpha skipped",)
+    assert found.notes == ("1 channel skipped: not alpha",)
     opaque = np.full_like(ALPHA, 255)
     four = encoded(np.dstack([RGB, opaque]), "JPEG2000")
     path.write_bytes(jp2_with(four, definitions=colors + struct.pack(">3H", 3, 2, 0)))
@@ -120,6 +120,37 @@ def test_jpeg_xl_exif_and_first_frame(tmp_path):
     frames = np.stack([RGB, 255 - RGB])
     path.write_bytes(imagecodecs.jpegxl_encode(frames))
     assert np.array_equal(read_image(path).pixels, RGB)
+
+
+UUID = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")  # of XMP, by ISO 16684-1
+XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><a/></x:xmpmeta>'
+
+
+def box(kind, content):
+    return struct.pack(">I4s", 8 + len(content), kind) + content
+
+
+@pytest.mark.parametrize(
+    ("suffix", "added", "expected"),
+    [
+        ("jxl", box(b"xml ", XMP), (XMP, ())),
+        ("jxl", box(b"brob", b"xml " + imagecodecs.brotli_encode(XMP)), (XMP, ())),
+        ("jxl", box(b"brob", b"xml no brotli"), (None, ("XMP",))),
+        ("jp2", box(b"uuid", bytes(16) + b"other") + box(b"uuid", UUID + XMP), (XMP, ())),
+        ("heic", b"", (XMP, ())),
+    ],
+)
+def test_xmp(tmp_path, suffix, added, expected):
+    path = tmp_path / f"a.{suffix}"
+    if suffix == "heic":
+        pillow_heif = pytest.importorskip("pillow_heif")
+        pillow_heif.from_pillow(Image.fromarray(RGB)).save(path, xmp=XMP)
+    elif suffix == "jxl":
+        path.write_bytes(imagecodecs.jpegxl_encode(RGB, usecontainer=True) + added)
+    else:
+        path.write_bytes(encoded(RGB, "JPEG2000") + added)
+    metadata = read_image(path).metadata
+    assert (metadata.xmp, metadata.omitted) == expected
 
 
 def test_jpeg_xl_of_floats_is_refused(tmp_path):

@@ -17,8 +17,11 @@ def test_what_is_written_is_read():
         (".PNG", None),
         (".txt", None),
         ("", None),
-        (".exr", "OpenEXR is not read: convert it to TIFF, for example with oiiotool"),
-        (".NEF", "camera raw is not read: develop it to 16-bit TIFF, for example with darktable"),
+        (".exr", "OpenEXR is not supported: convert it to TIFF, for example with oiiotool"),
+        (
+            ".NEF",
+            "camera raw is not supported: develop it to 16-bit TIFF, for example with darktable",
+        ),
     ],
 )
 def test_reason(suffix, expected):

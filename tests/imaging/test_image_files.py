@@ -138,7 +138,7 @@ def test_the_first_of_several_frames_is_read_with_a_note(tmp_path, suffix):
     path = tmp_path / f"a{suffix}"
     frames[0].save(path, save_all=True, append_images=frames[1:], **options)
     image = read_image(path)
-    assert image.notes == ("the first of 3 frames or pages",)
+    assert image.notes == ("only the first of 3 frames or pages read",)
     assert np.array_equal(image.pixels[..., :3], np.asarray(frames[0].convert("RGB")))
 
 
@@ -212,7 +212,7 @@ def test_unknown_orientations_are_ignored_with_a_note(tmp_path, suffix, value):
     Image.fromarray(RGB).save(path, exif=exif_of(Orientation=value).tobytes(), **options)
     image = read_image(path)
     assert image.pixels.shape == RGB.shape
-    assert image.notes == (f"orientation {value} of EXIF ignored: expected 1 to 8",)
+    assert image.notes == (f"EXIF orientation {value} ignored: expected 1 to 8",)
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".webp"])

@@ -48,13 +48,13 @@ def test_threads_with_different_limits(tmp_path):
 @pytest.mark.parametrize(
     ("content", "part"),
     [
-        (b"\x76\x2f\x31\x01" + bytes(20), "OpenEXR, which is not read: convert it to TIFF"),
-        (bytes(128) + b"DICM", "DICOM, which is not read: export it as 16-bit PNG or TIFF"),
-        (b"\0\0\0\x18ftypcrx \0\0\0\0", "camera raw, which is not read: develop it"),
-        (b"II*\0\x10\0\0\0CR\x02", "camera raw, which is not read: develop it"),
-        (b"%PDF-1.7", "PDF, which is not read: render it to PNG"),
-        (b'<?xml version="1.0"?><svg></svg>', "SVG, which is not read: render it"),
-        (b"\0\0\0\x18ftypisom\0\0\0\0isom", "video, which is not read: extract its frames"),
+        (b"\x76\x2f\x31\x01" + bytes(20), "OpenEXR is not supported: convert it to TIFF"),
+        (bytes(128) + b"DICM", "DICOM is not supported: export it as 16-bit PNG or TIFF"),
+        (b"\0\0\0\x18ftypcrx \0\0\0\0", "camera raw is not supported: develop it"),
+        (b"II*\0\x10\0\0\0CR\x02", "camera raw is not supported: develop it"),
+        (b"%PDF-1.7", "PDF is not supported: render it to PNG"),
+        (b'<?xml version="1.0"?><svg></svg>', "SVG is not supported: render it"),
+        (b"\0\0\0\x18ftypisom\0\0\0\0isom", "video is not supported: extract its frames"),
         (b"hello", "not an image"),
     ],
 )
@@ -66,3 +66,10 @@ def test_a_format_that_is_not_read_is_named_with_a_remedy(tmp_path, content, par
         with pytest.raises(UserError, match=f"a.png: {part}") as caught:
             read(path)
         assert "\n" not in str(caught.value)
+
+
+def test_what_cannot_be_opened_is_named_once(tmp_path):
+    """Not as damage, with the advice to remove it."""
+    with pytest.raises(UserError) as caught:
+        read_image(tmp_path)
+    assert str(caught.value) == f"{tmp_path}: cannot be opened (Is a directory): check the file"

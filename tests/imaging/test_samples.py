@@ -33,4 +33,4 @@ def test_the_channel_behind_the_colours():
     assert with_alpha(pixels, ALPHA)[0] is pixels
     assert np.array_equal(with_alpha(pixels, 0)[0], pixels[..., :3])
     assert np.array_equal(with_alpha(pixels[..., :2], 65535)[0], pixels[..., 0])
-    assert with_alpha(pixels[..., :2], 0)[1] == ("1 channel that is not alpha skipped",)
+    assert with_alpha(pixels[..., :2], 0)[1] == ("1 channel skipped: not alpha",)

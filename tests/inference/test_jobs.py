@@ -41,9 +41,9 @@ def test_results_of_the_same_name(tmp_path):
     assert names(maps, tmp_path / "out") == [
         "a.jpg", "a.jpg_theta.npy", "a.png", "a.png_theta.npy", "b.png", "b_theta.npy"]  # fmt: skip
     assert maps.notes == (
-        ".gif: results are .png (1 of 3 images)",
-        "names contain the image's suffix where images would share a result or map, such as"
-        f" {tmp_path / 'out/a.jpg_theta.npy'} (2 of 3 images)",
+        "results of .gif images are .png (1 of 3 images)",
+        "names of results contain the image's suffix where images would share a result or map,"
+        f" such as {tmp_path / 'out/a.jpg_theta.npy'} (2 of 3 images)",
     )
     other = write_file(tmp_path / "other/a.png")
     with pytest.raises(UserError, match=r"would both become .*a\.png"):

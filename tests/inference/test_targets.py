@@ -44,7 +44,9 @@ def test_other_files_are_replaced_only_if_allowed(job, kind):
         target = job.maps["theta"]
         target.parent.mkdir()
         np.save(target, np.zeros((2, 2)))
-    with pytest.raises(UserError, match=rf"{target.name}: .* no earlier result of udl_tf") as error:
+    with pytest.raises(
+        UserError, match=rf"{target.name}: .* not an earlier result of udl_tf"
+    ) as error:
         check_targets(job, None)
     assert error.value.argument == "overwrite"
     assert check_targets(job, True) is True
@@ -60,7 +62,7 @@ def test_targets_that_cannot_be_files(job, tmp_path):
         check_targets(job, True)
     job.output.unlink()
     os.mkfifo(job.output)
-    with pytest.raises(UserError, match="no earlier result"):
+    with pytest.raises(UserError, match="not an earlier result"):
         check_targets(job, None)
 
 
@@ -86,7 +88,7 @@ def test_replaced_results_are_counted_and_other_files_kept(tmp_path):
     jobs = plan_jobs([tmp_path / "in"], tmp_path / "out", Options())
     summary = run_jobs(Repeating(2), jobs, Options())
     assert (summary.done, summary.replaced) == (2, 1)
-    assert "b.png: already exists and is no earlier result" in str(summary.failed[0])
+    assert "b.png: already exists and is not an earlier result" in str(summary.failed[0])
     assert (tmp_path / "out/b.png").read_text() == "something else"
     summary = run_jobs(Repeating(2), jobs, Options(overwrite=True))
     assert (summary.done, summary.replaced) == (3, 3)

@@ -10,12 +10,12 @@ from udl_tf.errors import UserError
 
 
 def check_backend(*working: str) -> None:
-    """Checks that the Keras backend is installed, and one of those that a command works with.
+    """Checks that the Keras backend is one of `working`, and that JAX is installed if it is that.
 
-    A missing TensorFlow is left to the import that fails.
+    A missing TensorFlow is reported where it is imported.
 
     Raises:
-        UserError: naming those backends.
+        UserError: naming the backends that work.
     """
     name = keras_backend()
     if name not in working:

@@ -63,7 +63,7 @@ def add_degrade(parser: argparse.ArgumentParser) -> None:
 
 
 def degraded_name(name: str, degrade: str | None) -> str:
-    """Returns the name of a folder for results, a name of its own for each --degrade."""
+    """Returns the name of a results folder; with --degrade, its operations are appended."""
     return name if degrade is None else re.sub(r"[^\w.-]+", "_", f"{name}_{degrade}")
 
 
@@ -150,7 +150,7 @@ def run(
 
 
 def _escape_unknown_characters() -> None:
-    """Has the standard streams escape what their encoding lacks, such as θ or a file name."""
+    """Makes the standard streams escape characters that their encoding lacks."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -160,7 +160,7 @@ def _check_empty(arguments: Sequence[str]) -> None:
     """Refuses empty arguments: as a path, they would be the working folder.
 
     Raises:
-        UserError: naming the option or, for a positional argument, the place of the first.
+        UserError: naming the first, by its option or by its position.
     """
     for place, argument in enumerate(arguments, 1):
         option = re.fullmatch(r"(--[\w-]+)=", argument)

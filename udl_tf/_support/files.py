@@ -11,7 +11,7 @@ from typing import TypeVar
 
 Place = TypeVar("Place", bound=PurePath)
 
-_LONGEST_SUFFIX = 64  # bytes; longer ones are names with a dot
+_LONGEST_SUFFIX = 64  # bytes; a longer one is part of a name with a dot
 
 
 @contextmanager
@@ -21,7 +21,7 @@ def complete_file(path: Path | str) -> Iterator[Path]:
     The temporary name has the same suffix, because writers choose their format by it.
 
     Raises:
-        OSError: naming `path`, also where the writer does not name a file, as on a full disk.
+        OSError: naming a file: `path` if the writer names none, as on a full disk.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -40,9 +40,9 @@ def complete_file(path: Path | str) -> Iterator[Path]:
 
 
 def require_space(path: Path, size: int) -> None:
-    """Checks that a new file of so many bytes fits on the disk and in the user's quota.
+    """Creates a file of `size` bytes, so that a disk or quota that is full is an OSError.
 
-    For writers that crash on a full disk. It is not checked where the system cannot tell.
+    For writers that crash on a full disk. Does nothing on systems without posix_fallocate.
 
     Raises:
         OSError: if it does not fit.
@@ -86,7 +86,7 @@ def sha256(path: Path | str) -> str:
 def write_text(path: Path | str, text: str) -> None:
     """Writes `text` as UTF-8; the file is complete or does not appear.
 
-    Names of files that are not UTF-8 are escaped.
+    Surrogates, from file names that are not UTF-8, are escaped.
     """
     with complete_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")

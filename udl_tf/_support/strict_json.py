@@ -11,7 +11,7 @@ _STRING_OR_CONSTANT = re.compile(r'"(?:[^"\\]|\\.)*"|(NaN|-?Infinity)')
 
 
 class _Object(dict):
-    """JSON object that knows the keys that were given more than once."""
+    """JSON object with the keys that were given more than once, `repeated`."""
 
     def __init__(self, pairs: list[tuple[str, Any]]):
         super().__init__(pairs)

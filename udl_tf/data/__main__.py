@@ -39,7 +39,7 @@ def main(arguments: list[str] | None = None) -> None:
         nargs="+",
         default=[],
         metavar="FOLDER",
-        help="test sets, to find them in training",
+        help="test sets, whose images must not be among the training images",
     )
     check.add_argument("--config", help="check the sets of a config, with its scale and patch size")
     check.add_argument(

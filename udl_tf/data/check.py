@@ -13,7 +13,8 @@ from udl_tf.data.leaks import find_leaks, thumbnail
 from udl_tf.data.sources import Dataset
 from udl_tf.data.store import read_pair
 from udl_tf.errors import UserError
-from udl_tf.imaging.rgb_files import SUFFIXES, list_images
+from udl_tf.imaging.formats import READABLE
+from udl_tf.imaging.rgb_files import list_images
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ def _unpaired(dataset: Dataset) -> Iterator[Finding]:
 
 
 def _omitted(dataset: Dataset) -> Iterator[Finding]:
-    """Notes what a folder holds beside the images of the dataset."""
+    """Notes what a folder holds apart from the images of the dataset."""
     if dataset.folder is None:
         return
     files = [path for source in dataset.sources for path in (source.hr, source.lr) if path]
@@ -146,4 +147,4 @@ def _folders(parent: Path) -> list[Path]:
 
 
 def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES
+    return path.suffix.lower() in READABLE

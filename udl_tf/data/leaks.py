@@ -13,7 +13,7 @@ SIMILAR = 0.98
 """Correlation of thumbnails above which two images show the same.
 
 Of 1,131 training images (T91, BSD200, INS500 and others) and 119 test images (Set5, Set14, BSD100)
-of different scenes, no two exceed 0.96, in any orientation.
+of different scenes, no pair exceeds 0.96, in any orientation.
 """
 _SIDE = 16
 _LEAST_CONTRAST = 1.0  # standard deviation, grey levels; flatter images resemble each other

@@ -21,11 +21,11 @@ BOUNDS = {"float32": 1e-3, "float16": 1.0}
 """Largest difference of image and theta by precision, grey levels."""
 RELATIVE_ABOVE = {"float32": 1.0, "float16": 10.0}
 """Grey levels above which theta's bound grows in proportion to it: to 0.1 % or 10 % of it."""
-_SMALLEST_THETA = 0.01  # grey levels; smaller ones, which a linear head may yield, count as this
+_SMALLEST_THETA = 0.01  # grey levels; smaller ones, which a linear head may predict, count as this
 INT8_BOUND = 0.3
 """Largest loss of PSNR-Y, dB."""
 Step = Callable[[np.ndarray], Any]
-"""Expected values -> step of the grid to which the export rounds there."""
+"""Expected values -> step of the grid to which the export rounds them."""
 Pair = tuple[np.ndarray, np.ndarray]
 """(lr, hr), uint8 RGB."""
 

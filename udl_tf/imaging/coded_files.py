@@ -1,4 +1,4 @@
-"""JPEG 2000, JPEG XL, AVIF and HEIC files, of 8 to 16 bits; their headers are read first."""
+"""JPEG 2000, JPEG XL, AVIF and HEIC files with 8 to 16 bits per channel."""
 
 import struct
 from collections.abc import Iterator
@@ -14,8 +14,10 @@ from udl_tf.imaging.jpeg_xl_header import JpegXlHeader
 from udl_tf.imaging.pillow_files import frame_notes, open_with_pillow, pixels_of
 from udl_tf.imaging.samples import ALPHA, PREMULTIPLIED, to_full_range, with_alpha
 
+_XMP = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")  # UUID of its box in JPEG 2000
+_LARGEST = 2**20  # bytes of a compressed box of metadata
 _SRGB_PRIMARIES = {1, 2}  # of ITU-T H.273: sRGB and BT.709, unspecified
-_SRGB_TRANSFERS = {1, 2, 6, 13, 14, 15}  # BT.709 and its likes, unspecified, sRGB
+_SRGB_TRANSFERS = {1, 2, 6, 13, 14, 15}  # BT.709 and equivalents, unspecified, sRGB
 
 
 def boxes(data: bytes, start: int = 0, end: int | None = None) -> Iterator[tuple[bytes, int, int]]:
@@ -73,7 +75,13 @@ class Jpeg2000File:
             icc_profile = color[3:]
         pixels = to_full_range(imagecodecs.jpeg2k_decode(self._data), self._maximum)
         pixels, notes = with_alpha(pixels, self._alpha_type())
-        return Decoded(pixels, icc_profile, notes=notes)
+        return Decoded(pixels, icc_profile, xmp=self._xmp(), notes=notes)
+
+    def _xmp(self) -> bytes | None:
+        contents = (
+            self._data[first:end] for kind, first, end in boxes(self._data) if kind == b"uuid"
+        )
+        return next((content[16:] for content in contents if content.startswith(_XMP)), None)
 
     def _alpha_type(self) -> int:
         """Returns the type of the last channel in the box cdef: 1 alpha, 2 premultiplied alpha."""
@@ -88,16 +96,22 @@ class JpegXlFile:
     def __init__(self, file: BinaryIO):
         data = self._data = file.read()
         self._exif: bytes | None = None
+        self._xmp: bytes | None = None
         codestream = data
         if not data.startswith(b"\xff\x0a"):
             parts = []
             for kind, first, end in boxes(data):
+                content = data[first:end]
+                if kind == b"brob":
+                    kind, content = content[:4], _decompressed(content[4:])
                 if kind == b"jxlc":
-                    parts.append(data[first:end])
+                    parts.append(content)
                 elif kind == b"jxlp":
-                    parts.append(data[first + 4 : end])
+                    parts.append(content[4:])
                 elif kind == b"Exif":
-                    self._exif = data[first + 4 : end]
+                    self._exif = content[4:]
+                elif kind == b"xml ":
+                    self._xmp = content
             codestream = b"".join(parts)
         self._header = JpegXlHeader(codestream)
         self.width, self.height = self._header.width, self._header.height
@@ -119,11 +133,19 @@ class JpegXlFile:
         elif not self._header.is_srgb:
             notes.append("colour profile of JPEG XL not read: colours taken as sRGB")
         exif = read_exif(partial(parse_exif, self._exif))
-        return Decoded(pixels, icc_profile, exif, (*notes, *others))
+        return Decoded(pixels, icc_profile, exif, self._xmp, (*notes, *others))
+
+
+def _decompressed(data: bytes) -> bytes:
+    """Returns the content of a compressed box, as it is stored if it is damaged or too large."""
+    try:
+        return bytes(imagecodecs.brotli_decode(data, out=_LARGEST))
+    except RuntimeError:
+        return data
 
 
 class AvifFile:
-    """An AVIF file: Pillow reads it, except the pixels of 10 and 12 bits.
+    """An AVIF file; Pillow reads all but pixels of 10 and 12 bits.
 
     Attributes:
         image: as Pillow opened it.
@@ -141,13 +163,15 @@ class AvifFile:
         if max(depths, default=8) == 8:
             pixels, icc_profile = pixels_of(self.image, notes)
         elif len(depths) > 1:
-            raise Unsupported(f"AVIF with depths {sorted(depths)}: convert it to PNG or TIFF first")
+            raise Unsupported(
+                f"AVIF with depths {sorted(depths)}; expected one depth: convert it to TIFF first"
+            )
         else:
             pixels = imagecodecs.avif_decode(self._data, index=0)
             pixels = to_full_range(pixels, 2 ** depths.pop() - 1)
             icc_profile = self.image.info.get("icc_profile")
         notes += [] if icc_profile else _color_notes(self._data)
-        return Decoded(pixels, icc_profile, exif, tuple(notes))
+        return Decoded(pixels, icc_profile, exif, notes=tuple(notes))
 
 
 def _avif_depths(data: bytes) -> set[int]:
@@ -161,7 +185,7 @@ def _avif_depths(data: bytes) -> set[int]:
 
 
 def _color_notes(data: bytes) -> list[str]:
-    """Returns a note if the colours are stated not to be like those of sRGB, such as HDR."""
+    """Returns a note if the file states colours other than sRGB, such as HDR."""
     for kind, first, _ in _properties(data):
         if kind == b"colr" and data[first : first + 4] == b"nclx":
             primaries, transfer = struct.unpack_from(">HH", data, first + 4)
@@ -201,10 +225,10 @@ class HeifFile:
         image, icc_profile = self._image, self._image.info.get("icc_profile")
         notes = [] if icc_profile else _color_notes(self._data)
         if self._frames > 1:
-            notes.append(f"the main one of {self._frames} frames or pages")
+            notes.append(f"only the main one of {self._frames} frames or pages read")
         bits = image.info.get("bit_depth", 8)
         pixels = to_full_range(np.asarray(image), 2**bits - 1)
         premultiplied = image.mode.startswith(("RGBa", "La"))
         pixels, _ = with_alpha(pixels, PREMULTIPLIED if premultiplied else ALPHA)
         exif = read_exif(partial(parse_exif, image.info.get("exif")))
-        return Decoded(pixels, icc_profile, exif, tuple(notes))
+        return Decoded(pixels, icc_profile, exif, image.info.get("xmp"), tuple(notes))

@@ -11,7 +11,7 @@ from udl_tf.imaging.library_warnings import collected_warnings
 
 
 class Unsupported(ValueError):
-    """A sound file that is not understood: what it holds and what to do, without its name."""
+    """An intact file with content that is not supported; the message does not name the file."""
 
 
 @dataclass(frozen=True)
@@ -23,12 +23,14 @@ class Decoded:
             (h, w, 4) RGB and alpha.
         icc_profile: colour profile, or None.
         exif: all tags; its orientation is the one that the pixels still have.
+        xmp: packet, in formats from which Pillow does not extract it.
         notes: what was converted or skipped.
     """
 
     pixels: np.ndarray
     icc_profile: bytes | None = None
     exif: Image.Exif = field(default_factory=Image.Exif)
+    xmp: bytes | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -48,9 +50,9 @@ class Decoder(Protocol):
 
 
 def read_exif(load: Callable[[], Image.Exif]) -> Image.Exif:
-    """Returns the EXIF that `load` reads, as far as it is not damaged.
+    """Returns the EXIF that `load` reads, empty if it is damaged.
 
-    It is for the orientation; udl_tf.imaging.metadata reads the rest, and names what is damaged.
+    Only its orientation is used; udl_tf.imaging.metadata reads the rest, and names the damage.
     """
     try:
         with collected_warnings():
@@ -62,14 +64,14 @@ def read_exif(load: Callable[[], Image.Exif]) -> Image.Exif:
 
 
 def load_exif(image: Image.Image) -> Image.Exif:
-    """Returns the EXIF of an image that Pillow opened; raises an exception if it is damaged."""
+    """Returns the EXIF of an image that Pillow opened; damage raises an exception."""
     # Pillow may have read it before, which hides the damage.
     dict(parse_exif(image.info.get("exif")))
     return image.getexif()
 
 
 def parse_exif(data: bytes | None) -> Image.Exif:
-    """Returns the EXIF in a block of an image whose pixels are upright already."""
+    """Returns the EXIF of a block without its orientation, for pixels that are upright already."""
     exif = Image.Exif()
     exif.load(data or b"")
     exif.pop(ExifTags.Base.Orientation, None)

@@ -43,7 +43,7 @@ def to_dtype(values: npt.ArrayLike, dtype: npt.DTypeLike) -> np.ndarray:
 
 
 def is_nearly_black(values: np.ndarray) -> bool:
-    """Returns whether floats taken as 0..255 are probably meant as 0..1: none is above 1."""
+    """Returns whether floats, taken as 0..255, are probably meant as 0..1: at most 1, not all 0."""
     return bool(0 < values.max(initial=0) <= 1)
 
 

@@ -43,7 +43,7 @@ DESCRIPTIVE = {
     IFD.GPSInfo: frozenset(GPS),
     IFD.Interop: frozenset({Interop.InteropIndex, Interop.InteropVersion}),  # the colour space
 }
-"""Tags that hold for the result too, by the IFD that they are in; 0 is the first one."""
+"""Tags that apply to the result too, by their IFD; 0 is the first one."""
 
 _NESTED = {0: (IFD.Exif, IFD.GPSInfo), IFD.Exif: (IFD.Interop,)}
 _NAMES = {

@@ -1,6 +1,8 @@
-"""Image formats: recognised by content or suffix; which are read, and what to do with others."""
+"""Image formats: recognition by content or suffix; which are read, and remedies for others."""
 
 from importlib.util import find_spec
+
+from udl_tf.imaging import png_chunks
 
 _HEIF_SUFFIXES = (".heic", ".heif")
 _SUFFIXES = (
@@ -26,7 +28,7 @@ REMEDIES = {
     "SVG": "render it to PNG, for example with Inkscape",
     "video": "extract its frames as PNG, for example with ffmpeg",
 }
-"""What to do with formats that are known and not read."""
+"""What to do with formats that are known but not supported."""
 
 _UNREAD = {
     "OpenEXR": ".exr",
@@ -47,7 +49,7 @@ HEAD = 256
 """Bytes at the beginning of a file that `recognise` needs."""
 
 _MAGIC = (  # offset, content, format; the first match counts
-    (0, b"\x89PNG\r\n\x1a\n", "PNG"),
+    (0, png_chunks.SIGNATURE, "PNG"),
     (8, b"CR\x02", "camera raw"),  # Canon's CR2, otherwise a TIFF
     (0, b"II*\0", "TIFF"),
     (0, b"MM\0*", "TIFF"),
@@ -102,8 +104,8 @@ def reason(suffix: str) -> str | None:
         suffix: with the dot, in lower or upper case.
 
     Returns:
-        One line without the name of a file; None for suffixes that are read, and for those that are
-        not known as images.
+        One line without the name of a file; None for suffixes that are read, and for those of
+        unknown formats.
     """
     suffix = suffix.lower()
     if suffix in READABLE:
@@ -111,4 +113,9 @@ def reason(suffix: str) -> str | None:
     if suffix in _HEIF_SUFFIXES:
         return NEEDS_HEIF
     kind = _KINDS.get(suffix)
-    return None if kind is None else f"{kind} is not read: {REMEDIES[kind]}"
+    return None if kind is None else unsupported(kind)
+
+
+def unsupported(kind: str) -> str:
+    """Returns that a format in REMEDIES is not supported, and what to do, in one line."""
+    return f"{kind} is not supported: {REMEDIES[kind]}"

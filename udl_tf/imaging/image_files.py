@@ -23,9 +23,9 @@ class ImageFile:
         pixels: uint8, uint16, or float32 grey levels of 0..255; upright; (h, w) grey, (h, w, 2)
             grey and alpha, (h, w, 3) RGB, (h, w, 4) RGB and alpha.
         icc_profile: colour profile, or None.
-        metadata: what else the file says about the image.
+        metadata: EXIF, XMP, resolution, texts.
         notes: what was converted or skipped.
-        value_range: black and white of float pixels in the file.
+        value_range: black and white of floats in the file.
     """
 
     pixels: np.ndarray
@@ -43,8 +43,8 @@ def read_image(
     """Reads an image file and turns the image upright according to its EXIF orientation.
 
     Palettes are converted to RGB, bilevel images to grey, 9 to 15 bits to 16. Other colour spaces,
-    such as CMYK, are converted to RGB with a note; of several frames or pages the first is read,
-    with a note.
+    such as CMYK, are converted to RGB with a note; of several frames or pages only the
+    first is read, with a note.
 
     Args:
         path: image file.
@@ -52,22 +52,22 @@ def read_image(
         value_range: black and white of files of floats; None: 0 and 255.
 
     Raises:
-        UserError: if the file is missing, not an image, damaged, not understood or too large, or
-            holds floats that are not in `value_range`.
+        UserError: if the file is missing, not an image, damaged, not supported or too large, or
+            holds floats outside `value_range`.
     """
     with opened(path, max_pixels) as image:
         found = image.decode()
     notes = list(found.notes)
     orientation = _orientation(found.exif, notes)
-    metadata = read_metadata(path, found.exif)
+    metadata = read_metadata(path, found.exif, found.xmp)
     if orientation >= 5 and metadata.dpi:
         metadata = replace(metadata, dpi=metadata.dpi[::-1])
     pixels = _upright(found.pixels, orientation)
     if pixels.dtype == np.float32:
         if value_range is None and is_nearly_black(pixels):
             notes.append(
-                "floats of at most 1, taken as 0..255, are nearly black: if 1 is white, the value"
-                " range is 0 to 1"
+                "floats of at most 1, taken as 0..255, are nearly black: if 1 is white, give the"
+                " value range 0 to 1"
             )
         try:
             pixels = to_gray_levels(pixels, value_range or FULL_RANGE)
@@ -82,7 +82,7 @@ def _orientation(exif: Image.Exif, notes: list[str]) -> int:
     value = exif.get(ExifTags.Base.Orientation, 1)
     if value in range(1, 9):
         return value
-    notes.append(f"orientation {value} of EXIF ignored: expected 1 to 8")
+    notes.append(f"EXIF orientation {value} ignored: expected 1 to 8")
     return 1
 
 

@@ -24,7 +24,7 @@ from udl_tf.imaging.transparency import compose, is_opaque, parse_color
 
 _TIFF, _JPEG = (".tif", ".tiff"), (".jpg", ".jpeg")
 _SIDES = {".jpg": 65500, ".jpeg": 65500, ".webp": 16383, ".png": 10**6, ".bmp": 2**31 - 1}
-"""Pixels per side that a format, or common programs that read it (PNG), support."""
+"""Pixels per side that a format supports; for PNG, that common programs read."""
 
 _BMP_BYTES = 2**32 - 1
 _MARKER = 65533  # bytes of a segment of a JPEG

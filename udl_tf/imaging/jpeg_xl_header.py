@@ -60,7 +60,9 @@ class JpegXlHeader:
             if self._read(1):  # intrinsic size
                 self._size()
             if self._read(1):
-                raise Unsupported("JPEG XL with a preview image: convert it to PNG or TIFF first")
+                raise Unsupported(
+                    "JPEG XL with a preview image is not supported: convert it to PNG or TIFF first"
+                )
             if self._read(1):  # animation
                 self._choice((0, 100), (0, 1000), (10, 1), (30, 1))
                 self._choice((0, 1), (0, 1001), (8, 1), (10, 1))
@@ -90,7 +92,7 @@ class JpegXlHeader:
             return True
         kind = self._enum()
         if kind == 4:
-            raise Unsupported("JPEG XL in CMYK: convert it to TIFF first")
+            raise Unsupported("JPEG XL in CMYK is not supported: convert it to TIFF first")
         self._depth()
         self._choice((0, 0), (0, 3), (0, 4), (3, 1))  # subsampling
         self._place += 8 * self._choice((0, 0), (4, 0), (5, 16), (10, 48))  # name

@@ -1,4 +1,4 @@
-"""Warnings that image libraries raise for damage, collected instead of shown; for many threads."""
+"""Collects the warnings of image libraries instead of showing them, per thread."""
 
 import threading
 import warnings

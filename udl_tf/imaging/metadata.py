@@ -1,6 +1,6 @@
-"""Metadata of image files that hold for the result too; the mark of results.
+"""Metadata of image files that apply to the result too; the mark of results.
 
-What describes the file, such as its size, its orientation or a thumbnail, is not among them.
+What describes the file, such as its size, its orientation or a thumbnail, is not included.
 """
 
 import io
@@ -17,6 +17,7 @@ from PIL.ExifTags import Base
 from udl_tf import __version__
 from udl_tf.imaging import png_chunks
 from udl_tf.imaging.exif import ASCII, RESOLUTION, XMP, Entry, ExifReader, Ifd
+from udl_tf.imaging.formats import HEAD, recognise
 from udl_tf.imaging.library_warnings import collected_warnings
 from udl_tf.imaging.pillow_files import open_with_pillow
 from udl_tf.imaging.xmp import clean_xmp
@@ -26,14 +27,13 @@ MARK = _PROGRAM + __version__.encode()
 """Name and version of this package, as results store it."""
 
 BMP_MARK = b"\0" + MARK + b"\0"
-"""The mark behind the pixels of a BMP, which has no place for text."""
+"""The mark after the pixels of a BMP, which has no other place for text."""
 
 _LARGEST = 2**20  # bytes of XMP, and of the texts of a PNG
-_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _PNG_COLOR = (b"cICP", b"sRGB", b"gAMA", b"cHRM")
 # Chunks that describe the file, or that the decoder interprets.
 _PNG_OTHER = {
-    *(b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"sBIT", b"hIST", b"sPLT", b"tIME", b"iCCP"),
+    *(b"IHDR", b"PLTE", b"IDAT", b"tRNS", b"sBIT", b"hIST", b"sPLT", b"tIME", b"iCCP"),
     *(b"acTL", b"fcTL", b"fdAT"),
 }
 # Keywords that other programs use for EXIF in hexadecimal form, and for facts about the file.
@@ -43,7 +43,7 @@ _JPEG_KNOWN = {"APP0", "APP1", "APP2", "APP14", "COM"}  # JFIF, EXIF or XMP, pro
 
 @dataclass(frozen=True)
 class Metadata:
-    """What a file says about its image, besides the pixels and their colour profile.
+    """What a file states about its image, apart from pixels and colour profile.
 
     Attributes:
         exif: descriptive entries, see udl_tf.imaging.exif.
@@ -62,31 +62,34 @@ class Metadata:
     omitted: tuple[str, ...] = ()
 
     def without(self, **reasons: str) -> "Metadata":
-        """Empties attributes, if they hold anything, and adds the given names to `omitted`."""
+        """Empties the named attributes; `omitted` gets the text of each that was not empty."""
         left = {name: text for name, text in reasons.items() if getattr(self, name)}
         empty = {name: getattr(Metadata(), name) for name in left}
         names = dict.fromkeys([*self.omitted, *left.values()])
         return replace(self, **empty, omitted=tuple(names))
 
 
-def read_metadata(path: Path | str, decoded: Image.Exif | None = None) -> Metadata:
+def read_metadata(
+    path: Path | str, decoded: Image.Exif | None = None, packet: bytes | None = None
+) -> Metadata:
     """Reads the metadata of an image file; what is damaged is omitted.
 
     Args:
         path: image file.
         decoded: EXIF that a decoder found, for formats that Pillow does not open.
+        packet: XMP that a decoder found, for formats from which Pillow does not extract it.
     """
     with open(path, "rb") as file:
-        head = file.read(8)
+        kind = recognise(file.read(HEAD))
         file.seek(0)
         try:
-            if head[:4] in _TIFF:
+            if kind == "TIFF":
                 return _of_tiff(file)
-            if head == png_chunks.SIGNATURE:
+            if kind == "PNG":
                 return _of_png(file)
-            return _of_blocks(_opened_by_pillow(path))
+            return _of_blocks(_opened_by_pillow(path), packet)
         except UnidentifiedImageError:
-            return _of_block(decoded.tobytes() if decoded else b"", None, {})
+            return _of_block(decoded.tobytes() if decoded else b"", packet, {})
         except (OSError, ValueError, TypeError, struct.error):
             return Metadata(omitted=("metadata",))
 
@@ -143,7 +146,7 @@ def _physical_dpi(data: bytes) -> tuple[float, float] | None:
     return _checked_dpi(x * 0.0254, y * 0.0254) if unit == 1 else None
 
 
-def _of_blocks(image: Image.Image) -> Metadata:
+def _of_blocks(image: Image.Image, packet: bytes | None) -> Metadata:
     """Returns the metadata of a format whose blocks Pillow extracts, such as JPEG and WebP."""
     info, omitted = image.info, dict[str, None]()
     for name, data in getattr(image, "applist", ()):
@@ -153,7 +156,7 @@ def _of_blocks(image: Image.Image) -> Metadata:
             omitted["IPTC or Photoshop data"] = None
         elif name not in _JPEG_KNOWN:
             omitted[name] = None
-    found = _of_block(info.get("exif") or b"", info.get("xmp"), omitted)
+    found = _of_block(info.get("exif") or b"", info.get("xmp") or packet, omitted)
     dpi = info.get("dpi")
     if image.format in ("JPEG", "MPO") and info.get("jfif_unit") not in (1, 2):
         dpi = None  # Pillow's default, 72, or that of EXIF
@@ -219,19 +222,20 @@ def is_result(path: Path | str) -> bool:
 
 def _software(file: BinaryIO, path: Path | str) -> bytes:
     """Returns the name of the program that wrote an image file, or nothing."""
-    head = file.read(8)
-    if head == png_chunks.SIGNATURE:
-        for kind, data in png_chunks.read_chunks(file, _LARGEST):
-            if kind == b"IDAT":
+    head = file.read(HEAD)
+    kind = recognise(head)
+    if kind == "PNG":
+        for chunk, data in png_chunks.read_chunks(file, _LARGEST):
+            if chunk == b"IDAT":
                 break
-            if kind == b"tEXt" and data and png_chunks.keyword(data) == b"Software":
+            if chunk == b"tEXt" and data and png_chunks.keyword(data) == b"Software":
                 return data.partition(b"\0")[2]
         return b""
     if head[:2] == b"BM":
         file.seek(-32, io.SEEK_END)
         return b"".join(file.read().rpartition(b"\0" + _PROGRAM)[1:])[1:]
     file.seek(0)
-    if head[:4] not in _TIFF:
+    if kind != "TIFF":
         block = _opened_by_pillow(path).info.get("exif", b"")
         file = io.BytesIO(block.removeprefix(b"Exif\0\0"))
     software = ExifReader(file).read((int(Base.Software),)).get(Base.Software)

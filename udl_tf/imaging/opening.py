@@ -33,17 +33,17 @@ _DECODERS: dict[str | None, Callable[[BinaryIO], Decoder]] = {
 
 @contextmanager
 def opened(path: Path | str, max_pixels: int | None = None) -> Iterator[Decoder]:
-    """Opens an image file; a damaged file is a UserError inside the block too.
+    """Opens an image file; damage that is found inside the block is a UserError too.
 
     Args:
         path: image file.
         max_pixels: refuse larger images (protection against decompression bombs); None: MAX_PIXELS.
 
     Raises:
-        UserError: if the file is missing, not an image, damaged, not understood or too large.
+        UserError: if the file is missing, not an image, damaged, not supported or too large.
     """
     try:
-        # Warnings of the libraries are of damage that either raises an exception or is harmless.
+        # Libraries warn of damage; it raises an exception too, or is harmless.
         with open(path, "rb") as file, collected_warnings():
             image = _decoder(file)
             check_size(path, image.width, image.height, max_pixels)
@@ -60,7 +60,7 @@ def _decoder(file: BinaryIO) -> Decoder:
     file.seek(0)
     kind = formats.recognise(head)
     if kind in formats.REMEDIES:
-        raise Unsupported(f"{kind}, which is not read: {formats.REMEDIES[kind]}")
+        raise Unsupported(formats.unsupported(kind))
     return _DECODERS.get(kind, PillowFile)(file)
 
 
@@ -93,9 +93,13 @@ def check_size(path: Path | str, width: int, height: int, max_pixels: int | None
 def _unreadable(path: Path | str, error: Exception) -> UserError:
     if isinstance(error, FileNotFoundError):
         return UserError(f"{path}: no such file: check the path")
+    if isinstance(error, OSError) and error.filename is not None:  # open failed
+        return UserError(f"{path}: cannot be opened ({error.strerror}): check the file")
     if isinstance(error, Unsupported):
         return UserError(f"{path}: {error}")
     if isinstance(error, UnidentifiedImageError):
-        return UserError(f"{path}: not an image (unknown format): remove it")
+        return UserError(
+            f"{path}: not an image, or of an unknown format: convert it to PNG, or remove it"
+        )
     text = " ".join(str(error).split()) or type(error).__name__
     return UserError(f"{path}: cannot be decoded ({text}): replace or remove it")

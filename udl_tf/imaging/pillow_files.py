@@ -31,11 +31,11 @@ class PillowFile:
         image, notes = self.image, frame_notes(self.image)
         exif = read_exif(partial(load_exif, image))
         pixels, icc_profile = pixels_of(image, notes)
-        return Decoded(pixels, icc_profile, exif, tuple(notes))
+        return Decoded(pixels, icc_profile, exif, notes=tuple(notes))
 
 
 def open_with_pillow(file: BinaryIO) -> Image.Image:
-    """Opens an image without Pillow's limit, a global variable; `opened` has it as an argument."""
+    """Opens an image without Pillow's global limit of pixels, which `opened` has as an argument."""
     with _OPENING:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
@@ -47,7 +47,7 @@ def open_with_pillow(file: BinaryIO) -> Image.Image:
 def frame_notes(image: Image.Image) -> list[str]:
     """Returns a note if the file has more frames than the first."""
     frames = getattr(image, "n_frames", 1)
-    return [f"the first of {frames} frames or pages"] if frames > 1 else []
+    return [f"only the first of {frames} frames or pages read"] if frames > 1 else []
 
 
 def pixels_of(image: Image.Image, notes: list[str]) -> tuple[np.ndarray, bytes | None]:

@@ -1,4 +1,4 @@
-"""Chunks of PNG files, as they are stored."""
+"""Chunks of PNG files: reading, and their texts."""
 
 import struct
 import zlib
@@ -14,9 +14,9 @@ Chunk = tuple[bytes, bytes]
 
 
 def read_chunks(file: BinaryIO, largest: int) -> Iterator[tuple[bytes, bytes | None]]:
-    """Yields (kind, data) of the chunks after the signature, and data None of image data.
+    """Yields (kind, data) of the chunks between signature and IEND.
 
-    Data are also None where a chunk is damaged or has more than `largest` bytes.
+    `data` is None for pixels, and where a chunk is damaged or has more than `largest` bytes.
 
     Args:
         file: from the signature on.
@@ -25,6 +25,8 @@ def read_chunks(file: BinaryIO, largest: int) -> Iterator[tuple[bytes, bytes | N
     file.seek(len(SIGNATURE))
     while len(head := file.read(8)) == 8:
         length, kind = struct.unpack(">I4s", head)
+        if kind == b"IEND":  # programs append other files
+            return
         if kind == b"IDAT" or length > largest:
             file.seek(length + 4, 1)
             yield kind, None
@@ -57,7 +59,7 @@ def inflated_size(kind: bytes, data: bytes, largest: int) -> int:
 def itxt_text(data: bytes, largest: int) -> bytes:
     """Returns the text of an iTXt chunk, at most `largest` bytes; as it is stored if damaged."""
     _, _, rest = data.partition(b"\0")
-    *_, text = rest[2:].split(b"\0", 2)  # behind language and translated keyword
+    *_, text = rest[2:].split(b"\0", 2)  # after language and translated keyword
     if rest[:1] != b"\1":
         return text
     try:

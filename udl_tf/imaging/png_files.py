@@ -1,4 +1,4 @@
-"""PNG files: 8 and 16 bits, with damaged chunks skipped that do not hold pixels."""
+"""PNG files of 8 and 16 bits; damaged chunks that do not hold pixels are skipped."""
 
 import io
 import struct
@@ -12,8 +12,8 @@ from PIL.PngImagePlugin import PngStream
 
 from udl_tf.imaging.decoded import Decoded, load_exif, read_exif
 from udl_tf.imaging.pillow_files import frame_notes, open_with_pillow, pixels_of
+from udl_tf.imaging.png_chunks import SIGNATURE
 
-SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PIXELS = {b"IDAT", b"tRNS"}  # tRNS is ancillary, but without it the image would be another
 _ANIMATION = {b"fcTL", b"fdAT"}
 
@@ -36,14 +36,14 @@ class PngFile:
                 pixels, icc_profile = imagecodecs.png_decode(data), image.info.get("icc_profile")
             else:
                 pixels, icc_profile = pixels_of(image, notes)
-        return Decoded(np.asarray(pixels), icc_profile, exif, tuple(notes))
+        return Decoded(np.asarray(pixels), icc_profile, exif, notes=tuple(notes))
 
 
 def _without_damage(data: bytes, notes: list[str]) -> bytes:
     """Returns a PNG without damaged or oversized chunks that hold no pixels.
 
-    The frames of an animation but the first are omitted too, and chunks behind the pixels are moved
-    before them, because Pillow decodes the pixels before it reads what follows.
+    Further frames of an animation are omitted too. Chunks after the pixels are moved before them,
+    because Pillow decodes the pixels before it reads what follows.
 
     Raises:
         ValueError: if a chunk that holds pixels is damaged.

@@ -28,8 +28,8 @@ def list_images(folder: Path | str) -> list[Path]:
     """Lists the image files directly in a folder, recognised by suffix, sorted by name.
 
     Raises:
-        UserError: if the folder is missing or contains no image file, or if an image is no regular
-            file.
+        UserError: if the folder is missing or contains no image file, or if an image is not a
+            regular file.
     """
     folder = Path(folder)
     if not folder.is_dir():

@@ -1,9 +1,9 @@
-"""Samples of decoders as pixels: full range of the dtype, alpha that is not premultiplied."""
+"""Decoded samples as pixels: scaled to the range of the dtype, alpha not premultiplied."""
 
 import numpy as np
 
 ALPHA, PREMULTIPLIED = 1, 2
-"""Meanings of the channel behind the colours; others are not alpha."""
+"""Meanings of the channel after the colours; others are not alpha."""
 
 
 def to_full_range(pixels: np.ndarray, maximum: int) -> np.ndarray:
@@ -22,7 +22,7 @@ def to_full_range(pixels: np.ndarray, maximum: int) -> np.ndarray:
 
 
 def with_alpha(pixels: np.ndarray, meaning: int) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Returns pixels with plain alpha, or without the channel behind the colours; and notes.
+    """Returns pixels with plain alpha, or without a last channel that is not alpha; and notes.
 
     Args:
         pixels: (h, w) or (h, w, 1 to 4).
@@ -33,7 +33,7 @@ def with_alpha(pixels: np.ndarray, meaning: int) -> tuple[np.ndarray, tuple[str,
         if meaning == PREMULTIPLIED:
             pixels = unpremultiplied(pixels)
         elif meaning != ALPHA:
-            pixels, notes = pixels[..., :-1], ("1 channel that is not alpha skipped",)
+            pixels, notes = pixels[..., :-1], ("1 channel skipped: not alpha",)
     return (pixels[..., 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels), notes
 
 

@@ -12,6 +12,7 @@ import tifffile
 from PIL import Image
 from tifffile import EXTRASAMPLE, PHOTOMETRIC, SAMPLEFORMAT, TiffPage
 
+from udl_tf.imaging import formats
 from udl_tf.imaging.coded_files import Jpeg2000File, JpegXlFile
 from udl_tf.imaging.decoded import Decoded, Unsupported, read_exif
 from udl_tf.imaging.pillow_files import PillowFile
@@ -56,7 +57,8 @@ _STREAMS = (
 _ORIENTATION, _MAX_SAMPLE_VALUE, _INK_SET, _EXTRA_SAMPLES, _DNG_VERSION = 274, 281, 332, 338, 50706
 _REDUCED, _MASK = 1, 4  # bits of NewSubfileType
 
-logging.getLogger("tifffile").addHandler(logging.NullHandler())  # damaged tags are not printed
+# Otherwise tifffile prints warnings of damaged tags.
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 
 class TiffFile:
@@ -83,13 +85,13 @@ class TiffFile:
         samples = samples.reshape(self.height, self.width, -1)
         colors, alpha = self._split(samples, notes)
         pixels, icc_profile = self._to_pixels(colors, notes)
-        return Decoded(alpha_applied(pixels, *alpha), icc_profile, exif, tuple(notes))
+        return Decoded(alpha_applied(pixels, *alpha), icc_profile, exif, notes=tuple(notes))
 
     def _check_colors(self) -> None:
-        """Refuses colours that are not understood."""
+        """Refuses colours that are not supported."""
         page, kind, bits = self._page, self._page.photometric, self._page.bitspersample
         if _DNG_VERSION in page.tags:
-            raise Unsupported("camera raw (DNG): develop it to 16-bit TIFF first")
+            raise Unsupported(formats.unsupported("camera raw"))
         if kind not in _COLORS:
             raise _refused(f"PhotometricInterpretation {_name(kind)}")
         colors = _COLORS[kind]
@@ -106,12 +108,12 @@ class TiffFile:
             raise _refused(f"SampleFormat 3 (float) in {_name(kind)} or with alpha")
 
     def _check_samples(self) -> None:
-        """Refuses samples that are not understood, and tiles much larger than the image."""
+        """Refuses samples that are not supported, and tiles much larger than the image."""
         page, bits, kind = self._page, self._page.bitspersample, self._page.sampleformat
-        understood = {SAMPLEFORMAT.UINT, SAMPLEFORMAT.VOID, SAMPLEFORMAT.IEEEFP}
+        supported = {SAMPLEFORMAT.UINT, SAMPLEFORMAT.VOID, SAMPLEFORMAT.IEEEFP}
         if page.photometric in _LAB:
-            understood.add(SAMPLEFORMAT.INT)  # some programs say so of a and b
-        if kind not in understood:
+            supported.add(SAMPLEFORMAT.INT)  # some programs say so of a and b
+        if kind not in supported:
             raise _refused(f"SampleFormat {_name(kind)}")
         most = 64 if kind == SAMPLEFORMAT.IEEEFP else 16
         if page.dtype is None or not isinstance(bits, int) or bits > most:
@@ -131,7 +133,7 @@ class TiffFile:
         page, size = self._page, self._tiff.filehandle.size
         segments = list(zip(page.dataoffsets, page.databytecounts, strict=False))
         if len(segments) != math.prod(page.chunked):
-            raise ValueError(f"{len(segments)} strips or tiles of {math.prod(page.chunked)}")
+            raise ValueError(f"{len(segments)} of {math.prod(page.chunked)} strips or tiles")
         if not all(0 < offset < offset + count <= size for offset, count in segments):
             raise ValueError("a strip or tile is missing or cut off")
         if page.compression in _DECLARES_SIZE:
@@ -164,7 +166,7 @@ class TiffFile:
     def _split(
         self, samples: np.ndarray, notes: list[str]
     ) -> tuple[np.ndarray, tuple[np.ndarray | None, bool]]:
-        """Separates colours and alpha; ExtraSamples tells which sample is alpha.
+        """Separates colours and alpha; ExtraSamples states which sample is alpha.
 
         Returns:
             (colours (h, w, c), (alpha (h, w) or None, whether colours are premultiplied by it)).
@@ -228,7 +230,7 @@ def _main_page(tiff: tifffile.TiffFile) -> TiffPage:
     for page in tiff.pages:
         if isinstance(page, TiffPage) and not page.subfiletype & (_REDUCED | _MASK):
             return page
-    raise _refused("NewSubfileType: there is no page of full resolution")
+    raise _refused("no page of full resolution (NewSubfileType)")
 
 
 def _page_notes(tiff: tifffile.TiffFile) -> list[str]:
@@ -236,9 +238,9 @@ def _page_notes(tiff: tifffile.TiffFile) -> list[str]:
     notes, kinds = [], [page.subfiletype for page in tiff.pages if isinstance(page, TiffPage)]
     full = sum(not kind & (_REDUCED | _MASK) for kind in kinds)
     if full > 1:
-        notes.append(f"the first of {full} frames or pages")
+        notes.append(f"only the first of {full} frames or pages read")
     if any(kind & _MASK for kind in kinds):
-        notes.append("transparency mask on a page of its own skipped")
+        notes.append("transparency mask skipped: it is a separate page")
     return notes
 
 
@@ -266,4 +268,4 @@ def _name(value: object) -> str:
 
 
 def _refused(what: str) -> Unsupported:
-    return Unsupported(f"TIFF with {what}: not understood, convert it to RGB or grey first")
+    return Unsupported(f"TIFF with {what} is not supported: convert it to RGB or grey first")

@@ -1,4 +1,4 @@
-"""Writing of TIFF files with profile, resolution, XMP and EXIF, at every depth."""
+"""Writing of TIFF files of every depth, with profile, resolution, XMP and EXIF."""
 
 from pathlib import Path
 from typing import Any

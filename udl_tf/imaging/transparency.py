@@ -55,9 +55,9 @@ def is_opaque(pixels: np.ndarray) -> bool:
 
 
 def fill_hidden(colors: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """Gives pixels without any opacity the colour of the nearest pixel that has some.
+    """Gives hidden pixels (alpha 0) the colour of the nearest pixel that is not hidden.
 
-    What they contain is arbitrary, often black, and a network would mix it into the visible pixels
+    Hidden colours are arbitrary, often black, and a network would mix them into the visible pixels
     next to them.
 
     Args:

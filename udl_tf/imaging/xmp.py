@@ -16,7 +16,7 @@ _STALE = {
     "http://purl.org/dc/elements/1.1/": "format",
     "http://ns.adobe.com/photoshop/1.0/": "ColorMode ICCProfile",
 }
-"""Properties that upscaling or another file format makes untrue, by namespace."""
+"""Properties that are wrong after upscaling or in another file format, by namespace."""
 
 _FOREIGN = (
     "http://ns.google.com/photos/1.0/",  # panoramas, depth maps, motion photos: sizes and offsets
@@ -24,7 +24,7 @@ _FOREIGN = (
     "http://ns.adobe.com/xap/1.0/sType/Dimensions#",
     "http://ns.adobe.com/xmp/note/",  # the packet continues in other parts of the file
 )
-"""Beginnings of namespaces that cannot hold for the result: the packet is not carried over."""
+"""Beginnings of namespaces that do not apply to the result: the packet is not carried over."""
 
 
 def clean_xmp(packet: bytes) -> bytes | None:
@@ -34,7 +34,7 @@ def clean_xmp(packet: bytes) -> bytes | None:
         packet: as stored.
 
     Returns:
-        The packet, otherwise unchanged; None if it is damaged, or describes the file beyond that.
+        The packet, otherwise unchanged; None if it is damaged, or still describes the file.
     """
     packet = packet.strip(b"\0")
     for namespace, names in _STALE.items():

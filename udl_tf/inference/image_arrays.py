@@ -33,13 +33,13 @@ def in_gray_levels(image: np.ndarray, value_range: tuple[float, float] | None) -
         value_range: black and white of the floats; None: 0 and 255.
 
     Raises:
-        UserError: if a range is given for integers or is not one, or floats are outside of it.
+        UserError: if a range is given for integers or is invalid, or floats are outside it.
     """
     if not np.issubdtype(image.dtype, np.floating):
         if value_range is not None:
             raise UserError(
-                f"a value range for {image.dtype}: expected floats; integers have all of their"
-                " dtype as range: convert the image to float32",
+                f"a value range for {image.dtype}: expected floats, because integers use the range"
+                " of their dtype: omit it, or convert the image to float32",
                 argument="value_range",
             )
         return image
@@ -55,7 +55,7 @@ def in_gray_levels(image: np.ndarray, value_range: tuple[float, float] | None) -
 
 
 def in_value_range(result: Upscaled, value_range: tuple[float, float], dtype: np.dtype) -> Upscaled:
-    """Converts a result of floats, and its maps, from grey levels to the unit of the input.
+    """Converts a float result, and its maps, from grey levels to the unit of the input.
 
     Args:
         result: in grey levels.

@@ -1,4 +1,4 @@
-"""Input files: images given by name or found in folders, and what is skipped there."""
+"""Input files: images given by name or found in folders, and what is skipped."""
 
 import os
 from collections import Counter
@@ -14,10 +14,10 @@ from udl_tf.imaging.rgb_files import NO_FILE
 
 @dataclass
 class Skipped:
-    """What the input folders contain apart from images that are read.
+    """What the inputs contain apart from images to upscale.
 
     Attributes:
-        counts: number of each kind: (its name in the singular, a remark).
+        counts: number of files or folders of each kind: (singular noun, remark).
         failed: one error per file or folder that cannot be opened, which names it.
     """
 
@@ -25,7 +25,7 @@ class Skipped:
     failed: list[UserError] = field(default_factory=list)
 
     def add_file(self, suffix: str) -> None:
-        """Counts a file whose suffix, in lower case, is not that of an image that is read."""
+        """Counts a file whose suffix, in lower case, is not in READABLE."""
         why = reason(suffix)
         self.counts["other file" if why is None else f"{suffix} file", why or ""] += 1
 
@@ -97,8 +97,8 @@ def find_inputs(paths: Sequence[Path | str], output: Path) -> Inputs:
             raise UserError(f"{path}: no such file or folder: check the path")
     if not found:
         raise UserError(
-            "all inputs are earlier results in the output folder: choose another one to upscale"
-            " them again",
+            "all inputs are earlier results in the output folder: choose another output folder to"
+            " upscale them again",
             argument="output",
         )
     return Inputs(list(dict.fromkeys(found)), skipped)

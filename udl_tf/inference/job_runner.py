@@ -40,7 +40,7 @@ class Summary:
     Attributes:
         done: number of results.
         replaced: number of them that replaced a file.
-        failed: one error per file that failed, which names the file.
+        failed: one error per job that failed, which names its input or one of its targets.
         notes: lines about conversions and lack of memory, which name their file.
         pixels: of all results.
         first: seconds until the first successful job, in order, was written, including compilation;
@@ -163,8 +163,8 @@ def _settle(job: Job, outcome: Future[_Outcome], summary: Summary, begin: float)
     try:
         found = outcome.result()
     except UserError as error:
-        named = str(job.source) in str(error)  # by what read it, but not by the model
-        if not named:
+        # Errors of reading and writing name their file, those of the model do not.
+        if not any(str(path) in str(error) for path in (job.source, *job.targets)):
             error = UserError(f"{job.source}: {error}", error.argument)
         summary.failed.append(error)
     except Exception as error:  # whatever one file causes, the others are still upscaled
@@ -189,8 +189,7 @@ def read_job(job: Job, scale: int, options: Options) -> ImageFile:
     """Reads the image of a job.
 
     Raises:
-        UserError: if it cannot be read, is too large to be upscaled on this machine, or its result
-            for the format.
+        UserError: if it cannot be read, or its result is too large for this machine or the format.
     """
     height, width = image_size(job.source, options.max_pixels)
     size = _result_size(height, width, options) or (scale * height, scale * width)

@@ -40,8 +40,8 @@ class Options:
         tile, memory_gb: as for Upscaler.upscale.
         theta: whether to compute theta even if no map is written.
         max_pixels: limit of input pixels (protection against decompression bombs).
-        value_range: black and white of files of floats; None: 0 and 255, with a note if they are
-            nearly black.
+        value_range: black and white of files of floats; None: 0 and 255, with a note if the image
+            is nearly black.
         overwrite: whether files that exist are replaced; None: only earlier results of this
             package, which carry a mark.
         background: colour behind transparent pixels in formats without alpha, a name or #rrggbb.
@@ -103,11 +103,11 @@ class Job:
 
 @dataclass(frozen=True, eq=False)
 class Plan(Sequence[Job]):
-    """The sequence of jobs, with what is known before they are run.
+    """Sequence of jobs, with notes and what was skipped.
 
     Attributes:
         jobs: one per image.
-        skipped: what the input folders contain apart from images that are read.
+        skipped: what the inputs contain apart from images to upscale.
         notes: lines on the names of the results.
     """
 
@@ -151,7 +151,7 @@ def plan_jobs(inputs: Sequence[Path | str], output: Path, options: Options) -> P
         plan_job(*pair, output, options, in_full=True) if group in crowded else job
         for group, job, pair in zip(groups, plain, found.files, strict=True)
     ]
-    _check_targets(jobs)
+    _check_distinct(jobs)
     return Plan(tuple(jobs), found.skipped, tuple(_notes(plain, jobs, options)))
 
 
@@ -170,22 +170,22 @@ def plan_job(file: Path, place: Path, output: Path, options: Options, in_full: b
 
 
 def _notes(plain: Sequence[Job], jobs: Sequence[Job], options: Options) -> Iterator[str]:
-    """Yields lines on results whose names or formats are not the expected ones."""
+    """Yields lines on results whose names or formats differ from the images'."""
     if options.format == "same":
         read_only = Counter(job.source.suffix.lower() for job in jobs)
         for suffix in sorted(read_only.keys() - set(SUFFIXES)):
-            share = f"{read_only[suffix]} of {len(jobs)} images"
-            yield f"{suffix or 'no suffix'}: results are .png ({share})"
+            kind = f"{suffix} images" if suffix else "images without a suffix"
+            yield f"results of {kind} are .png ({read_only[suffix]} of {len(jobs)} images)"
     moved = [job for job, old in zip(jobs, plain, strict=True) if job.targets != old.targets]
     if moved:
         share = f"{len(moved)} of {len(jobs)} images"
         yield (
-            "names contain the image's suffix where images would share a result or map, such as"
-            f" {moved[0].targets[-1]} ({share})"
+            "names of results contain the image's suffix where images would share a result or map,"
+            f" such as {moved[0].targets[-1]} ({share})"
         )
 
 
-def _check_targets(jobs: Sequence[Job]) -> None:
+def _check_distinct(jobs: Sequence[Job]) -> None:
     """Raises UserError if a job would replace an input, or the result of another job."""
     real_folder = cache(os.path.realpath)
 

@@ -20,9 +20,9 @@ def result_names(
 
     Args:
         source: path of the image.
-        options: what is written; with the format "same", the result of a format that is read only
-            is PNG.
-        in_full: whether the names contain the source's suffix, so that no other image has them:
+        options: what is written; with the format "same", results of formats that cannot be written
+            are PNG.
+        in_full: whether the names contain the source's suffix, so that they are unique:
             a.gif.png and a.gif.png_theta.png instead of a.png and a_theta.png.
     """
     suffix = source.suffix.lower() if options.format == "same" else f".{options.format}"

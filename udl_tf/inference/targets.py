@@ -1,4 +1,4 @@
-"""Files that a job writes: whether they exist, and whether they may be replaced."""
+"""Files that a job writes: which exist, and whether they may be replaced."""
 
 import os
 import stat
@@ -34,7 +34,10 @@ def check_targets(job: "Job", overwrite: bool | None) -> bool:
         if stat.S_ISDIR(status.st_mode):
             raise UserError(f"{target}: is a folder; expected a file: rename or remove it")
         if os.path.samestat(status, os.stat(job.source)):  # names that differ in case alone
-            raise UserError(f"{target}: the result would replace its input", argument="output")
+            raise UserError(
+                f"{target}: the result would replace its input: choose another output",
+                argument="output",
+            )
         if overwrite is False:
             raise UserError(f"{target}: already exists: choose another output", argument="output")
     if existing and overwrite is None:
@@ -51,20 +54,22 @@ def _status(target: Path) -> os.stat_result | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise UserError(f"{target}: cannot be written ({error.strerror})") from error
+        raise UserError(
+            f"{target}: cannot be written ({error.strerror}): choose another output"
+        ) from error
 
 
 def _check_earlier(existing: dict[Path, os.stat_result]) -> None:
     """Raises UserError unless the files are earlier results of this package.
 
-    .npy files carry no mark; they belong to the results beside them.
+    .npy files carry no mark; they count as results if another file of the job is one.
     """
     regular = (target for target, status in existing.items() if stat.S_ISREG(status.st_mode))
     marked = {target for target in regular if is_result(target)}
     for target in existing:
         if target not in marked and not (marked and target.suffix == ".npy"):
             raise UserError(
-                f"{target}: already exists and is no earlier result of udl_tf: choose another"
-                " output, or allow it to be replaced",
+                f"{target}: already exists and is not an earlier result of udl_tf: choose"
+                " another output, or allow it to be replaced",
                 argument="overwrite",
             )

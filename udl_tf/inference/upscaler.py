@@ -100,9 +100,9 @@ class Upscaler(ABC):
             image: a file; or an array of uint8, uint16 or float. (h, w) and
                 (h, w, 1) are grey: they are computed as RGB, and the channels of the result are
                 averaged. (h, w, 3) is RGB; if its three channels are equal, it is computed as grey
-                and stays so. (h, w, 2) and (h, w, 4) have alpha last, which is upscaled by bicubic
-                interpolation; colours where alpha is 0 are replaced by those of the nearest pixel
-                that is not hidden. (n, h, w, c) is a stack of n images.
+                and stays grey. (h, w, 2) and (h, w, 4) have alpha last, which is upscaled by
+                bicubic interpolation; colours where alpha is 0 are replaced by those of the nearest
+                pixel that is not hidden. (n, h, w, c) is a stack of n images.
             uncertainty: whether to compute theta too, if the model has it.
             self_ensemble: whether to average the eight flips and rotations, and to return their
                 spread.

@@ -1,11 +1,11 @@
-"""Contract of networks: what a run needs of one, checked before its first update."""
+"""Contract of networks: what a run requires of them, checked before its first update."""
 
 from collections.abc import Callable
 
 import keras
 import numpy as np
 
-from udl_tf.errors import UserError
+from udl_tf.errors import UserError, first_line
 from udl_tf.models.heads import LOG_SCALE
 from udl_tf.models.precision import precision
 from udl_tf.models.stages import chain_of, chain_radius, run_chain
@@ -14,8 +14,10 @@ _HEIGHT, _WIDTH = 7, 13  # odd sizes, which networks with strides may get wrong
 _INFLUENCE = 1e-5  # of the largest change of a result; rounding changes less
 
 
-def check_contract(name: str, scale: int, uncertainty: bool, build: Callable[[], keras.Model]):
-    """Checks what a network promises.
+def check_contract(
+    name: str, scale: int, uncertainty: bool, build: Callable[[], keras.Model]
+) -> None:
+    """Checks the contract of a network.
 
     Args:
         name: name of the network, for errors.
@@ -31,7 +33,7 @@ def check_contract(name: str, scale: int, uncertainty: bool, build: Callable[[],
         network = build()
     try:
         _check_outputs(network, scale, uncertainty)
-        if not hasattr(network, "build_chain"):  # those of the package are tested
+        if not hasattr(network, "build_chain"):  # for networks with chains of stages, the tests do
             again = build()
             _check_names(network, again, uncertainty)
             _check_radius(again, uncertainty)
@@ -56,10 +58,9 @@ def _check_outputs(network: keras.Model, scale: int, uncertainty: bool) -> None:
     try:
         specs = network.compute_output_spec(keras.KerasTensor((1, _HEIGHT, _WIDTH, 3)))
     except ValueError as error:
-        reason = str(error).strip().splitlines()[0]
         raise UserError(
-            f"it does not accept an image of {_HEIGHT}x{_WIDTH} pixels ({reason}); expected images"
-            " of any size"
+            f"it does not accept an image of {_HEIGHT}x{_WIDTH} pixels ({first_line(error)});"
+            " expected images of any size"
         ) from None
     shape = (1, scale * _HEIGHT, scale * _WIDTH, 3)
     for key, spec in specs.items():

@@ -4,11 +4,11 @@ An image is computed stage by stage, and each stage in tiles that overlap by its
 the maps between stages exist as a whole. For a deep network, such as DPDNN's unrolled steps, this
 is many times cheaper than tiles that overlap by the radius of the whole network.
 
-A network has a method `build_chain(*outputs, bordered=False)`, or an attribute `radius` instead and
-is one stage then. The last network of a chain computes the given `outputs`, "sr" or "log_scale" or
-both, three channels each. With `bordered`, the caller promises to crop the outermost pixels of the
-result (udl_tf.inference.upscaler.BORDER). They need not be exact, which permits a faster chain; it
-may hold a copy of the weights, which later changes of the network do not reach.
+A network has a method `build_chain(*outputs, bordered=False)`, or only an attribute `radius`: it is
+then a single stage. The last network of a chain computes the given `outputs`, "sr" or "log_scale"
+or both, three channels each. With `bordered`, the caller promises to crop the outermost pixels of
+the result (udl_tf.inference.upscaler.BORDER). They need not be exact, which permits a faster chain;
+it may hold a copy of the weights, which later changes of the network do not reach.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ import keras
 
 from udl_tf.errors import UserError
 
-_MAPS = 4  # of the most channels, at HR size: in memory at once, an upper estimate
+_MAPS = 4  # in memory at once, each of the most channels, at HR size: an upper estimate
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Files with the weights of PyTorch networks: state_dicts by torch.save, and safetensors."""
+"""Weights of PyTorch networks in files: state_dicts by torch.save, and safetensors."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +11,7 @@ from udl_tf.errors import UserError, first_line, needs_extra
 from udl_tf.saved.torch_layers import State
 
 _EXPECTED = "torch.save(network.state_dict()) or a .safetensors file"
-# Entries that hold the state_dict, first the moving average, which is what is published.
+# Entries that hold the state_dict; the moving average, which is published, first.
 _ENTRIES = ("params_ema", "params", "state_dict", "model")
 _PREFIXES = ("module.", "_orig_mod.")  # of all names, by DataParallel and torch.compile
 _SAFETENSORS = {  # NumPy's names of its types
@@ -39,8 +39,8 @@ def read_state_dict(path: Path) -> State:
     for name, values in arrays.items():
         if not np.isfinite(values).all():
             raise UserError(
-                f"{path}: {name} contains NaN or infinite values: expected finite weights, such as"
-                " those of an earlier checkpoint"
+                f"{path}: {name} contains NaN or infinite values: expected finite weights: use an"
+                " earlier checkpoint"
             )
     while prefix := next((p for p in _PREFIXES if all(k.startswith(p) for k in arrays)), None):
         arrays = {name.removeprefix(prefix): values for name, values in arrays.items()}
@@ -59,7 +59,7 @@ def _read_torch(path: Path) -> State:
 
 
 def _find_tensors(content: Any, path: Path) -> Mapping[str, Any]:
-    """Returns the state_dict in what a file holds: this itself, or an entry of it."""
+    """Returns the state_dict: the content of a file, or an entry of it."""
     import torch
 
     while isinstance(content, dict):

@@ -31,10 +31,10 @@ class Busy(Exception):
 
 @contextmanager
 def expected_answers(address: str) -> Iterator[None]:
-    """Reports an answer in the block that no model of udl_tf gives as one line.
+    """Reports answers that are not those of a model of udl_tf as one line.
 
     Raises:
-        UserError: if the answer has another form.
+        UserError: if the block fails on the form of an answer.
     """
     try:
         yield

@@ -25,10 +25,10 @@ def build_step_network(config: Config, index: int, loss: keras.losses.Loss) -> k
 
 
 def check_networks(config: Config, losses: list) -> None:
-    """Checks that the networks of all steps can be built and keep the contract of networks.
+    """Checks that the networks of all steps can be built and fulfil the contract of networks.
 
     Raises:
-        UserError: for unknown options, or naming what a network lacks.
+        UserError: for an unknown option, or naming what a network lacks.
     """
     heads: list[LogScaleHead | None] = [
         head_of(config, index, loss) for index, loss in enumerate(losses)

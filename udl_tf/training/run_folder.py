@@ -159,7 +159,7 @@ class RunFolder:
         existing = next(p for p in (self.path, *self.path.absolute().parents) if p.exists())
         if not os.access(existing, os.W_OK):
             raise UserError(
-                f"{existing}: may not be written: choose another folder", argument="output"
+                f"{existing}: no permission to write: choose another folder", argument="output"
             )
         if stored is None:
             if self.path.exists() and not self.path.is_dir():

@@ -17,8 +17,8 @@ def names() -> list[str]:
 def find(model: Path | str) -> Path:
     """Returns the folder of the preset named `model`, or `model` as a path if there is none.
 
-    NAME is the preset even if a folder of this name exists; ./NAME is the folder. As a Path, both
-    are equal: then it is the folder if that exists.
+    NAME is the preset even if a folder of this name exists; ./NAME is the folder. A Path cannot
+    distinguish them: it is the folder if that exists, else the preset.
     """
     path = Path(model)
     named = str(model) in names() and (isinstance(model, str) or not path.exists())
