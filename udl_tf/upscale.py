@@ -18,7 +18,6 @@ from udl_tf._support import command_line
 from udl_tf._support.backend import check_backend
 from udl_tf._support.stderr import quiet
 from udl_tf.errors import UserError
-from udl_tf.imaging.dtypes import check_value_range
 from udl_tf.imaging.rgb_files import SUFFIXES
 from udl_tf.saved import presets
 
@@ -112,9 +111,6 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     if options.ensemble and options.uncertainty == "none":
         raise UserError("--ensemble splits the uncertainty: use --uncertainty npy, tiff or png")
     command_line.check_positive(options, "tile", "memory", "max_megapixels")
-    options.value_range = options.value_range and tuple(options.value_range)
-    if options.value_range:
-        check_value_range(options.value_range)
     options.outscale, options.size = _outscale(options.outscale), _size(options.size)
     options.model = options.model or presets.default_preset(options.outscale)
     return options
@@ -130,13 +126,6 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--memory", type=float, metavar="GB", help="working memory (default: auto)")
     parser.add_argument(
         "--max-megapixels", type=float, metavar="MP", help=command_line.MAX_MEGAPIXELS_HELP
-    )
-    parser.add_argument(
-        "--value-range",
-        nargs=2,
-        type=float,
-        metavar=("LOW", "HIGH"),
-        help="black and white of float TIFF files (default: 0 255)",
     )
 
 
@@ -161,13 +150,7 @@ def _add_result(parser: argparse.ArgumentParser) -> None:
     )
     formats = ["same", *(suffix.removeprefix(".") for suffix in SUFFIXES)]
     parser.add_argument("--format", default="same", choices=formats, help="default: the input's")
-    parser.add_argument(
-        "--background",
-        default="white",
-        metavar="COLOUR",
-        help="colour behind transparent pixels in jpg and bmp, which store no alpha: a name or"
-        " #rrggbb (default: %(default)s)",
-    )
+    command_line.add_pixels(parser)
     sizes = parser.add_mutually_exclusive_group()
     sizes.add_argument(
         "--outscale",
@@ -205,7 +188,7 @@ def _job_options(options: argparse.Namespace, has_uncertainty: bool) -> "Options
         ensemble=options.ensemble,
         tile=options.tile,
         memory_gb=options.memory,
-        value_range=options.value_range,
+        value_range=options.value_range and tuple(options.value_range),
         overwrite=options.overwrite,
         background=options.background,
     )

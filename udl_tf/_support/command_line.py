@@ -36,6 +36,24 @@ def make_parser(prog: str, description: str | None) -> argparse.ArgumentParser:
     )
 
 
+def add_pixels(parser: argparse.ArgumentParser) -> None:
+    """Adds the options on what pixels of files mean."""
+    parser.add_argument(
+        "--background",
+        default="white",
+        metavar="COLOUR",
+        help="colour behind transparent pixels in jpg and bmp, which store no alpha: a name or"
+        " #rrggbb (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--value-range",
+        nargs=2,
+        type=float,
+        metavar=("LOW", "HIGH"),
+        help="black and white of float TIFF files (default: 0 255)",
+    )
+
+
 def add_precision(parser: argparse.ArgumentParser) -> None:
     """Adds --precision for a model that this process runs, and its older spelling --fast."""
     parser.add_argument(

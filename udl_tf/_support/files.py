@@ -1,5 +1,6 @@
 """Files and folders that appear under their final name only when they are complete."""
 
+import errno
 import hashlib
 import os
 import shutil
@@ -42,14 +43,19 @@ def complete_file(path: Path | str) -> Iterator[Path]:
 def require_space(path: Path, size: int) -> None:
     """Creates a file of `size` bytes, so that a disk or quota that is full is an OSError.
 
-    For writers that crash on a full disk. Does nothing on systems without posix_fallocate.
+    For writers that crash on a full disk. Does nothing on systems, and in file systems, that cannot
+    reserve space.
 
     Raises:
         OSError: if it does not fit.
     """
     if hasattr(os, "posix_fallocate"):
         with open(path, "wb") as file:
-            os.posix_fallocate(file.fileno(), 0, size)
+            try:
+                os.posix_fallocate(file.fileno(), 0, size)
+            except OSError as error:
+                if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
+                    raise
 
 
 @contextmanager

@@ -101,5 +101,7 @@ def _unreadable(path: Path | str, error: Exception) -> UserError:
         return UserError(
             f"{path}: not an image, or of an unknown format: convert it to PNG, or remove it"
         )
+    if isinstance(error, MemoryError):
+        return UserError(f"{path}: too large for the free memory: cut the image into parts")
     text = " ".join(str(error).split()) or type(error).__name__
     return UserError(f"{path}: cannot be decoded ({text}): replace or remove it")
