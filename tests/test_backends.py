@@ -113,4 +113,6 @@ def test_commands_run_under_jax_without_tensorflow(jax):
 def test_a_command_that_needs_tensorflow_says_so_in_one_line(jax):
     command = ["export", "onnx", "--model", jax.folder / "run", "--output", jax.folder / "x.onnx"]
     result = run_without_tensorflow("udl_tf", *command)
+    assert_one_line_error(result, "the Keras backend is 'jax'; this command works with tensorflow")
+    result = run_process("helpers.without_tensorflow", "udl_tf", *command, KERAS_BACKEND="")
     assert_one_line_error(result, "TensorFlow is not installed: run pip install tensorflow")

@@ -125,9 +125,20 @@ def test_ablations_have_equal_totals_and_one_network():
             {"evaluation": {"degrade": "jpg:75"}},
             ["evaluation.degrade", "'jpg' is unknown, nearest known: jpeg", "such as blur:1.2+"],
         ),
-        ({"optimizer": {"learning_rate": float("inf")}}, ["optimizer.learning_rate", "finite"]),
+        (
+            {"optimizer": {"learning_rate": float("inf")}},
+            ["Infinity is not a JSON value: line 1 column 33"],
+        ),
         ({"model": {"options": {"scale": 3}}}, ["options contain 'scale', which model.scale sets"]),
         ("{", ["not valid JSON"]),
+        (
+            '{"data": {"batch_size": 3, "batch_size": 4}}',
+            ["key data.batch_size is given more than once"],
+        ),
+        (
+            '{"model": {"options": {"shift": NaN}}}',
+            ["NaN is not a JSON value: line 1 column 33"],
+        ),
         ("[]", ["expected a JSON object"]),
     ],
 )

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from udl_tf._support import command_line
+from udl_tf._support.backend import check_backend
 from udl_tf._support.stderr import quiet
 from udl_tf.errors import UserError
 from udl_tf.saved import presets
@@ -19,19 +20,27 @@ from udl_tf.saved import presets
 if TYPE_CHECKING:
     from udl_tf.data.sources import Dataset
     from udl_tf.evaluation.theta_fit import Sample
+    from udl_tf.saved.bundle import Manifest
     from udl_tf.uncertainty import Calibration
 
 
 def main(arguments: list[str] | None = None) -> None:
     options = _parse(arguments)
+    check_backend("tensorflow", "jax")
     with quiet():
         from udl_tf.data.sources import degraded, folder_datasets
         from udl_tf.evaluation.theta_report import report_text, write_report
         from udl_tf.inference.keras_upscaler import KerasUpscaler
-        from udl_tf.saved.bundle import read_networks
+        from udl_tf.saved.bundle import read_manifest, read_networks
+        from udl_tf.training.run_folder import is_running
         from udl_tf.uncertainty import risk_bound
 
+        manifest = read_manifest(options.model)
         model = KerasUpscaler(read_networks(options.model))
+    if is_running(options.model) and (options.data or not options.output):
+        raise UserError(
+            f"{options.model}: is replaced and deleted by its run: calibrate a copy of this folder"
+        )
     if not options.data and model.calibration is None:
         raise UserError(
             f"{options.model}: not calibrated yet: give --data, a folder of held-out images"
@@ -44,11 +53,12 @@ def main(arguments: list[str] | None = None) -> None:
     samples = _measure(model, sets, not options.no_baselines)
     name, calibration, results = options.model.resolve().name, model.calibration, []
     if options.data:
-        calibration, result = _fit(options, held_out, samples)
+        calibration, result = _fit(options, manifest, held_out, samples)
         results.append(result)
     assert calibration is not None
     results += _assess(sets[len(held_out) :], samples[len(held_out) :], calibration)
-    folder = "calibration" if options.data else "calibration_test"
+    tested = command_line.degraded_name("calibration_test", options.degrade)
+    folder = "calibration" if options.data else tested
     output = Path(options.output or options.model / folder)
     write_report(output, results, calibration, name)
     print(report_text(results, calibration, name))
@@ -66,7 +76,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--output",
         help="folder for the report (default: MODEL/calibration, or"
-        " MODEL/calibration_test without --data)",
+        " MODEL/calibration_test without --data; with --degrade: calibration_test_OPERATIONS)",
     )
     parser.add_argument(
         "--method",
@@ -132,7 +142,10 @@ def _measure(model: Any, sets: "list[Dataset]", baselines: bool) -> "list[list[S
 
 
 def _fit(
-    options: argparse.Namespace, held_out: "list[Dataset]", samples: "list[list[Sample]]"
+    options: argparse.Namespace,
+    manifest: "Manifest",
+    held_out: "list[Dataset]",
+    samples: "list[list[Sample]]",
 ) -> "tuple[Calibration, dict[str, Any]]":
     """Calibrates theta on the held-out images, and stores the calibration in the model."""
     from udl_tf.evaluation import assess, calibrate
@@ -142,9 +155,10 @@ def _fit(
     name = " + ".join(dataset.name for dataset in held_out)
     text = f"{name} ({len(fitted)} images)" + _degraded_by(held_out[0])
     calibration = calibrate(fitted, text, options.method, options.conformal)
-    manifest = read_manifest(options.model).model_copy(update={"calibration": calibration})
     result = assess(name + _degraded_by(held_out[0]), fitted, calibration, seen=True)
-    write_manifest(options.model, manifest)
+    if read_manifest(options.model) != manifest:
+        raise UserError(f"{options.model}: has changed in the meantime: calibrate it again")
+    write_manifest(options.model, manifest.model_copy(update={"calibration": calibration}))
     return calibration, result
 
 

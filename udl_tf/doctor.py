@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 
 from udl_tf._support import command_line
+from udl_tf._support.backend import check_backend
 from udl_tf._support.stderr import quiet
 from udl_tf._support.versions import versions
 
@@ -40,6 +41,7 @@ def report() -> Iterator[tuple[str, str]]:
 
 
 def _devices() -> Iterator[tuple[str, str]]:
+    check_backend("tensorflow", "jax")
     with quiet():
         import keras
 

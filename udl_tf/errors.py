@@ -38,6 +38,11 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f"nearest known: {close[0]}" if close else f"known: {', '.join(known)}"
 
 
+def first_line(error: BaseException) -> str:
+    """Returns the first line of an error's message, or the name of its type if it has none."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
 @contextmanager
 def needs_extra(extra: str) -> Iterator[None]:
     """Reports a missing package inside the block as one line that names the extra to install.

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from udl_tf._support import command_line
+from udl_tf._support.backend import check_backend
 from udl_tf._support.files import write_text
 from udl_tf._support.json_files import write_json
 from udl_tf._support.stderr import quiet
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 def main(arguments: list[str] | None = None) -> None:
     options = _parse(arguments)
+    check_backend("tensorflow", "jax")
     with quiet():
         from udl_tf.data.sources import degraded
         from udl_tf.evaluation import evaluate, results_table
@@ -36,7 +38,7 @@ def main(arguments: list[str] | None = None) -> None:
     datasets = [degraded(dataset, options.degrade) for dataset in found]
     names = [presets.find(name).resolve().name for name in (options.model, *options.beside)]
     beside = _load_beside(options, model.scale, names)
-    output = Path(options.output or _default_output(presets.find(options.model)))
+    output = Path(options.output or _default_output(options))
     results = evaluate(model, datasets, output / "figures", options.figures, beside, names[0])
     table = results_table(results, names[0])
     write_json(output / "results.json", {"results": results})
@@ -58,7 +60,8 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--output",
         help="folder for the results (default: MODEL/evaluation; presets: evaluation/MODEL;"
-        " exports: MODEL_evaluation)",
+        " exports: MODEL_evaluation; RUN/running: RUN/evaluation_running; with --degrade:"
+        " evaluation_OPERATIONS)",
     )
     parser.add_argument(
         "--beside",
@@ -109,12 +112,17 @@ def _load_beside(
     return beside
 
 
-def _default_output(model: Path) -> Path:
+def _default_output(options: argparse.Namespace) -> Path:
     from udl_tf.saved.bundle import MANIFEST
+    from udl_tf.training.run_folder import is_running
 
+    model = presets.find(options.model)
+    name = command_line.degraded_name("evaluation", options.degrade)
     if presets.contains(model):
-        return Path("evaluation") / model.name
-    return model / "evaluation" if (model / MANIFEST).exists() else Path(f"{model}_evaluation")
+        return Path(name) / model.name
+    if is_running(model):  # which is deleted when its step has finished
+        return model.parent / f"{name}_{model.name}"
+    return model / name if (model / MANIFEST).exists() else Path(f"{model}_{name}")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 
 from udl_tf._support import command_line
+from udl_tf._support.backend import check_backend
 from udl_tf._support.config_file import config_name, find_config, load_config
 from udl_tf._support.stderr import quiet
 
@@ -52,6 +53,7 @@ def main(arguments: list[str] | None = None) -> None:
         print(json.dumps(config.model_dump(), indent=1))
         return
 
+    check_backend("tensorflow", "jax")
     with quiet():
         from udl_tf.training import train
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from udl_tf._support import command_line
+from udl_tf._support.backend import check_backend
 from udl_tf._support.stderr import quiet
 from udl_tf.errors import UserError
 from udl_tf.imaging.rgb_files import SUFFIXES
@@ -23,7 +24,7 @@ from udl_tf.saved import presets
 if TYPE_CHECKING:
     from udl_tf.inference import Options, Upscaler
     from udl_tf.inference.job_runner import Summary
-    from udl_tf.inference.jobs import Job
+    from udl_tf.inference.jobs import Job, Plan
 
 FLAGS = {"max_pixels": "--max-megapixels"}
 
@@ -31,13 +32,45 @@ FLAGS = {"max_pixels": "--max-megapixels"}
 def main(arguments: list[str] | None = None) -> None:
     options = _parse(arguments)
     output = Path(options.output)
-    if options.skip_existing and (count := _count_if_complete(options)):
-        print(f"0 of {count} images upscaled, {count} already existed (skipped): {output}")
+    if output.is_file():
+        raise UserError(f"--output {output}: is a file; expected a folder")
+    # Before the model is loaded, which takes seconds; assumes that it has uncertainty.
+    chosen, plan = _plan(options, has_uncertainty=True)
+    if options.skip_existing and not _without_existing(plan):
+        _report_plan(plan)
+        print(f"0 of {len(plan)} images upscaled, {len(plan)} already existed (skipped): {output}")
+        if plan.skipped.failed:
+            sys.exit(1)
         return
+    model, loading = _load(options)
+    if not model.has_uncertainty:
+        chosen, plan = _plan(options, has_uncertainty=False)
+    _check_uncertainty(options.model, model, chosen)
+    output.mkdir(parents=True, exist_ok=True)
+    left = _without_existing(plan) if options.skip_existing else plan
+    from udl_tf.inference import run_jobs
+
+    start = time.monotonic()
+    with command_line.progress_bar("megapixels", 1e-6) as progress:
+        summary = run_jobs(model, left, chosen, progress)
+    seconds = time.monotonic() - start
+    if summary.first is not None:
+        first = f"first result {summary.first:.1f} s later (including compilation)"
+        print(f"model loaded in {loading:.1f} s; {first}")
+    _report_plan(plan)
+    skipped = len(plan) - len(left) if options.skip_existing else None
+    failed = len(summary.failed) + len(plan.skipped.failed)
+    _report(summary, len(plan), skipped, failed, seconds, output)
+    if failed:
+        sys.exit(1)
+
+
+def _load(options: argparse.Namespace) -> "tuple[Upscaler, float]":
+    """Returns the model and the seconds that loading took."""
+    check_backend("tensorflow", "jax")
     start = time.monotonic()
     with quiet():
         from udl_tf._support.hardware import use_cores
-        from udl_tf.inference import plan_jobs, run_jobs
         from udl_tf.saved import load
 
         use_cores()
@@ -47,24 +80,7 @@ def main(arguments: list[str] | None = None) -> None:
         from udl_tf.evaluation.precision import precision_note
 
         print(precision_note(options.model, model))
-    chosen = _job_options(options, model.has_uncertainty)
-    jobs = plan_jobs(options.input, output, chosen)
-    _check_uncertainty(options.model, model, chosen)
-    if output.is_file():
-        raise UserError(f"--output {output}: is a file; expected a folder")
-    output.mkdir(parents=True, exist_ok=True)
-    left = _without_existing(jobs) if options.skip_existing else jobs
-    start = time.monotonic()
-    with command_line.progress_bar("megapixels", 1e-6) as progress:
-        summary = run_jobs(model, left, chosen, progress)
-    seconds = time.monotonic() - start
-    if summary.first is not None:
-        first = f"first result {summary.first:.1f} s later (including compilation)"
-        print(f"model loaded in {loading:.1f} s; {first}")
-    skipped = len(jobs) - len(left) if options.skip_existing else None
-    _report(summary, len(jobs), skipped, seconds, output)
-    if summary.failed:
-        sys.exit(1)
+    return model, loading
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -75,26 +91,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         help=f"{command_line.MODEL_HELP} (default: the edsr_s preset with the smallest"
         " scale that is at least --outscale)",
     )
-    parser.add_argument(
-        "--output", default="upscaled", help="folder for the results (default: upscaled)"
-    )
-    formats = ["same", *(suffix.removeprefix(".") for suffix in SUFFIXES)]
-    parser.add_argument("--format", default="same", choices=formats, help="default: the input's")
-    sizes = parser.add_mutually_exclusive_group()
-    sizes.add_argument(
-        "--outscale",
-        help="width of the result divided by the input's (default: the model's scale); the model's"
-        " result is resampled if this differs from the model's scale",
-    )
-    sizes.add_argument(
-        "--size", metavar="WxH", help="size of the result in pixels; may change the aspect ratio"
-    )
-    parser.add_argument(
-        "--uncertainty",
-        choices=["none", "npy", "tiff", "png"],
-        help="write theta as float32 grey levels (npy, tiff) or as a colour image (png);"
-        " 'none' halves the run time (default: png if the model has uncertainty, else none)",
-    )
+    _add_result(parser)
     parser.add_argument(
         "--self-ensemble",
         action="store_true",
@@ -107,19 +104,9 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         help="like --self-ensemble, and also write two maps: the spread of the eight results,"
         " and theta and spread combined",
     )
-    parser.add_argument(
-        "--tile",
-        type=int,
-        help="side of the tiles in input pixels (default: auto); small tiles are slower",
-    )
-    parser.add_argument("--memory", type=float, metavar="GB", help="working memory (default: auto)")
-    parser.add_argument(
-        "--max-megapixels", type=float, metavar="MP", help=command_line.MAX_MEGAPIXELS_HELP
-    )
+    _add_limits(parser)
     command_line.add_precision(parser)
-    parser.add_argument(
-        "--skip-existing", action="store_true", help="skip images whose result already exists"
-    )
+    _add_existing(parser)
     options = parser.parse_args(arguments)
     if options.ensemble and options.uncertainty == "none":
         raise UserError("--ensemble splits the uncertainty: use --uncertainty npy, tiff or png")
@@ -129,17 +116,63 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     return options
 
 
-def _count_if_complete(options: argparse.Namespace) -> int | None:
-    """Returns the number of images if every result and map already exists, else None.
+def _add_limits(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of tiles, memory and what is accepted as input."""
+    parser.add_argument(
+        "--tile",
+        type=int,
+        help="side of the tiles in input pixels (default: auto); small tiles are slower",
+    )
+    parser.add_argument("--memory", type=float, metavar="GB", help="working memory (default: auto)")
+    parser.add_argument(
+        "--max-megapixels", type=float, metavar="MP", help=command_line.MAX_MEGAPIXELS_HELP
+    )
 
-    Does not load the model, which would take seconds, and assumes that it has uncertainty. If it
-    has none, there are no maps, and the result is None.
-    """
+
+def _add_existing(parser: argparse.ArgumentParser) -> None:
+    """Adds the options on results that already exist."""
+    parser.add_argument(
+        "--skip-existing",
+        action="store_true",
+        help="skip images whose result and maps already exist",
+    )
+    parser.add_argument(
+        "--overwrite",
+        action=argparse.BooleanOptionalAction,
+        help="replace any file, or no file (default: replace earlier results of udl_tf)",
+    )
+
+
+def _add_result(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of place, format and size of the results."""
+    parser.add_argument(
+        "--output", default="upscaled", help="folder for the results (default: upscaled)"
+    )
+    formats = ["same", *(suffix.removeprefix(".") for suffix in SUFFIXES)]
+    parser.add_argument("--format", default="same", choices=formats, help="default: the input's")
+    command_line.add_pixels(parser)
+    sizes = parser.add_mutually_exclusive_group()
+    sizes.add_argument(
+        "--outscale",
+        help="width of the result divided by the input's (default: the model's scale); the model's"
+        " result is resampled if this differs from the model's scale",
+    )
+    sizes.add_argument(
+        "--size", metavar="WxH", help="size of the result in pixels; may change the aspect ratio"
+    )
+    parser.add_argument(
+        "--uncertainty",
+        choices=["none", "npy", "tiff", "png"],
+        help="write theta as float32 grey levels (npy, tiff) or as a colour image (png); 'none'"
+        " saves 8 to 26 %% of the run time (default: png if the model has uncertainty, else none)",
+    )
+
+
+def _plan(options: argparse.Namespace, has_uncertainty: bool) -> "tuple[Options, Plan]":
     from udl_tf.inference import plan_jobs
 
-    chosen = _job_options(options, has_uncertainty=True)
-    jobs = plan_jobs(options.input, Path(options.output), chosen)
-    return None if _without_existing(jobs) else len(jobs)
+    chosen = _job_options(options, has_uncertainty)
+    return chosen, plan_jobs(options.input, Path(options.output), chosen)
 
 
 def _job_options(options: argparse.Namespace, has_uncertainty: bool) -> "Options":
@@ -155,12 +188,15 @@ def _job_options(options: argparse.Namespace, has_uncertainty: bool) -> "Options
         ensemble=options.ensemble,
         tile=options.tile,
         memory_gb=options.memory,
+        value_range=options.value_range and tuple(options.value_range),
+        overwrite=options.overwrite,
+        background=options.background,
     )
     return command_line.with_max_pixels(chosen, options.max_megapixels)
 
 
-def _without_existing(jobs: "list[Job]") -> "list[Job]":
-    return [job for job in jobs if not all(target.exists() for target in job.targets)]
+def _without_existing(plan: "Plan") -> "list[Job]":
+    return [job for job in plan if not all(target.exists() for target in job.targets)]
 
 
 def _check_uncertainty(name: str, model: "Upscaler", chosen: "Options") -> None:
@@ -173,18 +209,34 @@ def _check_uncertainty(name: str, model: "Upscaler", chosen: "Options") -> None:
         print("theta is as trained, not calibrated: run udl-tf calibrate on the model")
 
 
+def _report_plan(plan: "Plan") -> None:
+    for note in plan.notes:
+        print(note)
+    if plan.skipped.counts:
+        print(f"skipped: {plan.skipped}")
+    for error in plan.skipped.failed:
+        print(f"failed: {error}", file=sys.stderr)
+
+
 def _report(
-    summary: "Summary", jobs: int, skipped: int | None, seconds: float, output: Path
+    summary: "Summary",
+    jobs: int,
+    skipped: int | None,
+    failed: int,
+    seconds: float,
+    output: Path,
 ) -> None:
     for line in summary.notes:
         print(line)
     for error in summary.failed:
         print(f"failed: {command_line.with_option(error, FLAGS)}", file=sys.stderr)
     existing = "" if skipped is None else f", {skipped} already existed (skipped)"
+    if summary.replaced:
+        existing += f", {summary.replaced} replaced"
     print(
         f"{summary.done} of {jobs} images upscaled in {seconds:.1f} s"
         f" ({summary.pixels / 1e6 / seconds:.2g} megapixels/s){existing},"
-        f" {len(summary.failed)} failed: {output}"
+        f" {failed} failed: {output}"
     )
 
 

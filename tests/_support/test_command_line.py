@@ -1,4 +1,5 @@
 import argparse
+import io
 import os
 import sys
 
@@ -42,6 +43,46 @@ def test_options_must_be_positive_and_finite(value):
     check_positive(argparse.Namespace(tile=3, memory=None), "tile", "memory")
     with pytest.raises(UserError, match=r"--max-size .*: expected a positive number"):
         check_positive(argparse.Namespace(max_size=value), "max_size")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([""], "argument 1: is empty; expected a value (the working folder is .)"),
+        (["a.png", " "], "argument 2: is empty"),
+        (["a.png", "--output", ""], "--output: is empty"),
+        (["--output="], "--output: is empty"),
+    ],
+)
+def test_empty_arguments_are_refused(arguments, message, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        run(lambda _: pytest.fail("ran"), arguments)
+    assert exit_.value.code == 2
+    assert capsys.readouterr().err.startswith(f"error: {message}")
+
+
+def test_arguments_that_only_end_with_an_equals_sign_are_not_empty():
+    received = []
+    run(received.extend, ["--set", "data.root=", "--set=data.root="])
+    assert received == ["--set", "data.root=", "--set=data.root="]
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+def test_any_text_can_be_printed_in_any_encoding(encoding, monkeypatch):
+    raw = {name: io.BytesIO() for name in ("stdout", "stderr")}
+    for name, buffer in raw.items():
+        monkeypatch.setattr(sys, name, io.TextIOWrapper(buffer, encoding))
+
+    def main(arguments):
+        print("θ \udce9.png → ×4")
+        raise UserError("caf\udce9.png: bad")
+
+    with pytest.raises(SystemExit):
+        run(main, [])
+    for name in raw:
+        getattr(sys, name).flush()
+    assert r"\udce9.png" in raw["stdout"].getvalue().decode(encoding)
+    assert raw["stderr"].getvalue().decode(encoding) == "error: caf\\udce9.png: bad\n"
 
 
 def test_a_progress_bar_is_silent_without_a_terminal(capsys):

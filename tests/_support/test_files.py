@@ -1,8 +1,12 @@
+import errno
+import fcntl
 import json
+import os
+from pathlib import PureWindowsPath
 
 import pytest
 
-from udl_tf._support.files import complete_file, complete_folder, sha256
+from udl_tf._support.files import complete_file, complete_folder, sha256, temporary_path, write_text
 from udl_tf._support.json_files import parse_model, read_json, write_json
 from udl_tf._support.tables import markdown_table
 from udl_tf.config import Config
@@ -26,6 +30,56 @@ def test_a_file_appears_only_when_it_is_complete(name, tmp_path):
     assert [file.read_text() for file in (tmp_path / "new").iterdir()] == ["whole"]
 
 
+def test_a_full_disk_names_the_file(tmp_path):
+    """Writing to an open file raises an error without a name."""
+
+    def fill(error):
+        with complete_file(tmp_path / "a.npz") as temporary:
+            temporary.write_text("half")
+            raise error
+
+    for error in (OSError(errno.ENOSPC, "No space left on device"), OSError("Can't write data")):
+        with pytest.raises(OSError, match=f"{error.strerror or error}") as caught:
+            fill(error)
+        assert caught.value.filename == str(tmp_path / "a.npz")
+        assert list(tmp_path.iterdir()) == []
+    with pytest.raises(OSError, match=r"other") as caught:
+        fill(OSError(errno.ENOENT, "No such file", "other"))
+    assert caught.value.filename == "other"
+
+
+@pytest.mark.parametrize("name", ["é" * 125 + ".png", "a." + "b" * 253, "c" * 255])
+def test_names_may_have_all_255_bytes(name, tmp_path):
+    assert len(os.fsencode(name)) >= 254
+    with complete_file(tmp_path / name) as temporary:
+        temporary.write_text("whole")
+    with complete_folder(tmp_path / "sub" / name) as temporary:
+        pass
+    assert (tmp_path / name).read_text() == "whole"
+    assert (tmp_path / "sub" / name).is_dir()
+
+
+def test_temporary_names_are_hidden_unique_and_keep_the_suffix():
+    first, second = (temporary_path(PureWindowsPath(r"c:\out\a.png")) for _ in range(2))
+    assert first != second
+    assert first.parent == PureWindowsPath(r"c:\out")
+    assert first.name.startswith(".")
+    assert first.suffix == ".png"
+
+
+def test_the_file_is_synchronised_through_a_writable_handle(tmp_path, monkeypatch):
+    """Windows refuses fsync on a file that was opened for reading."""
+    modes = []
+
+    def fsync(handle):
+        modes.append(fcntl.fcntl(handle, fcntl.F_GETFL) & os.O_ACCMODE)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with complete_file(tmp_path / "a") as temporary:
+        temporary.write_text("whole")
+    assert modes == [os.O_RDWR]
+
+
 def test_a_folder_appears_only_when_it_is_complete(tmp_path):
     def fail():
         with complete_folder(tmp_path / "model") as temporary:
@@ -44,6 +98,11 @@ def test_the_checksum_of_a_file(tmp_path):
     (tmp_path / "abc").write_bytes(b"abc")
     # NIST's example of SHA-256 for "abc" begins so.
     assert sha256(tmp_path / "abc").startswith("ba7816bf8f01cfea")
+
+
+def test_names_that_are_not_utf_8_can_be_written(tmp_path):
+    write_text(tmp_path / "table.md", os.fsdecode("θ of caf".encode() + b"\xe9"))
+    assert (tmp_path / "table.md").read_text("utf-8") == r"θ of caf\udce9"
 
 
 def test_json_has_no_nan(tmp_path):

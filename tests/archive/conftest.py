@@ -11,6 +11,7 @@ from udl_tf import batch as batch_module
 from udl_tf.archive.job import _blocks
 from udl_tf.archive.storage import Storage
 from udl_tf.archive.worker import Work
+from udl_tf.inference.inputs import Skipped
 from udl_tf.inference.jobs import Options
 
 
@@ -35,7 +36,7 @@ def table():
     """Function: the table of the images of a Work, as an actor gets it."""
 
     def make(work):
-        entries = list(Storage(work.input).images(skip=Storage(work.output)))
+        entries = list(Storage(work.input).images(Storage(work.output), Skipped()))
         (block,) = _blocks(entries, 1)
         return block
 

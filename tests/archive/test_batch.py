@@ -11,6 +11,7 @@ from helpers.images import fill_folder, noise_image
 from udl_tf import batch as batch_module
 from udl_tf.archive import manifest
 from udl_tf.archive import worker as worker_module
+from udl_tf.archive.storage import Storage
 from udl_tf.imaging.rgb_files import read_rgb, write_rgb
 from udl_tf.saved.loading import load
 
@@ -43,7 +44,8 @@ def test_an_archive_becomes_images_and_a_manifest(batch, small_run, model, tmp_p
     result = batch(*command)
     assert result.returncode == 1, result.stderr
     assert "failed: bad.jpg: not an image" in result.stderr
-    assert result.stdout.startswith("10 images upscaled in")
+    assert result.stdout.splitlines()[0] == "skipped: 1 other file"
+    assert result.stdout.splitlines()[1].startswith("10 images upscaled in")
     found = rows(output)
     assert len(found) == 11
     assert found.pop("bad.jpg")["output"] is None
@@ -66,7 +68,7 @@ def test_an_archive_becomes_images_and_a_manifest(batch, small_run, model, tmp_p
     write_rgb(source / "000.png", noise_image(30, 30, 99))
     result = batch(*command)
     assert result.returncode == 0, result.stderr
-    assert result.stdout.startswith("1 images upscaled")
+    assert "\n1 images upscaled" in result.stdout
     assert "9 already existed (skipped), 0 failed" in result.stdout
     changed = [path for path, time in written.items() if path.stat().st_mtime_ns != time]
     assert changed == [output / "000.png"]
@@ -98,11 +100,37 @@ def test_images_above_the_limit_of_pixels_succeed_with_a_higher_one(batch, small
 
 
 @pytest.mark.usefixtures("one_model")
+def test_a_folder_that_cannot_be_listed_is_a_failure(batch, small_run, tmp_path, monkeypatch):
+    source = tmp_path / "in"
+    fill_folder(source, 2)
+    original = Storage._list
+
+    def listing(storage, folder, skipped):
+        if folder.endswith("below"):
+            skipped.add_unlisted(folder, PermissionError(13, "Permission denied"))
+            return []
+        return original(storage, folder, skipped)
+
+    monkeypatch.setattr(Storage, "_list", listing)
+    for count in (1, 0):  # again, when everything else is done
+        result = batch(source, "--output", tmp_path / "out", "--model", small_run)
+        assert result.returncode == 1
+        assert result.stderr == (
+            f"failed: {source}/below: cannot be listed (Permission denied): check its permissions\n"
+        )
+        assert result.stdout.startswith(f"{count} images upscaled")
+
+
+@pytest.mark.usefixtures("one_model")
 def test_what_stops_the_job_is_one_line(batch, small_run, tmp_path):
     source, output = tmp_path / "in", tmp_path / "out"
     fill_folder(source, 4)
     (output / "000.png").mkdir(parents=True)
-    assert_one_line_error(batch(source, "--output", output, "--model", small_run), "000.png")
+    command = source, "--output", output, "--model", small_run
+    assert_one_line_error(batch(*command), "holds other files, such as 000.png", "(--overwrite)")
+    result = batch(*command, "--overwrite")
+    assert_one_line_error(result, "000.png")
+    assert "holds other files" not in result.stderr
 
 
 @pytest.mark.usefixtures("one_model")

@@ -64,6 +64,29 @@ def test_a_job_of_version_0_1_resumes(policy, dtype, work):
         settings.check_owner(output, settings_of(replace(work, dtype=other)))
 
 
+def test_a_job_from_before_an_option_existed_resumes_with_its_default(work):
+    output, current = Storage(work.output), settings_of(work)
+    old = json.loads(json.dumps(current))
+    del old["options"]["tile"]
+    settings.write_settings(output, old)
+    settings.check_owner(output, current)
+    with pytest.raises(UserError, match=r"another job \(options is"):
+        settings.check_owner(output, settings_of(replace(work, options=Options(tile=16))))
+
+
+def test_an_output_that_holds_other_files_is_refused_unless_allowed(work, tmp_path):
+    output = Storage(work.output)
+    settings.check_owner(output, settings_of(work))
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/.hidden").touch()
+    settings.check_owner(output, settings_of(work))
+    (tmp_path / "out/photo.png").touch()
+    with pytest.raises(UserError, match=r"out: holds other files, such as photo\.png") as error:
+        settings.check_owner(output, settings_of(work))
+    assert error.value.argument == "overwrite"
+    settings.check_owner(output, settings_of(work), overwrite=True)
+
+
 def test_a_damaged_file_is_one_line(work):
     output = Storage(work.output)
     output.write(settings.FILE, b"{")

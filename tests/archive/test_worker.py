@@ -2,7 +2,7 @@
 
 import os
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -122,34 +122,6 @@ def test_maps_formats_and_names(work, table, tmp_path):
     assert theta.mean() == pytest.approx(rows["below/001.png"]["mean_theta"], rel=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["same", "png", "jpg"])
-def test_no_two_images_have_one_result(kind):
-    names = [
-        "a.gif",
-        "a.gif.png",
-        "a.gif.png.png",
-        "a.png",
-        "a.jpg",
-        "a.jpg.png",
-        "a.png.jpg",
-        "a.png_theta.png",
-        "a.png.png_theta.png",
-        "a.png_theta.png.png",
-        "A.PNG",
-        "a.b.png",
-    ]
-    outputs = [worker_module._output_name(PurePosixPath(name), kind).name for name in names]
-    maps = [f"{output}_theta.png" for output in outputs]
-    assert len({*outputs, *maps}) == 2 * len(names)
-    usual = {
-        "same": ["a.gif.png", "a.png", "a.jpg", "A.PNG", "a.b.png"],
-        "png": ["a.gif.png", "a.png", "a.jpg.png", "A.PNG.png", "a.b.png"],
-        "jpg": ["a.gif.jpg", "a.png.jpg", "a.jpg", "A.PNG.jpg", "a.b.png.jpg"],
-    }
-    found = dict(zip(names, outputs, strict=True))
-    assert [found[n] for n in ("a.gif", "a.png", "a.jpg", "A.PNG", "a.b.png")] == usual[kind]
-
-
 @pytest.mark.usefixtures("one_model")
 def test_names_that_are_not_utf_8_become_rows(work, table, tmp_path):
     for name in (b"caf\xe9.png", b"caf\xe9.txt"):
@@ -160,3 +132,12 @@ def test_names_that_are_not_utf_8_become_rows(work, table, tmp_path):
     assert rows["caf\\xe9.png"] == "no longer exists, or its name is not UTF-8"
     assert rows["\\xe9t\\xe9"] == rows["caf\\xe9.png"]
     assert rows["000.png"] is None
+
+
+@pytest.mark.usefixtures("one_model")
+def test_names_of_results_that_are_too_long_become_rows(work, table, tmp_path):
+    (tmp_path / "in" / "000.png").rename(tmp_path / "in" / f"{'a' * 250}.png")
+    worker = Worker(replace(work, options=Options(format="webp")))
+    errors = [row["error"] for row in worker(table(work)).to_pylist() if row["error"]]
+    expected = "its name is longer than 255 bytes: rename the input"
+    assert errors == [f"{'a' * 250}.png.webp: {expected}"]

@@ -8,6 +8,7 @@ import pytest
 from helpers.commands import assert_one_line_error, run_command
 
 import udl_tf
+from udl_tf import calibrate
 
 
 @pytest.fixture
@@ -79,3 +80,43 @@ def test_too_few_images_for_a_guarantee_change_nothing(run, image_folder):
     )
     assert_one_line_error(result, "6 distinct images are too few", "give at least 50")
     assert (run / "model.json").read_text() == content
+
+
+def test_the_bundle_of_a_running_step_is_not_calibrated(run, image_folder, tmp_path):
+    """It is replaced at the next checkpoint, and deleted in the end."""
+    running = shutil.copytree(run, run / "running")
+    (run / "config.json").write_text("{}")
+    content = (running / "model.json").read_text()
+    for option in ("--data", "--test"):
+        result = run_command("calibrate", "--model", running, option, image_folder)
+        assert_one_line_error(
+            result, "running: is replaced and deleted by its run: calibrate a copy"
+        )
+    assert (running / "model.json").read_text() == content
+    copy = shutil.copytree(running, tmp_path / "copy")
+    arguments = ("--data", image_folder, "--no-baselines")
+    assert run_command("calibrate", "--model", copy, *arguments).returncode == 0
+
+
+def test_a_model_that_changes_meanwhile_keeps_its_content(run, image_folder, monkeypatch):
+    def measure_and_replace(*arguments):
+        samples = measure(*arguments)
+        content = json.loads((run / "model.json").read_text())
+        (run / "model.json").write_text(json.dumps({**content, "licence": "new"}))
+        return samples
+
+    measure = calibrate._measure
+    monkeypatch.setattr(calibrate, "_measure", measure_and_replace)
+    arguments = ("--data", image_folder, "--no-baselines")
+    result = run_command("calibrate", "--model", run, *arguments)
+    assert_one_line_error(result, "has changed in the meantime: calibrate it again")
+    assert json.loads((run / "model.json").read_text())["licence"] == "new"
+
+
+def test_an_assessment_on_degraded_images_has_a_folder_of_its_own(run, image_folder):
+    arguments = ("--data", image_folder, "--no-baselines")
+    assert run_command("calibrate", "--model", run, *arguments).returncode == 0
+    arguments = ("--test", image_folder, "--no-baselines", "--degrade", "jpeg:75")
+    assert run_command("calibrate", "--model", run, *arguments).returncode == 0
+    assert (run / "calibration_test_jpeg_75/report.md").exists()
+    assert not (run / "calibration_test").exists()

@@ -1,5 +1,6 @@
 """udl-tf train and evaluate: bad input, and a run that diverges."""
 
+import os
 import shutil
 
 import numpy as np
@@ -27,6 +28,22 @@ def test_a_diverging_run_stops_and_keeps_the_last_good_checkpoint(workplace):
 def test_a_folder_with_other_files_is_not_changed(workplace):
     result = train_in(workplace, "train")
     assert_one_line_error(result, "is not empty and holds no run", "choose a new folder")
+
+
+def test_an_output_that_is_a_file_is_one_line(workplace):
+    result = train_in(workplace, "tiny.json")
+    assert_one_line_error(result, "tiny.json: is a file; expected a new folder", "(--output)")
+    assert_one_line_error(train_in(workplace, "tiny.json/below"), "below: Not a directory")
+
+
+@pytest.mark.parametrize("run", ["new/below", "train"])
+def test_a_run_folder_that_may_not_be_written_fails_before_data_are_read(
+    workplace, run, monkeypatch
+):
+    existing = workplace if run == "new/below" else workplace / run
+    monkeypatch.setattr(os, "access", lambda path, mode: path != existing)
+    result = train_in(workplace, run, "--set", 'data.train=["/missing"]')
+    assert_one_line_error(result, f"{existing}: no permission to write: choose", "(--output)")
 
 
 def bad_data(folder, kind):

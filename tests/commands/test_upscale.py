@@ -7,7 +7,8 @@ import zlib
 import numpy as np
 import pytest
 from helpers.commands import assert_one_line_error, run_command, run_process
-from helpers.images import declared_png, noise_image
+from helpers.folders import lock_folder
+from helpers.images import declared_png, mark_as_result, noise_image
 from PIL import Image
 
 
@@ -44,6 +45,83 @@ def test_skip_existing(upscale, tmp_path, monkeypatch):
     result = upscale(tmp_path / "a.png", tmp_path / "b.png", "--output", out, "--skip-existing")
     assert result.returncode == 0, result.stderr
     assert result.stdout == f"0 of 2 images upscaled, 2 already existed (skipped): {out}\n"
+
+
+def test_a_stopped_run_in_the_folder_of_the_images_resumes(upscale, tmp_path):
+    """`upscale . --output .` takes neither its results nor its maps for inputs."""
+    command = tmp_path, "--output", tmp_path, "--format", "png", "--uncertainty", "png"
+    Image.fromarray(noise_image(6, 8)).save(tmp_path / "a.jpg")
+    assert "1 of 1 images upscaled" in upscale(*command).stdout
+    for name in ("a.png", "a_theta.png"):
+        mark_as_result(tmp_path / name)
+    Image.fromarray(noise_image(6, 8)).save(tmp_path / "b.jpg")
+    result = upscale(*command, "--skip-existing")
+    assert "skipped: 2 earlier results (in the output folder)\n1 of 2 images" in result.stdout
+    assert "1 already existed (skipped), 0 failed" in result.stdout
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "a.jpg", "a.png", "a_theta.png", "b.jpg", "b.png", "b_theta.png"]  # fmt: skip
+    for name in ("b.png", "b_theta.png"):
+        mark_as_result(tmp_path / name)
+    (tmp_path / "a_theta.png").unlink()  # an image without its map is upscaled again
+    result = upscale(*command, "--skip-existing")
+    assert "1 of 2 images upscaled" in result.stdout
+    assert "1 already existed (skipped), 1 replaced, 0 failed" in result.stdout
+    assert (tmp_path / "a_theta.png").exists()
+
+
+def test_files_of_others_are_kept_unless_the_option_allows_to_replace_them(upscale, tmp_path):
+    Image.fromarray(noise_image(6, 8)).save(tmp_path / "a.png")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/a.png").write_text("mine")
+    command = tmp_path / "a.png", "--output", tmp_path / "out", "--uncertainty", "none"
+    result = upscale(*command)
+    assert result.returncode == 1
+    assert result.stderr == (
+        f"failed: {tmp_path}/out/a.png: already exists and is not an earlier result of udl_tf:"
+        " choose another output, or allow it to be replaced (--overwrite)\n"
+    )
+    assert (tmp_path / "out/a.png").read_text() == "mine"
+    result = upscale(*command, "--overwrite")
+    assert result.returncode == 0
+    assert "1 of 1 images upscaled" in result.stdout
+    assert ", 1 replaced, 0 failed" in result.stdout
+    result = upscale(*command, "--no-overwrite")
+    assert result.returncode == 1
+    assert "out/a.png: already exists: choose another output (--output)" in result.stderr
+
+
+def test_what_is_skipped_is_named_and_a_folder_that_cannot_be_listed_fails(
+    upscale, tmp_path, monkeypatch
+):
+    Image.fromarray(noise_image(6, 8)).save(tmp_path / "a.png")
+    Image.fromarray(noise_image(6, 8)).save(tmp_path / "a.gif")
+    (tmp_path / "notes.txt").touch()
+    (tmp_path / "locked").mkdir()
+
+    lock_folder(monkeypatch, "locked")
+    command = tmp_path, "--output", tmp_path / "out", "--uncertainty", "none"
+    for more in ((), ("--skip-existing",)):  # also if no model is loaded
+        result = upscale(*command, *more)
+        assert result.returncode == 1
+        lines = result.stdout.splitlines()
+        assert lines[-4:-1] == [
+            "results of .gif images are .png (1 of 2 images)",
+            "names of results contain the image's suffix where images would share a result or map,"
+            f" such as {tmp_path}/out/a.gif.png (1 of 2 images)",
+            "skipped: 1 other file",
+        ]
+        assert result.stderr == (
+            f"failed: {tmp_path}/locked: cannot be listed (Permission denied): check its"
+            " permissions\n"
+        )
+
+
+@pytest.mark.parametrize("arguments", [[""], ["a.png", "--output", ""]])
+def test_an_empty_path_is_not_the_working_folder(arguments, tmp_path):
+    Image.fromarray(noise_image(6, 8)).save(tmp_path / "a.png")
+    result = run_command("upscale", *arguments, cwd=tmp_path)
+    assert_one_line_error(result, "is empty; expected a value")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
 
 
 def real_bomb() -> bytes:
@@ -98,6 +176,7 @@ def test_two_hundred_good_and_bad_files(transparent_run, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [
+        (["--background", "blanc"], "background 'blanc': expected the name of a colour"),
         (["--outscale", "0"], "--outscale 0: expected a number above 0"),
         (["--outscale", "x"], "--outscale x"),
         (["--size", "100"], "--size 100: expected WIDTHxHEIGHT"),
@@ -106,6 +185,7 @@ def test_two_hundred_good_and_bad_files(transparent_run, tmp_path):
         (["--memory", "inf"], "--memory inf"),
         (["--max-megapixels", "inf"], "--max-megapixels inf"),
         (["--max-megapixels", "0"], "--max-megapixels 0.0"),
+        (["--value-range", "1", "0"], "black below white (--value-range)"),
         (["--ensemble", "--uncertainty", "none"], "use --uncertainty npy"),
     ],
 )

@@ -10,7 +10,8 @@ from helpers.images import noise_image
 from udl_tf.config import DataConfig
 from udl_tf.data.draws import draw_batch
 from udl_tf.data.pack import Pack, write_pack
-from udl_tf.data.sources import folder_dataset, large_enough
+from udl_tf.data.sources import folder_dataset
+from udl_tf.data.split import large_enough
 from udl_tf.data.store import ImageStore, read_pair
 from udl_tf.errors import UserError
 from udl_tf.imaging.rgb_files import write_rgb

@@ -1,29 +1,13 @@
 import numpy as np
 import pytest
-from helpers.commands import assert_one_line_error, run_command
-from helpers.images import noise_image
+from helpers.images import make_pairs, noise_image
 
 from udl_tf.config import DataConfig
-from udl_tf.data.sources import (
-    ImageSource,
-    find_datasets,
-    folder_dataset,
-    large_enough,
-    split_validation,
-)
+from udl_tf.data.sources import ImageSource, find_datasets, folder_dataset
 from udl_tf.data.store import ImageStore, read_pair
 from udl_tf.errors import UserError
 from udl_tf.imaging.resize import imresize
 from udl_tf.imaging.rgb_files import write_rgb
-
-
-def make_pairs(folder, scale, lr_folder="LR_bicubic/X{scale}", suffix="x{scale}"):
-    for index in range(3):
-        hr = noise_image(24, 36, index)
-        write_rgb(folder / "HR" / f"{index}.png", hr)
-        name = f"{index}{suffix.format(scale=scale)}.png"
-        write_rgb(folder / lr_folder.format(scale=scale) / name, imresize(hr, 1 / scale))
-    return folder
 
 
 def test_hr_images_are_cropped_to_multiples_of_the_scale(tmp_path):
@@ -106,6 +90,9 @@ def test_sets_of_equal_names_get_their_parents_name(tmp_path):
     assert [d.name for d in find_datasets(config, "train", 2)] == ["a_HR", "b_HR"]
     with pytest.raises(UserError, match="named twice"):
         find_datasets(DataConfig(root=str(tmp_path), train=["a/HR", "a/HR"]), "train", 2)
+    (tmp_path / "c").symlink_to(tmp_path / "a")
+    with pytest.raises(UserError, match=r"c/HR: the same folder as .*a/HR, named twice"):
+        find_datasets(DataConfig(root=str(tmp_path), train=["a/HR", "c/HR"]), "train", 2)
     mixed = DataConfig(train=[str(tmp_path / "a/HR"), "DIV2K"])
     with pytest.raises(UserError, match=r"DIV2K and data\.root is not set"):
         find_datasets(mixed, "train", 2)
@@ -130,6 +117,23 @@ def test_pairs_of_the_wrong_scale_and_missing_partners(tmp_path):
         read_pair(folder_dataset(folder, 2).sources[1], 2)
 
 
+@pytest.mark.parametrize(
+    ("hr", "lr", "message"),
+    [
+        (["a.jpg", "a.png"], ["a.png"], r"a\.jpg and .*a\.png: both have the LR image .*LR/a\.png"),
+        (["a.png", "ax2.png"], ["ax2.png"], r"a\.png and .*ax2\.png: both have the LR image .*ax2"),
+        (["a.png"], ["a.bmp", "a.png"], r"a\.bmp and .*a\.png: LR images of the same name"),
+    ],
+)
+def test_ambiguous_pairs_are_an_error_that_names_both(tmp_path, hr, lr, message):
+    for folder, names in (("HR", hr), ("LR", lr)):
+        (tmp_path / "set" / folder).mkdir(parents=True)
+        for name in names:
+            (tmp_path / "set" / folder / name).touch()
+    with pytest.raises(UserError, match=message):
+        folder_dataset(tmp_path / "set", 2)
+
+
 def test_an_image_too_small_for_the_scale_is_one_line(tmp_path):
     write_rgb(tmp_path / "tiny.png", noise_image(7, 30))
     with pytest.raises(UserError, match=r"tiny\.png: 30x7 pixels; x4 needs at least 8 pixels per"):
@@ -152,61 +156,3 @@ def test_a_store_that_fits_in_memory_decodes_each_image_once(image_folder):
         lr, hr = small.pair(index)
         assert np.array_equal(imresize(hr, 0.5), lr)
     assert small.decoded == 8  # 0 and 1 are read again once, then both stay in memory
-
-
-def test_held_out_images():
-    sources = [ImageSource(hr=i) for i in range(50)]
-    training, held_out = split_validation(sources, sources, 10, seed=3)
-    assert (len(training), len(held_out)) == (40, 10)
-    assert not set(training) & set(held_out)
-    assert split_validation(sources, sources, 10, seed=3) == (training, held_out)
-    assert split_validation(sources, sources, 10, seed=4) != (training, held_out)
-    assert len(split_validation(sources, sources[:8], 10, seed=0)[1]) == 1
-    assert split_validation(sources, sources[:1], 10, seed=0) == (sources[:1], sources[:1])
-
-    # If a held-out image is too small, the next one in the drawn order replaces it.
-    large = [source for source in sources if source is not held_out[0]]
-    fewer, others = split_validation(sources, large, 9, seed=3)
-    assert others == held_out[1:]
-    assert fewer == training
-
-
-def test_small_images_are_an_error_or_skipped(image_folder):
-    write_rgb(image_folder / "tiny.png", noise_image(5, 5))
-    sources = folder_dataset(image_folder, 2).sources
-    with pytest.raises(UserError, match=r"tiny\.png: 5x5 pixels, smaller than data\.hr_patch_size"):
-        large_enough(sources, DataConfig(hr_patch_size=48))
-    skip = DataConfig(hr_patch_size=48, small_images="skip")
-    assert len(large_enough(sources, skip)) == 6
-    with pytest.raises(UserError, match="no training image"):
-        large_enough(sources, DataConfig(hr_patch_size=64, small_images="skip"))
-
-
-def test_check_lists_all_problems(tmp_path):
-    folder = make_pairs(tmp_path / "set", 2, "LR", "")
-    good = run_command("data", "check", folder, "--scale", 2, "--hr-patch-size", 24)
-    assert good.returncode == 0
-    assert "3 images, 0 problems" in good.stdout
-    hr = noise_image(24, 36, 0)
-    for name, image in (("copy", hr), ("small", hr[:8, :8]), ("mismatch", hr)):
-        write_rgb(folder / f"HR/{name}.png", image)
-        write_rgb(folder / f"LR/{name}.png", imresize(image, 1 / 2))
-    write_rgb(folder / "LR/mismatch.png", noise_image(5, 7))
-    (folder / "HR/text.png").write_text("no image")
-    (folder / "LR/text.png").write_text("no image")
-    write_rgb(folder / "LR/unpaired.png", noise_image(12, 18))
-    write_rgb(folder / "HR/single.png", noise_image(24, 36, 9))
-    result = run_command("data", "check", folder, "--scale", 2, "--hr-patch-size", 24)
-    assert_one_line_error(result, "8 images, 6 problems")
-    lines = result.stdout.splitlines()
-    assert len(lines) == 6
-    for part in (
-        "small.png: 8x8",
-        "mismatch.png: 7x5",
-        "text.png: not an image",
-        "unpaired.png: has no HR image",
-        "single.png: its LR file",
-    ):
-        assert any(part in line for line in lines), part
-    assert any("0.png: the same pixels as" in line and "copy.png" in line for line in lines)
-    assert_one_line_error(run_command("data", "check", tmp_path / "none"), "does not exist")

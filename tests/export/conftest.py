@@ -52,14 +52,25 @@ def small_onnx(small_run, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def int8_tflite(transparent_run, tmp_path_factory):
+    """(path, card) of an int8 TFLite file of transparent_run, checked on the bundled images."""
+    path = tmp_path_factory.mktemp("int8") / "model.tflite"
+    return path, export_tflite(transparent_run, path, "int8")
+
+
+@pytest.fixture(scope="session")
 def assert_same():
-    """Compares an export with its bundle, on an image of a size that the export did not check."""
+    """Compares an export with its bundle, on images of sizes that the export did not check."""
 
     def check(run, path, bound):
         trained, exported = load(run), load(path)
-        lr = noise_image(27, 38, seed=5)
-        for values, expected in zip(exported.predict(lr), trained.predict(lr, BORDER), strict=True):
-            assert np.abs(values - np.clip(expected, 0, 255)).max() <= bound
-            assert np.ptp(values) > 1e-3  # not constant
+        for size in ((27, 38), (2, 5)):
+            lr = noise_image(*size, seed=5)
+            outputs = exported.forward(lr[None].astype(np.float32), ("sr", "theta"))
+            expected = trained.predict(lr, BORDER)
+            for values, correct in zip(outputs.values(), expected, strict=True):
+                assert values[0].shape == correct.shape
+                assert np.abs(values[0] - np.clip(correct, 0, 255)).max() <= bound
+                assert np.ptp(values) > 1e-3  # not constant
 
     return check

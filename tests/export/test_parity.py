@@ -39,10 +39,22 @@ def test_a_difference_that_is_not_finite_exceeds_every_bound():
 
 
 def test_rounding_is_no_difference():
-    difference = parity.beyond_rounding(np.ones_like)
-    assert difference(np.array([7.0, 8.0]), np.array([7.5, 7.6])) == 0
-    assert difference(np.array([7.0]), np.array([7.75])) == 0.25
-    assert difference(np.array([np.nan]), np.array([7.75])) == np.inf
+    assert parity.largest_difference(np.array([7.0, 8.0]), np.array([7.5, 7.6]), step=1) == 0
+    assert parity.largest_difference(np.array([7.0]), np.array([7.75]), step=1) == 0.25
+    assert parity.largest_difference(np.array([np.nan]), np.array([7.75]), step=1) == np.inf
+
+
+def test_large_values_are_compared_relative_to_their_size():
+    """A rehearsal's theta of 200 grey levels was refused for a difference of 0.0028."""
+    theta = np.array([0.5, 1.0, 200.0])
+    units = parity.units_of({"raw": np.array([-9.0, 255.0]), "theta": theta}, "float32")
+    assert units["theta"].tolist() == [1, 1, 200]  # 0.1 % of it
+    assert units["sr"] == 1
+    units = parity.units_of({"raw": np.array([-510.0, 9.0]), "theta": theta}, "float16")
+    assert units["theta"].tolist() == [1, 1, 20]  # 10 % of it
+    assert units["sr"] == 2
+    difference = parity.largest_difference(theta + 0.02 * (theta > 9), theta, unit=units["theta"])
+    assert difference == pytest.approx(1e-3)  # 0.02 / 20
 
 
 def test_a_piece_is_the_middle_of_an_image():
@@ -51,3 +63,12 @@ def test_a_piece_is_the_middle_of_an_image():
     assert np.array_equal(parity.piece(image, (1, 2), scale=2), image[2:4, 2:6])
     small = parity.piece(image, (9, 8))
     assert np.array_equal(small, np.pad(image, ((0, 3), (0, 0), (0, 0)), "symmetric"))
+
+
+def test_grey_images_are_compared_in_colour():
+    """`upscale` averages the channels of grey images, the graphs of exports do not."""
+    gray, colored = np.full((4, 5, 3), 255.0), np.arange(60.0).reshape(4, 5, 3)
+    assert parity._in_color(colored.copy()).tolist() == colored.tolist()
+    found = parity._in_color(gray)
+    assert found[0, 0].tolist() == [255, 255, 254]
+    assert (found.reshape(-1)[3:] == 255).all()

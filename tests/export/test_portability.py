@@ -1,46 +1,28 @@
-"""Exports in processes in which nothing but their runtime can be imported."""
+"""The programs of docs/export.md, in processes without udl_tf and all but their runtime."""
 
+import re
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from helpers.commands import ROOT
 from helpers.images import noise_image
+from PIL import Image
 
 from udl_tf.inference.upscaler import BORDER
 from udl_tf.saved.loading import load
 
-RUNTIMES = {
-    "savedmodel": (
-        "udl_tf keras jax",
-        """
-import tensorflow as tf
-serve = tf.saved_model.load(path).signatures["serving_default"]
-outputs = serve(image=tf.constant(lr.astype("uint8")))
-outputs = {name: value.numpy() for name, value in outputs.items()}
-""",
-    ),
-    "tflite": (
-        "udl_tf keras tensorflow",
-        """
-from ai_edge_litert.interpreter import Interpreter
-interpreter = Interpreter(model_path=path)
-index = interpreter.get_input_details()[0]["index"]
-interpreter.resize_tensor_input(index, lr.shape)
-outputs = interpreter.get_signature_runner()(lr=lr)
-""",
-    ),
-    "onnx": (
-        "udl_tf keras tensorflow tf2onnx onnx",
-        """
-import onnxruntime
-outputs = dict(zip(("sr", "theta"), onnxruntime.InferenceSession(path).run(None, {"lr": lr})))
-""",
-    ),
+GUIDE = (ROOT / "docs/export.md").read_text(encoding="utf-8")
+PROGRAMS = re.findall(r"^```python\n(.*?)^```", GUIDE, re.DOTALL | re.MULTILINE)
+RUNTIMES = {  # in the order of the programs: fixture, place of the model, packages that are missing
+    "savedmodel": ("served", "models/NAME", "udl_tf keras jax"),
+    "tflite": ("small_tflite", "model.tflite", "udl_tf keras tensorflow"),
+    "int8": ("int8_tflite", "model.tflite", "udl_tf keras tensorflow"),
+    "onnx": ("small_onnx", "model.onnx", "udl_tf keras tensorflow tf2onnx onnx"),
 }
-PROGRAM = """
+BEFORE = """
 import sys
-import numpy as np
 
 class Blind:
     # A finder that does not find blocked packages, as if they were not installed.
@@ -57,34 +39,36 @@ class Blind:
         pass
 
 sys.meta_path[:] = [Blind(finder) for finder in sys.meta_path]
-path, lr = sys.argv[1], np.load(sys.argv[2])
-{body}
-np.savez(sys.argv[3], **outputs)
+"""
+AFTER = """
+import numpy
+numpy.savez("outputs.npz", sr=sr, theta=theta)
 assert not set(sys.modules) & set({blocked!r}.split())
 """
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", RUNTIMES)
-def test_an_export_runs_with_its_runtime_alone(kind, small_run, request, tmp_path):
-    if kind == "savedmodel":
-        path = request.getfixturevalue("served") / "1"
-    else:
-        path, _ = request.getfixturevalue(f"small_{kind}")
-    lr = noise_image(13, 18).astype(np.float32)[None]
-    np.save(tmp_path / "lr.npy", lr)
-    blocked, body = RUNTIMES[kind]
-    program = PROGRAM.format(blocked=blocked, body=body)
-    files = [path, tmp_path / "lr.npy", tmp_path / "outputs.npz"]
+@pytest.mark.parametrize(("kind", "program"), [*zip(RUNTIMES, PROGRAMS, strict=True)])
+def test_a_program_of_the_guide_needs_its_runtime_alone(
+    kind, program, small_run, transparent_run, request, tmp_path
+):
+    fixture, place, blocked = RUNTIMES[kind]
+    model = request.getfixturevalue(fixture)
+    path = model[0] if isinstance(model, tuple) else model
+    (tmp_path / place).parent.mkdir(exist_ok=True)
+    (tmp_path / place).symlink_to(path)
+    image = noise_image(13, 18)
+    Image.fromarray(image).save(tmp_path / "photo.png")
+    script = BEFORE.format(blocked=blocked) + program + AFTER.format(blocked=blocked)
     result = subprocess.run(
-        [sys.executable, "-c", program, *map(str, files)],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True
     )
     assert result.returncode == 0, result.stderr
     outputs = np.load(tmp_path / "outputs.npz")
-    sr, theta = load(small_run).predict(lr[0], BORDER)
+    sr, theta = load(transparent_run if kind == "int8" else small_run).predict(image, BORDER)
     sr = np.clip(sr, 0, 255)
-    assert np.abs(outputs["sr"][0] - sr).max() <= (0.501 if kind == "savedmodel" else 1e-3)
-    assert np.abs(outputs["theta"][0] - theta).max() <= 1e-3
+    bound = {"savedmodel": 0.501, "int8": 4}.get(kind, 1e-3)
+    assert np.abs(outputs["sr"] - sr).max() <= bound
+    assert np.abs(outputs["theta"] - theta).max() <= (0.02 if kind == "int8" else 1e-3)
+    written = np.asarray(Image.open(tmp_path / "result.png"))
+    assert np.abs(written - sr).max() <= bound + 0.5

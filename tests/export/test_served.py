@@ -11,6 +11,8 @@ from PIL import Image
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import prediction_log_pb2
 
+from udl_tf.inference.result import Upscaled
+from udl_tf.inference.upscaler import BORDER
 from udl_tf.saved.card import THETA_STEPS, parse_card
 from udl_tf.saved.loading import load
 
@@ -73,10 +75,13 @@ def test_files_of_any_format_and_size_in_one_batch(signatures, trained):
     outputs = signatures["image_bytes"](image_bytes=tf.constant(files))
     for index, image in enumerate(images):
         expected = trained.upscale(np.ascontiguousarray(image))
+        if index == 2:  # the graph computes grey images in colour
+            expected = Upscaled(*trained.predict(image, BORDER))
         sr = imagecodecs.png_decode(outputs["sr_image_bytes"][index].numpy())
         theta = imagecodecs.png_decode(outputs["theta_image_bytes"][index].numpy())
         # TensorFlow's JPEG decoder enlarges chroma differently from Pillow's.
-        assert np.abs(sr.astype(int) - expected.image).max() <= (12 if index == 4 else 1)
+        difference = np.abs(sr.astype(int) - expected.image.clip(0, 255)).max()
+        assert difference <= (12 if index == 4 else 1)
         assert theta.dtype == np.uint16
         if index != 4:
             assert np.abs(theta / THETA_STEPS - expected.theta).max() <= 0.5 / THETA_STEPS + 1e-3

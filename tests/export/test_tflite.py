@@ -51,8 +51,12 @@ def test_only_builtin_operators_named_tensors_and_a_card(small_tflite):
     codes = {model.OperatorCodes(i).BuiltinCode() for i in range(model.OperatorCodesLength())}
     assert BuiltinOperator.CONV_2D in codes
     assert BuiltinOperator.CUSTOM not in codes
-    (signature,) = Interpreter(model_path=str(path)).get_signature_list().values()
+    interpreter = Interpreter(model_path=str(path))
+    (signature,) = interpreter.get_signature_list().values()
     assert signature == {"inputs": ["lr"], "outputs": ["sr", "theta"]}
+    # The same for runtimes that do not know signatures; they used to get theta first.
+    assert [tensor["name"] for tensor in interpreter.get_input_details()] == ["lr"]
+    assert [tensor["name"] for tensor in interpreter.get_output_details()] == ["sr", "theta"]
     with zipfile.ZipFile(path) as archive:
         card = json.loads(archive.read(CARD))
     assert (card["scale"], card["range"], card["licence"]) == (2, [0, 255], "CC0")
@@ -72,15 +76,15 @@ def test_float16_weights_stay_within_a_level(small_run, hr_images, assert_same, 
 
 
 @pytest.mark.slow
-def test_int8_has_uint8_tensors_and_states_its_loss(transparent_run, tmp_path):
-    path = tmp_path / "model.tflite"
-    card = export_tflite(transparent_run, path, "int8")
+def test_int8_has_uint8_tensors_and_states_its_loss(int8_tflite, transparent_run):
+    path, card = int8_tflite
     assert abs(card.parity["psnr_loss"]) < 0.1
     assert card.parity["patches"] == 11  # the bundled images
     interpreter = Interpreter(model_path=str(path))
     runner = interpreter.get_signature_runner()
     tensors = [*runner.get_input_details().values(), *runner.get_output_details().values()]
     assert {t["dtype"] for t in tensors} == {np.uint8}
+    assert [t["name"] for t in interpreter.get_output_details()] == ["sr", "theta"]
     assert runner.get_input_details()["lr"]["quantization"] == (1.0, 0)
     inside = {t["dtype"] for t in interpreter.get_tensor_details() if len(t["shape"]) == 4}
     assert np.float32 not in inside

@@ -42,8 +42,8 @@ def train_in(workplace: Path, run: str, *more) -> Result:
     return run_command("train", *train_options(workplace, run, *more))
 
 
-def run_tool(name: str, *arguments, cwd: Path = ROOT) -> Result:
-    """Runs `python tools/name` in this process."""
+def run_tool(name: Path | str, *arguments, cwd: Path = ROOT) -> Result:
+    """Runs `python tools/name`, or a program elsewhere, in this process."""
     path = str(ROOT / "tools" / name)
     with mock.patch.object(sys, "argv", [path, *map(str, arguments)]):
         return _run(lambda: runpy.run_path(path, run_name="__main__"), cwd)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 
 def noise_image(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -32,6 +33,28 @@ def fill_folder(folder, count):
         place = folder / ("below" if index % 2 else "") / f"{index:03}.png"
         place.parent.mkdir(parents=True, exist_ok=True)
         write_rgb(place, noise_image(20 + index % 7, 24 + index % 5, index))
+
+
+def make_pairs(folder, scale, lr_folder="LR_bicubic/X{scale}", suffix="x{scale}"):
+    """Writes three pairs of 36x24 HR images and their LR images; returns the folder."""
+    from udl_tf.imaging.resize import imresize
+    from udl_tf.imaging.rgb_files import write_rgb
+
+    for index in range(3):
+        hr = noise_image(24, 36, index)
+        write_rgb(folder / "HR" / f"{index}.png", hr)
+        name = f"{index}{suffix.format(scale=scale)}.png"
+        write_rgb(folder / lr_folder.format(scale=scale) / name, imresize(hr, 1 / scale))
+    return folder
+
+
+def mark_as_result(path: Path) -> None:
+    """Marks a PNG as a result of this package."""
+    mark = PngInfo()
+    mark.add_text("Software", "udl_tf 0.0")
+    with Image.open(path) as image:
+        image.load()
+    image.save(path, pnginfo=mark)
 
 
 def declared_png(width: int, height: int) -> bytes:

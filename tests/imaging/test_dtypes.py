@@ -1,7 +1,14 @@
 import numpy as np
 import pytest
 
-from udl_tf.imaging.dtypes import gray_level, to_dtype
+from udl_tf.errors import UserError
+from udl_tf.imaging.dtypes import (
+    from_gray_levels,
+    gray_level,
+    is_nearly_black,
+    to_dtype,
+    to_gray_levels,
+)
 
 VALUES = np.array([-200.5, -3.0, -0.5, 0.49, 0.5, 1.5, 2.5, 127.6, 254.5, 255.4, 300.0, 70000.0])
 
@@ -39,6 +46,23 @@ def test_more_rows_than_are_converted_at_a_time():
     values = np.random.default_rng(0).uniform(-9, 270, (700, 3, 2))
     expected = np.clip(np.floor(values + 0.5), 0, 255)
     assert np.array_equal(to_dtype(values, np.uint8), expected)
+
+
+@pytest.mark.parametrize("value_range", [(0.0, 255.0), (0.0, 1.0), (-2.0, 3.0)])
+def test_values_and_grey_levels(value_range):
+    low, high = value_range
+    levels = to_gray_levels(np.array([low, (low + high) / 2, high]), value_range)
+    assert np.allclose(levels, [0, 127.5, 255], atol=1e-12)
+    assert np.allclose(from_gray_levels(levels, value_range), [low, (low + high) / 2, high])
+    for value in (np.nextafter(low, -9), np.nextafter(high, 999), np.nan):
+        with pytest.raises(UserError, match="a float image with"):
+            to_gray_levels(np.array([low, value]), value_range)
+
+
+def test_what_is_nearly_black():
+    answers = [is_nearly_black(np.array([0, high])) for high in (0.0, 0.1, 1.0, 1.1, 255.0)]
+    assert answers == [False, True, True, False, False]
+    assert not is_nearly_black(np.zeros((0, 3)))
 
 
 def test_gray_level():

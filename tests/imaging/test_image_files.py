@@ -5,17 +5,17 @@ import numpy as np
 import pytest
 import tifffile
 from helpers.images import declared_png, noise_image
-from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms
 
 from udl_tf.errors import UserError
 from udl_tf.imaging.image_files import ImageFile, read_image
 from udl_tf.imaging.image_writing import write_image
+from udl_tf.imaging.rgb_files import read_rgb
 
 RGB = noise_image(12, 9)
 DEEP = (RGB.astype(np.uint16) << 8) + np.arange(9, dtype=np.uint16)[None, :, None]
 ALPHA = noise_image(12, 9, seed=1)[..., :1]
-SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-ORIENTATION, WIDTH = ExifTags.Base.Orientation, ExifTags.Base.ExifImageWidth
+ORIENTATION = ExifTags.Base.Orientation
 
 
 def with_channels(image: np.ndarray, channels: int) -> np.ndarray:
@@ -48,31 +48,9 @@ def test_written_pixels_are_read_back(tmp_path, channels, suffix, depth):
 
 def exif_of(**tags) -> Image.Exif:
     exif = Image.Exif()
-    exif[ExifTags.Base.Make] = "Maker"
-    exif[ExifTags.IFD.Exif] = {ExifTags.Base.LensModel: "Lens", WIDTH: 9}
     for name, value in tags.items():
         exif[ExifTags.Base[name]] = value
     return exif
-
-
-@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif"])
-@pytest.mark.parametrize("depth", ["uint8", "uint16"])
-def test_colour_profile_and_exif_are_stored(tmp_path, suffix, depth):
-    first, second = tmp_path / f"a{suffix}", tmp_path / f"b{suffix}"
-    Image.fromarray(RGB).save(first, icc_profile=SRGB, exif=exif_of().tobytes())
-    image = read_image(first)
-    pixels = image.pixels if depth == "uint8" else image.pixels.astype(np.uint16) * 257
-    notes = write_image(second, ImageFile(pixels, image.icc_profile, image.exif))
-    with Image.open(second) as written:
-        assert written.info["icc_profile"] == SRGB
-        exif = written.getexif()
-        inner = exif.get_ifd(ExifTags.IFD.Exif)
-    if suffix == ".tif" and depth == "uint16":
-        assert any("EXIF dropped" in note for note in notes)
-        return
-    assert exif[ExifTags.Base.Make] == "Maker"
-    assert inner[ExifTags.Base.LensModel] == "Lens"
-    assert WIDTH not in inner, "the width of the image before upscaling"
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif"])
@@ -98,9 +76,7 @@ def test_orientation_is_applied_once(tmp_path, suffix, orientation):
     assert image.pixels.shape == np.asarray(expected).shape
     difference = np.abs(image.pixels.astype(int) - np.asarray(expected))
     assert difference.max() <= (12 if suffix == ".jpg" else 0)
-    exif = Image.Exif()
-    exif.load(image.exif)
-    assert ORIENTATION not in exif
+    assert ORIENTATION not in image.metadata.exif
 
 
 def test_orientation_of_deep_files(tmp_path):
@@ -162,7 +138,7 @@ def test_the_first_of_several_frames_is_read_with_a_note(tmp_path, suffix):
     path = tmp_path / f"a{suffix}"
     frames[0].save(path, save_all=True, append_images=frames[1:], **options)
     image = read_image(path)
-    assert image.notes == ("the first of 3 frames or pages",)
+    assert image.notes == ("only the first of 3 frames or pages read",)
     assert np.array_equal(image.pixels[..., :3], np.asarray(frames[0].convert("RGB")))
 
 
@@ -182,15 +158,6 @@ def test_16_bit_tiffs_of_all_kinds(tmp_path, compression, kind):
 def test_a_16_bit_png_of_another_program(tmp_path):
     (tmp_path / "a.png").write_bytes(imagecodecs.png_encode(DEEP))
     assert np.array_equal(read_image(tmp_path / "a.png").pixels, DEEP)
-
-
-@pytest.mark.parametrize("suffix", [".jpg", ".bmp"])
-def test_what_a_format_cannot_store_is_noted(tmp_path, suffix):
-    image = ImageFile(with_channels(RGB, 4), SRGB, exif_of().tobytes())
-    notes = write_image(tmp_path / f"a{suffix}", image)
-    assert f"{suffix} stores no alpha: dropped" in notes
-    assert any("colour profile" in note for note in notes) == (suffix == ".bmp")
-    assert read_image(tmp_path / f"a{suffix}").pixels.shape == (12, 9, 3)
 
 
 @pytest.mark.parametrize(
@@ -228,38 +195,52 @@ def test_truncated_files_are_one_line(tmp_path, suffix, depth):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "int32", "float64"])
-def test_other_depths_are_refused(tmp_path, dtype):
-    tifffile.imwrite(tmp_path / "a.tif", RGB[..., 0].astype(dtype))
-    with pytest.raises(UserError, match=r"expected 8 or 16 bits"):
-        read_image(tmp_path / "a.tif")
-
-
-def test_more_channels_than_four_are_refused(tmp_path):
-    data = np.zeros((8, 8, 7), np.uint16)
-    tifffile.imwrite(tmp_path / "a.tif", data, photometric="minisblack", planarconfig="contig")
-    with pytest.raises(UserError, match="at most 4 channels"):
-        read_image(tmp_path / "a.tif")
-
-
-@pytest.mark.parametrize("kind", [".png", ".tif", "unknown to Pillow"])
-def test_the_pixel_limit_holds_for_16_bit_files_too(tmp_path, kind, monkeypatch):
-    path = tmp_path / f"a{'.tif' if kind[0] != '.' else kind}"
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_the_pixel_limit_holds_for_16_bit_files_too(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
     write_image(path, ImageFile(DEEP))
-    if kind == "unknown to Pillow":
-
-        def refuse(path):
-            raise UnidentifiedImageError(path)
-
-        monkeypatch.setattr(Image, "open", refuse)
     assert read_image(path, max_pixels=12 * 9).pixels.shape == (12, 9, 3)
     with pytest.raises(UserError, match="declares 9x12 pixels") as caught:
         read_image(path, max_pixels=12 * 9 - 1)
     assert caught.value.argument == "max_pixels"
 
 
-def test_an_image_too_large_for_its_format_is_one_line_and_leaves_no_file(tmp_path):
-    with pytest.raises(UserError, match=r"16400x1 pixels cannot be written .*: use png") as caught:
-        write_image(tmp_path / "a.webp", ImageFile(np.zeros((1, 16400, 3), np.uint8)))
-    assert caught.value.argument == "format"
-    assert list(tmp_path.iterdir()) == []
+@pytest.mark.parametrize("value", [0, 9, 65535])
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif", ".webp"])
+def test_unknown_orientations_are_ignored_with_a_note(tmp_path, suffix, value):
+    path, options = tmp_path / f"a{suffix}", {"lossless": True} if suffix == ".webp" else {}
+    Image.fromarray(RGB).save(path, exif=exif_of(Orientation=value).tobytes(), **options)
+    image = read_image(path)
+    assert image.pixels.shape == RGB.shape
+    assert image.notes == (f"EXIF orientation {value} ignored: expected 1 to 8",)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".webp"])
+@pytest.mark.parametrize(
+    "exif",
+    [
+        b"Exif\0\0garbage garbage",
+        b"Exif\0\0II*\0\x08\0\0\0\xff\xff",  # 65535 entries, of which there is none
+        # One entry: GPS, at a place behind the end.
+        b"Exif\0\0II*\0\x08\0\0\0\1\0\x25\x88\4\0\1\0\0\0\xff\xff\0\0\0\0\0\0",
+    ],
+    ids=["garbage", "cut", "GPS"],
+)
+def test_damaged_exif_does_not_cost_the_image(tmp_path, suffix, exif):
+    path, options = tmp_path / f"a{suffix}", {"lossless": True} if suffix == ".webp" else {}
+    Image.fromarray(RGB).save(path, **options)
+    expected = read_image(path).pixels
+    Image.fromarray(RGB).save(path, exif=exif, **options)
+    image = read_image(path)
+    assert np.array_equal(image.pixels, expected)
+    assert np.array_equal(read_rgb(path), image.pixels)
+    assert image.notes == ()
+    assert image.metadata.omitted == ("damaged EXIF",)
+
+
+def test_formats_of_8_bits_only_are_not_cut(tmp_path):
+    """SGI has 16 bits, which Pillow would reduce to 8."""
+    path = tmp_path / "a.sgi"
+    Image.fromarray(RGB[..., 0]).save(path, bpc=2)
+    with pytest.raises(UserError, match="SGI with more than 8 bits per channel"):
+        read_image(path)

@@ -1,7 +1,11 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 from helpers.images import noise_image
 
+from udl_tf.imaging import resize
+from udl_tf.imaging.dtypes import to_dtype
 from udl_tf.imaging.resize import cubic, imresize, mod_crop, resize_weights
 from udl_tf.imaging.rgb_files import list_images, read_rgb
 
@@ -50,6 +54,40 @@ def test_strips_of_rows_do_not_change_the_result():
         indices, weights = resize_weights(500, length, length / 500)
         result = imresize(values, size=(length, 1))
         assert np.allclose(result[:, 0], (weights * values[indices, 0]).sum(axis=1), atol=1e-10)
+
+
+def resized_at_once(image, size):
+    """Both axes one after the other over the whole image, in the documented order."""
+    scales = size[0] / image.shape[0], size[1] / image.shape[1]
+    for axis in (0, 1) if scales[0] <= scales[1] else (1, 0):
+        rows = np.moveaxis(image, axis, 0)
+        indices, weights = resize_weights(len(rows), size[axis], scales[axis])
+        values = 0.0
+        for tap in np.flatnonzero(np.any(weights, axis=0)):
+            values = values + weights[:, tap, None, None] * rows[indices[:, tap]]
+        image = np.moveaxis(to_dtype(values, image.dtype), 0, axis)
+    return image
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize("size", [(150, 201), (150, 33), (40, 201), (13, 9), (200, 70)])
+def test_bands_equal_the_whole_to_the_bit(size, dtype, monkeypatch):
+    monkeypatch.setattr(resize, "_VALUES", 500)  # several blocks per band too
+    unit = 1.01 if dtype == np.float32 else 257.0 if dtype == np.uint16 else 1.0
+    image = (noise_image(100, 71) * unit).astype(dtype)
+    assert np.array_equal(imresize(image, size=size), resized_at_once(image, size))
+
+
+@pytest.mark.parametrize(("before", "after"), [(200, 1000), (2000, 300)])
+def test_working_memory_is_bounded(before, after):
+    """Besides the result, a band of 64 rows and a few arrays of 2**17 float64 values."""
+    image = np.zeros((before, 1000, 3), np.float32)
+    tracemalloc.start()
+    result = imresize(image, size=(after, 1200))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    band = 64 * max(1, before / after) * 1200 * 3 * 4
+    assert peak < result.nbytes + 3 * band + 6 * 8 * 2**17
 
 
 def test_flat_stays_flat_and_identity_is_identity():

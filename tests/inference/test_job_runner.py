@@ -5,8 +5,11 @@ import pytest
 import tifffile
 from helpers.images import noise_image, write_noise
 from helpers.models import transparent_model
+from helpers.upscalers import Repeating
 from PIL import Image
 
+from udl_tf.errors import UserError
+from udl_tf.inference import job_runner
 from udl_tf.inference.job_runner import run_jobs
 from udl_tf.inference.jobs import Options, plan_jobs
 from udl_tf.inference.tiling import OUT_OF_MEMORY
@@ -50,11 +53,37 @@ def test_no_jobs_are_no_error(model):
 def test_a_tiff_that_pillow_cannot_read_is_upscaled_or_reported(model, tmp_path):
     pixels = noise_image(6, 8)
     tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="rgb", compression="jpegxl")
-    tifffile.imwrite(tmp_path / "b.tif", pixels.astype(np.float32), photometric="rgb")
+    tifffile.imwrite(tmp_path / "b.tif", pixels.astype(np.uint32), photometric="rgb")
     jobs = plan_jobs([tmp_path / "a.tif", tmp_path / "b.tif"], tmp_path / "out", Options())
     summary = run_jobs(model, jobs, Options())
     assert summary.done == 1
-    assert "b.tif: float32 pixels" in str(summary.failed[0])
+    assert "b.tif: TIFF with BitsPerSample 32" in str(summary.failed[0])
+
+
+@pytest.mark.parametrize("value_range", [(0, 1), (-1, 1)])
+def test_float_tiffs_keep_their_unit_and_maps_are_in_grey_levels(tmp_path, value_range):
+    (low, high), pixels = value_range, noise_image(6, 8)
+    values = (low + pixels / 255 * (high - low)).clip(low, high).astype(np.float32)
+    tifffile.imwrite(tmp_path / "a.tif", values, photometric="rgb")
+    options = Options(value_range=value_range, uncertainty="npy")
+    model = Repeating(2)
+    summary = run_jobs(model, plan_jobs([tmp_path / "a.tif"], tmp_path / "out", options), options)
+    assert summary.failed == []
+    assert summary.notes == []
+    expected = model.upscale(pixels.astype(np.float32))
+    written = tifffile.imread(tmp_path / "out/a.tif")
+    assert written.dtype == np.float32
+    assert np.abs(written - (low + expected.image / 255 * (high - low))).max() < 1e-5
+    assert np.allclose(np.load(tmp_path / "out/a_theta.npy"), expected.theta, rtol=1e-5)
+
+
+def test_nearly_black_float_tiffs_are_noted(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", np.full((6, 8), 0.5, np.float32))
+    jobs = plan_jobs([tmp_path / "a.tif"], tmp_path / "out", Options(format="png"))
+    notes = run_jobs(Repeating(2), jobs, Options(format="png")).notes
+    assert len(notes) == 2
+    assert "nearly black" in notes[0]
+    assert ".png stores no floats: rounded to 16 bits" in notes[1]
 
 
 def test_a_bad_file_is_one_line_and_the_others_are_upscaled(model, tmp_path):
@@ -72,6 +101,17 @@ def test_a_bad_file_is_one_line_and_the_others_are_upscaled(model, tmp_path):
         result = np.asarray(Image.open(tmp_path / f"out/{index}.png"))
         expected = noise_image(6, 8, index).repeat(2, axis=0).repeat(2, axis=1)
         assert np.array_equal(result, expected)
+
+
+def test_an_error_of_the_model_names_the_file(tmp_path):
+    class Refusing(Repeating):
+        def run(self, lr, tile=None, budget=None, notes=None):
+            raise UserError("too many pixels", argument="tile")
+
+    jobs = plan_jobs([write_noise(tmp_path / "a.png")], tmp_path / "out", Options())
+    summary = run_jobs(Refusing(2), jobs, Options())
+    assert [str(error) for error in summary.failed] == [f"{tmp_path / 'a.png'}: too many pixels"]
+    assert summary.failed[0].argument == "tile"
 
 
 def test_progress_covers_all_files_including_those_that_fail(model, tmp_path):
@@ -98,7 +138,42 @@ def test_an_output_that_cannot_be_written_is_one_line_too(model, tmp_path):
     jobs = plan_jobs([tmp_path / "in"], tmp_path / "out", Options())
     summary = run_jobs(model, jobs, Options())
     assert summary.done == 0
-    assert "a.png: FileExistsError" in str(summary.failed[0])
+    assert "out/a.png: cannot be written (Not a directory)" in str(summary.failed[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "width", "options", "limit"),
+    [
+        ("a.png", 8192, Options(format="webp"), "16383"),
+        ("a.jpg", 32751, Options(), "65500"),
+        ("a.png", 4, Options(format="jpg", size=(65501, 1)), "65500"),
+        ("a.png", 4, Options(format="webp", outscale=5000), "16383"),
+    ],
+)
+def test_results_too_large_for_their_format_are_refused_before_computing(
+    tmp_path, monkeypatch, name, width, options, limit
+):
+    Image.new("L", (width, 1)).save(tmp_path / name)
+    monkeypatch.setattr(job_runner, "upscale_file", None)
+    jobs = plan_jobs([tmp_path / name], tmp_path / "out", options)
+    (error,) = run_jobs(transparent_model(2), jobs, options).failed
+    assert str(error).startswith(f"{tmp_path / name}: the result has ")
+    assert f"at most {limit} pixels per side: use png or tif" in str(error)
+
+
+@pytest.mark.parametrize(("background", "color"), [("white", 255), ("#808080", 128)])
+def test_transparent_pixels_are_on_the_background(model, tmp_path, background, color):
+    Image.new("LA", (8, 6)).save(tmp_path / "a.png")
+    options = Options(format="bmp", background=background)
+    jobs = plan_jobs([tmp_path / "a.png"], tmp_path / "out", options)
+    summary = run_jobs(model, jobs, options)
+    assert f".bmp stores no alpha: transparent pixels on {background}" in summary.notes[0]
+    assert set(np.asarray(Image.open(tmp_path / "out/a.bmp")).ravel()) == {color}
+
+
+def test_an_unknown_background_is_one_line():
+    with pytest.raises(UserError, match="background 'blanc': expected the name of a colour"):
+        Options(background="blanc")
 
 
 def test_lack_of_memory_is_noted(tmp_path, monkeypatch):

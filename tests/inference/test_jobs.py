@@ -34,16 +34,31 @@ def test_folders_keep_their_structure_without_hidden_and_other_files(tmp_path):
 def test_results_of_the_same_name(tmp_path):
     write_file(tmp_path / "in/a.png")
     write_file(tmp_path / "in/a.jpg")
+    write_file(tmp_path / "in/b.gif")
     jobs = plan_jobs([tmp_path / "in"], tmp_path / "out", Options(format="png"))
-    assert names(jobs, tmp_path / "out") == ["a.jpg.png", "a.png.png"]
+    assert names(jobs, tmp_path / "out") == ["a.jpg.png", "a.png", "b.png"]
     maps = plan_jobs([tmp_path / "in"], tmp_path / "out", Options(uncertainty="npy"))
     assert names(maps, tmp_path / "out") == [
-        "a.jpg.jpg", "a.jpg_theta.npy", "a.png.png", "a.png_theta.npy"]  # fmt: skip
+        "a.jpg", "a.jpg_theta.npy", "a.png", "a.png_theta.npy", "b.png", "b_theta.npy"]  # fmt: skip
+    assert maps.notes == (
+        "results of .gif images are .png (1 of 3 images)",
+        "names of results contain the image's suffix where images would share a result or map,"
+        f" such as {tmp_path / 'out/a.jpg_theta.npy'} (2 of 3 images)",
+    )
     other = write_file(tmp_path / "other/a.png")
     with pytest.raises(UserError, match=r"would both become .*a\.png"):
         plan_jobs([tmp_path / "in/a.png", other], tmp_path / "out", Options())
     # The same file twice is one job.
     assert len(plan_jobs([other, other], tmp_path / "out", Options())) == 1
+
+
+def test_names_in_full_collide_with_no_other_name(tmp_path):
+    for name in ("a.png", "a.gif", "a.gif.png", "b.png", "b_theta.png"):
+        write_file(tmp_path / "in" / name)
+    jobs = plan_jobs([tmp_path / "in"], tmp_path / "out", Options(uncertainty="png"))
+    found = names(jobs, tmp_path / "out")
+    assert len(set(found)) == 10
+    assert found[-4:] == ["b.png", "b.png_theta.png", "b_theta.png", "b_theta.png_theta.png"]
 
 
 def test_inputs_are_never_replaced_and_results_never_upscaled_again(tmp_path):

@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+import tifffile
 from helpers.images import noise_image
 from helpers.models import plain_calibration, transparent_model
 from PIL import Image
+from scipy.ndimage import uniform_filter
 
 from udl_tf.errors import UserError
 from udl_tf.inference.passes import Pass
@@ -99,8 +101,9 @@ def test_a_stack_of_one_keeps_its_axis_and_may_lack_maps():
         (None, r"shape \(\)"),
         (np.zeros(4, np.uint8), r"shape \(4,\)"),
         (np.zeros((4, 4, 3), np.int64), "dtype int64"),
-        (np.full((4, 4, 3), np.nan), "float image with values nan"),
-        (np.full((4, 4, 3), 300.0), r"values 300\.0\.\.300\.0: expected 0\.\.255"),
+        (np.full((4, 4, 3), np.nan), "float image with NaN or infinity"),
+        (np.full((4, 4, 3), np.inf), "float image with NaN or infinity"),
+        (np.full((4, 4, 3), 300.0), r"values 300\.\.300: expected 0\.\.255"),
         (np.full((4, 4, 3), -1.0), "expected 0..255"),
     ],
 )
@@ -108,6 +111,71 @@ def test_what_is_not_an_image_is_one_line(image, part):
     with pytest.raises(UserError, match=part) as caught:
         Patterned().upscale(image)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value_range", [(0, 1), (-1, 1), (100, 300), (0, 65535)])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_a_value_range_is_the_unit_of_result_and_maps(value_range, dtype, channels):
+    """Compared with the same image in grey levels, whose unit is 255 / (white - black)."""
+    if value_range[1] > 60000 and dtype == np.float16:
+        return  # infinity
+    low, high = value_range
+    levels = np.dstack([noise_image(6, 5), noise_image(6, 5, 1)])[..., :channels].astype(dtype)
+    image = (low + levels.astype(np.float64) * (high - low) / 255).clip(low, high).astype(dtype)
+    model, options = Patterned(), {"self_ensemble": True}
+    expected = model.upscale(levels.astype(np.float32), value_range=(0, 255), **options)
+    result = model.upscale(image, value_range=value_range, **options)
+    assert result.image.dtype == dtype
+    precision = max(np.finfo(dtype).resolution * max(abs(low), high), 1e-6 * (high - low)) * 4
+    unit = (high - low) / 255
+    assert np.abs(result.image - (low + expected.image * unit)).max() <= precision
+    for name in ("theta", "spread", "total"):
+        found, wanted = getattr(result, name), getattr(expected, name) * unit
+        assert np.abs(found - wanted).max() <= precision
+    width = np.subtract(*result.interval(0.8)[::-1])
+    assert np.allclose(width, unit * np.subtract(*expected.interval(0.8)[::-1]), atol=precision)
+
+
+def test_a_stack_has_a_value_range_too():
+    stack = np.stack([noise_image(6, 5), noise_image(6, 5, 1)]) / 255
+    result = Patterned().upscale(stack, value_range=(0, 1))
+    for image, one in zip(result.image, stack, strict=True):
+        assert np.array_equal(image, Patterned().upscale(one, value_range=(0, 1)).image)
+
+
+def test_floats_of_at_most_one_are_warned_of():
+    image = noise_image(6, 5) / 255.0
+    with pytest.warns(UserWarning, match=r"nearly black: pass value_range=\(0, 1\)") as caught:
+        Patterned().upscale(image)
+    assert caught[0].filename == __file__
+    # Warnings are errors in these tests: none for what is said to be dark, black, or brighter.
+    Patterned().upscale(image, value_range=(0, 255))
+    Patterned().upscale(0 * image)
+    Patterned().upscale(2 * image)
+
+
+@pytest.mark.parametrize("value_range", [(1, 0), (0, 0), (0, np.inf), (np.nan, 1)])
+def test_what_is_no_range_is_one_line(value_range):
+    with pytest.raises(UserError, match="expected two finite numbers, black below white") as caught:
+        Patterned().upscale(np.zeros((4, 4)), value_range=value_range)
+    assert caught.value.argument == "value_range"
+
+
+def test_integers_have_no_other_range():
+    with pytest.raises(UserError, match="a value range for uint16: expected floats"):
+        Patterned().upscale(np.zeros((4, 4), np.uint16), value_range=(0, 4095))
+
+
+def test_a_float_file_has_the_unit_of_its_range(tmp_path):
+    values = noise_image(6, 5).astype(np.float32) / 255
+    tifffile.imwrite(tmp_path / "a.tif", values, photometric="rgb")
+    expected = Patterned().upscale(values, value_range=(0, 1))
+    result = Patterned().upscale(tmp_path / "a.tif", value_range=(0, 1))
+    assert np.array_equal(result.image, expected.image)
+    assert np.array_equal(result.theta, expected.theta)
+    with pytest.warns(UserWarning, match="nearly black"):
+        Patterned().upscale(tmp_path / "a.tif")
 
 
 def test_tile_and_memory_reach_the_runner_and_are_checked():
@@ -174,3 +242,108 @@ def test_a_result_is_shown_in_one_line():
     assert repr(model.upscale(image, uncertainty=False)) == "Upscaled(image 8x10x3 uint8)"
     model.calibration = None
     assert "(not calibrated)" in repr(model.upscale(image[None]))
+
+
+class Broken(Patterned):
+    """An upscaler whose maps contain one bad value."""
+
+    def __init__(self, bad: float, channel: int):
+        super().__init__()
+        self.bad, self.channel = bad, channel
+
+    def run(self, lr, tile=None, budget=None, notes=None):
+        for part, values in super().run(lr, tile, budget, notes):
+            values[20, 20, self.channel] = self.bad  # not in the mirrored border
+            yield part, values
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize(("channel", "name"), [(0, "sr"), (4, "theta")])
+def test_a_result_that_is_not_finite_is_one_line(bad, channel, name):
+    """NaN became black."""
+    model, message = Broken(bad, channel), rf"computed NaN or infinite values \({name}\)"
+    for upscale in (model.upscale, model.predict):
+        with pytest.raises(UserError, match=message) as error:
+            upscale(noise_image(20, 20))
+        assert "\n" not in str(error.value)
+
+
+class Tinted(Patterned):
+    """Its channels differ, as those of trained networks do."""
+
+    def run(self, lr, tile=None, budget=None, notes=None):
+        for part, values in super().run(lr, tile, budget, notes):
+            yield part, values + np.array([0, 9, -12, 0, 0.5, 0.25], np.float32)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize("self_ensemble", [False, True])
+def test_equal_channels_stay_equal(dtype, self_ensemble):
+    """A grey image stored as RGB used to be tinted; it is computed as the grey image."""
+    gray = noise_image(9, 7)[..., 0].astype(dtype) * (257 if dtype == np.uint16 else 1)
+    model = Tinted()
+    expected = model.upscale(gray, self_ensemble=self_ensemble)
+    result = model.upscale(np.dstack([gray] * 3), self_ensemble=self_ensemble)
+    for name in ("image", "theta", "spread", "total"):
+        values = getattr(expected, name)
+        found = getattr(result, name)
+        assert (found is None) == (values is None)
+        assert values is None or np.array_equal(found, np.dstack([values] * 3))
+    with_alpha = np.dstack([gray] * 4)
+    assert np.ptp(model.upscale(with_alpha).image[..., :3].astype(float), axis=-1).max() == 0
+
+
+def test_one_coloured_pixel_makes_an_image_coloured():
+    image = np.dstack([noise_image(9, 7)[..., 0]] * 3)
+    image[8, 6, 2] ^= 1
+    assert np.ptp(Tinted().upscale(image).image.astype(int), axis=-1).min() > 0
+
+
+class Blurring(Patterned):
+    """Averages 3x3 pixels before they are repeated."""
+
+    radius = 1
+
+    def run(self, lr, tile=None, budget=None, notes=None):
+        mean = uniform_filter(lr, (3, 3, 1), mode="nearest").repeat(2, axis=0).repeat(2, axis=1)
+        yield (slice(0, len(mean)), slice(0, mean.shape[1])), np.concatenate([mean, mean], axis=-1)
+
+
+def cut_out(dtype=np.uint8) -> np.ndarray:
+    """Returns a white disk on transparent black, 30x30, with a soft edge."""
+    y, x = np.mgrid[:30, :30] - 14.5
+    alpha = np.clip(255 * (11 - np.hypot(x, y)), 0, 255)
+    colors = np.where(alpha > 0, 255, 0)
+    image = np.stack([colors, colors, colors, alpha], axis=-1).astype(dtype)
+    return image * 257 if dtype == np.uint16 else image
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize("channels", [2, 4])
+def test_hidden_colours_do_not_reach_visible_pixels(dtype, channels):
+    """A white cut-out on white used to have a dark ring around it."""
+    white = 65535 if dtype == np.uint16 else 255
+    result = Blurring().upscale(cut_out(dtype)[..., -channels:]).image
+    assert (result[..., :-1] == white).all()
+    assert result[..., -1].min() == 0
+    resized = Blurring().upscale(cut_out(dtype)[..., -channels:]).resized((45, 50)).image
+    assert (resized[..., :-1] == white).all()
+    assert resized[..., -1].min() == 0  # bicubic overshoots; float images were not clipped
+
+
+def test_hidden_colours_are_filled_before_tiles_are_cut():
+    image = np.dstack([noise_image(13, 11), noise_image(13, 11, 1)[..., 0] // 64 * 64])
+    assert (image[..., 3] == 0).any()
+    whole, tiled = Patterned().upscale(image), Patterned().upscale(image, tile=4)
+    assert np.array_equal(whole.image, tiled.image)
+    assert np.array_equal(whole.theta, tiled.theta)
+
+
+@pytest.mark.parametrize("alpha", [1, 255])
+def test_an_image_without_hidden_pixels_stays_as_it_is(alpha):
+    image = noise_image(9, 7)
+    expected = Blurring().upscale(image)
+    result = Blurring().upscale(np.dstack([image, np.full((9, 7), alpha, np.uint8)]))
+    assert np.array_equal(result.image[..., :3], expected.image)
+    assert (result.image[..., 3] == alpha).all()
+    assert np.array_equal(result.theta, expected.theta)

@@ -1,8 +1,10 @@
 import json
+import os
 
 import numpy as np
 import pytest
 from helpers.images import noise_image
+from helpers.models import plain_calibration
 
 from udl_tf.config import ModelConfig
 from udl_tf.errors import UserError
@@ -74,6 +76,19 @@ def test_a_bundle_without_uncertainty(bundle):
             {"calibration": {"method": "magic"}},
             r"model\.json: calibration\.method: got \"magic\"; input should be",
         ),
+        (  # of a model with one channel
+            {"calibration": {**plain_calibration().model_dump(), "a": [0.0]}},
+            r"model\.json: calibration\.a: got \[0\.0\]; list should have at least 3 items",
+        ),
+        (
+            {"calibration": {**plain_calibration().model_dump(), "levels": [0.5]}},
+            r"model\.json: calibration: got .{60}\.\.\.; has 1 levels and \d+ factors",
+        ),
+        ({"range": [0, 1]}, r"model\.json: range: got \[0, 1\]; expected \[0, 255\]"),
+        (
+            {"uncertainty": {"weights": "x", "log_scale_head": "light", "unit": 1.0, "power": 0}},
+            r"uncertainty\.power: got 0; input should be greater than 0",
+        ),
         (
             {"mean": {"weights": 3}},
             r"model\.json: mean\.weights: got 3; input should be a valid string",
@@ -108,9 +123,7 @@ def test_a_folder_without_a_bundle_and_broken_files(bundle, tmp_path_factory):
         load(tmp_path_factory.mktemp("empty"))
     (folder / "weights/mean.weights.h5").write_bytes(b"not weights")
     write_manifest(folder, read_manifest(folder))  # with the checksum of the broken file
-    with pytest.raises(
-        UserError, match=r"mean\.weights\.h5: the weights do not match the network edsr_s"
-    ):
+    with pytest.raises(UserError, match=r"mean\.weights\.h5: damaged, or not a file of Keras"):
         load(folder)
     (folder / "model.json").write_text("{")
     with pytest.raises(UserError, match="not valid JSON"):
@@ -156,3 +169,71 @@ def test_a_bundle_of_format_3_has_released_heads(bundle, with_s, head):
     assert manifest.format == 4
     assert manifest.mean.log_scale_head == head
     assert manifest.uncertainty.log_scale_head == "released"
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_weights_that_are_not_finite_are_refused_by_name(bundle, bad):
+    """They made black images."""
+    folder, mean, _ = bundle
+    layer = mean.get_layer("body_end")
+    layer.set_weights([layer.get_weights()[0], np.full(8, bad)])
+    save_weights(mean, folder / "weights/mean.weights.h5")
+    write_manifest(folder, read_manifest(folder))
+    message = r"mean\.weights\.h5: body_end/bias contains NaN or infinite values"
+    with pytest.raises(UserError, match=message):
+        load(folder)
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda x: b"", lambda x: x[:-99], lambda x: x.replace(b"HEAP", b"?")]
+)
+def test_weights_that_are_damaged_are_one_line(bundle, damage):
+    folder, *_ = bundle
+    path = folder / "weights/mean.weights.h5"
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(UserError, match=r"the checksums differ.*: restore the file"):
+        load(folder)
+    write_manifest(folder, read_manifest(folder))  # with the checksum of the cut file
+    with pytest.raises(UserError, match="damaged, or not a file of Keras weights: restore it"):
+        load(folder)
+
+
+def test_unknown_keys_and_missing_weights_are_one_line(bundle):
+    folder, *_ = bundle
+    content = json.loads((folder / "model.json").read_text())
+    (folder / "model.json").write_text(json.dumps({**content, "licences": "CC0"}))
+    with pytest.raises(UserError, match=r"unknown key licences, nearest known: licence$"):
+        load(folder)
+    (folder / "model.json").write_text(json.dumps(content))
+    (folder / "weights/s.weights.h5").rename(folder / "weights/t.weights.h5")
+    with pytest.raises(UserError, match=r"s\.weights\.h5: no such file, which .* names: restore"):
+        load(folder)
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="the system reserves no space")
+@pytest.mark.parametrize("fraction", [0.05, 0.5, 0.99])
+def test_a_full_disk_is_an_error_before_hdf5_writes(bundle, tmp_path, fraction):
+    """HDF5 would crash the process. The largest size of a file stands in for a full disk."""
+    import resource
+
+    _, mean, _ = bundle
+    whole = (tmp_path / "weights/mean.weights.h5").stat().st_size
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(fraction * whole), limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large") as caught:
+            save_weights(mean, tmp_path / "full/mean.weights.h5")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert caught.value.filename == str(tmp_path / "full/mean.weights.h5")
+    assert list((tmp_path / "full").iterdir()) == []
+
+
+@pytest.mark.parametrize("head", [None, "released", "light"])
+def test_the_space_that_is_reserved_suffices(head, tmp_path, monkeypatch):
+    reserved = []
+    monkeypatch.setattr(
+        "udl_tf.saved.bundle.require_space", lambda path, size: reserved.append(size)
+    )
+    save_weights(build_network(MODEL, head), tmp_path / "w.weights.h5")
+    assert (tmp_path / "w.weights.h5").stat().st_size <= reserved[0]

@@ -29,8 +29,10 @@ from tensorflow_serving.apis import (
 )
 
 from udl_tf.errors import UserError
+from udl_tf.saved import transport
 from udl_tf.saved.client import Client
 from udl_tf.saved.loading import load
+from udl_tf.saved.transport import _one_line
 
 grpc = pytest.importorskip("grpc")
 WAYS = ("grpc", "http")
@@ -143,6 +145,48 @@ def test_errors_are_one_line(way, addresses, models):
     ):
         impatient.forward(np.zeros((1, 8, 8, 3), np.float32), ("sr", "theta"))
     assert client.upscale(noise_image(8, 8)).image.shape == (16, 16, 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (  # as TensorFlow Serving writes it
+            "{{function_node __inference_signature_wrapper_12}} {{function_node"
+            " __inference_<lambda>_9}} assertion failed: [not an image: expected a PNG] [3] [4]\n"
+            "\t [[{{node map/while/Assert/Assert}}]]",
+            "not an image: expected a PNG 3 4",
+        ),
+        ("Servable not found {{function_node cut", "Servable not found"),
+        ("plain", "plain"),
+        ("x" * 999, "x" * 300),
+    ],
+)
+def test_messages_of_the_server_without_its_notes_on_the_graph(text, expected):
+    assert _one_line(text) == expected
+
+
+@pytest.mark.parametrize("answer", ["<html>", [], {}, {"predictions": []}, {"predictions": [3]}])
+def test_a_server_of_another_kind_is_one_line(answer, monkeypatch):
+    class Answer:
+        status_code = 200
+
+        def json(self):
+            return json.loads(answer) if isinstance(answer, str) else answer
+
+    monkeypatch.setattr(requests.Session, "post", lambda *args, **options: Answer())
+    with pytest.raises(
+        UserError, match=r"http://host/a: unexpected answer .*: expected Tensor"
+    ) as e:
+        Client("http://host/a")
+    assert "\n" not in str(e.value)
+
+
+def test_garbage_instead_of_an_image_is_one_line(addresses, monkeypatch):
+    client = Client(f"http://{addresses['http']}/small_x2")
+    garbage = {"sr_image_bytes": b64(b"x"), "theta_image_bytes": b64(b"x")}
+    monkeypatch.setattr(transport.RestTransport, "_predict", lambda *args: [garbage])
+    with pytest.raises(UserError, match="small_x2: unexpected answer"):
+        client.upscale(noise_image(4, 4))
 
 
 @pytest.mark.parametrize("text", ["", "host:8500/a", "ftp://host/a", "grpc://host", "grpc://h/a/b"])

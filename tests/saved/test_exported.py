@@ -2,10 +2,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.images import noise_image
 
 from udl_tf.errors import UserError
 from udl_tf.saved import exported
+from udl_tf.saved.card import ModelCard
 from udl_tf.saved.exported import (
+    ExportedUpscaler,
     _dequantize,
     _quantize,
     is_savedmodel,
@@ -89,3 +92,24 @@ def test_runtimes_use_the_usable_cores_and_no_more(monkeypatch):
     for name in ("model.onnx", "model.tflite"):
         load(OLD / name)
     assert threads == [7, 7]
+
+
+def test_equal_channels_stay_equal():
+    """The maps of an exported model may tint a grey image that is stored as RGB."""
+    card = ModelCard(
+        name="tinted", format="onnx", precision="float32", scale=2, outputs=["sr", "theta"],
+        architecture={"name": "edsr_s", "scale": 2}, parameters=0, border=8, smallest=8, radius=6,
+        margin=6, align=1, floats=50, versions={},
+    )  # fmt: skip
+
+    def forward(lr, outputs):
+        large = lr.repeat(2, axis=1).repeat(2, axis=2) + np.array([0, 9, -12], np.float32)
+        return {"sr": np.clip(large, 0, 255), "theta": large / 50 + 1}
+
+    model = ExportedUpscaler(card, forward)
+    gray = noise_image(9, 7)[..., 0]
+    for pixels in (gray, gray.astype(np.uint16) * 257):
+        expected = model.upscale(pixels)
+        result = model.upscale(np.dstack([pixels] * 3))
+        assert np.array_equal(result.image, np.dstack([expected.image] * 3))
+        assert np.array_equal(result.theta, np.dstack([expected.theta] * 3))

@@ -128,6 +128,21 @@ def test_a_path_without_a_model_is_one_line(tmp_path):
         load(tmp_path)
 
 
+@pytest.mark.parametrize("suffix", [".pth", ".pt", ".safetensors", ".keras", ".h5", ".json"])
+def test_files_of_other_kinds_are_one_line(suffix, tmp_path):
+    path = tmp_path / f"a{suffix}"
+    path.touch()
+    with pytest.raises(UserError, match=r"expected a preset, a run folder or a \.tflite") as error:
+        load(path)
+    torch = suffix in (".pth", ".pt", ".safetensors")
+    assert ("udl-tf import-torch" in str(error.value)) == torch
+
+
+def test_a_folder_of_images_is_one_line(image_folder):
+    with pytest.raises(UserError, match=r"images: holds no trained model"):
+        load(image_folder)
+
+
 def test_a_fingerprint_changes_with_the_model(old_savedmodel, tmp_path):
     paths = [OLD / name for name in ("format1", "format2", "format3", "model.onnx", "model.tflite")]
     prints = {fingerprint(path) for path in (*paths, old_savedmodel, "edsr_s_x4", "edsr_s_x2")}

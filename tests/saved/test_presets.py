@@ -1,6 +1,7 @@
 """The trained networks that come with the package."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -183,3 +184,16 @@ def test_a_card_describes_the_origin_of_a_training():
         "data": {"text": "A"},
     }
     assert _history(running) == "30 of 1,200 updates of esu; on A"
+
+
+def test_a_name_is_the_preset_and_a_path_the_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    preset = presets.FOLDER / "edsr_s_x4"
+    assert presets.find("edsr_s_x4") == presets.find(Path("edsr_s_x4")) == preset
+    assert bundle.read_manifest("edsr_s_x4").architecture.scale == 4
+    (tmp_path / "edsr_s_x4").mkdir()
+    assert presets.find("edsr_s_x4") == preset
+    for path in ("./edsr_s_x4", Path("edsr_s_x4"), "edsr_s_x4/"):
+        assert presets.find(path) == presets.find(presets.find(path)) == Path("edsr_s_x4")
+        with pytest.raises(UserError, match="holds no trained model"):
+            bundle.read_manifest(presets.find(path))

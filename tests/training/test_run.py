@@ -1,5 +1,6 @@
 """Runs that are killed, stopped, given bad data, or started from another model."""
 
+import errno
 import json
 import shutil
 import signal
@@ -8,9 +9,10 @@ import numpy as np
 import pytest
 from helpers.images import noise_image
 from helpers.models import make_run
-from helpers.runs import same_weights, tiny_config
+from helpers.runs import same_weights, stop_at, tiny_config
 
 from udl_tf.config import Config
+from udl_tf.data.split import Split
 from udl_tf.errors import Interrupted, UserError
 from udl_tf.imaging.rgb_files import write_rgb
 from udl_tf.models import build_model
@@ -18,6 +20,8 @@ from udl_tf.saved.bundle import NetworkFile, read_manifest, save_weights, write_
 from udl_tf.saved.loading import load
 from udl_tf.training import run, step
 from udl_tf.training.callbacks import Diverged
+from udl_tf.training.checkpoint import read_progress
+from udl_tf.training.data import load_data
 from udl_tf.training.run import train
 from udl_tf.training.trainer import Trainer
 from udl_tf.training.validation import Validation
@@ -78,6 +82,31 @@ def test_ctrl_c_during_the_last_validation_of_a_step_stops_after_the_step(
     assert same_weights(straight, tmp_path / "run", 2)
 
 
+@pytest.mark.slow
+def test_a_disk_that_fills_up_during_a_checkpoint_leaves_the_previous_one(
+    undisturbed, tmp_path, monkeypatch
+):
+    config, straight = undisturbed
+    savez, written = np.savez, []
+
+    def fill(path, **content):
+        if written:
+            path.write_bytes(b"half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written.append(path)
+        savez(path, **content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "savez", fill)
+        with pytest.raises(OSError, match=r"No space left on device: .*run/checkpoint\.npz"):
+            train(config, tmp_path / "run")
+    assert read_progress(tmp_path / "run").update == 3
+    assert not list((tmp_path / "run").rglob("*.part*"))
+    train(config, tmp_path / "run")
+    assert same_weights(straight, tmp_path / "run", 1)
+    assert same_weights(straight, tmp_path / "run", 2)
+
+
 def test_a_step_does_not_end_with_weights_that_are_not_finite(config, tmp_path):
     config["optimizer"] = {"name": "sgd", "learning_rate": 1e38, "schedule": "constant"}
     config["steps"] = [{"loss": "mse", "updates": 1}]
@@ -117,6 +146,27 @@ def test_an_image_that_vanishes_during_training_is_named(config, tmp_path, monke
         train(Config.model_validate(config), tmp_path / "run")
 
 
+def test_an_image_added_before_a_run_resumes_is_trained_on(config, tmp_path, monkeypatch):
+    """It comes first, which would draw other held-out images."""
+    images, run_folder = tmp_path / "images", tmp_path / "run"
+    with monkeypatch.context() as patch:
+        stop_at(3, patch)
+        with pytest.raises(Interrupted):
+            train(Config.model_validate(config), run_folder)
+    before = json.loads((run_folder / "images.json").read_text())
+    assert [len(before[part]) for part in ("training", "held_out")] == [5, 1]
+    write_rgb(images / "00.png", noise_image(32, 36, 9))
+    notes = train(Config.model_validate(config), run_folder)
+    assert json.loads((run_folder / "images.json").read_text()) == before
+    text = "6 images, 1 more held out for validation; images changed since the run began: 1 added"
+    assert text in notes["data"]["text"]
+    assert f"{text}, 0 removed" in (run_folder / "log.txt").read_text()
+    split = Split.model_validate(before)
+    data = load_data(Config.model_validate(config), split, tmp_path / "cache")
+    assert [source.name for source in data.held_out.sources] == before["held_out"]
+    assert str(images / "00.png") in {source.name for source in data.training.sources}
+
+
 def test_test_images_are_checked_before_training(config, tmp_path):
     write_rgb(tmp_path / "test/small.png", noise_image(12, 40))
     config["data"]["test"] = [str(tmp_path / "test")]
@@ -133,6 +183,21 @@ def test_a_damaged_checkpoint_is_one_line(undisturbed, tmp_path, content):
     (tmp_path / "run/checkpoint.npz").write_bytes(content)
     with pytest.raises(UserError, match=r"checkpoint\.npz: damaged: delete it"):
         train(config, tmp_path / "run")
+
+
+def test_a_user_without_a_home_has_the_cache_in_the_run_folder(config, tmp_path, monkeypatch):
+    config["data"]["cache_dir"] = None
+    config["steps"] = [{"loss": "l1", "updates": 1}]
+    config, folder = Config.model_validate(config), tmp_path / "run"
+    (tmp_path / "home").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home/cache"))
+    with monkeypatch.context() as patched:
+        patched.setattr(run, "_begin", None)  # stopped between reading the images and the start
+        with pytest.raises(TypeError):
+            train(config, folder)
+    assert len(list((folder / "cache").glob("*.png"))) == 6
+    train(config, folder)
+    assert f"cache: {folder / 'cache'}, as the user's" in (folder / "log.txt").read_text()
 
 
 def test_a_flat_image_gives_valid_json(config, tmp_path):

@@ -1,5 +1,6 @@
 """Uncertainty of whole training images, computed once and cached in a pack."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -64,7 +65,7 @@ def config_of(updates, source="uncertainty", **data):
         {"loss": "esu", "updates": 5},
         {"loss": "udl", "updates": updates, "weighting": {"source": source}},
     ]
-    data = {"hr_patch_size": 16, "batch_size": 2, "cache_dir": "/", **data}
+    data = {"hr_patch_size": 16, "batch_size": 2, **data}
     return Config.model_validate({"model": {"scale": 2}, "data": data, "steps": steps})
 
 
@@ -73,34 +74,36 @@ def test_maps_are_cached_where_they_are_less_work(store):
 
     An update has 2 patches of 8x8 = 128 pixels: the maps are the work of 270 updates.
     """
-    cached, (line,) = decide_cache(config_of(271), store)
+    cached, (line,) = decide_cache(config_of(271), store, Path("/"))
     assert cached
     # The maps are of HR size: 3 * 3 * 40 * 48 bytes.
     assert line == (
         "uncertainty is cached in / (0.0 GB): s of 3 training images costs as much as the frozen"
         " network in 270 updates; there are 271"
     )
-    cached, (line,) = decide_cache(config_of(270), store)
+    cached, (line,) = decide_cache(config_of(270), store, Path("/"))
     assert not cached
     assert line.endswith("would cost as much as the frozen network in 270 updates; there are 270")
-    assert decide_cache(config_of(271, "error_map"), store) == (False, [])
+    assert decide_cache(config_of(271, "error_map"), store, Path("/")) == (False, [])
 
 
 def test_maps_are_not_cached_for_degraded_patches(store):
     noise = [{"kind": "noise", "sigma": [0, 4]}]
-    cached, (line,) = decide_cache(config_of(271, degradations=noise), store)
+    cached, (line,) = decide_cache(config_of(271, degradations=noise), store, Path("/"))
     assert not cached
     assert line == "uncertainty is not cached: data.degradations change the patches at random"
 
 
 def test_maps_are_not_cached_where_they_do_not_fit(store, monkeypatch):
-    cached, (line,) = decide_cache(config_of(271, memory_gb=17e-6), store)  # 17,280 bytes
+    cached, (line,) = decide_cache(
+        config_of(271, memory_gb=17e-6), store, Path("/")
+    )  # 17,280 bytes
     assert not cached
     assert line.endswith("would need 0.0 GB; data.memory_gb is 1.7e-05")
     for free, expected in ((34_000, False), (35_000, True)):  # half of it
         usage = SimpleNamespace(free=free)
         monkeypatch.setattr(uncertainty_cache.shutil, "disk_usage", lambda path, usage=usage: usage)
-        assert decide_cache(config_of(271), store)[0] is expected
+        assert decide_cache(config_of(271), store, Path("/"))[0] is expected
 
 
 def run_config(tmp_path, cache_uncertainty):

@@ -46,7 +46,7 @@ def run_files(
     windows = np.pad(images, padding, "symmetric").astype(np.float32)
     rows = []
     for uncertainty in UNCERTAINTY:
-        options = Options(uncertainty=uncertainty)
+        options = Options(uncertainty=uncertainty, overwrite=True)
         chains = upscaler.networks.build_chains(options.computes_theta, bordered=True)
         runners = [ChainRunner(chain) for _, chain in chains]
         networks = {f"{n} at a time": partial(_networks, runners, windows, n) for n in BATCHES}

@@ -1,10 +1,12 @@
 """Option parsing, exit codes and progress bars shared by the commands."""
 
 import argparse
+import io
 import math
 import os
+import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -34,6 +36,24 @@ def make_parser(prog: str, description: str | None) -> argparse.ArgumentParser:
     )
 
 
+def add_pixels(parser: argparse.ArgumentParser) -> None:
+    """Adds the options on what pixels of files mean."""
+    parser.add_argument(
+        "--background",
+        default="white",
+        metavar="COLOUR",
+        help="colour behind transparent pixels in jpg and bmp, which store no alpha: a name or"
+        " #rrggbb (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--value-range",
+        nargs=2,
+        type=float,
+        metavar=("LOW", "HIGH"),
+        help="black and white of float TIFF files (default: 0 255)",
+    )
+
+
 def add_precision(parser: argparse.ArgumentParser) -> None:
     """Adds --precision for a model that this process runs, and its older spelling --fast."""
     parser.add_argument(
@@ -58,6 +78,11 @@ def add_degrade(parser: argparse.ArgumentParser) -> None:
         " with their quality; noise, poisson (at white) and blur with their standard deviation in"
         " grey levels or LR pixels",
     )
+
+
+def degraded_name(name: str, degrade: str | None) -> str:
+    """Returns the name of a results folder; with --degrade, its operations are appended."""
+    return name if degrade is None else re.sub(r"[^\w.-]+", "_", f"{name}_{degrade}")
 
 
 def with_max_pixels(options: Any, megapixels: float | None) -> Any:
@@ -113,7 +138,9 @@ def run(
         arguments: its arguments; None: those of the process.
         flags: the option of each argument whose option is not --ARGUMENT, for errors.
     """
+    _escape_unknown_characters()
     try:
+        _check_empty(sys.argv[1:] if arguments is None else arguments)
         main(arguments)
     except UserError as error:
         print(f"error: {with_option(error, flags or {})}", file=sys.stderr)
@@ -138,6 +165,30 @@ def run(
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         sys.exit(130)
+
+
+def _escape_unknown_characters() -> None:
+    """Makes the standard streams escape characters that their encoding lacks."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _check_empty(arguments: Sequence[str]) -> None:
+    """Refuses empty arguments: as a path, they would be the working folder.
+
+    Raises:
+        UserError: naming the first, by its option or by its position.
+    """
+    for place, argument in enumerate(arguments, 1):
+        option = re.fullmatch(r"(--[\w-]+)=", argument)
+        if option or not argument.strip():
+            before = option[1] if option else arguments[place - 2] if place > 1 else ""
+            name = before if before.startswith("--") else f"argument {place}"
+            raise UserError(
+                f"{name}: is empty; expected a value (the working folder is .): check the shell"
+                " variable that it comes from"
+            )
 
 
 def with_option(error: UserError, flags: Mapping[str, str]) -> str:

@@ -1,10 +1,10 @@
 """Config files: names of shipped configs, overrides, and errors that name file and key."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from udl_tf._support.json_files import parse_model, read_json
+from udl_tf._support.strict_json import parse_strictly
 from udl_tf.config import Config
 from udl_tf.errors import UserError, nearest
 
@@ -107,8 +107,8 @@ def _apply(content: dict[str, Any], override: str) -> None:
             argument="overrides",
         )
     try:
-        value = json.loads(text)
-    except json.JSONDecodeError:
+        value = parse_strictly(text)
+    except ValueError:
         value = text
     try:
         _put(content, key.split("."), value, Config().model_dump())

@@ -1,12 +1,18 @@
 """Files and folders that appear under their final name only when they are complete."""
 
+import errno
 import hashlib
 import os
 import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePath
+from typing import TypeVar
+
+Place = TypeVar("Place", bound=PurePath)
+
+_LONGEST_SUFFIX = 64  # bytes; a longer one is part of a name with a dot
 
 
 @contextmanager
@@ -14,17 +20,42 @@ def complete_file(path: Path | str) -> Iterator[Path]:
     """Yields a temporary path next to `path`; renames it on success and removes it on error.
 
     The temporary name has the same suffix, because writers choose their format by it.
+
+    Raises:
+        OSError: naming a file: `path` if the writer names none, as on a full disk.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part{_suffixes(path)}")
+    temporary = temporary_path(path)
     try:
         yield temporary
-        with open(temporary, "rb") as file:
+        with open(temporary, "r+b") as file:  # Windows synchronises writable files only
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def require_space(path: Path, size: int) -> None:
+    """Creates a file of `size` bytes, so that a disk or quota that is full is an OSError.
+
+    For writers that crash on a full disk. Does nothing on systems, and in file systems, that cannot
+    reserve space.
+
+    Raises:
+        OSError: if it does not fit.
+    """
+    if hasattr(os, "posix_fallocate"):
+        with open(path, "wb") as file:
+            try:
+                os.posix_fallocate(file.fileno(), 0, size)
+            except OSError as error:
+                if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
+                    raise
 
 
 @contextmanager
@@ -32,7 +63,7 @@ def complete_folder(path: Path | str) -> Iterator[Path]:
     """Yields a temporary folder next to `path`, which must not exist; see complete_file."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+    temporary = temporary_path(path)
     temporary.mkdir()
     try:
         yield temporary
@@ -41,8 +72,15 @@ def complete_folder(path: Path | str) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _suffixes(path: Path) -> str:
-    return ".weights.h5" if path.name.endswith(".weights.h5") else path.suffix
+def temporary_path(path: Place) -> Place:
+    """Returns a unique, hidden path next to `path`, with its suffix.
+
+    It does not contain the name: file systems allow 255 bytes, which the name may need by itself.
+    """
+    suffix = ".weights.h5" if path.name.endswith(".weights.h5") else path.suffix
+    if len(os.fsencode(suffix)) > _LONGEST_SUFFIX:
+        suffix = ""
+    return path.with_name(f".{uuid.uuid4().hex}.part{suffix}")
 
 
 def sha256(path: Path | str) -> str:
@@ -52,6 +90,9 @@ def sha256(path: Path | str) -> str:
 
 
 def write_text(path: Path | str, text: str) -> None:
-    """Writes `text` as UTF-8; the file is complete or does not appear."""
+    """Writes `text` as UTF-8; the file is complete or does not appear.
+
+    Surrogates, from file names that are not UTF-8, are escaped.
+    """
     with complete_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")

@@ -9,8 +9,11 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from udl_tf._support.files import write_text
+from udl_tf._support.strict_json import parse_strictly
 from udl_tf.config import Section
 from udl_tf.errors import UserError, nearest
+
+_LONGEST = 60  # characters of a wrong value in an error
 
 Model = TypeVar("Model", bound=Section)
 
@@ -24,7 +27,7 @@ def read_json(path: Path | str, fix: str = "fix the file") -> dict[str, Any]:
 
     Raises:
         OSError: if the file cannot be read.
-        UserError: if it is not valid JSON or not an object.
+        UserError: if it is not valid JSON, repeats a key, or is not an object.
     """
     return parse_json(Path(path).read_bytes(), path, fix)
 
@@ -36,8 +39,8 @@ def parse_json(text: str | bytes, source: Path | str, fix: str = "fix the file")
         UserError: as for read_json.
     """
     try:
-        content = json.loads(text)
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        content = parse_strictly(text)
+    except ValueError as error:
         raise UserError(f"{source}: not valid JSON ({error}): {fix}") from None
     if not isinstance(content, dict):
         kind = type(content).__name__
@@ -96,6 +99,7 @@ def _explain(error: Any, model: type[Section]) -> str:
     if not key:
         return message
     given = json.dumps(error["input"], default=str)
+    given = given if len(given) <= _LONGEST else given[:_LONGEST] + "..."
     return f"{key}: got {given}; {message[0].lower()}{message[1:]}"
 
 

@@ -15,7 +15,7 @@ from udl_tf.archive.settings import check_owner, settings_of, write_settings
 from udl_tf.archive.storage import Entry, Storage
 from udl_tf.archive.worker import Work
 from udl_tf.errors import UserError
-from udl_tf.inference.jobs import INPUT_SUFFIXES
+from udl_tf.inference.inputs import Skipped, no_image
 
 _BLOCK = 64  # images that an actor gets at a time, and that are repeated if it is killed
 _BLOCKS_PER_ACTOR = 8  # at least, so that actors finish at about the same time
@@ -59,6 +59,7 @@ class ArchiveJob:
 
     Attributes:
         tally: progress.
+        skipped: what the input contains apart from images that are read; complete after `run`.
 
     Raises:
         UserError: if the input or output cannot be used, or the output belongs to another job.
@@ -79,8 +80,8 @@ class ArchiveJob:
             model=str(model.resolve()) if model.exists() else work.model,
         )
         self._settings = settings_of(self._work, source)
-        check_owner(self._output, self._settings)
-        self.tally = Tally()
+        check_owner(self._output, self._settings, work.options.overwrite)
+        self.tally, self.skipped = Tally(), Skipped()
         self._waves = self._list_waves(source)
         self._first = next(self._waves, None)
 
@@ -124,7 +125,7 @@ class ArchiveJob:
         """Yields the images without a result, as many at a time as fit in memory."""
         done = manifest.Done(manifest.gather(self._output, errors=False))
         is_empty, waiting = True, []
-        for entry in source.images(skip=self._output):
+        for entry in source.images(self._output, self.skipped):
             is_empty = False
             if entry in done:
                 self.tally.skipped += 1
@@ -136,8 +137,7 @@ class ArchiveJob:
         if waiting:
             yield waiting
         if is_empty:
-            suffixes = " ".join(INPUT_SUFFIXES)
-            raise UserError(f"{source.place}: holds no image; expected files ending in {suffixes}")
+            raise no_image(source.place, self.skipped)
 
 
 def _blocks(entries: list[Entry], least: int) -> list[pa.Table]:

@@ -12,8 +12,11 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 from pyarrow import fs
 
+from udl_tf._support.files import temporary_path
 from udl_tf.errors import UserError
-from udl_tf.inference.jobs import INPUT_SUFFIXES
+from udl_tf.imaging.formats import READABLE
+from udl_tf.imaging.rgb_files import NO_FILE
+from udl_tf.inference.inputs import Skipped
 
 
 @dataclass(frozen=True)
@@ -71,35 +74,65 @@ class Storage:
         """Returns whether the other is the same folder, or a folder below."""
         return self._fs.equals(other._fs) and f"{other.root}/".startswith(f"{self.root}/")
 
-    def images(self, skip: "Storage") -> Iterator[Entry]:
+    def images(self, skip: "Storage", skipped: Skipped) -> Iterator[Entry]:
         """Lists image files, recognised by suffix, folder by folder.
 
         Hidden files and folders, links to folders, and the folder `skip` are skipped. An image or
         folder whose name is not UTF-8 cannot be opened; it is listed with backslashes in its name,
         so that it is reported.
 
+        Args:
+            skip: folder of the results.
+            skipped: receives what else is found.
+
         Raises:
             UserError: if the folder does not exist.
         """
         self.check()
-        skipped = skip.root if skip._fs.equals(self._fs) else None
+        results = skip.root if skip._fs.equals(self._fs) else None
         folders = [self.root]
         while folders:
             below, folder = [], folders.pop()
-            found = self._fs.get_file_info(fs.FileSelector(folder, allow_not_found=True))
-            for path, is_utf8, info in sorted(map(_decode_path, found), key=lambda item: item[0]):
+            for path, is_utf8, info in self._list(folder, skipped):
                 name = PurePosixPath(path)
                 is_folder = info.type == fs.FileType.Directory
-                if name.name.startswith(".") or path == skipped:
+                if name.name.startswith(".") or path == results:
                     continue
                 if is_folder and self._is_link(path):
-                    continue
-                is_image = info.type == fs.FileType.File and name.suffix.lower() in INPUT_SUFFIXES
-                if is_folder and is_utf8:
+                    skipped.add_link()
+                elif is_folder and is_utf8:
                     below.append(path)
-                elif is_folder or is_image:
+                elif not is_folder and name.suffix.lower() not in READABLE:
+                    skipped.add_file(name.suffix.lower())
+                elif is_folder or info.type == fs.FileType.File:
                     yield Entry(path[len(self.root) + 1 :], info.size or 0, info.mtime)
+                else:
+                    skipped.failed.append(UserError(f"{path}: {NO_FILE}"))
             folders += reversed(below)
+
+    def _list(self, folder: str, skipped: Skipped) -> list[tuple[str, bool, fs.FileInfo]]:
+        """Returns (path, whether it is UTF-8, info) of what a folder contains, sorted by path."""
+        try:
+            found = self._fs.get_file_info(fs.FileSelector(folder, allow_not_found=True))
+            for link in self._broken_links(folder):  # which Arrow does not list
+                if not link.name.startswith(".") and link.suffix.lower() in READABLE:
+                    skipped.failed.append(UserError(f"{link}: {NO_FILE}"))
+        except OSError as error:
+            skipped.add_unlisted(folder, error)
+            return []
+        return sorted(map(_decode_path, found), key=lambda item: item[0])
+
+    def _broken_links(self, folder: str) -> list[Path]:
+        if self._fs.type_name != "local":
+            return []
+        with os.scandir(folder) as found:
+            links = [Path(entry.path) for entry in found if entry.is_symlink()]
+        return [link for link in links if not os.path.exists(link)]
+
+    def find_any(self) -> str | None:
+        """Returns the first name in the folder that is not hidden; None: there is none."""
+        names = (PurePosixPath(path).name for path, _, _ in self._list(self.root, Skipped()))
+        return next((name for name in names if not name.startswith(".")), None)
 
     def check(self) -> None:
         """Raises UserError if the folder does not exist."""
@@ -142,7 +175,7 @@ class Storage:
                 file.write(content)
             return
         self._fs.create_dir(str(path.parent), recursive=True)
-        temporary = str(path.with_name(f".{path.name}.part"))
+        temporary = str(temporary_path(path))
         try:
             with self._fs.open_output_stream(temporary) as file:
                 file.write(content)

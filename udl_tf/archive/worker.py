@@ -1,6 +1,7 @@
 """The worker of an archive job: upscales tables of images with a model that it keeps loaded."""
 
 import hashlib
+import os
 import tempfile
 import threading
 import time
@@ -21,10 +22,10 @@ from udl_tf.archive.journal import Journal
 from udl_tf.archive.manifest import Row
 from udl_tf.archive.storage import Storage
 from udl_tf.errors import UserError
-from udl_tf.imaging.rgb_files import SUFFIXES, image_size
-from udl_tf.imaging.theta_map import MAP_SUFFIXES
+from udl_tf.imaging.opening import image_size
 from udl_tf.inference.job_runner import needed_memory, read_job, upscale_file, write_job
-from udl_tf.inference.jobs import INPUT_SUFFIXES, Job, Options, result_name
+from udl_tf.inference.jobs import Job, Options, plan_job
+from udl_tf.inference.targets import check_targets
 from udl_tf.inference.upscaler import Upscaler
 from udl_tf.saved.loading import load
 
@@ -127,12 +128,15 @@ class Worker:
         name = PurePosixPath(entry["source"])
         start = time.monotonic()
         with tempfile.TemporaryDirectory() as folder:
-            job = _local_job(name, Path(folder), self.work.options)
+            place = Path(name.name)
+            source, output = Path(folder, "in", place), Path(folder, "out")
+            job = plan_job(source, place, output, self.work.options, in_full=True)
             try:
                 facts = self._upscale(entry["source"], job, turn)
             except UserError as error:
                 hint = "" if error.argument is None else f" ({error.argument})"
-                return _failed(entry, str(error).removeprefix(f"{job.source}: ") + hint)
+                message = str(error).removeprefix(f"{source}: ").replace(f"{output}{os.sep}", "")
+                return _failed(entry, message + hint)
             except Exception as error:  # whatever one image causes, the others are still upscaled
                 unexpected.append(error)
                 return _failed(entry, f"{type(error).__name__}: {error}")
@@ -153,6 +157,7 @@ class Worker:
 
     def _upscale(self, name: str, job: Job, turn: AbstractContextManager) -> Row:
         """Upscales an image in local files, and returns the part of its row that describes it."""
+        check_targets(job, self.work.options.overwrite)  # their names may be too long
         content = self.input.read(name)
         if content is None:
             raise UserError("no longer exists, or its name is not UTF-8")
@@ -162,7 +167,7 @@ class Worker:
             image = read_job(job, self.model.scale, self.work.options)
             with turn:
                 result = upscale_file(self.model, image, self.work.options)
-            notes, _ = write_job(job, image, result)
+            notes, _ = write_job(job, image, result, self.work.options)
         return {
             "source_sha256": hashlib.sha256(content).hexdigest(),
             "height": result.image.shape[0],
@@ -179,34 +184,6 @@ class Worker:
             return nullcontext()
         needed = needed_memory(*size, self.model.scale, self.work.options)
         return self.room if needed > free_memory() / self.work.threads else nullcontext()
-
-
-def _local_job(name: PurePosixPath, folder: Path, options: Options) -> Job:
-    """Plans the files of an image in a temporary folder."""
-    output = folder / "out" / _output_name(name, options.format).name
-    suffix = MAP_SUFFIXES.get(options.uncertainty, "")
-    maps = {m: output.with_name(f"{output.name}_{m}{suffix}") for m in options.maps}
-    return Job(folder / "in" / name.name, output, maps)
-
-
-def _output_name(source: PurePosixPath, kind: str) -> PurePosixPath:
-    """Returns a name that no result or map of another image has.
-
-    It is the source's own name. A suffix is appended if the format changes, or if the source is
-    named like a result of this function or its map: a.gif.png or a.png_theta.png.
-
-    Args:
-        source: path of the image.
-        kind: suffix of results without dot, or "same".
-    """
-    suffix = source.suffix
-    if kind != "same" or suffix.lower() not in SUFFIXES:
-        suffix = result_name(Path(source), kind).suffix
-    inner = (part.partition("_")[0].lower() for part in PurePosixPath(source.stem).suffixes)
-    like_ours = any(part in INPUT_SUFFIXES for part in inner)
-    if suffix == source.suffix and not like_ours:
-        return source
-    return source.with_name(source.name + suffix)
 
 
 def _failed(entry: Row, error: str) -> Row:

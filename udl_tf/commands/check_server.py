@@ -8,6 +8,7 @@ import time
 import numpy as np
 
 from udl_tf._support import command_line
+from udl_tf._support.backend import check_backend
 from udl_tf._support.stderr import quiet
 
 _SIDE = 64  # of the image that is sent, pixels
@@ -21,6 +22,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     options = parser.parse_args(arguments)
     command_line.check_positive(options, "timeout")
+    check_backend("tensorflow", "jax")
     with quiet():
         from udl_tf.saved import Client
 

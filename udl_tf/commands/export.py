@@ -4,14 +4,16 @@
     udl-tf export tflite --model RUN --output model.tflite        for phones
     udl-tf export onnx --model RUN --output model.onnx            for ONNX Runtime
 
-A float32 export may differ by 0.001 grey levels, a float16 export by 1, and an int8 export may lose
-0.3 dB of PSNR-Y on real patches; an export that exceeds its bound is not written.
+A float32 export may differ by 0.001 grey levels (or 0.1 % of theta), a float16 export by 1 (or 10 %
+of theta), and an int8 export may lose 0.3 dB of PSNR-Y on real patches; an export that exceeds its
+bound is not written.
 """
 
 import argparse
 from pathlib import Path
 
 from udl_tf._support import command_line
+from udl_tf._support.backend import check_backend
 from udl_tf._support.stderr import quiet
 from udl_tf.saved import presets
 
@@ -26,6 +28,7 @@ def main(arguments: list[str] | None = None) -> None:
     for name in ("version", "max_pixels", "memory", "tile", "margin"):
         if hasattr(options, name):
             command_line.check_positive(options, name)
+    check_backend("tensorflow")
     export = {"savedmodel": _savedmodel, "tflite": _tflite, "onnx": _onnx}[options.format]
     export(options)
 

@@ -3,18 +3,22 @@
     udl-tf import-torch EDSR_S_X4.pt --output runs/edsr_s_x4_released
 
 Accepts EDSR-S as released by the UDL authors (either step), EDSR of EDSR-PyTorch, and SPAN as
-released by its authors. Needs "udl_tf[torch]".
+released by its authors, as a .safetensors file or written by torch.save, which needs
+"udl_tf[torch]".
 """
 
 from pathlib import Path
 
 from udl_tf._support import command_line
+from udl_tf._support.backend import check_backend
 from udl_tf._support.stderr import quiet
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = command_line.make_parser("udl-tf import-torch", __doc__)
-    parser.add_argument("checkpoint", type=Path, help="state_dict written by torch.save")
+    parser.add_argument(
+        "checkpoint", type=Path, help="state_dict written by torch.save, or .safetensors file"
+    )
     parser.add_argument("--output", required=True, type=Path, help="new folder for the bundle")
     parser.add_argument(
         "--res-scale",
@@ -24,6 +28,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     options = parser.parse_args(arguments)
     command_line.check_positive(options, "res_scale")
+    check_backend("tensorflow", "jax")
     with quiet():
         from udl_tf.saved import import_torch
 

@@ -1,59 +1,58 @@
-"""Checks a folder of images before training, or packs it for faster reading.
+"""Checks images before training, or packs them for faster reading.
 
-udl-tf data check FOLDER [--scale 4] [--hr-patch-size 192]
+udl-tf data check --config CONFIG [--set key=value ...]
+udl-tf data check FOLDER [FOLDER ...] [--test FOLDER ...] [--scale 4] [--hr-patch-size 192]
 udl-tf data pack FOLDER [FOLDER ...] --output PACK [--scale 4]
 """
 
-import hashlib
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+import argparse
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from udl_tf._support import command_line
+from udl_tf._support.config_file import load_config
+from udl_tf._support.json_files import parse_model
+from udl_tf.config import Config
+from udl_tf.data.check import check_sets
 from udl_tf.data.pack import Arrays, write_pack
-from udl_tf.data.sources import Dataset, ImageSource, folder_dataset, folder_datasets
+from udl_tf.data.sources import ImageSource, find_datasets, folder_datasets
 from udl_tf.data.store import read_pair
 from udl_tf.errors import UserError
-from udl_tf.imaging.rgb_files import list_images
 
-
-def find_problems(dataset: Dataset, scale: int, hr_patch_size: int) -> Iterator[str]:
-    """Yields one line per bad file, mismatched pair, small image and set of duplicates."""
-    names: dict[str, list[str]] = defaultdict(list)
-    for source in dataset.sources:
-        try:
-            if source.pack:
-                source.pack.check(source.index)
-            _, hr = read_pair(source, scale)
-        except UserError as error:
-            yield str(error)
-            continue
-        height, width = hr.shape[:2]
-        if min(height, width) < hr_patch_size:
-            yield f"{source.hr}: {width}x{height} pixels, smaller than a patch of {hr_patch_size}"
-        identity = hashlib.sha256(repr(hr.shape).encode() + hr.tobytes()).hexdigest()
-        names[identity].append(str(source.hr))
-    paired = {source.lr for source in dataset.sources if source.lr}
-    for folder in {lr.parent for lr in paired}:
-        for lr in list_images(folder):
-            if lr not in paired:
-                yield f"{lr}: has no HR image"
-    for first, *duplicates in names.values():
-        if duplicates:
-            yield f"{first}: the same pixels as {', '.join(duplicates)}"
+FLAGS = {"overrides": "--set"}
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = command_line.make_parser("udl-tf data", __doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    check = commands.add_parser("check", help="list the problems of a folder of images")
+    check = commands.add_parser("check", help="list the problems of training and test sets")
     check.add_argument(
-        "folder", type=Path, help="folder of HR images, of HR and LR pairs, or DIV2K"
+        "folders",
+        nargs="*",
+        metavar="FOLDER",
+        help="training sets: folders of HR images, of HR and LR pairs, DIV2K, or packs",
+    )
+    check.add_argument(
+        "--test",
+        nargs="+",
+        default=[],
+        metavar="FOLDER",
+        help="test sets, whose images must not be among the training images",
+    )
+    check.add_argument("--config", help="check the sets of a config, with its scale and patch size")
+    check.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="as for udl-tf train"
     )
     check.add_argument("--scale", type=int, default=4, choices=(2, 3, 4), help="default: 4")
     check.add_argument("--hr-patch-size", type=int, default=192, help="default: 192")
+    check.add_argument(
+        "--small-images",
+        default="error",
+        choices=("error", "skip"),
+        help="skip: images smaller than a patch are no problem (default: error)",
+    )
     pack = commands.add_parser("pack", help="decode training sets into one file for faster reading")
     pack.add_argument("folders", nargs="+", type=Path, help="folders as for check")
     pack.add_argument("--output", type=Path, required=True, help="new folder for the packed data")
@@ -62,7 +61,7 @@ def main(arguments: list[str] | None = None) -> None:
     if options.command == "pack":
         _pack(options.folders, options.output, options.scale)
     else:
-        _check(options.folder, options.scale, options.hr_patch_size)
+        _check(_config_of(options))
 
 
 def _pack(folders: Sequence[Path], output: Path, scale: int) -> None:
@@ -82,17 +81,36 @@ def _arrays(source: ImageSource, scale: int) -> tuple[Arrays, dict[str, Any]]:
     return read_pair(source, scale), {}
 
 
-def _check(folder: Path, scale: int, hr_patch_size: int) -> None:
-    dataset = folder_dataset(folder, scale)
+def _config_of(options: argparse.Namespace) -> Config:
+    """Returns the config whose sets are checked: the given one, or one for the given folders."""
+    folders = [*options.folders, *options.test]
+    if options.config is not None and not folders:
+        return load_config(options.config, options.set)
+    if options.config is not None or options.set or not options.folders:
+        raise UserError("expected either folders of training images or --config CONFIG")
+    data = {
+        "train": [str(Path(folder).absolute()) for folder in options.folders],
+        "test": [str(Path(folder).absolute()) for folder in options.test],
+        "hr_patch_size": options.hr_patch_size,
+        "small_images": options.small_images,
+    }
+    return parse_model({"data": data, "model": {"scale": options.scale}}, Config, "options")
+
+
+def _check(config: Config) -> None:
+    scale = config.model.scale
+    training = find_datasets(config.data, "train", scale)
+    test = find_datasets(config.data, "test", scale) if config.data.test else []
     count = 0
-    for problem in find_problems(dataset, scale, hr_patch_size):
-        print(problem)
-        count += 1
-    summary = f"{folder}: {len(dataset.sources)} images, {count} problems"
+    for finding in check_sets(training, test, scale, config.data):
+        print(finding.text)
+        count += finding.problem
+    counted = [(d.name, len(d.sources)) for d in (*training, *test)]
+    sets = ", ".join(f"{name} ({images} images)" for name, images in counted)
     if count:
-        raise UserError(f"{summary}: fix or remove the files listed above")
-    print(summary)
+        raise UserError(f"{sets}: {count} problems: fix or remove the files listed above")
+    print(f"{sets}: no problems")
 
 
 if __name__ == "__main__":
-    command_line.run(main)
+    command_line.run(main, flags=FLAGS)

@@ -12,13 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from udl_tf.config import DataConfig, parse_degradations
 from udl_tf.data.degradations import ImageDegradations
 from udl_tf.data.pack import Pack, is_pack
 from udl_tf.errors import UserError
-from udl_tf.imaging.rgb_files import image_size, list_images
+from udl_tf.imaging.opening import image_size
+from udl_tf.imaging.rgb_files import list_images
 
 BUNDLED = "bundled"
 _BUNDLED_FOLDER = Path(__file__).parent / BUNDLED
@@ -49,6 +48,13 @@ class ImageSource:
     degrade: ImageDegradations | None = None
 
     @property
+    def name(self) -> str:
+        """Name of the image in a run folder: its path; that of bundled images is relative."""
+        if self.hr.is_relative_to(_BUNDLED_FOLDER):
+            return self.hr.relative_to(_BUNDLED_FOLDER.parent).as_posix()
+        return str(self.hr)
+
+    @property
     def size(self) -> tuple[int, int]:
         """Height and width of the HR image, or of its crop."""
         if self.pack is None:
@@ -68,11 +74,13 @@ class Dataset:
         name: name in logs and result tables.
         sources: image pairs.
         bundled: whether they are the images that come with the package.
+        folder: folder of the files; None: bundled or packed.
     """
 
     name: str
     sources: tuple[ImageSource, ...]
     bundled: bool = False
+    folder: Path | None = None
 
     @property
     def crop(self) -> int | None:
@@ -156,9 +164,12 @@ def folder_datasets(folders: Sequence[Path | str], scale: int) -> list[Dataset]:
         UserError: if a folder is missing, empty or named twice.
     """
     paths = [Path(folder) for folder in folders]
+    named: dict[Path, Path] = {}
     for path in paths:
-        if paths.count(path) > 1:
-            raise UserError(f"{path}: named twice: name it once")
+        if path.resolve() in named:
+            same = named[path.resolve()]
+            raise UserError(f"{path}: the same folder as {same}, named twice: name it once")
+        named[path.resolve()] = path
     datasets = [folder_dataset(path, scale) for path in paths]
     names = [dataset.name for dataset in datasets]
     return [
@@ -180,20 +191,25 @@ def folder_dataset(folder: Path | str, scale: int) -> Dataset:
     """Returns the dataset in a folder, in any of the layouts.
 
     Raises:
-        UserError: if the folder is missing or empty.
+        UserError: if the folder is missing or empty, or if pairs are ambiguous.
     """
     folder = Path(folder)
     if is_pack(folder):
         return _packed_dataset(folder, scale)
+    return Dataset(folder.name, _sources(folder, scale), folder=folder)
+
+
+def _sources(folder: Path, scale: int) -> tuple[ImageSource, ...]:
+    """Returns the image pairs in a folder, in any of the layouts."""
     for hr_name, lr_names in _LAYOUTS:
         if (folder / hr_name).is_dir():
             hr_files = list_images(folder / hr_name)
             for lr_name in lr_names:
                 lr_folder = folder / lr_name.format(scale=scale)
                 if lr_folder.is_dir() and _has_images(lr_folder):
-                    return Dataset(folder.name, _pairs(hr_files, lr_folder, scale))
-            return Dataset(folder.name, tuple(ImageSource(file) for file in hr_files))
-    return Dataset(folder.name, tuple(ImageSource(file) for file in list_images(folder)))
+                    return _pairs(hr_files, lr_folder, scale)
+            return tuple(ImageSource(file) for file in hr_files)
+    return tuple(ImageSource(file) for file in list_images(folder))
 
 
 def _packed_dataset(folder: Path, scale: int) -> Dataset:
@@ -213,58 +229,23 @@ def _has_images(folder: Path) -> bool:
 
 
 def _pairs(hr_files: Sequence[Path], lr_folder: Path, scale: int) -> tuple[ImageSource, ...]:
-    by_stem = {file.stem: file for file in list_images(lr_folder)}
-    sources = []
-    for hr in hr_files:
-        lr = by_stem.get(hr.stem) or by_stem.get(f"{hr.stem}x{scale}")
-        # If the LR file is missing, read_pair reports it under the expected name.
-        sources.append(ImageSource(hr, lr or lr_folder / f"{hr.stem}x{scale}{hr.suffix}"))
-    return tuple(sources)
-
-
-def split_validation(
-    sources: Sequence[ImageSource], large: Sequence[ImageSource], count: int, seed: int
-) -> tuple[list[ImageSource], list[ImageSource]]:
-    """Splits the training images into (training, validation).
-
-    Args:
-        sources: all training images of a run.
-        large: those that are large enough for a patch, in the same order. A single one serves as
-            both parts.
-        count: number of validation images, at most a fifth of `large`.
-        seed: seed of the draw. It permutes all images, not only the large ones, so that runs with
-            other scales and patch sizes, which may start from this run's network, hold out the same
-            images.
-    """
-    if len(large) == 1:
-        return list(large), list(large)
-    usable = set(large)
-    order = np.random.default_rng(seed).permutation(len(sources))
-    drawn = [sources[i] for i in order if sources[i] in usable]
-    held_out = set(drawn[: min(count, max(1, len(large) // 5))])
-    return [s for s in large if s not in held_out], [s for s in large if s in held_out]
-
-
-def large_enough(sources: Sequence[ImageSource], config: DataConfig) -> list[ImageSource]:
-    """Returns the images that are at least as large as a patch; `small_images` decides on others.
+    """Returns the pairs of HR files and LR files.
 
     Raises:
-        UserError: if an image is too small and `small_images` is "error", or if all are too small.
+        UserError: if two HR files have the same LR file, or two LR files the same name.
     """
-    side = config.hr_patch_size
-    large = []
-    for source in sources:
-        height, width = source.size
-        if min(height, width) >= side:
-            large.append(source)
-        elif config.small_images == "error":
+    by_stem: dict[str, Path] = {}
+    for lr in list_images(lr_folder):
+        if (other := by_stem.setdefault(lr.stem, lr)) != lr:
+            raise UserError(f"{other} and {lr}: LR images of the same name: remove one")
+    taken: dict[Path, Path] = {}
+    for hr in hr_files:
+        # If the LR file is missing, read_pair reports it under the expected name.
+        expected = lr_folder / f"{hr.stem}x{scale}{hr.suffix}"
+        lr = by_stem.get(hr.stem) or by_stem.get(expected.stem) or expected
+        if (other := taken.setdefault(lr, hr)) != hr:
             raise UserError(
-                f"{source.hr}: {width}x{height} pixels, smaller than data.hr_patch_size {side}:"
-                ' remove it, or set data.small_images="skip", or lower data.hr_patch_size'
+                f"{other} and {hr}: both have the LR image {lr}; expected one HR image for each LR"
+                " image: remove or rename one"
             )
-    if not large:
-        raise UserError(
-            f"no training image has at least {side}x{side} pixels: lower data.hr_patch_size or give"
-            " larger images"
-        )
-    return large
+    return tuple(ImageSource(hr, lr) for lr, hr in taken.items())

@@ -13,8 +13,9 @@ import numpy as np
 from udl_tf.config import DataConfig
 from udl_tf.data.sources import ImageSource
 from udl_tf.errors import UserError
+from udl_tf.imaging.opening import image_size
 from udl_tf.imaging.resize import imresize, mod_crop
-from udl_tf.imaging.rgb_files import image_size, read_rgb, write_rgb
+from udl_tf.imaging.rgb_files import read_rgb, write_rgb
 
 
 def read_pair(
@@ -74,12 +75,23 @@ def _read_files(
     return lr, hr
 
 
-def cache_folder(config: DataConfig) -> Path:
-    """Returns the folder that stores computed LR images."""
+def cache_folder(config: DataConfig, fallback: Path) -> Path:
+    """Returns the folder that stores computed LR images.
+
+    Args:
+        config: data section of a config.
+        fallback: used if the config names no folder and that of the user does not exist or cannot
+            be written.
+    """
     if config.cache_dir:
         return Path(config.cache_dir)
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "udl_tf" / "lr"
+    try:
+        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        folder = Path(base) / "udl_tf" / "lr"
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, RuntimeError):  # RuntimeError: the user has no home
+        return fallback
+    return folder if os.access(folder, os.W_OK) else fallback
 
 
 def _computed_lr(path: Path, hr: np.ndarray, scale: int, cache: Path | None) -> np.ndarray:

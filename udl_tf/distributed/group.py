@@ -61,6 +61,14 @@ class Group:
         """
         return make()
 
+    def shared(self, make: Callable[[], str]) -> str:
+        """Calls `make` in the process that writes, and returns its result in every process.
+
+        Raises:
+            UserError: in every process, if `make` raises it.
+        """
+        return make()
+
     def require_same(self, what: str, content: str) -> None:
         """Checks that `content` is the same in all processes; `what` names it in the error.
 

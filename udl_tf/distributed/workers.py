@@ -62,6 +62,9 @@ class WorkerGroup(StrategyGroup):
             raise UserError("another worker failed to start: see the last line of its log")
         return result
 
+    def shared(self, make: Callable[[], str]) -> str:
+        return self._from_chief(lambda: make().encode()).decode()
+
     @contextmanager
     def run_folder(self, folder: Path, begin: Callable[[Path], T]) -> Iterator[T]:
         if self.writes:

@@ -101,7 +101,8 @@ def _maps(
         floats = lr.astype(np.float32)
         rows, columns = np.gradient(imresize(floats, model.scale), axis=(0, 1))
         maps[_GRADIENT] = np.hypot(rows, columns)
-        spread = model.upscale(floats, uncertainty=False, self_ensemble=True).spread
+        result = model.upscale(floats, uncertainty=False, self_ensemble=True, value_range=(0, 255))
+        spread = result.spread
         assert spread is not None
         maps[_SPREAD] = spread
     return maps

@@ -13,9 +13,9 @@ from udl_tf._support.versions import versions
 from udl_tf.errors import UserError
 from udl_tf.inference.keras_upscaler import KerasUpscaler
 from udl_tf.inference.upscaler import BORDER
-from udl_tf.models.blocks import pad_symmetric
 from udl_tf.models.heads import LARGEST_THETA
 from udl_tf.models.stages import Stage, chain_align, chain_radius, run_chain
+from udl_tf.saved import presets
 from udl_tf.saved.bundle import read_manifest, read_networks
 from udl_tf.saved.card import ModelCard
 
@@ -36,7 +36,7 @@ def check_suffix(output: Path | str, suffix: str) -> None:
 
 
 def read_run(folder: Path | str) -> KerasUpscaler:
-    """Reads the model to export from a run folder, in float32.
+    """Reads the model to export from a run folder or preset, in float32.
 
     Raises:
         UserError: if the folder holds no trained model, or the backend is not TensorFlow.
@@ -59,13 +59,13 @@ def make_card(
     """Builds the card of an export.
 
     Args:
-        folder: the bundle.
+        folder: the bundle, or the name of a preset.
         model: the model of the bundle.
         uncertainty: whether to export theta, if the model predicts it.
         licence: of the weights, in words; None: the bundle's.
         facts: fields of the card that depend on the format, or replace defaults.
     """
-    folder = Path(folder)
+    folder = presets.find(folder)
     manifest = read_manifest(folder)
     outputs, chains = zip(*model.networks.build_chains(uncertainty, bordered=True), strict=True)
     networks = (chain for _, chain in model.networks.build_chains(uncertainty, bordered=False))
@@ -82,7 +82,7 @@ def make_card(
         "architecture": manifest.architecture,
         "parameters": sum(v.shape.num_elements() or 0 for v in variables.values()),
         "border": BORDER,
-        "smallest": BORDER,
+        "smallest": 1,
         "radius": radius,
         "margin": radius if radius <= _LONGEST_MARGIN or exact else _SHORT_MARGIN,
         "align": max(chain_align(chain) for chain in chains),
@@ -126,7 +126,7 @@ class UpscalingModule(tf.Module):
         self.signature = [tf.TensorSpec(shape, tf.float32, name="lr")]
 
         def upscale(lr):
-            x = pad_symmetric(lr, card.border)
+            x = mirror(lr, card.border)
             outputs = {}
             for names, chain in chains:
                 outputs |= dict(zip(names, run_chain(chain, x), strict=True))
@@ -139,6 +139,26 @@ class UpscalingModule(tf.Module):
         self.upscale: Callable[..., Any] = tf.function(
             upscale, input_signature=self.signature, autograph=False
         )
+
+
+def mirror(lr, border: int):
+    """Returns images (n, h, w, c) mirrored outwards by `border` pixels, the edge repeated.
+
+    Images smaller than the border are mirrored several times, which tf.pad does not support. The
+    result consists of slices, because all runtimes know their shape before they compute.
+    """
+    pairs = (border + 1) // 2  # each is at least two pixels wide
+    for axis in (1, 2) if border else ():
+        first, last = _part(lr, axis, slice(border)), _part(lr, axis, slice(-border, None))
+        before = tf.concat([first, tf.reverse(first, [axis])] * pairs, axis)
+        after = tf.concat([tf.reverse(last, [axis]), last] * pairs, axis)
+        before, after = _part(before, axis, slice(-border, None)), _part(after, axis, slice(border))
+        lr = tf.concat([before, lr, after], axis)
+    return lr
+
+
+def _part(x, axis: int, part: slice):
+    return x[:, part] if axis == 1 else x[:, :, part]
 
 
 def weights_of(chains: Iterable[Sequence[Stage]]) -> list[tf.Variable]:

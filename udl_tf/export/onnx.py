@@ -27,7 +27,7 @@ def export_onnx(
     networks.
 
     Args:
-        run: run folder or preset folder.
+        run: run folder, or name of a preset.
         output: the file.
         precision: "float32", or "float16": weights and arithmetic, but not inputs and outputs.
         opset: 17 or 18.

@@ -13,16 +13,19 @@ from udl_tf.imaging.dtypes import to_dtype
 from udl_tf.inference.keras_upscaler import KerasUpscaler
 from udl_tf.inference.upscaler import BORDER
 from udl_tf.metrics import psnr_y
-from udl_tf.saved.card import ModelCard
+from udl_tf.saved.card import ModelCard, Precision
 from udl_tf.saved.exported import ExportedUpscaler
 from udl_tf.saved.windows import core_of_tile
 
 BOUNDS = {"float32": 1e-3, "float16": 1.0}
 """Largest difference of image and theta by precision, grey levels."""
+RELATIVE_ABOVE = {"float32": 1.0, "float16": 10.0}
+"""Grey levels above which theta's bound grows in proportion to it: to 0.1 % or 10 % of it."""
+_SMALLEST_THETA = 0.01  # grey levels; smaller ones, which a linear head may predict, count as this
 INT8_BOUND = 0.3
 """Largest loss of PSNR-Y, dB."""
-Difference = Callable[[np.ndarray, np.ndarray], float]
-"""(map of the export, map of the Keras network) -> difference in grey levels."""
+Step = Callable[[np.ndarray], Any]
+"""Expected values -> step of the grid to which the export rounds them."""
 Pair = tuple[np.ndarray, np.ndarray]
 """(lr, hr), uint8 RGB."""
 
@@ -52,7 +55,7 @@ def check_parity(
     model: KerasUpscaler,
     export: ExportedUpscaler,
     pairs: Sequence[Pair],
-    differences: Mapping[str, Difference] | None = None,
+    steps: Mapping[str, Step] | None = None,
 ) -> dict[str, Any]:
     """Compares an export with the Keras networks that it was exported from.
 
@@ -60,68 +63,76 @@ def check_parity(
         model: the Keras networks.
         export: the export.
         pairs: real images, of which pieces are compared.
-        differences: by output, how to compare it; the default is largest_difference.
+        steps: of the outputs that the export rounds; half a step is no difference.
 
     Returns:
         The entry `parity` of the card. For float exports the compared sizes, the largest difference
-        of each output in grey levels, and the bound; for int8 the loss of PSNR-Y in dB, and the
-        bound. If tiles overlap by less than the receptive radius also "seam", the largest
+        of each output in the units of units_of, and the bound; for int8 the loss of PSNR-Y in dB,
+        and the bound. If tiles overlap by less than the receptive radius also "seam", the largest
         difference that this causes, in grey levels.
 
     Raises:
         ParityError: if a bound is exceeded.
     """
     compare = _compare_psnr if export.card.precision == "int8" else _compare_maps
-    report = compare(model, export, pairs, differences or {})
+    report = compare(model, export, pairs, steps or {})
     if export.card.margin < export.card.radius:
         report["seam"] = _measure_seam(model, export, pairs)
     return report
 
 
-def largest_difference(values: np.ndarray, expected: np.ndarray | float) -> float:
-    """Returns the largest absolute difference, or infinity if a value is not finite."""
-    difference = np.abs(values - expected)
+def largest_difference(
+    values: np.ndarray, expected: np.ndarray, step: Any = 0.0, unit: Any = 1.0
+) -> float:
+    """Returns the largest absolute difference, or infinity if a value is not finite.
+
+    Args:
+        values, expected: maps of one shape.
+        step: of the grid to which `values` are rounded; half of it is no difference.
+        unit: of the result.
+    """
+    difference = np.maximum(np.abs(values - expected) - step / 2, 0) / unit
     return float(difference.max()) if np.isfinite(difference).all() else np.inf
 
 
-def beyond_rounding(step: Callable[[np.ndarray], Any]) -> Difference:
-    """Returns a Difference that disregards rounding to a grid, by up to half of its step.
+def units_of(expected: Mapping[str, np.ndarray], precision: Precision) -> dict[str, Any]:
+    """Returns the unit of differences of each output, in grey levels: 1, or more for large values.
+
+    Rounding errors grow with the values that a network computes. Those of sr may lie far outside
+    0..255 before they are clipped, at least without much training.
 
     Args:
-        step: expected values -> step of the grid there.
+        expected: what _expected_maps returns.
+        precision: of the export.
     """
-
-    def difference(values: np.ndarray, expected: np.ndarray) -> float:
-        excess = np.abs(values - expected) - step(expected) / 2
-        return largest_difference(np.maximum(excess, 0), 0)
-
-    return difference
+    units: dict[str, Any] = {"sr": max(1.0, float(np.abs(expected["raw"]).max()) / 255)}
+    if "theta" in expected:
+        units["theta"] = np.maximum(1, expected["theta"] / RELATIVE_ABOVE[precision])
+    return units
 
 
 def _compare_maps(
-    model: KerasUpscaler,
-    export: ExportedUpscaler,
-    pairs: Sequence[Pair],
-    differences: Mapping[str, Difference],
+    model: KerasUpscaler, export: ExportedUpscaler, pairs: Sequence[Pair], steps: Mapping[str, Step]
 ) -> dict[str, Any]:
     """Returns the largest difference of each output, at several sizes."""
     card = export.card
     worst = dict.fromkeys(card.outputs, 0.0)
     for index, size in enumerate(compared_sizes(card)):
-        lr = piece(pairs[index % len(pairs)][0], size).astype(np.float32)
+        lr = _in_color(piece(pairs[index % len(pairs)][0], size).astype(np.float32))
         expected = _expected_maps(model, card, lr)
-        maps = export.forward(lr[None], card.outputs)
+        expected = {name: _inner(card, values) for name, values in expected.items()}
+        maps, units = export.forward(lr[None], card.outputs), units_of(expected, card.precision)
         for name in card.outputs:
-            value = _inner(card, maps[name][0])
-            reference = _inner(card, expected[name])
-            found = differences.get(name, largest_difference)(value, reference)
-            worst[name] = max(worst[name], found)
+            value, reference = _inner(card, maps[name][0]), expected[name]
+            step, unit = steps[name](reference) if name in steps else 0.0, units[name]
+            worst[name] = max(worst[name], largest_difference(value, reference, step, unit))
     bound = BOUNDS[card.precision]
     if not max(worst.values()) <= bound:  # not even if a difference is NaN
         found = ", ".join(f"{name} {value:.2g}" for name, value in worst.items())
+        share = bound / RELATIVE_ABOVE[card.precision]
         raise ParityError(
             f"the export differs from the Keras networks by {found} grey levels; at most {bound:g}"
-            f" is allowed for {card.precision}"
+            f" is allowed for {card.precision}, or {share:.1%} of large theta"
         )
     return {"sizes": compared_sizes(card), **worst, "bound": bound}
 
@@ -144,8 +155,8 @@ def _compare_psnr(
         if np.isfinite(values).all():  # an exact result, such as a plain area, has no finite PSNR
             losses.append(values[0] - values[1])
         if "theta" in card.outputs:
-            ratio = maps["theta"][0] / expected["theta"]
-            ratios.append(np.median(np.abs(_inner(card, ratio) - 1)))
+            theta = np.maximum(_inner(card, expected["theta"]), _SMALLEST_THETA)
+            ratios.append(np.median(np.abs(_inner(card, maps["theta"][0]) / theta - 1)))
     loss = float(np.mean(losses)) if losses else np.inf
     if not loss <= INT8_BOUND:
         raise ParityError(
@@ -171,14 +182,21 @@ def _inner(card: ModelCard, values: np.ndarray) -> np.ndarray:
 
 
 def _expected_maps(model: KerasUpscaler, card: ModelCard, lr: np.ndarray) -> dict[str, np.ndarray]:
-    """Returns the maps of the Keras networks that the export must reproduce."""
+    """Returns the maps that the export must reproduce, and "raw", sr before it is clipped."""
+    raw, theta = model.predict(lr, card.border)
+    sr = np.clip(raw, 0, 255)
     if card.format == "savedmodel":
         result = model.upscale(lr, self_ensemble=card.self_ensemble)
         sr, theta = result.image, result.theta
-    else:
-        sr, theta = model.predict(lr, card.border)
-    maps = {"sr": np.clip(sr, 0, 255)}
+    maps = {"raw": raw, "sr": sr}
     return maps if theta is None else {**maps, "theta": theta}
+
+
+def _in_color(lr: np.ndarray) -> np.ndarray:
+    """Returns an image whose channels differ: `upscale` computes others as grey, graphs do not."""
+    if (lr == lr[..., :1]).all():
+        lr[0, 0, 2] += 1 if lr[0, 0, 2] < 255 else -1
+    return lr
 
 
 def _measure_seam(model: KerasUpscaler, export: ExportedUpscaler, pairs: Sequence[Pair]) -> float:
@@ -195,7 +213,7 @@ def _measure_seam(model: KerasUpscaler, export: ExportedUpscaler, pairs: Sequenc
         whole, tile, height = export, card.margin + 20, 32
         width = 2 * tile
     lr = max((lr for lr, _ in pairs), key=np.size)
-    lr = piece(lr, (height, max(width, 32))).astype(np.float32)
+    lr = _in_color(piece(lr, (height, max(width, 32))).astype(np.float32))
     expected = whole.upscale(lr, uncertainty=False).image
     tiled = export.upscale(lr, uncertainty=False, tile=tile).image
     return largest_difference(tiled, expected)

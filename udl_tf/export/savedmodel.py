@@ -11,7 +11,7 @@ from PIL import Image
 from udl_tf._support.files import complete_folder, write_text
 from udl_tf.errors import UserError, needs_extra
 from udl_tf.export.graph import make_card, read_run
-from udl_tf.export.parity import beyond_rounding, check_parity, real_pairs
+from udl_tf.export.parity import Step, check_parity, real_pairs
 from udl_tf.export.served import ServedModule
 from udl_tf.inference.keras_upscaler import KerasUpscaler
 from udl_tf.saved.card import CARD, ModelCard
@@ -38,7 +38,7 @@ def export_savedmodel(
     """Writes BASE/VERSION, which appears only when it has been compared with the Keras networks.
 
     Args:
-        run: run folder or preset folder.
+        run: run folder, or name of a preset.
         base: folder of the model, whose name is the name of the model on the server.
         version: number of the version; None: one more than the highest so far.
         uncertainty: whether to export theta, if the model predicts it.
@@ -103,11 +103,11 @@ def _add_parity(
     model: KerasUpscaler, card: ModelCard, folder: Path, images: Path | None
 ) -> ModelCard:
     """Compares the export with the Keras networks; writes and returns its card with the result."""
-    differences = {"sr": beyond_rounding(np.ones_like)}
+    steps: dict[str, Step] = {"sr": np.ones_like}
     if card.theta_dtype == "float16":
-        differences["theta"] = beyond_rounding(lambda theta: np.spacing(theta.astype(np.float16)))
+        steps["theta"] = lambda theta: np.spacing(theta.astype(np.float16))
     pairs = real_pairs(model.scale, images)
-    parity = check_parity(model, open_savedmodel(folder), pairs, differences)
+    parity = check_parity(model, open_savedmodel(folder), pairs, steps)
     card = card.model_copy(update={"parity": parity})
     write_text(folder / "assets" / CARD, card.text())
     return card

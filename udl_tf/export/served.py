@@ -1,6 +1,7 @@
 """The functions of a served SavedModel: images in, images and theta out, all inside the graph.
 
-Results equal those of KerasUpscaler.upscale: mirrored borders, plain areas, tiles and rounding.
+Results of colour images equal those of KerasUpscaler.upscale: mirrored borders, plain areas, tiles
+and rounding.
 """
 
 from collections.abc import Sequence

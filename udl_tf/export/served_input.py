@@ -2,8 +2,6 @@
 
 import tensorflow as tf
 
-from udl_tf.inference.upscaler import BORDER
-
 _HEAD = 32  # bytes of a file that identify its format and, in a PNG, contain its size
 
 
@@ -64,15 +62,3 @@ def _png_size(data):
     digits = tf.cast(tf.io.decode_raw(tf.strings.substr(data, 16, 8), tf.uint8), tf.int64)
     place_values = tf.constant([1 << 24, 1 << 16, 1 << 8, 1], tf.int64)
     return tf.reduce_sum(tf.reshape(digits, (2, 4)) * place_values, axis=1)[::-1]
-
-
-def mirror(lr):
-    """Returns images mirrored outwards by BORDER pixels, the edge repeated, of any size.
-
-    tf.pad mirrors by at most the size of the image, which may be a single pixel.
-    """
-    for axis in (1, 2):
-        length = tf.shape(lr)[axis]
-        index = tf.range(-BORDER, length + BORDER) % (2 * length)
-        lr = tf.gather(lr, tf.minimum(index, 2 * length - 1 - index), axis=axis)
-    return lr

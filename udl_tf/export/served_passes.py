@@ -7,8 +7,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from udl_tf.export.graph import mirror
 from udl_tf.export.graph_tiling import run_tiled
-from udl_tf.export.served_input import mirror
 from udl_tf.inference.chain_runner import ChainRunner
 from udl_tf.inference.self_ensemble import MEMBERS
 from udl_tf.inference.upscaler import BORDER
@@ -121,7 +121,7 @@ class ServedPass:
         if self._self_ensemble:
             finish, dtypes = [form.gray_levels for form in finish], [tf.float32] * len(finish)
         edge = BORDER * self._chain.stages[-1].scale
-        maps = self._chain.run(mirror(lr), finish, dtypes)
+        maps = self._chain.run(mirror(lr, BORDER), finish, dtypes)
         return [m[:, edge:-edge, edge:-edge] for m in maps]
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from tensorflow.lite.tools import flatbuffer_utils
 
 from udl_tf._support.files import complete_file
 from udl_tf.errors import UserError
@@ -37,7 +38,7 @@ def export_tflite(
     The file is written only after it has been compared with the Keras networks.
 
     Args:
-        run: run folder or preset folder.
+        run: run folder, or name of a preset.
         output: the file.
         precision: "float32"; "float16": weights only, CPUs compute in float32; "int8": weights
             and activations, with uint8 inputs and outputs.
@@ -75,7 +76,7 @@ def export_tflite(
         )
     pairs = real_pairs(model.scale, images)
     with _quantizable_elu(model.networks.uncertainty if precision == "int8" else None):
-        converted = _convert(UpscalingModule(model, card), card, pairs)
+        converted = _name_tensors(_convert(UpscalingModule(model, card), card, pairs), card)
     with complete_file(output) as temporary:
         write_with_card(temporary, converted, card)
         parity = check_parity(model, open_tflite(temporary), pairs)
@@ -118,6 +119,20 @@ def _convert(module: UpscalingModule, card: ModelCard, pairs: Sequence[Pair]) ->
             converter.inference_input_type = tf.uint8
             converter.inference_output_type = tf.uint8
         return converter.convert()
+
+
+def _name_tensors(model: bytes, card: ModelCard) -> bytes:
+    """Names inputs and outputs as the signature does, and orders the outputs as the card does.
+
+    The converter keeps neither: only runtimes that know signatures could tell sr from theta.
+    """
+    content = flatbuffer_utils.convert_bytearray_to_object(bytearray(model))
+    (signature,), graph = content.signatureDefs, content.subgraphs[0]
+    for entry in (*signature.inputs, *signature.outputs):
+        graph.tensors[entry.tensorIndex].name = entry.name
+    index = {entry.name.decode(): entry.tensorIndex for entry in signature.outputs}
+    graph.outputs = [index[name] for name in card.outputs]
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(content))
 
 
 def _representative(card: ModelCard, pairs: Sequence[Pair]) -> Iterator[dict[str, np.ndarray]]:

@@ -7,7 +7,8 @@ import numpy as np
 
 from udl_tf.imaging.dtypes import to_dtype
 
-_ROWS = 64  # resized at a time, so that the float64 values fit in the processor's cache
+_ROWS = 64  # of the result that are computed at a time
+_VALUES = 2**17  # float64 values that are weighted at a time, so that they fit in the cache
 
 
 def cubic(x: np.ndarray) -> np.ndarray:
@@ -47,19 +48,28 @@ def resize_weights(length: int, out_length: int, scale: float) -> tuple[np.ndarr
     return np.minimum(mirrored, 2 * length - 1 - mirrored), weights
 
 
-def _resize_rows(image: np.ndarray, out_length: int, scale: float) -> np.ndarray:
-    """Resizes along the first axis and rounds to the image's dtype."""
-    indices, weights = resize_weights(len(image), out_length, scale)
-    flat = np.ascontiguousarray(image).reshape(len(image), -1)
-    result = np.empty((out_length, flat.shape[1]), image.dtype)
-    taps = np.flatnonzero(np.any(weights, axis=0))
-    for row in range(0, out_length, _ROWS):
-        rows = slice(row, row + _ROWS)
+def _weigh_rows(rows: np.ndarray, indices: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Returns weighted sums of rows, rounded to their dtype.
+
+    Args:
+        rows: (n, ...).
+        indices, weights: rows of each result and their weights, (out_length, taps).
+    """
+    flat = np.ascontiguousarray(rows).reshape(len(rows), -1)
+    result = np.empty((len(indices), flat.shape[1]), rows.dtype)
+    step = max(1, _VALUES // flat.shape[1])
+    for row in range(0, len(result), step):
+        part = slice(row, row + step)
         values: Any = 0.0
-        for tap in taps:  # in this order: another one could round a tie to the other grey level
-            values = values + weights[rows, tap, None] * flat[indices[rows, tap]]
-        result[rows] = to_dtype(values, image.dtype)
-    return result.reshape(out_length, *image.shape[1:])
+        for tap in range(indices.shape[1]):  # in this order: another one could round differently
+            values = values + weights[part, tap, None] * flat[indices[part, tap]]
+        result[part] = to_dtype(values, rows.dtype)
+    return result.reshape(len(result), *rows.shape[1:])
+
+
+def _weigh_columns(rows: np.ndarray, indices: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Does the same along the second axis."""
+    return _weigh_rows(rows.swapaxes(0, 1), indices, weights).swapaxes(0, 1)
 
 
 def imresize(
@@ -91,14 +101,39 @@ def imresize(
         raise ValueError(f"expected either scale or size. Received: {scale=}, {size=}")
     if min(scales) <= 0 or min(size) < 1:
         raise ValueError(f"the result must have at least 1x1 pixels. Received: {scale=}, {size=}")
-    # MATLAB starts with the axis that shrinks most; with the rows if both shrink equally.
-    for axis in map(int, np.argsort(scales, kind="stable")):
-        rows = np.moveaxis(image, axis, 0)
-        image = np.moveaxis(_resize_rows(rows, size[axis], scales[axis]), 0, axis)
-    return np.ascontiguousarray(image)
+    rows = _used_taps(*resize_weights(height, size[0], scales[0]))
+    columns = _used_taps(*resize_weights(width, size[1], scales[1]))
+    result = np.empty((*size, *image.shape[2:]), image.dtype)
+    for row in range(0, size[0], _ROWS):  # so that intermediate arrays stay small
+        band = slice(row, row + _ROWS)
+        indices, weights = rows[0][band], rows[1][band]
+        first = indices.min()
+        part = image[first : indices.max() + 1]
+        # MATLAB starts with the axis that shrinks most; with the rows if both shrink equally.
+        if scales[0] <= scales[1]:
+            part = _weigh_rows(part, indices - first, weights)
+            result[band] = _weigh_columns(part, *columns)
+        else:
+            part = _weigh_columns(part, *columns)
+            result[band] = _weigh_rows(part, indices - first, weights)
+    return result
+
+
+def _used_taps(indices: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Drops the samples that weigh nothing in any output."""
+    used = np.any(weights, axis=0)
+    return indices[:, used], weights[:, used]
 
 
 def mod_crop(image: np.ndarray, scale: int) -> np.ndarray:
     """Crops an image at the right and bottom so that its sides are multiples of `scale`."""
     height, width = image.shape[:2]
     return image[: height - height % scale, : width - width % scale]
+
+
+def resize_image(
+    image: np.ndarray, scale: float | None = None, size: tuple[int, int] | None = None
+) -> np.ndarray:
+    """Resizes as `imresize`, and clips float images to 0..255, which the kernel overshoots."""
+    resized = imresize(image, scale, size)
+    return resized.clip(0, 255) if np.issubdtype(image.dtype, np.floating) else resized

@@ -1,20 +1,17 @@
-"""Image files as 8-bit RGB arrays: listed, opened, read and written; bad files are UserErrors."""
+"""Image files as 8-bit RGB arrays: listed, read and written."""
 
-import struct
-import threading
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
-from PIL.TiffImagePlugin import TiffImageFile
+from PIL import Image
 
 from udl_tf._support.files import complete_file
 from udl_tf.errors import UserError
+from udl_tf.imaging.formats import READABLE
+from udl_tf.imaging.image_files import read_image
 
 SUFFIXES = (".png", ".bmp", ".jpg", ".jpeg", ".tif", ".tiff", ".webp")
+"""Suffixes of the formats that are written."""
 
 SAVE_OPTIONS = {
     ".png": {"compress_level": 3},  # a third of the time of 6, and 8 % more bytes
@@ -24,20 +21,15 @@ SAVE_OPTIONS = {
 }
 """Pillow's options by suffix: lossless if the format can be, otherwise without visible loss."""
 
-MAX_PIXELS = 2 * 89_478_485
-"""Pixels of the largest image that is opened by default; Pillow's limit is the same."""
-
-_OPENING = threading.Lock()
-
-# Exceptions that Pillow raises for damaged files and for files that are not images.
-_DAMAGE = (OSError, SyntaxError, ValueError, TypeError, struct.error)
+NO_FILE = "not a regular file (a broken link, pipe or device): replace or remove it"
 
 
 def list_images(folder: Path | str) -> list[Path]:
     """Lists the image files directly in a folder, recognised by suffix, sorted by name.
 
     Raises:
-        UserError: if the folder is missing or contains no image file.
+        UserError: if the folder is missing or contains no image file, or if an image is not a
+            regular file.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -46,98 +38,32 @@ def list_images(folder: Path | str) -> list[Path]:
     files = sorted(
         p
         for p in folder.iterdir()
-        if p.suffix.lower() in SUFFIXES and p.is_file() and not p.name.startswith(".")
+        if p.suffix.lower() in READABLE and not p.name.startswith(".") and not p.is_dir()
     )
+    for file in files:
+        if not file.is_file():
+            raise UserError(f"{file}: {NO_FILE}")
     if not files:
-        raise UserError(f"{folder}: holds no image; expected files ending in {' '.join(SUFFIXES)}")
+        raise UserError(f"{folder}: holds no image; expected files ending in {' '.join(READABLE)}")
     return files
 
 
-@contextmanager
-def opened(path: Path | str, max_pixels: int | None = None) -> Iterator[Image.Image]:
-    """Opens an image with Pillow; a damaged file is a UserError inside the block too.
-
-    Args:
-        path: image file.
-        max_pixels: refuse larger images (protection against decompression bombs); None: MAX_PIXELS.
-
-    Raises:
-        UserError: if the file is missing, not an image, damaged or too large.
-    """
-    try:
-        # Pillow's warnings are of damage that either raises an exception later or is harmless.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with _open(path) as image:
-                check_size(path, image.width, image.height, max_pixels)
-                yield image
-    except UserError:
-        raise
-    except _DAMAGE as error:
-        raise _unreadable(path, error) from error
-
-
-def _open(path: Path | str) -> Image.Image:
-    """Opens an image without Pillow's limit, a global variable; `opened` has it as an argument."""
-    with _OPENING:
-        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-        try:
-            return Image.open(path)
-        finally:
-            Image.MAX_IMAGE_PIXELS = limit
-
-
-def check_size(path: Path | str, width: int, height: int, max_pixels: int | None) -> None:
-    """Checks the declared size of an image.
-
-    Raises:
-        UserError: if it has more than `max_pixels`, or MAX_PIXELS if that is None.
-    """
-    limit = MAX_PIXELS if max_pixels is None else max_pixels
-    if width * height > limit:
-        fix = "crop it" if max_pixels is None else "raise the limit if the image is genuine"
-        raise UserError(
-            f"{path}: declares {width}x{height} pixels; expected at most {limit / 1e6:.0f}"
-            f" megapixels (protection against decompression bombs): {fix}",
-            argument=None if max_pixels is None else "max_pixels",
-        )
-
-
-def is_deep(image: Image.Image) -> bool:
-    """Returns whether an image has 16-bit channels, which Pillow reduces to 8 bits on decoding.
-
-    Args:
-        image: opened image, not decoded yet.
-    """
-    if isinstance(image, TiffImageFile):
-        return any(bits > 8 for bits in image.tag_v2.get(ExifTags.Base.BitsPerSample, (1,)))
-    return image.mode.startswith("I;16") or any(
-        ";16" in str(tile) for tile in getattr(image, "tile", ())
-    )
-
-
-def image_size(path: Path | str, max_pixels: int | None = None) -> tuple[int, int]:
-    """Reads (height, width) from the header of a file, without decoding its pixels.
-
-    Raises:
-        UserError: as `opened`.
-    """
-    with opened(path, max_pixels) as image:
-        return image.height, image.width
-
-
 def read_rgb(path: Path | str) -> np.ndarray:
-    """Reads an image as uint8 RGB, (h, w, 3); grey is repeated, transparency is dropped.
+    """Reads an image as uint8 RGB, (h, w, 3), upright.
+
+    Grey is repeated, transparency is dropped; the rest is as `read_image` reads it.
 
     Raises:
-        UserError: if the file is missing, not an image, damaged, or deeper than 8 bits.
+        UserError: as `read_image`, and if the file has more than 8 bits per channel.
     """
-    with opened(path) as image:
-        if is_deep(image) or image.mode in ("I", "F"):
-            raise UserError(
-                f"{path}: more than 8 bits per channel; expected 8-bit images: convert it first"
-            )
-        return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    pixels = read_image(path).pixels
+    if pixels.dtype != np.uint8:
+        raise UserError(
+            f"{path}: more than 8 bits per channel; expected 8-bit images: convert it first"
+        )
+    colors = pixels[..., None] if pixels.ndim == 2 else pixels
+    colors = colors[..., : 1 if colors.shape[2] <= 2 else 3]
+    return np.ascontiguousarray(np.broadcast_to(colors, (*colors.shape[:2], 3)))
 
 
 def write_rgb(path: Path | str, image: np.ndarray) -> None:
@@ -150,11 +76,3 @@ def write_rgb(path: Path | str, image: np.ndarray) -> None:
     path = Path(path)
     with complete_file(path) as temporary:
         Image.fromarray(image).save(temporary, **SAVE_OPTIONS.get(path.suffix.lower(), {}))
-
-
-def _unreadable(path: Path | str, error: BaseException) -> UserError:
-    if isinstance(error, FileNotFoundError):
-        return UserError(f"{path}: no such file: check the path")
-    if isinstance(error, UnidentifiedImageError):
-        return UserError(f"{path}: not an image (unknown format): remove it")
-    return UserError(f"{path}: cannot be decoded ({error}): replace or remove it")

@@ -7,9 +7,11 @@ import matplotlib
 import numpy as np
 import tifffile
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 
 from udl_tf._support.files import complete_file
 from udl_tf.imaging.dtypes import to_dtype
+from udl_tf.imaging.metadata import MARK
 from udl_tf.imaging.rgb_files import SAVE_OPTIONS
 
 MAP_SUFFIXES = {"npy": ".npy", "tiff": ".tiff", "png": ".png"}
@@ -18,7 +20,7 @@ _ROWS = 512  # coloured at a time, so that intermediate arrays stay small
 
 
 def write_map(path: Path, values: np.ndarray, title: str) -> None:
-    """Writes a map in the format of the suffix.
+    """Writes a map in the format of the suffix, with the mark of results if it can store one.
 
     Args:
         path: .npy and .tiff store the float32 values; .png is a colour image with a scale bar.
@@ -36,12 +38,15 @@ def write_map(path: Path, values: np.ndarray, title: str) -> None:
                 values if color else values.reshape(values.shape[:2]),
                 photometric="rgb" if color else "minisblack",
                 description=f"{title}, grey levels of 0..255",
+                software=MARK.decode(),
                 compression="adobe_deflate",
                 predictor=True,
                 metadata=None,
             )
         else:
-            _draw(values, title).save(temporary, **SAVE_OPTIONS[".png"])
+            text = PngInfo()
+            text.add_text("Software", MARK.decode())
+            _draw(values, title).save(temporary, pnginfo=text, **SAVE_OPTIONS[".png"])
 
 
 def _draw(values: np.ndarray, title: str) -> Image.Image:

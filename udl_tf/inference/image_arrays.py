@@ -1,19 +1,81 @@
 """Arrays as images: validation, alpha channel, conversion of results, areas of one colour."""
 
+import warnings
+from dataclasses import replace
+
 import numpy as np
 from scipy.ndimage import maximum_filter, minimum_filter
 
 from udl_tf.errors import UserError
-from udl_tf.imaging.dtypes import gray_level, to_dtype
+from udl_tf.imaging.dtypes import (
+    FULL_RANGE,
+    check_value_range,
+    from_gray_levels,
+    gray_level,
+    is_nearly_black,
+    to_dtype,
+    to_gray_levels,
+)
+from udl_tf.inference.result import Upscaled
 
 _EXPECTED = "expected uint8, uint16 or float of shape (h, w), (h, w, 1 to 4) or (n, h, w, 1 to 4)"
+
+_ROWS = 64  # compared at a time
+
+
+def in_gray_levels(image: np.ndarray, value_range: tuple[float, float] | None) -> np.ndarray:
+    """Converts an image of floats to grey levels of 0..255; integers stay as they are.
+
+    Warns of floats that are nearly black if no range is given.
+
+    Args:
+        image: array of any shape.
+        value_range: black and white of the floats; None: 0 and 255.
+
+    Raises:
+        UserError: if a range is given for integers or is invalid, or floats are outside it.
+    """
+    if not np.issubdtype(image.dtype, np.floating):
+        if value_range is not None:
+            raise UserError(
+                f"a value range for {image.dtype}: expected floats, because integers use the range"
+                " of their dtype: omit it, or convert the image to float32",
+                argument="value_range",
+            )
+        return image
+    if value_range is None and is_nearly_black(image):
+        warnings.warn(
+            "floats of at most 1, taken as 0..255, are nearly black: pass value_range=(0, 1) if 1"
+            " is white, or value_range=(0, 255) if the image is dark",
+            stacklevel=3,  # the caller of Upscaler.upscale
+        )
+    low, high = value_range or FULL_RANGE
+    check_value_range((low, high))
+    return to_gray_levels(image, (float(low), float(high)))
+
+
+def in_value_range(result: Upscaled, value_range: tuple[float, float], dtype: np.dtype) -> Upscaled:
+    """Converts a float result, and its maps, from grey levels to the unit of the input.
+
+    Args:
+        result: in grey levels.
+        value_range: black and white in that unit.
+        dtype: of the input.
+    """
+    low, high = value_range
+    if (low, high) == FULL_RANGE:
+        return result
+    image = from_gray_levels(result.image, value_range).astype(dtype, copy=False)
+    unit = np.float32((high - low) / 255.0)
+    theta, spread = (None if m is None else m * unit for m in (result.theta, result.spread))
+    return replace(result, image=image, theta=theta, spread=spread)
 
 
 def split_alpha(image: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
     """Separates the alpha channel of an image.
 
     Args:
-        image: uint8, uint16, or float with values 0..255; (h, w) or (h, w, 1 to 4).
+        image: uint8, uint16 or float; (h, w) or (h, w, 1 to 4).
 
     Returns:
         (colours (h, w, 1) or (h, w, 3), alpha (h, w) or None).
@@ -26,14 +88,19 @@ def split_alpha(image: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         raise UserError(f"an image of shape {image.shape}: {_EXPECTED}")
     if image.dtype not in (np.uint8, np.uint16) and not np.issubdtype(image.dtype, np.floating):
         raise UserError(f"an image of dtype {image.dtype}: {_EXPECTED}")
-    if np.issubdtype(image.dtype, np.floating):
-        low, high = image.min(), image.max()
-        if not (low >= 0 and high <= 255):  # in this form, NaN fails too
-            raise UserError(f"a float image with values {low}..{high}: expected 0..255, no NaN")
     image = image.reshape(*image.shape[:2], channels)
     if channels in (1, 3):
         return image, None
     return image[..., :-1], image[..., -1]
+
+
+def without_color(colors: np.ndarray) -> np.ndarray:
+    """Returns an image of three equal channels as grey, (h, w, 1), and any other unchanged."""
+    for row in range(0, len(colors), _ROWS):  # most images differ in the first rows
+        part = colors[row : row + _ROWS]
+        if (part != part[..., :1]).any():
+            return colors
+    return colors[..., :1]
 
 
 def to_image(sr: np.ndarray, dtype: np.dtype) -> np.ndarray:

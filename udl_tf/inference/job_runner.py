@@ -9,21 +9,24 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from PIL import UnidentifiedImageError
 
 from udl_tf._support.device_memory import free_memory
 from udl_tf._support.progress import Counter, Progress, no_progress
 from udl_tf.errors import UserError
+from udl_tf.imaging.dtypes import FULL_RANGE
 from udl_tf.imaging.image_files import ImageFile, read_image
-from udl_tf.imaging.image_writing import write_image
-from udl_tf.imaging.rgb_files import image_size
+from udl_tf.imaging.image_writing import check_format, write_image
+from udl_tf.imaging.opening import image_size
 from udl_tf.imaging.theta_map import write_map
 from udl_tf.inference.jobs import MAP_TITLES, Job, Options
 from udl_tf.inference.result import Upscaled
+from udl_tf.inference.targets import check_targets
 from udl_tf.inference.upscaler import Upscaler
 
 _COLOR = 3 * 1  # bytes per pixel of an 8-bit RGB image
 _FLOAT = 3 * 4  # of a float32 map
+_PILLOW = 4  # of the copy that Pillow writes
+_DRAWING = 16  # of a map that is drawn in colour
 
 # Images in progress: enough to fill a batch while others are read and written. Models that compute
 # one image at a time: one that is read, one that is computed and one that is written.
@@ -36,7 +39,8 @@ class Summary:
 
     Attributes:
         done: number of results.
-        failed: one error per file that failed, which names the file.
+        replaced: number of them that replaced a file.
+        failed: one error per job that failed, which names its input or one of its targets.
         notes: lines about conversions and lack of memory, which name their file.
         pixels: of all results.
         first: seconds until the first successful job, in order, was written, including compilation;
@@ -44,6 +48,7 @@ class Summary:
     """
 
     done: int = 0
+    replaced: int = 0
     failed: list[UserError] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     pixels: int = 0
@@ -56,6 +61,7 @@ class _Outcome:
 
     notes: list[str]
     pixels: int
+    replaced: bool
     end: float
 
 
@@ -142,13 +148,14 @@ def _run(
     """Reads, upscales and writes an image; `turn` is held while the model computes."""
     try:
         report(0, 1)  # the label, while the file is read
+        replaces = check_targets(job, options.overwrite)
         image = _in_known_depth(read_job(job, model.scale, options), model)
         with turn:
             result = upscale_file(model, image, options, report)
-        notes, pixels = write_job(job, image, result)
+        notes, pixels = write_job(job, image, result, options)
     finally:
         report(1, 1)  # even if the file failed
-    return _Outcome(notes, pixels, time.perf_counter())
+    return _Outcome(notes, pixels, replaces, time.perf_counter())
 
 
 def _settle(job: Job, outcome: Future[_Outcome], summary: Summary, begin: float) -> None:
@@ -156,6 +163,9 @@ def _settle(job: Job, outcome: Future[_Outcome], summary: Summary, begin: float)
     try:
         found = outcome.result()
     except UserError as error:
+        # Errors of reading and writing name their file, those of the model do not.
+        if not any(str(path) in str(error) for path in (job.source, *job.targets)):
+            error = UserError(f"{job.source}: {error}", error.argument)
         summary.failed.append(error)
     except Exception as error:  # whatever one file causes, the others are still upscaled
         summary.failed.append(UserError(f"{job.source}: {type(error).__name__}: {error}"))
@@ -163,6 +173,7 @@ def _settle(job: Job, outcome: Future[_Outcome], summary: Summary, begin: float)
         summary.notes += [f"{job.source}: {note}" for note in found.notes]
         summary.pixels += found.pixels
         summary.done += 1
+        summary.replaced += found.replaced
         summary.first = summary.first or found.end - begin
 
 
@@ -178,21 +189,20 @@ def read_job(job: Job, scale: int, options: Options) -> ImageFile:
     """Reads the image of a job.
 
     Raises:
-        UserError: if it cannot be read, or is too large to be upscaled on this machine.
+        UserError: if it cannot be read, or its result is too large for this machine or the format.
     """
-    try:
-        height, width = image_size(job.source, options.max_pixels)
-    except UserError as error:
-        if isinstance(error.__cause__, UnidentifiedImageError):
-            return read_image(job.source, options.max_pixels)  # which knows more formats
-        raise
+    height, width = image_size(job.source, options.max_pixels)
+    size = _result_size(height, width, options) or (scale * height, scale * width)
+    check_format(job.output.suffix, size[1], size[0], job.source)
     needed, free = needed_memory(height, width, scale, options), free_memory()
     if needed > free:
+        resized = _result_size(height, width, options) is not None
+        fix = "choose a smaller result" if resized else "cut the image into parts"
         raise UserError(
             f"{job.source}: {width}x{height} pixels; the result needs {needed / 1e9:.1f} GB of"
-            f" memory, {free / 1e9:.1f} GB are free: cut the image into parts"
+            f" memory, {free / 1e9:.1f} GB are free: {fix}"
         )
-    return read_image(job.source, options.max_pixels)
+    return read_image(job.source, options.max_pixels, options.value_range)
 
 
 def needed_memory(height: int, width: int, scale: int, options: Options) -> int:
@@ -215,14 +225,14 @@ def needed_memory(height: int, width: int, scale: int, options: Options) -> int:
 
 
 def _resizing_memory(height: int, width: int, scale: int, options: Options) -> int:
-    """Estimates the bytes for resizing the result to the size that the options ask for."""
+    """Estimates the bytes for resizing the result as the options ask, and for writing it."""
     size = _result_size(height, width, options)
     if size is None:
         return 0
-    maps = int(options.computes_theta) + int(options.averages)
-    result = _COLOR + maps * _FLOAT
-    copy = _FLOAT if maps else _COLOR  # of what is being resized
-    return result * height * width * scale**2 + (result + copy) * size[0] * size[1]
+    result = _COLOR + (int(options.computes_theta) + int(options.averages)) * _FLOAT
+    writing = _DRAWING if options.uncertainty == "png" else _PILLOW
+    pixels, resized = height * width * scale**2, size[0] * size[1]
+    return max(result * (pixels + resized), (result + writing) * resized)
 
 
 def upscale_file(
@@ -232,8 +242,10 @@ def upscale_file(
     progress: Progress = no_progress,
 ) -> Upscaled:
     """Upscales an image as the options ask; the result and its maps have the requested size."""
+    is_float = image.pixels.dtype == np.float32
     result = model.upscale(
         image.pixels,
+        value_range=FULL_RANGE if is_float else None,  # grey levels, as read
         uncertainty=options.computes_theta,
         self_ensemble=options.averages,
         tile=options.tile,
@@ -254,13 +266,15 @@ def _result_size(height: int, width: int, options: Options) -> tuple[int, int] |
     return None
 
 
-def write_job(job: Job, image: ImageFile, result: Upscaled) -> tuple[list[str], int]:
+def write_job(
+    job: Job, image: ImageFile, result: Upscaled, options: Options
+) -> tuple[list[str], int]:
     """Writes all files of a job.
 
     Returns:
         (notes on conversions and on the computation, pixels of the result).
     """
-    notes = write_image(job.output, replace(image, pixels=result.image))
+    notes = write_image(job.output, replace(image, pixels=result.image), options.background)
     for name, path in job.maps.items():
         write_map(path, getattr(result, name), MAP_TITLES[name])
     return [*image.notes, *result.notes, *notes], result.image.shape[0] * result.image.shape[1]

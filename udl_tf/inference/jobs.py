@@ -2,15 +2,19 @@
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from udl_tf.errors import UserError
+from udl_tf.imaging.dtypes import check_value_range
 from udl_tf.imaging.rgb_files import SUFFIXES
-from udl_tf.imaging.theta_map import MAP_SUFFIXES
+from udl_tf.imaging.transparency import parse_color
+from udl_tf.inference.inputs import Skipped, find_inputs
+from udl_tf.inference.names import result_names
 
-INPUT_SUFFIXES = (*SUFFIXES, ".gif")
 MAP_TITLES = {
     "theta": "theta, Laplace scale of the error",
     "spread": "spread of the eight members",
@@ -36,6 +40,11 @@ class Options:
         tile, memory_gb: as for Upscaler.upscale.
         theta: whether to compute theta even if no map is written.
         max_pixels: limit of input pixels (protection against decompression bombs).
+        value_range: black and white of files of floats; None: 0 and 255, with a note if the image
+            is nearly black.
+        overwrite: whether files that exist are replaced; None: only earlier results of this
+            package, which carry a mark.
+        background: colour behind transparent pixels in formats without alpha, a name or #rrggbb.
     """
 
     format: str = "same"
@@ -48,11 +57,17 @@ class Options:
     memory_gb: float | None = None
     theta: bool = False
     max_pixels: int = MAX_PIXELS
+    value_range: tuple[float, float] | None = None
+    overwrite: bool | None = None
+    background: str = "white"
 
     def __post_init__(self):
         if self.uncertainty not in UNCERTAINTY_FORMATS:
             known = ", ".join(UNCERTAINTY_FORMATS)
             raise UserError(f"uncertainty {self.uncertainty!r}: expected one of {known}")
+        if self.value_range is not None:
+            check_value_range(self.value_range)
+        parse_color(self.background)
 
     @property
     def maps(self) -> tuple[str, ...]:
@@ -86,8 +101,32 @@ class Job:
         return [self.output, *self.maps.values()]
 
 
-def plan_jobs(inputs: Sequence[Path | str], output: Path, options: Options) -> list[Job]:
+@dataclass(frozen=True, eq=False)
+class Plan(Sequence[Job]):
+    """Sequence of jobs, with notes and what was skipped.
+
+    Attributes:
+        jobs: one per image.
+        skipped: what the inputs contain apart from images to upscale.
+        notes: lines on the names of the results.
+    """
+
+    jobs: tuple[Job, ...]
+    skipped: Skipped
+    notes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.jobs)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.jobs[index]
+
+
+def plan_jobs(inputs: Sequence[Path | str], output: Path, options: Options) -> Plan:
     """Plans the jobs for files and, recursively, for folders, whose structure is preserved.
+
+    A result has the name of its image. Where images would share a result or map, the names contain
+    the suffix: of a.png and a.gif, the results are a.png and a.gif.png.
 
     Args:
         inputs: image files, and folders of them.
@@ -95,76 +134,73 @@ def plan_jobs(inputs: Sequence[Path | str], output: Path, options: Options) -> l
         options: of all jobs.
 
     Raises:
-        UserError: if an input is missing, a folder holds no image, or two results, or an input and
-            a result, would have the same name.
+        UserError: if an input is missing or not a file, a folder holds no image, or two results, or
+            an input and a result, would have the same name.
     """
-    found = _find(inputs, output)
-    names = [result_name(place, options.format) for _, place in found]
-    # Maps are named by the stem: files that differ in their suffix alone would share their maps.
-    keys = [name.with_suffix("") if options.maps else name for name in names]
-    counts = Counter(keys)
-    jobs = []
-    for (file, place), name, key in zip(found, names, keys, strict=True):
-        if counts[key] > 1:  # a.png and a.jpg become a.png.png and a.jpg.png
-            name = result_name(place.with_name(f"{place.name}{place.suffix}"), options.format)
-        result = output / name
-        suffix = MAP_SUFFIXES.get(options.uncertainty, "")
-        maps = {m: result.with_name(f"{result.stem}_{m}{suffix}") for m in options.maps}
-        jobs.append(Job(file, result, maps))
-    _check_targets(jobs)
-    return jobs
+    found = find_inputs(inputs, output)
+    plain = [plan_job(file, place, output, options) for file, place in found.files]
+    counts = Counter(target for job in plain for target in job.targets)
+    # What follows the first dot does not matter: a.gif.png could be the result of a.gif in full.
+    groups = [(place.parent, place.name.partition(".")[0]) for _, place in found.files]
+    crowded = {
+        group
+        for group, job in zip(groups, plain, strict=True)
+        if any(counts[target] > 1 for target in job.targets)
+    }
+    jobs = [
+        plan_job(*pair, output, options, in_full=True) if group in crowded else job
+        for group, job, pair in zip(groups, plain, found.files, strict=True)
+    ]
+    _check_distinct(jobs)
+    return Plan(tuple(jobs), found.skipped, tuple(_notes(plain, jobs, options)))
 
 
-def _find(inputs: Sequence[Path | str], output: Path) -> list[tuple[Path, Path]]:
-    """Returns (file, its path below the output folder) of each image, once."""
-    found: list[tuple[Path, Path]] = []
-    for path in map(Path, inputs):
-        if path.is_dir():
-            files = [(file, file.relative_to(path)) for file in _files_below(path, output)]
-            if not files:
-                suffixes = " ".join(INPUT_SUFFIXES)
-                raise UserError(f"{path}: holds no image; expected files ending in {suffixes}")
-            found += files
-        elif path.exists():
-            found.append((path, Path(path.name)))
-        else:
-            raise UserError(f"{path}: no such file or folder: check the path")
-    return list(dict.fromkeys(found))
-
-
-def _files_below(folder: Path, output: Path) -> list[Path]:
-    """Finds images by suffix, except hidden files and those of the output folder."""
-    output, files = output.resolve(), []
-    for place, folders, names in os.walk(folder):
-        here = Path(place)
-        folders[:] = sorted(
-            f for f in folders if not f.startswith(".") and (here / f).resolve() != output
-        )
-        files += [
-            here / name
-            for name in sorted(names)
-            if Path(name).suffix.lower() in INPUT_SUFFIXES and not name.startswith(".")
-        ]
-    return files
-
-
-def result_name(place: Path, kind: str) -> Path:
-    """Returns the name of a result.
+def plan_job(file: Path, place: Path, output: Path, options: Options, in_full: bool = False) -> Job:
+    """Plans the job for one file.
 
     Args:
-        place: path of the input, relative to its folder.
-        kind: suffix without dot, or "same" as the input; PNG for formats that are read only.
+        file: the image.
+        place: its path below the output folder.
+        output: folder for the results.
+        options: of the job.
+        in_full: as for result_names.
     """
-    suffix = place.suffix.lower() if kind == "same" else f".{kind}"
-    return place.with_suffix(suffix if suffix in SUFFIXES else ".png")
+    result, maps = result_names(place, options, in_full)
+    return Job(file, output / result, {name: output / path for name, path in maps.items()})
 
 
-def _check_targets(jobs: Sequence[Job]) -> None:
-    sources = {job.source.resolve() for job in jobs}
-    owners: dict[Path, Path] = {}
+def _notes(plain: Sequence[Job], jobs: Sequence[Job], options: Options) -> Iterator[str]:
+    """Yields lines on results whose names or formats differ from the images'."""
+    if options.format == "same":
+        read_only = Counter(job.source.suffix.lower() for job in jobs)
+        for suffix in sorted(read_only.keys() - set(SUFFIXES)):
+            kind = f"{suffix} images" if suffix else "images without a suffix"
+            yield f"results of {kind} are .png ({read_only[suffix]} of {len(jobs)} images)"
+    moved = [job for job, old in zip(jobs, plain, strict=True) if job.targets != old.targets]
+    if moved:
+        share = f"{len(moved)} of {len(jobs)} images"
+        yield (
+            "names of results contain the image's suffix where images would share a result or map,"
+            f" such as {moved[0].targets[-1]} ({share})"
+        )
+
+
+def _check_distinct(jobs: Sequence[Job]) -> None:
+    """Raises UserError if a job would replace an input, or the result of another job."""
+    real_folder = cache(os.path.realpath)
+
+    def real(path: Path) -> str:
+        return os.path.join(real_folder(path.parent), path.name)
+
+    sources = {
+        os.path.realpath(job.source) if job.source.is_symlink() else real(job.source)
+        for job in jobs
+    }
+    owners: dict[str, Path] = {}
     for job in jobs:
         for target in job.targets:
-            path = target.resolve()
+            # A target that is a link is replaced itself, not the file that it links to.
+            path = real(target)
             if path in sources:
                 raise UserError(
                     f"{target}: the result would replace an input: choose another output folder",

@@ -12,7 +12,7 @@ from udl_tf.inference.chain_runner import ChainRunner
 from udl_tf.inference.passes import Pass
 from udl_tf.inference.upscaler import Upscaler
 from udl_tf.models.heads import LARGEST_THETA
-from udl_tf.models.stages import Stage
+from udl_tf.models.stages import Stage, chain_of
 from udl_tf.uncertainty.record import Calibration, log_theta_line
 
 Chain = Sequence[Stage]
@@ -57,9 +57,7 @@ class Networks:
             wanted = [(self.mean, ("sr", "log_scale"))]
         elif uncertainty and self.uncertainty is not None:
             wanted.append((self.uncertainty, ("log_scale",)))
-        return [
-            (names, network.build_chain(*names, bordered=bordered)) for network, names in wanted
-        ]
+        return [(names, chain_of(network, *names, bordered=bordered)) for network, names in wanted]
 
     @property
     def log_theta_line(self) -> tuple[np.ndarray, np.ndarray]:

@@ -6,7 +6,7 @@ import numpy as np
 
 from udl_tf.errors import UserError
 from udl_tf.imaging.dtypes import gray_level
-from udl_tf.imaging.resize import imresize
+from udl_tf.imaging.resize import imresize, resize_image
 from udl_tf.uncertainty.record import Calibration
 
 
@@ -17,8 +17,9 @@ class Upscaled:
     Attributes:
         image: (h, w), (h, w, c) or, for a stack of images, (n, h, w, c), in the dtype of the input;
             alpha last where the input has it.
-        theta: float32 scale of the Laplace distribution of the error, in grey levels of 0..255, per
-            pixel and colour channel; None without uncertainty.
+        theta: float32 scale of the Laplace distribution of the error, per pixel and colour channel,
+            in grey levels of 0..255, or in the unit of the value range that was given; None without
+            uncertainty.
         spread: float32 standard deviation over the members of the self-ensemble, in grey levels and
             the shape of theta; None without self-ensemble.
         calibration: how theta was calibrated; None: theta is as trained.
@@ -56,7 +57,7 @@ class Upscaled:
         if self.image.ndim == 4:
             return stacked([self._member(index).resized(size) for index in range(len(self.image))])
         return Upscaled(
-            imresize(self.image, size=size),
+            resize_image(self.image, size=size),
             _resized_map(self.theta, size),
             _resized_map(self.spread, size),
             self.calibration,
@@ -136,5 +137,6 @@ def stacked(results: list[Upscaled]) -> Upscaled:
 def _resized_map(values: np.ndarray | None, size: tuple[int, int]) -> np.ndarray | None:
     if values is None:
         return None
+    resized = imresize(values, size=size)
     # The bicubic kernel overshoots; theta must stay positive.
-    return np.clip(imresize(values, size=size), values.min(), values.max())
+    return np.clip(resized, values.min(), values.max(), out=resized)

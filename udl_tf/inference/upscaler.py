@@ -10,10 +10,18 @@ import numpy as np
 
 from udl_tf._support.progress import Counter, Progress, no_progress, part_of
 from udl_tf.errors import UserError
-from udl_tf.imaging.dtypes import gray_level
+from udl_tf.imaging.dtypes import FULL_RANGE, gray_level
 from udl_tf.imaging.image_files import read_image
-from udl_tf.imaging.resize import imresize
-from udl_tf.inference.image_arrays import fill_plain_areas, split_alpha, to_image
+from udl_tf.imaging.resize import resize_image
+from udl_tf.imaging.transparency import fill_hidden
+from udl_tf.inference.image_arrays import (
+    fill_plain_areas,
+    in_gray_levels,
+    in_value_range,
+    split_alpha,
+    to_image,
+    without_color,
+)
 from udl_tf.inference.passes import Effort, Maps, Pass, compute_maps
 from udl_tf.inference.result import Upscaled, stacked
 from udl_tf.inference.self_ensemble import MEMBERS, mean_and_spread
@@ -84,14 +92,17 @@ class Upscaler(ABC):
         tile: int | None = None,
         memory_gb: float | None = None,
         progress: Progress = no_progress,
+        value_range: tuple[float, float] | None = None,
     ) -> Upscaled:
         """Upscales an image to `scale` times its height and width.
 
         Args:
-            image: a file; or an array of uint8, uint16, or float with values 0..255. (h, w) and
+            image: a file; or an array of uint8, uint16 or float. (h, w) and
                 (h, w, 1) are grey: they are computed as RGB, and the channels of the result are
-                averaged. (h, w, 3) is RGB. (h, w, 2) and (h, w, 4) have alpha last, which is
-                upscaled by bicubic interpolation. (n, h, w, c) is a stack of n images.
+                averaged. (h, w, 3) is RGB; if its three channels are equal, it is computed as grey
+                and stays grey. (h, w, 2) and (h, w, 4) have alpha last, which is upscaled by
+                bicubic interpolation; colours where alpha is 0 are replaced by those of the nearest
+                pixel that is not hidden. (n, h, w, c) is a stack of n images.
             uncertainty: whether to compute theta too, if the model has it.
             self_ensemble: whether to average the eight flips and rotations, and to return their
                 spread.
@@ -99,27 +110,54 @@ class Upscaler(ABC):
             memory_gb: working memory, in addition to the result; None: 1 GB, or more where tiles
                 would overlap too much, but at most a quarter of the free memory.
             progress: receives what is done: LR pixels over all passes, or images of a stack.
+            value_range: black and white of an image of floats, such as (0, 1); None: (0, 255). The
+                image and the maps of the result have its unit.
 
         Raises:
-            UserError: for a file that cannot be read, or an array that is not an image.
+            UserError: for a file that cannot be read, an array that is not an image, or floats
+                outside `value_range`.
+
+        Warns:
+            UserWarning: for floats of at most 1 without `value_range`: taken as 0..255, they are
+                nearly black.
         """
-        pixels = read_image(image).pixels if isinstance(image, Path | str) else np.asarray(image)
         _check_effort(tile, memory_gb)
-        if pixels.ndim == 4 and len(pixels):
-            options = (uncertainty, self_ensemble, tile, memory_gb)
-            results = [
-                self.upscale(one, *options, part_of(progress, index, 1, len(pixels)))
-                for index, one in enumerate(pixels)
-            ]
-            return stacked(results)
-        colors, alpha = split_alpha(pixels.astype(pixels.dtype.newbyteorder("="), copy=False))
         effort = Effort(tile, None if memory_gb is None else 1e9 * memory_gb)
+        given, given_range = _load(image, value_range)
+        pixels = in_gray_levels(given, given_range)
+        if pixels.ndim == 4 and len(pixels):
+            parts = [part_of(progress, index, 1, len(pixels)) for index in range(len(pixels))]
+            result = stacked(
+                [
+                    self._upscale(one, uncertainty, self_ensemble, effort, part)
+                    for one, part in zip(pixels, parts, strict=True)
+                ]
+            )
+        else:
+            result = self._upscale(pixels, uncertainty, self_ensemble, effort, progress)
+        return in_value_range(result, value_range or FULL_RANGE, given.dtype)
+
+    def _upscale(
+        self,
+        pixels: np.ndarray,
+        uncertainty: bool,
+        self_ensemble: bool,
+        effort: Effort,
+        progress: Progress,
+    ) -> Upscaled:
+        """Upscales an image; floats are grey levels."""
+        colors, alpha = split_alpha(pixels.astype(pixels.dtype.newbyteorder("="), copy=False))
+        channels = colors.shape[2]
+        colors = without_color(colors if alpha is None else fill_hidden(colors, alpha))
         maps, spread = self._compute(colors, uncertainty, self_ensemble, effort, progress)
         theta = maps.get("theta")
         sr = to_image(maps.pop("sr"), colors.dtype)
         fill_plain_areas(sr, colors, BORDER)
+        if colors.shape[2] < channels:  # a grey image stored as RGB
+            sr = np.repeat(sr, 3, axis=-1)
+            theta, spread = (None if m is None else np.repeat(m, 3, -1) for m in (theta, spread))
         if alpha is not None:
-            sr = np.concatenate([sr, imresize(alpha, self.scale)[..., None]], axis=-1)
+            sr = np.concatenate([sr, resize_image(alpha[..., None], self.scale)], axis=-1)
         if pixels.ndim == 2:
             sr, theta, spread = (None if m is None else m[..., 0] for m in (sr, theta, spread))
         return Upscaled(sr, theta, spread, self.calibration, tuple(effort.notes))
@@ -190,10 +228,14 @@ class Upscaler(ABC):
             lr: float32 (h, w, 3).
             border: LR pixels by which the image is mirrored outwards first.
             effort: tiles, memory and progress.
+
+        Raises:
+            UserError: if a map contains NaN or infinite values.
         """
         maps: Maps = {}
         for pass_ in passes:
             maps |= compute_maps(pass_, lr, self.scale, border, effort)
+        _check_finite(maps)
         if "log_scale" in maps:
             theta = maps["theta"] = maps.pop("log_scale")
             for row in range(0, len(theta), _ROWS):
@@ -201,8 +243,29 @@ class Upscaler(ABC):
         return maps
 
 
+def _load(
+    image: np.ndarray | Path | str, value_range: tuple[float, float] | None
+) -> tuple[np.ndarray, tuple[float, float] | None]:
+    """Returns the pixels of a file or an array, and their black and white."""
+    if not isinstance(image, Path | str):
+        return np.asarray(image), value_range
+    pixels = read_image(image, value_range=value_range).pixels
+    is_known = value_range is not None and pixels.dtype == np.float32
+    return pixels, FULL_RANGE if is_known else value_range
+
+
 def _check_effort(tile: int | None, memory_gb: float | None) -> None:
     if tile is not None and not (isinstance(tile, int) and tile >= 1):
         raise UserError(f"tile {tile}: expected a whole number of LR pixels, at least 1")
     if memory_gb is not None and not 0 < memory_gb < math.inf:
         raise UserError(f"memory_gb {memory_gb}: expected a positive number")
+
+
+def _check_finite(maps: Maps) -> None:
+    """Requires finite values, without a copy: the extrema of a map are NaN if any value is."""
+    for name, values in maps.items():
+        if not np.isfinite([values.min(), values.max()]).all():
+            raise UserError(
+                f"the model computed NaN or infinite values ({name}): expected finite ones; its"
+                " weights are damaged, or too large for its precision: use another model"
+            )

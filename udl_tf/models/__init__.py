@@ -1,19 +1,21 @@
-"""Networks. A new one is a file here and a line in BACKBONES."""
+"""Networks. A new one is a line in BACKBONES; see docs/training.md#your-own-loss-or-network."""
 
 import inspect
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import keras
-from pydantic import TypeAdapter, ValidationError
+from pydantic import PydanticUserError, TypeAdapter, ValidationError
 
 from udl_tf.errors import UserError, nearest
+from udl_tf.models.contract import check_contract
 from udl_tf.models.dpdnn import DPDNN
 from udl_tf.models.edsr import EDSR
 from udl_tf.models.heads import freeze_all_but_head, mean_part, uncertainty_part
 from udl_tf.models.precision import precision
 from udl_tf.models.span import SPAN
-from udl_tf.models.weights import copy_weights, fused
+from udl_tf.models.weights import copy_weights, fused, has_branches
 
 __all__ = [
     "BACKBONES",
@@ -21,21 +23,26 @@ __all__ = [
     "EDSR",
     "SPAN",
     "build_model",
+    "check_contract",
     "copy_weights",
     "freeze_all_but_head",
     "fused",
+    "has_branches",
     "mean_part",
     "precision",
     "resolved_options",
     "uncertainty_part",
 ]
 
-BACKBONES = {
+BACKBONES: dict[str, Callable[..., keras.Model]] = {
     "edsr_s": EDSR,
     "edsr": partial(EDSR, num_blocks=32, num_filters=256),
     "dpdnn": DPDNN,
     "span": SPAN,
 }
+
+
+_EVERY = ("scale", "uncertainty", "log_scale_head")  # arguments of every network
 
 
 def build_model(name: str, scale: int, **options) -> keras.Model:
@@ -51,7 +58,10 @@ def build_model(name: str, scale: int, **options) -> keras.Model:
             the network does not accept.
     """
     if name not in BACKBONES:
-        raise UserError(f"model.name {name!r} is unknown, {nearest(name, BACKBONES)}")
+        raise UserError(
+            f"model.name {name!r} is unknown, {nearest(name, BACKBONES)} (your own network must be"
+            " in udl_tf.models.BACKBONES first)"
+        )
     if scale not in (2, 3, 4):
         raise UserError(f"model.scale {scale} is unknown, known: 2, 3, 4")
     known = _parameters(name)
@@ -60,11 +70,7 @@ def build_model(name: str, scale: int, **options) -> keras.Model:
             raise UserError(
                 f"model.options.{option} is not an option of {name}, {nearest(option, known)}"
             )
-        try:
-            TypeAdapter(known[option].annotation).validate_python(value, strict=True)
-        except ValidationError as error:
-            message = error.errors()[0]["msg"]
-            raise UserError(f"model.options.{option}: got {value!r}; {message}") from None
+        _check_value(option, value, known[option].annotation)
     try:
         return BACKBONES[name](scale=scale, name=name, **options)
     except ValueError as error:
@@ -77,6 +83,37 @@ def resolved_options(name: str, options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _parameters(name: str) -> dict[str, inspect.Parameter]:
-    """Returns the constructor arguments of a network that a config may set."""
-    parameters = inspect.signature(BACKBONES[name]).parameters
-    return {key: p for key, p in parameters.items() if key not in ("scale", "kwargs")}
+    """Returns the constructor arguments of a network that a config may set.
+
+    Raises:
+        UserError: if the constructor lacks an argument that every network has.
+    """
+    parameters = _signature(BACKBONES[name]).parameters
+    others = [key for key, p in parameters.items() if p.kind is p.VAR_KEYWORD]
+    lacking = [key for key in _EVERY if key not in parameters]
+    if lacking or not others:
+        raise UserError(
+            f"network {name}: its constructor lacks {', '.join(lacking or ['**kwargs'])}; expected"
+            f" the arguments {', '.join(_EVERY)} and **kwargs, for keras.Model: add them"
+        )
+    return {key: p for key, p in parameters.items() if key not in ("scale", *others)}
+
+
+def _signature(network: Callable) -> inspect.Signature:
+    try:
+        return inspect.signature(network, eval_str=True)
+    except NameError:  # an annotation names something that is imported for type checkers only
+        return inspect.signature(network)
+
+
+def _check_value(option: str, value: Any, annotation: Any) -> None:
+    """Checks the value of an option by the annotation of its argument, if it has a usable one."""
+    if annotation is inspect.Parameter.empty:
+        return
+    try:
+        TypeAdapter(annotation).validate_python(value, strict=True)
+    except ValidationError as error:
+        message = error.errors()[0]["msg"]
+        raise UserError(f"model.options.{option}: got {value!r}; {message}") from None
+    except (PydanticUserError, NameError):  # a type that pydantic cannot check
+        return

@@ -18,8 +18,7 @@ from udl_tf.models.heads import (
     LOG_SCALE,
     RELEASED_RADIUS,
     added_detail,
-    light_head,
-    released_head,
+    apply_head,
 )
 from udl_tf.models.stages import Stage
 
@@ -88,12 +87,12 @@ class DPDNN(keras.Model):
             misfit = keras.layers.Subtract(name=f"misfit{stage}", dtype="float32")([down(x), y])
             x = _DescentStep(name=f"descent{stage}")(x, up(misfit), v_minus_x)
         outputs = {"sr": keras.layers.Rescaling(255.0, name="sr", dtype="float32")(x)}
-        if uncertainty and log_scale_head == "light":
-            head = light_head(num_filters, scale, features_scale=scale)
+        if uncertainty:
             phases = SpaceToDepth(scale, dtype="float32")(outputs["sr"])
-            outputs[LOG_SCALE] = head([features, added_detail(phases, lr, scale)])
-        elif uncertainty:
-            outputs[LOG_SCALE] = released_head(features, num_filters, log_scale_activation)
+            detail = added_detail(phases, lr, scale)
+            outputs[LOG_SCALE] = apply_head(
+                log_scale_head, features, detail, scale, log_scale_activation, enlarged=scale
+            )
         super().__init__(lr, outputs, **kwargs)
         self.scale = scale
         self.settings = {

@@ -16,8 +16,7 @@ from udl_tf.models.heads import (
     LOG_SCALE,
     RELEASED_RADIUS,
     added_detail,
-    light_head,
-    released_head,
+    apply_head,
 )
 from udl_tf.models.stages import Stage
 
@@ -91,11 +90,10 @@ class EDSR(keras.Model):
         x = upsample(features, convolution, scale, num_filters)
         sr, detail = _finish(x, upsampler == "direct", lr, scale, shift, divide, anchor)
         outputs = {"sr": sr}
-        if uncertainty and log_scale_head == "light":
-            outputs[LOG_SCALE] = light_head(num_filters, scale)([features, detail])
-        elif uncertainty:
-            # Last, as in the released networks.
-            outputs[LOG_SCALE] = released_head(features, num_filters, log_scale_activation, scale)
+        if uncertainty:  # last, as in the released networks
+            outputs[LOG_SCALE] = apply_head(
+                log_scale_head, features, detail, scale, log_scale_activation
+            )
         super().__init__(lr, outputs, **kwargs)
         self.scale = scale
         self.settings = {

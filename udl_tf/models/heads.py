@@ -10,6 +10,7 @@ import math
 import keras
 from keras import ops
 
+from udl_tf.config import LogScaleHead
 from udl_tf.models.blocks import DepthToSpace, conv, nearest_phases, nearest_up_conv
 
 LOG_SCALE = "log_scale"
@@ -22,6 +23,28 @@ _SMALLEST_THETA = 0.05  # of the light head, grey levels
 _FEWEST_FILTERS, _MOST_FILTERS = 16, 32  # of the light head
 _HIDDEN = 4  # 3x3 convolutions of the light head before the last
 _DETAIL_UNIT = 16.0  # grey levels; the usual size of `sr - lr` at edges
+
+
+def apply_head(
+    kind: LogScaleHead, features, detail, scale: int, activation: str, enlarged: int = 1
+):
+    """Applies an s head.
+
+    Args:
+        kind: "released" or "light".
+        features: (n, enlarged h, enlarged w, filters).
+        detail: what the network added to the LR image, as `added_detail` returns it.
+        scale: HR over LR size.
+        activation: activation of the released head; see released_head.
+        enlarged: size of the features over LR size; 1 or `scale`.
+
+    Returns:
+        s, float32 (n, scale h, scale w, 3).
+    """
+    filters = features.shape[-1]
+    if kind == "light":
+        return light_head(filters, scale, enlarged)([features, detail])
+    return released_head(features, filters, activation, scale // enlarged)
 
 
 def released_head(features, filters: int, activation: str = "elu", scale: int = 1):

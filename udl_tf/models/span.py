@@ -13,8 +13,7 @@ from udl_tf.models.heads import (
     LOG_SCALE,
     RELEASED_RADIUS,
     added_detail,
-    light_head,
-    released_head,
+    apply_head,
 )
 from udl_tf.models.stages import Stage
 
@@ -82,12 +81,11 @@ class SPAN(keras.Model):
         x = conv(3 * scale**2, num_filters, "tail", dtype="float32")(features)
         phases = keras.layers.Rescaling(255.0, name="phases", dtype="float32")(x)
         outputs = {"sr": DepthToSpace(scale, name="sr", dtype="float32")(phases)}
-        if uncertainty and log_scale_head == "light":
-            outputs[LOG_SCALE] = light_head(num_filters, scale)(
-                [features, added_detail(phases, lr, scale)]
+        if uncertainty:
+            detail = added_detail(phases, lr, scale)
+            outputs[LOG_SCALE] = apply_head(
+                log_scale_head, features, detail, scale, log_scale_activation
             )
-        elif uncertainty:
-            outputs[LOG_SCALE] = released_head(features, num_filters, log_scale_activation, scale)
         super().__init__(lr, outputs, **kwargs)
         self.scale = scale
         self.settings = {

@@ -4,17 +4,21 @@ An image is computed stage by stage, and each stage in tiles that overlap by its
 the maps between stages exist as a whole. For a deep network, such as DPDNN's unrolled steps, this
 is many times cheaper than tiles that overlap by the radius of the whole network.
 
-Every backbone has a method `build_chain(*outputs, bordered=False)`. Its last network computes the
-given `outputs`, "sr" or "log_scale" or both, three channels each. With `bordered`, the caller
-promises to crop the outermost pixels of the result (udl_tf.inference.upscaler.BORDER). They need
-not be exact, which permits a faster chain; it may hold a copy of the weights, which later changes
-of the network do not reach.
+A network has a method `build_chain(*outputs, bordered=False)`, or only an attribute `radius`: it is
+then a single stage. The last network of a chain computes the given `outputs`, "sr" or "log_scale"
+or both, three channels each. With `bordered`, the caller promises to crop the outermost pixels of
+the result (udl_tf.inference.upscaler.BORDER). They need not be exact, which permits a faster chain;
+it may hold a copy of the weights, which later changes of the network do not reach.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import keras
+
+from udl_tf.errors import UserError
+
+_MAPS = 4  # in memory at once, each of the most channels, at HR size: an upper estimate
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,27 @@ class Stage:
     def channels(self) -> int:
         """Number of channels of all output maps."""
         return sum(output.shape[-1] for output in self.network.outputs)
+
+
+def chain_of(network: keras.Model, *outputs: str, bordered: bool = False) -> Sequence[Stage]:
+    """Builds the chain of a network; one stage if it states only its radius.
+
+    Raises:
+        UserError: if it states neither.
+    """
+    if hasattr(network, "build_chain"):
+        return network.build_chain(*outputs, bordered=bordered)
+    radius = getattr(network, "radius", None)
+    if not isinstance(radius, int) or radius < 0:
+        raise UserError(
+            f"its radius is {radius!r}; expected an attribute radius, the LR pixels on each side"
+            " that a pixel of the result may depend on, or a method build_chain"
+        )
+    part = keras.Model(network.input, [network.output[output] for output in outputs])
+    specs = network.compute_output_spec(keras.KerasTensor((1, 1, 1, 3)))
+    scale = specs["sr"].shape[1]
+    widest = max((weight.shape[-1] for weight in network.weights), default=3)
+    return [Stage(part, scale, radius, floats=_MAPS * widest * scale**2)]
 
 
 def run_chain(stages: Sequence[Stage], lr) -> list:

@@ -23,12 +23,17 @@ def copy_weights(source: keras.Model, target: keras.Model) -> list[str]:
     ]
 
 
+def has_branches(network: keras.Model) -> bool:
+    """Returns whether a network has branches; one without `settings` has none."""
+    return bool(getattr(network, "settings", {}).get("branches"))
+
+
 def fused(network: keras.Model) -> keras.Model:
     """Returns the same network with plain convolutions in place of branches.
 
     Without branches, that is the network itself.
     """
-    if not network.settings.get("branches"):
+    if not has_branches(network):
         return network
     plain = type(network).from_config({**network.get_config(), "branches": False})
     copy_weights(network, plain)

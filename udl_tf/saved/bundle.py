@@ -21,24 +21,28 @@ sha256, format 2 neither licence nor limits; up to format 3, heads were released
 had "uncertainty" (true or false) instead of "log_scale_head".
 """
 
+import math
 import warnings
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 from pydantic import Field
 
-from udl_tf._support.files import complete_file, sha256
+from udl_tf._support.files import complete_file, require_space, sha256
 from udl_tf._support.json_files import parse_model, read_json, write_json
 from udl_tf.config import LogScaleHead, ModelConfig, Section
-from udl_tf.errors import UserError
+from udl_tf.errors import UserError, first_line
 from udl_tf.inference.keras_upscaler import Networks
 from udl_tf.models import build_model, precision
 from udl_tf.saved import presets
+from udl_tf.saved.card import ValueRange
 from udl_tf.uncertainty.record import Calibration
 
 FORMAT = 4
 MANIFEST = "model.json"
+_HDF5_BYTES = 8192  # of a file besides the values, at most: for each weight, and for itself
 
 
 class NetworkFile(Section):
@@ -52,8 +56,8 @@ class NetworkFile(Section):
 class UncertaintyFile(NetworkFile):
     """The network that computes theta = unit * exp(log_scale / power), in grey levels."""
 
-    unit: float
-    power: float
+    unit: float = Field(gt=0)
+    power: float = Field(gt=0)
 
 
 class Manifest(Section):
@@ -61,7 +65,7 @@ class Manifest(Section):
 
     format: int = FORMAT
     architecture: ModelConfig
-    range: list[int] = Field(default=[0, 255])
+    range: ValueRange = Field(default=[0, 255])
     mean: NetworkFile
     uncertainty: UncertaintyFile | None
     calibration: Calibration | None = None
@@ -80,7 +84,9 @@ def build_network(model: ModelConfig, head: LogScaleHead | None) -> keras.Model:
 
 def save_weights(network: keras.Model, path: Path) -> None:
     """Writes the weights of a network (Keras' .weights.h5), complete or not at all."""
+    size = sum(_HDF5_BYTES + 4 * math.prod(weight.shape) for weight in network.weights)
     with complete_file(path) as temporary:
+        require_space(temporary, size + _HDF5_BYTES)  # HDF5 crashes the process on a full disk
         network.save_weights(temporary)
 
 
@@ -88,18 +94,26 @@ def load_weights(network: keras.Model, path: Path) -> None:
     """Reads weights that save_weights wrote.
 
     Raises:
-        UserError: if the file is missing, damaged or does not match the network.
+        UserError: if the file is missing or damaged, does not match the network, or contains
+            weights that are not finite.
     """
     try:
         with warnings.catch_warnings():
             # Keras only warns about layers that are missing from the file.
             warnings.simplefilter("error", UserWarning)
             network.load_weights(path)
-    except (OSError, ValueError, KeyError, IndexError, UserWarning) as error:
-        reason = str(error).strip().splitlines()[0]
+    except (OSError, RuntimeError):  # of h5py, about offsets and trees in the file
+        raise UserError(f"{path}: damaged, or not a file of Keras weights: restore it") from None
+    except (ValueError, KeyError, IndexError, UserWarning) as error:
         raise UserError(
-            f"{path}: the weights do not match the network {network.name}: {reason}"
+            f"{path}: the weights do not match the network {network.name}: {first_line(error)}"
         ) from None
+    for variable in network.variables:
+        if not np.isfinite(keras.ops.convert_to_numpy(variable)).all():
+            raise UserError(
+                f"{path}: {variable.path} contains NaN or infinite values: restore the file, or use"
+                " an earlier model"
+            )
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -113,13 +127,13 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     write_json(folder / MANIFEST, manifest.model_copy(update=signed).model_dump())
 
 
-def read_manifest(folder: Path | str) -> Manifest:
-    """Reads model.json.
+def read_manifest(bundle: Path | str) -> Manifest:
+    """Reads model.json of a folder, or of the preset of this name.
 
     Raises:
         UserError: if it is missing, damaged or of a newer format.
     """
-    folder = Path(folder)
+    folder = presets.find(bundle)
     try:
         content = read_json(folder / MANIFEST, "restore the file")
     except OSError:
@@ -163,27 +177,27 @@ def _not_a_model(folder: Path) -> UserError:
     )
 
 
-def read_networks(folder: Path | str, policy: str = "float32") -> Networks:
+def read_networks(bundle: Path | str, policy: str = "float32") -> Networks:
     """Reads the networks of a bundle.
 
     Args:
-        folder: folder of the bundle.
+        bundle: its folder, or the name of a preset.
         policy: Keras dtype policy to compute in.
 
     Raises:
         UserError: if the folder holds no bundle, its format is newer, or its weights are damaged or
             belong to another model.
     """
-    manifest = read_manifest(folder)
+    folder, manifest = presets.find(bundle), read_manifest(bundle)
     model, uncertainty = manifest.architecture, manifest.uncertainty
-    mean = _read_network(Path(folder), model, manifest.mean, policy)
+    mean = _read_network(folder, model, manifest.mean, policy)
     if uncertainty is None:
         return Networks(model.scale, mean, None, policy=policy)
     same = uncertainty.weights == manifest.mean.weights
     return Networks(
         model.scale,
         mean,
-        mean if same else _read_network(Path(folder), model, uncertainty, policy),
+        mean if same else _read_network(folder, model, uncertainty, policy),
         uncertainty.unit,
         uncertainty.power,
         manifest.calibration,
@@ -193,7 +207,9 @@ def read_networks(folder: Path | str, policy: str = "float32") -> Networks:
 
 def _read_network(folder: Path, model: ModelConfig, file: NetworkFile, policy: str) -> keras.Model:
     path = folder / file.weights
-    if file.sha256 is not None and path.exists() and sha256(path) != file.sha256:
+    if not path.is_file():
+        raise UserError(f"{path}: no such file, which {folder / MANIFEST} names: restore it")
+    if file.sha256 is not None and sha256(path) != file.sha256:
         raise UserError(
             f"{path}: does not match {folder / MANIFEST} (the checksums differ), because it is"
             " damaged or belongs to another model: restore the file"

@@ -6,10 +6,11 @@ it), an ONNX file in its metadata, a SavedModel in `assets/`; the signature mode
 
 import json
 import zipfile
+import zlib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from udl_tf._support.json_files import parse_json, parse_model
 from udl_tf.config import ModelConfig, Section
@@ -22,6 +23,16 @@ THETA_STEPS = 256.0
 """Factor by which theta is multiplied in a 16-bit PNG."""
 
 Precision = Literal["float32", "float16", "int8"]
+
+
+def _check_range(values: list[int]) -> list[int]:
+    if values != [0, 255]:
+        raise ValueError("expected [0, 255]: this version of udl_tf supports no other")
+    return values
+
+
+ValueRange = Annotated[list[int], AfterValidator(_check_range)]
+"""Smallest and largest value of images."""
 
 
 class ModelCard(Section):
@@ -50,14 +61,15 @@ class ModelCard(Section):
         metrics: PSNR-Y and SSIM-Y of the trained networks in float32.
         calibration, training, licence, limits: as in the bundle (udl_tf.saved.bundle).
         versions: versions of the packages that exported the model.
-        parity: differences from the Keras networks (udl_tf.export.parity).
+        parity: differences from the Keras networks, of large theta relative to it
+            (udl_tf.export.parity).
     """
 
     name: str
     format: Literal["savedmodel", "tflite", "onnx"]
     precision: Precision
     scale: int
-    range: list[int] = Field(default=[0, 255])
+    range: ValueRange = Field(default=[0, 255])
     image_dtype: Literal["uint8", "float32"] = "float32"
     theta_dtype: Literal["uint8", "float16", "float32"] = "float32"
     outputs: list[Literal["sr", "theta"]]
@@ -130,6 +142,6 @@ def read_appended_card(path: Path) -> ModelCard:
     try:
         with zipfile.ZipFile(path) as archive:
             text = archive.read(CARD)
-    except (zipfile.BadZipFile, KeyError):
+    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError):
         raise missing_card(path) from None
     return parse_card(text, path)

@@ -6,7 +6,7 @@ import numpy as np
 
 from udl_tf.saved.card import parse_card
 from udl_tf.saved.exported import ExportedUpscaler
-from udl_tf.saved.transport import Address, GrpcTransport, RestTransport
+from udl_tf.saved.transport import Address, GrpcTransport, RestTransport, expected_answers
 
 
 class Client(ExportedUpscaler):
@@ -42,13 +42,15 @@ class Client(ExportedUpscaler):
         address = Address.parse(url)
         kind = GrpcTransport if address.scheme == "grpc" else RestTransport
         transport = kind(address, timeout, retries)
-        card = parse_card(transport.card(), url)
+        with expected_answers(url):
+            card = parse_card(transport.card(), url)
         assert card.max_pixels is not None  # served models have a limit
         # A tile four radii wide has a core two radii wide: a quarter of its pixels are used.
         limit = min(max(max_pixels, (4 * card.radius) ** 2), card.max_pixels)
 
         def forward(lr: np.ndarray, outputs: Sequence[str]) -> dict[str, np.ndarray]:
-            maps = transport.upscale(lr, "theta" in outputs, card.image_dtype)
-            return {name: maps[name].astype(np.float32) for name in outputs}
+            with expected_answers(url):
+                maps = transport.upscale(lr, "theta" in outputs, card.image_dtype)
+                return {name: maps[name].astype(np.float32) for name in outputs}
 
         super().__init__(card.model_copy(update={"max_pixels": limit}), forward)

@@ -12,6 +12,7 @@ from udl_tf.saved import exported, presets
 from udl_tf.saved.bundle import MANIFEST, read_networks
 
 _FILES = {".tflite": exported.open_tflite, ".onnx": exported.open_onnx}
+_TORCH = (".pt", ".pth", ".ckpt", ".safetensors")
 _POLICIES = {None: "float32", "float32": "float32", "bfloat16": "mixed_bfloat16"}
 
 
@@ -60,7 +61,8 @@ def _find_export(path: Path | str) -> Callable[[], Upscaler] | None:
         return None
     if place.suffix not in _FILES:
         known = " or ".join(_FILES)
-        raise UserError(f"{place}: expected a preset, a run folder or a {known} file")
+        hint = ": run udl-tf import-torch on it first" if place.suffix in _TORCH else ""
+        raise UserError(f"{place}: expected a preset, a run folder or a {known} file{hint}")
     return lambda: _FILES[place.suffix](place)
 
 

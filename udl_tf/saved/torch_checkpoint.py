@@ -6,7 +6,7 @@ import keras
 
 from udl_tf._support.files import complete_folder
 from udl_tf.config import LogScaleHead, ModelConfig
-from udl_tf.errors import UserError, needs_extra
+from udl_tf.errors import UserError
 from udl_tf.losses import ESULoss
 from udl_tf.saved import torch_edsr, torch_span
 from udl_tf.saved.bundle import (
@@ -16,7 +16,7 @@ from udl_tf.saved.bundle import (
     save_weights,
     write_manifest,
 )
-from udl_tf.saved.torch_layers import State
+from udl_tf.saved.state_dict import read_state_dict
 
 KNOWN = "the UDL authors' EDSR-S, of EDSR-PyTorch or of SPAN"
 
@@ -27,8 +27,8 @@ def import_torch(
     """Writes a bundle with the weights of a checkpoint.
 
     Args:
-        checkpoint: a state_dict written by torch.save, possibly as the entry "params_ema" or
-            "params" of a dict; no code in the file is run.
+        checkpoint: a .safetensors file, or a state_dict written by torch.save, possibly as the
+            entry "params_ema", "params", "state_dict" or "model" of a dict.
         output: new folder for the bundle.
         res_scale: factor of EDSR's residual branches, which cannot be derived from the weights.
             None: as published, 0.1, or 1 for EDSR-PyTorch's networks of less than 256 channels.
@@ -37,8 +37,8 @@ def import_torch(
         The content of the bundle's model.json.
 
     Raises:
-        UserError: if the checkpoint has a missing, an unknown or a misshapen key, torch is not
-            installed, or output exists.
+        UserError: if the checkpoint is damaged, has a missing, an unknown or a misshapen key or
+            weights that are not finite, torch is not installed, or output exists.
     """
     checkpoint, output = Path(checkpoint), Path(output)
     if output.exists():
@@ -73,7 +73,7 @@ def _build_networks(
     Raises:
         UserError: naming the checkpoint and the key that does not fit.
     """
-    state = read_checkpoint(checkpoint)
+    state = read_state_dict(checkpoint)
     try:
         if not torch_span.is_span(state):
             return torch_edsr.build_networks(state, res_scale)
@@ -82,29 +82,3 @@ def _build_networks(
         return torch_span.build_networks(state)
     except ValueError as error:
         raise UserError(f"{checkpoint}: {error}: expected a network of {KNOWN}") from None
-
-
-def read_checkpoint(path: Path) -> State:
-    """Reads the arrays of a saved state_dict.
-
-    Raises:
-        UserError: if the file holds no state_dict, or torch is not installed.
-    """
-    with needs_extra("torch"):
-        import torch
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror or error}") from None
-    except Exception as error:  # unpickling fails in many ways
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(f"{path}: expected torch.save(network.state_dict()): {reason}") from None
-    if isinstance(content, dict):  # as BasicSR writes it; the moving average is what is published
-        content = content.get("params_ema", content.get("params", content))
-    if not (
-        isinstance(content, dict)
-        and all(isinstance(key, str) for key in content)
-        and all(map(torch.is_tensor, content.values()))
-    ):
-        raise UserError(f"{path}: expected a dict of tensors, torch.save(network.state_dict())")
-    return {key: value.detach().float().numpy() for key, value in content.items()}

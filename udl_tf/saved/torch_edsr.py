@@ -16,6 +16,7 @@ from udl_tf.saved.bundle import build_network
 from udl_tf.saved.torch_layers import State, before_depth_to_space, convolution, set_checked
 
 _MEANS = ("sub_mean", "add_mean")
+_MEAN_SHAPES = (3, 3, 1, 1), (3,)  # of weight and bias
 _FROZEN, _STUDENT, _S_HEAD = "EDSR_var.", "EDSR_U.", "var_conv."
 
 
@@ -78,11 +79,9 @@ def _build_network(state: State, res_scale: float | None) -> tuple[ModelConfig, 
 
 def _find_architecture(state: State, res_scale: float | None) -> ModelConfig:
     """Returns the architecture that the keys and shapes of a state_dict imply."""
-    if "head.0.weight" not in state:
-        raise ValueError("key head.0.weight is missing")
-    filters = state["head.0.weight"].shape[0]
+    filters = len(convolution(state, "head.0")[1])
     blocks = sum(key.startswith("body.") and key.endswith(".body.0.weight") for key in state)
-    factor = state["tail.0.0.weight"].shape[0] // filters if "tail.0.0.weight" in state else 0
+    factor = len(convolution(state, "tail.0.0")[1]) // filters
     # x4 upsamples twice by 2; each upsampling by r multiplies the channels by r^2.
     scales: dict[int, Literal[2, 3, 4]] = {4: 4 if "tail.0.2.weight" in state else 2, 9: 3}
     if factor not in scales:
@@ -115,7 +114,7 @@ def _normalization(state: State) -> dict[str, Any]:
     weights = {}
     for mean in _MEANS:
         weight, bias = state.get(f"{mean}.weight"), state.get(f"{mean}.bias")
-        if weight is None or bias is None or weight.shape != (3, 3, 1, 1):
+        if weight is None or bias is None or (weight.shape, bias.shape) != _MEAN_SHAPES:
             raise ValueError(f"{mean} is incomplete")
         matrix = weight[:, :, 0, 0]
         if np.any(matrix != np.diag(np.diag(matrix))):

@@ -16,7 +16,7 @@ def convolution(state: State, name: str) -> list[np.ndarray]:
         if f"{name}.{part}" not in state:
             raise ValueError(f"key {name}.{part} is missing")
     kernel, bias = state[f"{name}.weight"], state[f"{name}.bias"]
-    if kernel.ndim != 4 or kernel.shape[:1] != bias.shape:
+    if kernel.ndim != 4 or kernel.shape[:1] != bias.shape or kernel.size == 0:
         raise ValueError(f"{name}.weight has shape {kernel.shape}, its bias {bias.shape}")
     return [kernel.transpose(2, 3, 1, 0), bias]
 

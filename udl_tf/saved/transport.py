@@ -5,7 +5,8 @@ import random
 import re
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,7 +16,7 @@ import numpy as np
 import requests
 from requests.adapters import HTTPAdapter
 
-from udl_tf.errors import UserError, needs_extra
+from udl_tf.errors import UserError, first_line, needs_extra
 from udl_tf.imaging.dtypes import to_dtype
 from udl_tf.saved.card import THETA_STEPS
 
@@ -26,6 +27,24 @@ _FIRST_PAUSE = 0.2  # seconds before the first retry; doubled for each further o
 
 class Busy(Exception):
     """The server is unreachable or overloaded, as the message says; a retry may succeed."""
+
+
+@contextmanager
+def expected_answers(address: str) -> Iterator[None]:
+    """Reports answers that are not those of a model of udl_tf as one line.
+
+    Raises:
+        UserError: if the block fails on the form of an answer.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except (ValueError, TypeError, LookupError, AttributeError, RuntimeError) as error:
+        raise UserError(
+            f"{address}: unexpected answer ({first_line(error)}): expected TensorFlow Serving with"
+            " a model exported by udl_tf: check the address"
+        ) from None
 
 
 @dataclass(frozen=True)
@@ -259,5 +278,10 @@ def _busy(detail: str) -> str:
 
 
 def _one_line(text: str) -> str:
-    """Returns the first 300 characters in one line, without the names of TensorFlow's nodes."""
-    return " ".join(re.sub(r"\{\{.*?\}\}|\[\[.*", "", text, flags=re.DOTALL).split())[:300]
+    """Returns the first 300 characters in one line, without TensorFlow's notes on its graph.
+
+    Those are the names of functions and nodes, {{...}}, also cut off, and "assertion failed:" with
+    brackets around each part of the message.
+    """
+    text = re.sub(r"\{\{[^{}]*(\}\}|$)|\[\[.*|assertion failed:", "", text, flags=re.DOTALL)
+    return " ".join(re.sub(r"\[([^][]*)\]", r"\1", text).split())[:300]

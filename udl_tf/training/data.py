@@ -2,18 +2,13 @@
 
 import hashlib
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from udl_tf.config import Config, Degradation, degradations_text
 from udl_tf.data.degradations import ImageDegradations
-from udl_tf.data.sources import (
-    Dataset,
-    cropped,
-    degraded,
-    find_datasets,
-    large_enough,
-    split_validation,
-)
+from udl_tf.data.sources import Dataset, cropped, degraded, find_datasets
+from udl_tf.data.split import Split, keep_split, large_enough, split_validation
 from udl_tf.data.store import ImageStore, cache_folder
 from udl_tf.evaluation.protocol import check_size
 
@@ -26,12 +21,16 @@ class RunData:
         training: images to train on.
         held_out: images for validation and calibration, degraded like training patches.
         test: test sets.
+        split: division of the images into the first two at the beginning of the run.
+        cache: folder of computed LR images and of other data that can be computed again.
         summary: description for metrics.json and the bundle.
     """
 
     training: ImageStore
     held_out: ImageStore
     test: list[Dataset]
+    split: Split
+    cache: Path
     summary: dict[str, Any]
 
     @property
@@ -41,8 +40,13 @@ class RunData:
         return hashlib.sha256(repr(names).encode()).hexdigest()
 
 
-def load_data(config: Config) -> RunData:
+def load_data(config: Config, split: Split | None, fallback: Path) -> RunData:
     """Finds, splits and decodes the images that a config names.
+
+    Args:
+        config: the resolved config.
+        split: division of the images at the beginning of the run; None: the run is new.
+        fallback: as for cache_folder.
 
     Raises:
         UserError: for a dataset or image that is missing, damaged or too small.
@@ -55,12 +59,19 @@ def load_data(config: Config) -> RunData:
     ]
     sources = [source for dataset in sets for source in dataset.sources]
     large = large_enough(sources, config.data)
-    count = config.data.validation_images
-    training, held_out = split_validation(sources, large, count, seed)
+    if split is None:
+        count = config.data.validation_images
+        training, held_out = split_validation(sources, large, count, seed)
+        split = Split(
+            training=[source.name for source in training],
+            held_out=[source.name for source in held_out],
+        )
+    else:
+        training, held_out = keep_split(large, split)
     operations = tuple(config.data.degradations)
     degrade = ImageDegradations(operations, seed) if operations else None
     held_out = [replace(source, crop=evaluation.crop, degrade=degrade) for source in held_out]
-    cache = cache_folder(config.data)
+    cache = cache_folder(config.data, fallback)
     store = ImageStore(training, scale, config.data.memory_gb, cache)
     store.load_all()
     for source in [*held_out, *(s for dataset in test for s in dataset.sources)]:
@@ -68,11 +79,17 @@ def load_data(config: Config) -> RunData:
     validation = ImageStore(held_out, scale, config.data.memory_gb, cache)
     validation.load_all()
     counts = len(training), len(held_out), len(sources) - len(large)
-    return RunData(store, validation, test, _summary(sets, *counts, config.data.degradations))
+    summary = _summary(sets, *counts, split.changes(large), config.data.degradations)
+    return RunData(store, validation, test, split, cache, summary)
 
 
 def _summary(
-    sets: list[Dataset], training: int, held_out: int, small: int, operations: list[Degradation]
+    sets: list[Dataset],
+    training: int,
+    held_out: int,
+    small: int,
+    changes: str,
+    operations: list[Degradation],
 ) -> dict[str, Any]:
     names = {dataset.name: len(dataset.sources) for dataset in sets}
     bundled = any(dataset.bundled for dataset in sets)
@@ -80,6 +97,8 @@ def _summary(
     text += f": {training} images, {held_out} more held out for validation"
     if small:
         text += f", {small} smaller than a patch skipped"
+    if changes:
+        text += f"; {changes}"
     if operations:
         text += f"; LR images degraded by {degradations_text(operations)}"
     if bundled:

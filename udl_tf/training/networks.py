@@ -1,8 +1,11 @@
 """Networks of the steps of a run."""
 
+from functools import partial
+
 import keras
 
 from udl_tf.config import Config, LogScaleHead
+from udl_tf.models import check_contract
 from udl_tf.saved.bundle import build_network, load_weights
 from udl_tf.training.run_folder import RunFolder
 
@@ -19,6 +22,20 @@ def head_of(config: Config, index: int, loss: keras.losses.Loss) -> LogScaleHead
 def build_step_network(config: Config, index: int, loss: keras.losses.Loss) -> keras.Model:
     """Builds the network of a step, with fresh weights."""
     return build_network(config.model, head_of(config, index, loss))
+
+
+def check_networks(config: Config, losses: list) -> None:
+    """Checks that the networks of all steps can be built and fulfil the contract of networks.
+
+    Raises:
+        UserError: for an unknown option, or naming what a network lacks.
+    """
+    heads: list[LogScaleHead | None] = [
+        head_of(config, index, loss) for index, loss in enumerate(losses)
+    ]
+    for head in dict.fromkeys(heads):
+        build = partial(build_network, config.model, head)
+        check_contract(config.model.name, config.model.scale, head is not None, build)
 
 
 def read_step_network(run: RunFolder, index: int, loss: keras.losses.Loss) -> keras.Model:

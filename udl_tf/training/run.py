@@ -9,16 +9,17 @@ import keras
 from udl_tf._support.hardware import measure_rates, slow_precision, use_cores
 from udl_tf._support.json_files import write_json
 from udl_tf.config import Config, StepConfig
+from udl_tf.data.split import Split
 from udl_tf.distributed.group import Group, join_group
 from udl_tf.errors import Interrupted, UserError, nearest
 from udl_tf.losses import LOSSES
 from udl_tf.training.checkpoint import delete_checkpoint
 from udl_tf.training.data import RunData, load_data
 from udl_tf.training.extension import extend_run
-from udl_tf.training.networks import build_step_network
+from udl_tf.training.networks import check_networks
 from udl_tf.training.origin import find_origin
 from udl_tf.training.results import calibrate_theta, evaluate_run, write_bundle
-from udl_tf.training.run_folder import RunFolder, logging_to
+from udl_tf.training.run_folder import CACHE, RunFolder, logging_to
 from udl_tf.training.running import delete_running_bundle
 from udl_tf.training.step import Session, stopped, train_step
 from udl_tf.training.uncertainty_cache import decide_cache
@@ -50,12 +51,15 @@ def train(config: Config, folder: Path | str, extend: bool = False) -> dict[str,
             f"data.batch_size {config.data.batch_size} cannot be divided among {group.replicas}"
             f" replicas: use a multiple of {group.replicas}"
         )
-    build_step_network(config, 0, losses[0])  # reject unknown options early
+    check_networks(config, losses)  # before the data is read
+
+    def stored_split() -> str:
+        split = RunFolder(folder, config, extend).read_split()
+        return "" if split is None else split.model_dump_json()
 
     def prepare() -> RunData:
-        if group.writes:
-            RunFolder(folder, config, extend)  # fails before the data is read
-        return load_data(config)
+        split = Split.model_validate_json(stored) if stored else None
+        return load_data(config, split, Path(folder) / CACHE)
 
     def begin(own: Path) -> Session:
         if extend and group.writes:
@@ -63,6 +67,7 @@ def train(config: Config, folder: Path | str, extend: bool = False) -> dict[str,
         return _begin(RunFolder(own, config), losses, data, group)
 
     with group.guard():
+        stored = group.shared(stored_split)  # fails before the data is read
         data = group.everywhere(prepare)
         group.require_same("config", repr(config))
         group.require_same("set of training images", data.digest)
@@ -112,11 +117,14 @@ def _begin(run: RunFolder, losses: list, data: RunData, group: Group) -> Session
     origin = find_origin(run)
     policy, reason = _precision(run)
     cached, price = _caching(run, data)
-    run.create(policy, cached)
+    run.create(policy, cached, data.split)
     facts = [f"run folder: {run.path}", f"device: {group.devices}, {policy}{reason}"]
     if slow := slow_precision(policy):
         facts.append(f'warning: {slow}: start a new run with training.precision "auto"')
-    facts += [f"data: {data.summary['text']}", *price]
+    facts.append(f"data: {data.summary['text']}")
+    if data.cache == run.cache:
+        facts.append(f"cache: {run.cache}, as the user's cache folder cannot be written")
+    facts += price
     return Session(run, losses, data, policy, origin, group, tuple(facts))
 
 
@@ -136,7 +144,7 @@ def _caching(run: RunFolder, data: RunData) -> tuple[bool, list[str]]:
     wanted = run.config.training.cache_uncertainty
     if wanted != "auto":
         return wanted, []
-    return decide_cache(run.config, data.training)
+    return decide_cache(run.config, data.training, data.cache)
 
 
 def _train_all(session: Session) -> dict[str, Any]:
@@ -144,7 +152,9 @@ def _train_all(session: Session) -> dict[str, Any]:
     run, data, group = session.run, session.data, session.group
     for line in session.facts:
         log.info("%s", line)
-    notes = {"data": data.summary, "origin": None, "steps": []} | run.read_notes()
+    notes: dict[str, Any] = (
+        {"origin": None, "steps": []} | run.read_notes() | {"data": data.summary}
+    )
     if session.origin is not None:
         notes["origin"] = session.origin.history
     write_json(run.metrics, notes)

@@ -1,6 +1,7 @@
 """Paths and facts of a run folder.
 
 config.json                      resolved config, with the decision on training.cache_uncertainty
+images.json                      names of the images that are trained on and held out
 versions.json                    Python and packages, backend, precision
 log.txt  tensorboard/            log and curves
 weights/step1-esu.weights.h5     network at the end of each step, as it was trained
@@ -11,10 +12,12 @@ running/                         bundle of the running step (udl_tf.training.run
 calibration/                     calibration of theta: report.md, report.json, figures
 metrics.json                     data, steps and results
 results.md  figures/             evaluation
+cache/                           computed LR images, if the user's cache folder cannot be written
 """
 
 import json
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,8 +28,17 @@ import keras
 from udl_tf._support.json_files import read_json, read_model, write_json
 from udl_tf._support.versions import versions
 from udl_tf.config import Config
+from udl_tf.data.split import Split
 from udl_tf.errors import UserError
 from udl_tf.training.checkpoint import read_progress
+
+RUNNING, CACHE = "running", "cache"
+
+
+def is_running(bundle: Path) -> bool:
+    """Returns whether a bundle is that of a running step, which the run replaces and deletes."""
+    bundle = bundle.resolve()
+    return bundle.name == RUNNING and (bundle.parent / "config.json").is_file()
 
 
 class RunFolder:
@@ -47,22 +59,25 @@ class RunFolder:
         figures: folder of the figures.
         metrics: file of the results.
         running: folder of the bundle of the running step.
+        cache: folder of data that can be computed again.
     """
 
     def __init__(self, path: Path | str, config: Config, extend: bool = False):
         self.path = Path(path)
         self._file = self.path / "config.json"
         self._versions = self.path / "versions.json"
+        self._images = self.path / "images.json"
         self.figures = self.path / "figures"
         self.metrics = self.path / "metrics.json"
-        self.running = self.path / "running"
+        self.running = self.path / RUNNING
+        self.cache = self.path / CACHE
         stored = self.stored_config()
         self.config = config
         if stored is not None and config.training.cache_uncertainty == "auto":
             self.config = _with_cache(config, stored.training.cache_uncertainty)
         self._check(stored, extend)
 
-    def create(self, precision: str, cache_uncertainty: bool) -> None:
+    def create(self, precision: str, cache_uncertainty: bool, split: Split) -> None:
         """Creates the folder unless it exists, and records the decisions of the run."""
         self.config = _with_cache(self.config, cache_uncertainty)
         if not self._file.exists():
@@ -70,6 +85,8 @@ class RunFolder:
         if self.precision is None:
             facts = {"backend": keras.backend.backend(), "precision": precision}
             write_json(self._versions, {**versions(), **facts})
+        if not self._images.exists():
+            write_json(self._images, split.model_dump())
         for name in ("weights", "figures"):
             (self.path / name).mkdir(exist_ok=True)
 
@@ -80,6 +97,10 @@ class RunFolder:
             return read_json(self._versions).get("precision")
         except (OSError, UserError):
             return None
+
+    def read_split(self) -> Split | None:
+        """Reads the division of the training images; None for a new run, or one of version 0.1."""
+        return read_model(self._images, Split) if self._images.exists() else None
 
     def stored_config(self) -> Config | None:
         """Reads the config of the run; None for a new run."""
@@ -135,8 +156,18 @@ class RunFolder:
         return read_json(self.metrics, "delete it and run the command again")
 
     def _check(self, stored: Config | None, extend: bool) -> None:
+        existing = next(p for p in (self.path, *self.path.absolute().parents) if p.exists())
+        if not os.access(existing, os.W_OK):
+            raise UserError(
+                f"{existing}: no permission to write: choose another folder", argument="output"
+            )
         if stored is None:
-            if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            if self.path.exists() and not self.path.is_dir():
+                raise UserError(
+                    f"{self.path}: is a file; expected a new folder or a run folder",
+                    argument="output",
+                )
+            if self.path.exists() and set(self.path.iterdir()) - {self.cache}:
                 raise UserError(
                     f"{self.path}: is not empty and holds no run: choose a new folder or a run"
                     " folder",
@@ -187,7 +218,8 @@ def logging_to(file: Path, console: bool = True) -> Iterator[None]:
     """Appends the log of the package to a file inside the block, and optionally to the console."""
     logger = logging.getLogger("udl_tf")
     logger.setLevel(logging.INFO)
-    to_file, to_console = logging.FileHandler(file, encoding="utf-8"), logging.StreamHandler()
+    to_file = logging.FileHandler(file, encoding="utf-8", errors="backslashreplace")
+    to_console = logging.StreamHandler()
     to_file.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
     to_console.setFormatter(logging.Formatter("%(message)s"))
     handlers = (to_console, to_file) if console else (to_file,)

@@ -17,10 +17,9 @@ from udl_tf.config import StepConfig
 from udl_tf.data.draws import HRMap
 from udl_tf.data.pipeline import Waiting, make_delivery
 from udl_tf.data.resident import resident_set
-from udl_tf.data.store import cache_folder
 from udl_tf.distributed.group import Group
 from udl_tf.errors import Interrupted
-from udl_tf.models import copy_weights, freeze_all_but_head, fused, precision
+from udl_tf.models import copy_weights, freeze_all_but_head, fused, has_branches, precision
 from udl_tf.saved.bundle import save_weights
 from udl_tf.tasks.pixel_weights import make_pixel_weight
 from udl_tf.training import callbacks
@@ -168,7 +167,7 @@ def _build(session: Session, index: int) -> Step:
             frozen = fused(previous)
         elif session.origin is not None:
             fresh = ", ".join(take_over(session.origin.model, network)) or "none"
-            split = ", kernels split into branches" if network.settings.get("branches") else ""
+            split = ", kernels split into branches" if has_branches(network) else ""
             log.info(
                 "starts from %s%s; layers with new weights: %s", training.start_from, split, fresh
             )
@@ -252,7 +251,7 @@ def _fit(step: Step, waiting: Waiting, observers: list[keras.callbacks.Callback]
     cache: Path | None = None
     hr_map: HRMap | None = None
     if step.frozen is not None and _caches_uncertainty(session, step.index):
-        folder = session.group.own_folder(cache_folder(config.data))
+        folder = session.group.own_folder(session.data.cache)
         cache = cache_path(step.frozen, data, folder)
         hr_map = cached_log_scale(step.frozen, data, cache)
     first = step.start.update + sum(s.updates for s in config.steps[: step.index])

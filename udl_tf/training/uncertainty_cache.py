@@ -19,22 +19,28 @@ from udl_tf._support.progress import Pace, Progress
 from udl_tf.config import Config
 from udl_tf.data.draws import HRMap
 from udl_tf.data.pack import Arrays, write_pack
-from udl_tf.data.store import ImageStore, cache_folder
+from udl_tf.data.store import ImageStore
 from udl_tf.imaging.dtypes import to_dtype
 from udl_tf.inference.chain_runner import ChainRunner
 from udl_tf.inference.passes import Effort, Pass, compute_maps
 from udl_tf.inference.self_ensemble import MEMBERS, mean_and_spread
 from udl_tf.inference.upscaler import BORDER
+from udl_tf.models.stages import chain_of
 
 log = getLogger(__name__)
 
 
-def decide_cache(config: Config, store: ImageStore) -> tuple[bool, list[str]]:
+def decide_cache(config: Config, store: ImageStore, folder: Path) -> tuple[bool, list[str]]:
     """Decides on training.cache_uncertainty "auto".
 
     Caching pays if the frozen network computes fewer pixels for the maps (each training image eight
     times) than for every patch of every update. The maps must fit into half of the
     free disk space, and into `data.memory_gb`, because patches are cut from random images.
+
+    Args:
+        config: the resolved config.
+        store: training images.
+        folder: where the maps would be.
 
     Returns:
         (decision, its reason for the log; none if no step is weighted by uncertainty).
@@ -52,7 +58,6 @@ def decide_cache(config: Config, store: ImageStore) -> tuple[bool, list[str]]:
     patch = (config.data.hr_patch_size // store.scale) ** 2
     equal = len(steps) * MEMBERS * images / (patch * config.data.batch_size)  # updates
     gigabytes = 3e-9 * sum(h * w for h, w in sizes)
-    folder = cache_folder(config.data)
     free = _free_gigabytes(folder)
     s_of_all = f"s of {len(store)} training images"
     size, cost = f"{gigabytes:,.1f} GB", f"as much as the frozen network in {equal:,.0f} updates"
@@ -94,7 +99,7 @@ def cached_log_scale(network: keras.Model, store: ImageStore, path: Path) -> HRM
         path: `cache_path` of both.
     """
     log.info("uncertainty of %d training images: %s", len(store), path)
-    chain = ChainRunner(network.build_chain("log_scale", bordered=True))
+    chain = ChainRunner(chain_of(network, "log_scale", bordered=True))
     items = [
         (source.hr.name, partial(_quantized, chain, store, index))
         for index, source in enumerate(store.sources)

@@ -1,12 +1,16 @@
 """Result of a calibration, as stored with a model."""
 
 import math
-from typing import Literal
+from typing import Annotated, Literal, Self
 
 import numpy as np
+from pydantic import Field, model_validator
 
 from udl_tf.config import Section
 from udl_tf.errors import UserError
+
+Channels = Annotated[list[float], Field(min_length=3, max_length=3)]
+"""One number each for R, G and B."""
 
 
 class Conformal(Section):
@@ -39,13 +43,20 @@ class Calibration(Section):
     """
 
     method: Literal["scale", "affine"]
-    a: list[float]
-    b: list[float]
+    a: Channels
+    b: Channels
     levels: list[float]
-    factors: list[list[float]]
+    factors: list[Channels]
     conformal: Conformal | None = None
     data: str
     images: int
+
+    @model_validator(mode="after")
+    def _check_lengths(self) -> Self:
+        if not self.levels or len(self.levels) != len(self.factors):
+            counts = f"{len(self.levels)} levels and {len(self.factors)} factors"
+            raise ValueError(f"has {counts}: expected as many of both: calibrate again")
+        return self
 
     def apply(self, log_theta: np.ndarray) -> np.ndarray:
         """Returns ln theta' for ln theta, both (..., 3)."""

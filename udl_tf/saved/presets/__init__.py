@@ -17,9 +17,12 @@ def names() -> list[str]:
 def find(model: Path | str) -> Path:
     """Returns the folder of the preset named `model`, or `model` as a path if there is none.
 
-    NAME is the preset even if a folder of this name exists; ./NAME is the folder.
+    NAME is the preset even if a folder of this name exists; ./NAME is the folder. A Path cannot
+    distinguish them: it is the folder if that exists, else the preset.
     """
-    return FOLDER / model if str(model) in names() else Path(model)
+    path = Path(model)
+    named = str(model) in names() and (isinstance(model, str) or not path.exists())
+    return FOLDER / model if named else path
 
 
 def default_preset(outscale: float | None) -> str:

@@ -1,0 +1,150 @@
+"""Check of training and test sets before a run."""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from udl_tf.config import DataConfig
+from udl_tf.data.leaks import find_leaks, thumbnail
+from udl_tf.data.sources import Dataset
+from udl_tf.data.store import read_pair
+from udl_tf.errors import UserError
+from udl_tf.imaging.formats import READABLE
+from udl_tf.imaging.rgb_files import list_images
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Result of a check, in one line.
+
+    Attributes:
+        text: the line.
+        problem: whether it must be fixed; otherwise it is a note.
+    """
+
+    text: str
+    problem: bool = True
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """Height and width of an HR image, checksum of its pixels, and its thumbnail."""
+
+    size: tuple[int, int]
+    checksum: str
+    thumbnail: np.ndarray
+
+
+_Readable = dict[Path, _Facts]
+
+
+def check_sets(
+    training: Sequence[Dataset], test: Sequence[Dataset], scale: int, config: DataConfig
+) -> Iterator[Finding]:
+    """Checks the training and test sets of a run.
+
+    Args:
+        training: training sets.
+        test: test sets.
+        scale: HR over LR size.
+        config: size of a patch, and what happens to smaller training images.
+
+    Yields:
+        A problem for each unreadable file, mismatched pair, training image that is too small, set
+        of equal training images, and training image that shows the same as a test image; a note on
+        what a run skips.
+    """
+    trained: _Readable = {}
+    tested: _Readable = {}
+    yield from _read(training, scale, trained)
+    yield from _read(test, scale, tested)
+    yield from _small(trained, config)
+    yield from _duplicates(trained)
+    yield from _leaks(trained, tested)
+    for dataset in (*training, *test):
+        yield from _unpaired(dataset)
+        yield from _omitted(dataset)
+
+
+def _read(datasets: Sequence[Dataset], scale: int, readable: _Readable) -> Iterator[Finding]:
+    """Adds the images that can be read to `readable`; yields the others."""
+    for source in (source for dataset in datasets for source in dataset.sources):
+        try:
+            if source.pack:
+                source.pack.check(source.index)
+            _, hr = read_pair(source, scale)
+        except UserError as error:
+            yield Finding(str(error))
+            continue
+        height, width, _ = hr.shape
+        checksum = hashlib.sha256(repr(hr.shape).encode() + hr.tobytes()).hexdigest()
+        readable[source.hr] = _Facts((height, width), checksum, thumbnail(hr))
+
+
+def _small(readable: _Readable, config: DataConfig) -> Iterator[Finding]:
+    side = config.hr_patch_size
+    sizes = {path: facts.size for path, facts in readable.items() if min(facts.size) < side}
+    if config.small_images == "error":
+        for path, (height, width) in sizes.items():
+            yield Finding(f"{path}: {width}x{height} pixels, smaller than a patch of {side}")
+    elif sizes:
+        text = f"images smaller than a patch of {side}, such as {next(iter(sizes))}"
+        yield Finding(f"skipped: {len(sizes)} {text}", problem=False)
+
+
+def _duplicates(readable: _Readable) -> Iterator[Finding]:
+    names: dict[str, list[str]] = defaultdict(list)
+    for path, facts in readable.items():
+        names[facts.checksum].append(str(path))
+    for first, *others in names.values():
+        if others:
+            yield Finding(f"{first}: the same pixels as {', '.join(others)}")
+
+
+def _leaks(trained: _Readable, tested: _Readable) -> Iterator[Finding]:
+    paths, test_paths = list(trained), list(tested)
+    thumbnails = ([facts.thumbnail for facts in part.values()] for part in (trained, tested))
+    for index, test_index, correlation in find_leaks(*thumbnails):
+        yield Finding(
+            f"{paths[index]}: shows the same as the test image {test_paths[test_index]}"
+            f" (correlation {correlation:.3f}): remove it from the training set"
+        )
+
+
+def _unpaired(dataset: Dataset) -> Iterator[Finding]:
+    paired = {source.lr for source in dataset.sources if source.lr}
+    for folder in sorted({lr.parent for lr in paired}):
+        for lr in list_images(folder):
+            if lr not in paired:
+                yield Finding(f"{lr}: has no HR image")
+
+
+def _omitted(dataset: Dataset) -> Iterator[Finding]:
+    """Notes what a folder holds apart from the images of the dataset."""
+    if dataset.folder is None:
+        return
+    files = [path for source in dataset.sources for path in (source.hr, source.lr) if path]
+    used = {path.parent for path in files}
+    for folder in sorted(used):
+        others = [p.name for p in sorted(folder.iterdir()) if p.is_file() and not _is_image(p)]
+        if others:
+            yield Finding(f"not read: {folder}: {len(others)} files, such as {others[0]}", False)
+    for folder in (
+        child for parent in sorted({dataset.folder, *used}) for child in _folders(parent)
+    ):
+        if any(path.is_relative_to(folder) for path in used):
+            continue
+        if count := sum(map(_is_image, folder.rglob("*"))):
+            yield Finding(f"not read: {folder}: a subfolder with {count} images", False)
+
+
+def _folders(parent: Path) -> list[Path]:
+    return sorted(path for path in parent.iterdir() if path.is_dir())
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in READABLE

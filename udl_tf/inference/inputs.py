@@ -1,0 +1,169 @@
+"""Input files: images given by name or found in folders, and what is skipped."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from udl_tf.errors import UserError
+from udl_tf.imaging.formats import READABLE, reason
+from udl_tf.imaging.metadata import is_result
+from udl_tf.imaging.rgb_files import NO_FILE
+
+
+@dataclass
+class Skipped:
+    """What the inputs contain apart from images to upscale.
+
+    Attributes:
+        counts: number of files or folders of each kind: (singular noun, remark).
+        failed: one error per file or folder that cannot be opened, which names it.
+    """
+
+    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    failed: list[UserError] = field(default_factory=list)
+
+    def add_file(self, suffix: str) -> None:
+        """Counts a file whose suffix, in lower case, is not in READABLE."""
+        why = reason(suffix)
+        self.counts["other file" if why is None else f"{suffix} file", why or ""] += 1
+
+    def add_link(self) -> None:
+        """Counts a link to a folder."""
+        self.counts["linked folder", "not followed unless given as an input"] += 1
+
+    def add_result(self) -> None:
+        """Counts an earlier result."""
+        self.counts["earlier result", "in the output folder"] += 1
+
+    def add_unlisted(self, folder: Path | str, error: OSError) -> None:
+        """Adds a folder whose files cannot be listed."""
+        why = error.strerror or error
+        self.failed.append(UserError(f"{folder}: cannot be listed ({why}): check its permissions"))
+
+    def __str__(self) -> str:
+        return ", ".join(
+            f"{count} {kind}{'s' * (count > 1)}" + (f" ({remark})" if remark else "")
+            for (kind, remark), count in sorted(self.counts.items())
+        )
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Images to upscale.
+
+    Attributes:
+        files: (file, its path below the output folder) of each image.
+        skipped: what else the input folders contain.
+    """
+
+    files: list[tuple[Path, Path]]
+    skipped: Skipped
+
+
+def find_inputs(paths: Sequence[Path | str], output: Path) -> Inputs:
+    """Finds the images that are given by name or, recursively, in folders; each of them once.
+
+    Hidden files, links to folders, the output folder, and earlier results of this package in the
+    output folder are skipped.
+
+    Args:
+        paths: image files, and folders of them.
+        output: folder for the results.
+
+    Raises:
+        UserError: if an input is missing or not a file, or a folder holds no image.
+    """
+    results = os.path.realpath(output)
+    found, skipped = list[tuple[Path, Path]](), Skipped()
+    for path in map(Path, paths):
+        if path.is_dir():
+            below = Skipped()
+            files = [(file, file.relative_to(path)) for file in _walk(path, results, below)]
+            if not files:
+                raise no_image(path, below)
+            found += files
+            skipped.counts += below.counts
+            skipped.failed += below.failed
+        elif path.is_file():
+            if _is_inside(path.parent, results) and is_result(path):
+                skipped.add_result()
+            else:
+                found.append((path, Path(path.name)))
+        elif os.path.lexists(path):
+            raise UserError(f"{path}: {NO_FILE}")
+        else:
+            raise UserError(f"{path}: no such file or folder: check the path")
+    if not found:
+        raise UserError(
+            "all inputs are earlier results in the output folder: choose another output folder to"
+            " upscale them again",
+            argument="output",
+        )
+    return Inputs(list(dict.fromkeys(found)), skipped)
+
+
+def no_image(folder: Path | str, skipped: Skipped) -> UserError:
+    """Returns the error for a folder without an image that is read."""
+    if skipped.failed:
+        return skipped.failed[0]
+    others = f" but {skipped}" if skipped.counts else ""
+    return UserError(
+        f"{folder}: holds no image{others}; expected files ending in {' '.join(READABLE)}"
+    )
+
+
+def _walk(folder: Path, results: str, skipped: Skipped) -> Iterator[Path]:
+    """Yields the images below a folder, folder by folder, in the order of their names.
+
+    Args:
+        folder: where to search.
+        results: real path of the output folder.
+        skipped: receives what else is found.
+    """
+    folders = [folder]
+    while folders:
+        here = folders.pop()
+        if here != folder and os.path.realpath(here) == results:
+            continue
+        try:
+            with os.scandir(here) as found:
+                entries = sorted(found, key=lambda entry: entry.name)
+        except OSError as error:
+            skipped.add_unlisted(here, error)
+            continue
+        holds_results = _is_inside(here, results)
+        visible = (entry for entry in entries if not entry.name.startswith("."))
+        below = []
+        for entry in visible:
+            file = here / entry.name
+            kind = _kind(entry)
+            if kind == "folder":
+                below.append(file)
+            elif kind == "link":
+                skipped.add_link()
+            elif file.suffix.lower() not in READABLE:
+                skipped.add_file(file.suffix.lower())
+            elif kind != "file":
+                skipped.failed.append(UserError(f"{file}: {NO_FILE}"))
+            elif holds_results and is_result(file):
+                skipped.add_result()
+            else:
+                yield file
+        folders += reversed(below)
+
+
+def _kind(entry: os.DirEntry) -> str:
+    """Returns "folder", "link" for a link to one, "file", or "" for anything else."""
+    try:
+        if entry.is_dir():
+            return "link" if entry.is_symlink() else "folder"
+        return "file" if entry.is_file() else ""
+    except OSError:  # a link to itself
+        return ""
+
+
+def _is_inside(folder: Path, results: str) -> bool:
+    """Returns whether a folder is the output folder or below it."""
+    return Path(os.path.realpath(folder)).is_relative_to(results)
