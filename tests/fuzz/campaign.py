@@ -65,7 +65,7 @@ class Campaign:
                 if time.monotonic() > end and not failed:
                     return
                 failed = True  # until the opposite is known
-                refusal, peak = self._try(attempt, content)
+                _, peak = self._try(attempt, content)
                 assert peak < base + GROWTH, f"{peak - base:.0f} MB more memory than the seeds"
                 failed = False
 
@@ -81,7 +81,9 @@ class Campaign:
         if self._child is None:
             self._child = ProcessPoolExecutor(1, get_context("spawn"))
         try:
-            refusal, peak = self._child.submit(_measured, attempt, self._folder, content).result(HANGS)
+            refusal, peak = self._child.submit(_measured, attempt, self._folder, content).result(
+                HANGS
+            )
         except (BrokenProcessPool, TimeoutError) as error:
             self._end_child()
             raise AssertionError(f"the process crashed or hangs: {error!r}") from None

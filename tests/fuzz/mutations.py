@@ -103,7 +103,7 @@ BYTES = (replace_bytes, insert_bytes, delete_bytes, truncate, repeat_slice, set_
 
 def change_png_chunk(draw: Draw, content: bytes) -> bytes:
     """Mutates the data of a chunk, or drops, repeats or moves it; checksums are repaired."""
-    chunks = _chunks(content)
+    chunks = chunks_of(content)
     if not chunks:
         return content
     index = draw(st.integers(0, len(chunks) - 1))
@@ -115,19 +115,25 @@ def change_png_chunk(draw: Draw, content: bytes) -> bytes:
         chunks.insert(draw(st.integers(0, len(chunks))), (kind, data))
         if action == "repeat":
             chunks.insert(index, (kind, data))
-    return PNG + b"".join(
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        for kind, data in chunks
-    )
+    return png_of(chunks)
 
 
-def _chunks(content: bytes) -> list[tuple[bytes, bytes]]:
+def chunks_of(content: bytes) -> list[tuple[bytes, bytes]]:
+    """Returns (kind, data) of the chunks of a PNG."""
     chunks, place = [], len(PNG)
     while place + 12 <= len(content):
         length, kind = struct.unpack_from(">I4s", content, place)
         chunks.append((kind, content[place + 8 : place + 8 + length]))
         place += 12 + length
     return chunks
+
+
+def png_of(chunks: list[tuple[bytes, bytes]]) -> bytes:
+    """Returns the PNG of chunks, with their checksums."""
+    return PNG + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in chunks
+    )
 
 
 def change_tiff_entry(draw: Draw, content: bytes) -> bytes:

@@ -36,7 +36,9 @@ def test_bundles(fuzz, tmp_path):
     seed = make_run(tmp_path / "seed", "edsr_s", 2, num_blocks=1, num_filters=4)
     manifest, weights = ((seed / name).read_bytes() for name in ("model.json", WEIGHTS))
     cases = st.one_of(
-        st.tuples(st.just("model.json"), mutated(manifest) | mutated_json(manifest), st.just(False)),
+        st.tuples(
+            st.just("model.json"), mutated(manifest) | mutated_json(manifest), st.just(False)
+        ),
         st.tuples(st.just(WEIGHTS), mutated(weights), st.sampled_from((True, True, True, False))),
     )
     seeds = [("model.json", manifest, False), (WEIGHTS, weights, True)]
