@@ -1,6 +1,7 @@
 """Campaigns: attempts at mutated inputs in a child process, until their time is over."""
 
 import itertools
+import math
 import re
 import time
 from collections.abc import Callable
@@ -46,28 +47,34 @@ class Campaign:
         total = self.accepted + self.refused
         return f"{total} inputs, {self.accepted} accepted, {self.refused} refused with a UserError"
 
-    def run(self, attempt: Attempt, seeds: list[Any], strategy: SearchStrategy) -> None:
+    def run(
+        self, attempt: Attempt, seeds: list[Any], strategy: SearchStrategy, named: str | None = None
+    ) -> None:
         """Attempts the seeds, which must be accepted, then inputs until the time is over.
 
         Args:
             attempt: a function of a module, or a partial of one.
             seeds: valid inputs.
             strategy: for mutated inputs.
+            named: what every refusal names; None: the folder, in which the input is a file.
         """
+        self._named = str(self._folder) if named is None else named
         try:
             for number, content in enumerate(seeds):
                 refusal, base = self._try(attempt, content)
                 assert refusal is None, f"seed {number}: {refusal}"
-            end, failed = time.monotonic() + self._seconds, False
+            end = time.monotonic() + self._seconds
 
             def check(content: Any) -> None:
-                nonlocal failed
-                if time.monotonic() > end and not failed:
+                nonlocal end
+                if time.monotonic() > end:
                     return
-                failed = True  # until the opposite is known
-                _, peak = self._try(attempt, content)
-                assert peak < base + GROWTH, f"{peak - base:.0f} MB more memory than the seeds"
-                failed = False
+                try:
+                    _, peak = self._try(attempt, content)
+                    assert peak < base + GROWTH, f"{peak - base:.0f} MB more memory than the seeds"
+                except BaseException:
+                    end = math.inf  # Hypothesis minimises the input
+                    raise
 
             for slice_ in itertools.count(self._seed * 10**6):
                 if time.monotonic() > end:
@@ -91,8 +98,10 @@ class Campaign:
             self.accepted += 1
         else:
             self.refused += 1
+            LOG.write(refusal.replace(str(self._folder), "").replace("\n", " ") + "\n")
+            LOG.flush()
             assert "\n" not in refusal, refusal
-            assert str(self._folder) in refusal, refusal
+            assert self._named in refusal, refusal
         return refusal, peak
 
     def _end_child(self) -> None:

@@ -2,10 +2,11 @@
 
 import io
 import shutil
+import zipfile
 
 import numpy as np
 import pytest
-from fuzz.mutations import mutated
+from fuzz.mutations import BYTES, mutated, mutated_json
 from helpers.safetensors import entry, write_safetensors
 from hypothesis import strategies as st
 
@@ -46,6 +47,28 @@ def safetensors(path):
     return write_safetensors(path, entries, data).read_bytes()
 
 
+@st.composite
+def changed_headers(draw, content):
+    """Yields a .safetensors file with a mutated header, of the length that it declares."""
+    start = 8 + int.from_bytes(content[:8], "little")
+    header = draw(mutated_json(content[8:start]))
+    return ".safetensors", len(header).to_bytes(8, "little") + header + content[start:]
+
+
+@st.composite
+def changed_archives(draw, content):
+    """Yields a .pt file with a mutated member, whose checksum is repaired."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(file, "w") as new:
+        names = old.namelist()
+        changed = draw(st.sampled_from([*[n for n in names if n.endswith(".pkl")], *names]))
+        for name in names:
+            data = old.read(name)
+            data = draw(st.sampled_from(BYTES))(draw, data) if name == changed else data
+            new.writestr(name, data)
+    return ".pt", file.getvalue()
+
+
 def test_checkpoints(fuzz, tmp_path_factory):
     torch = pytest.importorskip("torch")
     seeds = [(".safetensors", safetensors(tmp_path_factory.mktemp("seeds") / "a.safetensors"))]
@@ -55,4 +78,5 @@ def test_checkpoints(fuzz, tmp_path_factory):
         torch.save(state, file, _use_new_zipfile_serialization=zipped)
         seeds.append((".pt", file.getvalue()))
     cases = [st.tuples(st.just(suffix), mutated(content)) for suffix, content in seeds]
+    cases += [changed_headers(seeds[0][1]), changed_archives(seeds[1][1])]
     fuzz(import_checkpoint, seeds, st.one_of(cases))
