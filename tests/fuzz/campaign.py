@@ -98,8 +98,6 @@ class Campaign:
             self.accepted += 1
         else:
             self.refused += 1
-            LOG.write(refusal.replace(str(self._folder), "").replace("\n", " ") + "\n")
-            LOG.flush()
             assert "\n" not in refusal, refusal
             assert self._named in refusal, refusal
         return refusal, peak
