@@ -118,6 +118,7 @@ def test_a_bundle_without_uncertainty(bundle):
             {"architecture": {"name": "dpdnn", "scale": 2}},
             "the weights do not match the network dpdnn",
         ),
+        ({"mean": {"weights": "a\nb.h5", "log_scale_head": None}}, r"a\\nb\.h5: no such file"),
         ({"mean": {"weights": "gone.weights.h5", "log_scale_head": None}}, "gone.weights.h5"),
     ],
 )
