@@ -40,7 +40,8 @@ def request(served, folder, case):
             raise
         raise UserError(f"{folder}: refused") from None
     if isinstance(case, bytes):
-        sr, theta = (imagecodecs.png_decode(value[0]) for value in outputs.values())
+        names = ("sr_image_bytes", "theta_image_bytes")
+        sr, theta = (imagecodecs.png_decode(outputs[name][0]) for name in names)
         assert sr.shape == theta.shape
         assert (sr.dtype, theta.dtype) == (np.uint8, np.uint16)
     else:

@@ -196,6 +196,7 @@ def test_garbage_instead_of_an_image_is_one_line(addresses, monkeypatch):
         ({"max_pixels": None}, "unexpected answer .the model card of a model that cannot be serv"),
         ({"tile": 8}, "unexpected answer .the model card of a model that cannot be served"),
         ({"tile": 2**70}, "tile: got 1180591620717411303424; input should be less than"),
+        ({"scale": 5}, "scale: got 5; input should be less than or equal to 4"),
         ({"align": 0}, "align: got 0; input should be greater than or equal to 1"),
         ({"outputs": []}, r"outputs: got \[\]; expected sr, or sr and theta"),
     ],

@@ -76,7 +76,7 @@ class ModelCard(Section):
     name: str
     format: Literal["savedmodel", "tflite", "onnx"]
     precision: Precision
-    scale: int = Field(ge=1)
+    scale: int = Field(ge=2, le=4)
     range: ValueRange = Field(default=[0, 255])
     image_dtype: Literal["uint8", "float32"] = "float32"
     theta_dtype: Literal["uint8", "float16", "float32"] = "float32"
