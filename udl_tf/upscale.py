@@ -32,6 +32,7 @@ FLAGS = {"max_pixels": "--max-megapixels"}
 def main(arguments: list[str] | None = None) -> None:
     options = _parse(arguments)
     output = Path(options.output)
+    check_backend("tensorflow", "jax")
     if output.is_file():
         raise UserError(f"--output {output}: is a file; expected a folder")
     # Before the model is loaded, which takes seconds; assumes that it has uncertainty.
@@ -67,7 +68,6 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _load(options: argparse.Namespace) -> "tuple[Upscaler, float]":
     """Returns the model and the seconds that loading took."""
-    check_backend("tensorflow", "jax")
     start = time.monotonic()
     with quiet():
         from udl_tf._support.hardware import use_cores

@@ -7,7 +7,7 @@ import zipfile
 import numpy as np
 import pytest
 from fuzz.mutations import BYTES, mutated, mutated_json
-from helpers.safetensors import entry, write_safetensors
+from helpers.safetensors_files import entry, write_safetensors
 from hypothesis import strategies as st
 
 from udl_tf.saved.torch_checkpoint import import_torch
