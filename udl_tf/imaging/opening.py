@@ -1,5 +1,6 @@
 """Opening of image files: which decoder reads a file, and how large it may be."""
 
+import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -104,4 +105,6 @@ def _unreadable(path: Path | str, error: Exception) -> UserError:
     if isinstance(error, MemoryError):
         return UserError(f"{path}: too large for the free memory: cut the image into parts")
     text = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, struct.error):  # its text describes the program, not the file
+        text = "it is cut off or damaged"
     return UserError(f"{path}: cannot be decoded ({text}): replace or remove it")
