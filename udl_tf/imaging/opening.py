@@ -21,6 +21,8 @@ from udl_tf.imaging.tiff_files import TiffFile
 MAX_PIXELS = 2 * 89_478_485
 """Pixels of the largest image that is opened by default; Pillow's limit is the same."""
 
+NO_FILE = "not a regular file (a broken link, pipe or device): replace or remove it"
+
 _DECODERS: dict[str | None, Callable[[BinaryIO], Decoder]] = {
     "PNG": PngFile,
     "TIFF": TiffFile,
@@ -105,6 +107,6 @@ def _unreadable(path: Path | str, error: Exception) -> UserError:
     if isinstance(error, MemoryError):
         return UserError(f"{path}: too large for the free memory: cut the image into parts")
     text = " ".join(str(error).split()) or type(error).__name__
-    if isinstance(error, struct.error):  # its text describes the program, not the file
+    if isinstance(error, struct.error):  # whose text describes the program, not the file
         text = "it is cut off or damaged"
     return UserError(f"{path}: cannot be decoded ({text}): replace or remove it")
