@@ -22,7 +22,7 @@ from udl_tf._support.backend import check_backend
 from udl_tf._support.processes import run_to_its_end
 from udl_tf._support.stderr import quiet
 from udl_tf.errors import Interrupted, Lost, UserError
-from udl_tf.imaging.rgb_files import SUFFIXES
+from udl_tf.imaging.formats import WRITABLE
 from udl_tf.saved import presets
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         default=presets.default_preset(None),
         help=f"{command_line.MODEL_HELP} (default: %(default)s)",
     )
-    formats = ["same", *(suffix.removeprefix(".") for suffix in SUFFIXES)]
+    formats = ["same", *(suffix.removeprefix(".") for suffix in WRITABLE)]
     parser.add_argument("--format", default="same", choices=formats, help="default: the input's")
     parser.add_argument(
         "--uncertainty",

@@ -17,7 +17,8 @@ class UserError(ValueError):
     """
 
     def __init__(self, message: str, argument: str | None = None):
-        super().__init__(message)
+        # Names of files, and values in them, may contain line breaks.
+        super().__init__("\\n".join(message.splitlines()))
         self.argument = argument
 
 

@@ -18,7 +18,7 @@ from udl_tf._support import command_line
 from udl_tf._support.backend import check_backend
 from udl_tf._support.stderr import quiet
 from udl_tf.errors import UserError
-from udl_tf.imaging.rgb_files import SUFFIXES
+from udl_tf.imaging.formats import WRITABLE
 from udl_tf.saved import presets
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ FLAGS = {"max_pixels": "--max-megapixels"}
 def main(arguments: list[str] | None = None) -> None:
     options = _parse(arguments)
     output = Path(options.output)
+    check_backend("tensorflow", "jax")
     if output.is_file():
         raise UserError(f"--output {output}: is a file; expected a folder")
     # Before the model is loaded, which takes seconds; assumes that it has uncertainty.
@@ -67,7 +68,6 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _load(options: argparse.Namespace) -> "tuple[Upscaler, float]":
     """Returns the model and the seconds that loading took."""
-    check_backend("tensorflow", "jax")
     start = time.monotonic()
     with quiet():
         from udl_tf._support.hardware import use_cores
@@ -148,7 +148,7 @@ def _add_result(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output", default="upscaled", help="folder for the results (default: upscaled)"
     )
-    formats = ["same", *(suffix.removeprefix(".") for suffix in SUFFIXES)]
+    formats = ["same", *(suffix.removeprefix(".") for suffix in WRITABLE)]
     parser.add_argument("--format", default="same", choices=formats, help="default: the input's")
     command_line.add_pixels(parser)
     sizes = parser.add_mutually_exclusive_group()

@@ -23,7 +23,7 @@ def test_the_calibration_is_stored_in_the_model_and_evaluated(run, image_folder,
     assert result.returncode == 0, result.stderr
     assert "Fitted on images (6 images)" in result.stdout
     assert f"the calibration is stored in {run}" in result.stdout
-    model, lr = udl_tf.load(run), np.full((4, 4, 3), 99, np.uint8)
+    model, lr = udl_tf.load(run), np.full((4, 4, 3), (97, 98, 99), np.uint8)
     assert model.calibration.images == 6
     expected = before.upscale(lr).theta * np.exp(model.calibration.a)
     assert np.allclose(model.upscale(lr).theta, expected, rtol=1e-5)

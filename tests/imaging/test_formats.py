@@ -1,12 +1,11 @@
 import pytest
 
 from udl_tf.imaging import formats
-from udl_tf.imaging.formats import READABLE, reason
-from udl_tf.imaging.rgb_files import SUFFIXES
+from udl_tf.imaging.formats import READABLE, WRITABLE, reason
 
 
 def test_what_is_written_is_read():
-    assert set(SUFFIXES) < set(READABLE)
+    assert set(WRITABLE) < set(READABLE)
     assert {".gif", ".ppm", ".pgm", ".jp2", ".jxl", ".avif"} < set(READABLE)
 
 

@@ -73,3 +73,10 @@ def test_what_cannot_be_opened_is_named_once(tmp_path):
     with pytest.raises(UserError) as caught:
         read_image(tmp_path)
     assert str(caught.value) == f"{tmp_path}: cannot be opened (Is a directory): check the file"
+
+
+def test_a_file_that_ends_in_its_header_is_named_as_cut_off(tmp_path):
+    path = tmp_path / "a.png"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n123")
+    with pytest.raises(UserError, match=r"a\.png: cannot be decoded \(it is cut off or damaged\)"):
+        read_image(path)

@@ -287,5 +287,7 @@ def test_unknown_names_and_options_are_one_line():
         build_model("edsr_s", 2, num_blokcs=3)
     with pytest.raises(UserError, match=r"model\.options\.res_scale: got 'a'"):
         build_model("edsr_s", 2, res_scale="a")
+    with pytest.raises(UserError, match=r"num_blocks: got \d+; expected at most 16384"):
+        build_model("edsr_s", 2, num_blocks=2**70)
     with pytest.raises(UserError, match="operator"):
         build_model("dpdnn", 2, operator="other")

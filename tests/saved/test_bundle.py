@@ -21,6 +21,7 @@ from udl_tf.saved.loading import load
 
 MODEL = ModelConfig(name="edsr_s", scale=2, options={"num_blocks": 1, "num_filters": 8})
 LR = noise_image(9, 12)
+PLAIN = plain_calibration().model_dump()
 
 
 @pytest.fixture
@@ -77,12 +78,20 @@ def test_a_bundle_without_uncertainty(bundle):
             r"model\.json: calibration\.method: got \"magic\"; input should be",
         ),
         (  # of a model with one channel
-            {"calibration": {**plain_calibration().model_dump(), "a": [0.0]}},
+            {"calibration": {**PLAIN, "a": [0.0]}},
             r"model\.json: calibration\.a: got \[0\.0\]; list should have at least 3 items",
         ),
         (
-            {"calibration": {**plain_calibration().model_dump(), "levels": [0.5]}},
+            {"calibration": {**PLAIN, "levels": [0.5]}},
             r"model\.json: calibration: got .{60}\.\.\.; has 1 levels and \d+ factors",
+        ),
+        (
+            {"calibration": {**PLAIN, "levels": [2.0, *PLAIN["levels"][1:]]}},
+            "levels are not ascending between 0 and 1: calibrate again",
+        ),
+        (
+            {"calibration": {**PLAIN, "factors": [[1.0, 1.0, -1.0], *PLAIN["factors"][1:]]}},
+            r"calibration\.factors\.0\.2: got -1\.0; input should be greater than or equal to 0",
         ),
         ({"range": [0, 1]}, r"model\.json: range: got \[0, 1\]; expected \[0, 255\]"),
         (
@@ -98,6 +107,10 @@ def test_a_bundle_without_uncertainty(bundle):
             r"model\.json: architecture\.scale: got 7; input should be 2, 3 or 4",
         ),
         (
+            {"architecture": {"name": "edsr", "scale": 2, "options": {"depth": 3}}},
+            r"model\.json: model\.options\.depth is not an option of edsr",
+        ),
+        (
             {"architecture": {"name": "edsr_s", "scale": 2}},
             "the weights do not match the network edsr_s",
         ),
@@ -105,6 +118,7 @@ def test_a_bundle_without_uncertainty(bundle):
             {"architecture": {"name": "dpdnn", "scale": 2}},
             "the weights do not match the network dpdnn",
         ),
+        ({"mean": {"weights": "a\nb.h5", "log_scale_head": None}}, r"a\\nb\.h5: no such file"),
         ({"mean": {"weights": "gone.weights.h5", "log_scale_head": None}}, "gone.weights.h5"),
     ],
 )

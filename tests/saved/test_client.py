@@ -7,6 +7,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import imagecodecs
 import numpy as np
 import psutil
 import pytest
@@ -187,6 +188,42 @@ def test_garbage_instead_of_an_image_is_one_line(addresses, monkeypatch):
     monkeypatch.setattr(transport.RestTransport, "_predict", lambda *args: [garbage])
     with pytest.raises(UserError, match="small_x2: unexpected answer"):
         client.upscale(noise_image(4, 4))
+
+
+@pytest.mark.parametrize(
+    ("change", "part"),
+    [
+        ({"max_pixels": None}, "unexpected answer .the model card of a model that cannot be serv"),
+        ({"tile": 8}, "unexpected answer .the model card of a model that cannot be served"),
+        ({"tile": 2**70}, "tile: got 1180591620717411303424; input should be less than"),
+        ({"scale": 5}, "scale: got 5; input should be less than or equal to 4"),
+        ({"align": 0}, "align: got 0; input should be greater than or equal to 1"),
+        ({"outputs": []}, r"outputs: got \[\]; expected sr, or sr and theta"),
+    ],
+)
+def test_a_model_card_that_does_not_fit_is_one_line(change, part, served, monkeypatch):
+    card = json.loads((served / "1/assets/model_card.json").read_text()) | change
+    monkeypatch.setattr(transport.RestTransport, "card", lambda self: json.dumps(card).encode())
+    with pytest.raises(UserError, match=part) as caught:
+        Client("http://host/a")
+    assert str(caught.value).startswith("http://host/a")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("sr", "part"),
+    [
+        (noise_image(4, 4), r"sr of the shape \(1, 4, 4, 3\)"),
+        (noise_image(8, 8)[..., 0], r"sr of the shape \(1, 8, 8\)"),
+        (noise_image(8, 8).astype(np.uint16), "a PNG of uint16"),
+    ],
+)
+def test_results_of_another_shape_or_depth_are_one_line(sr, part, addresses, monkeypatch):
+    client = Client(f"http://{addresses['http']}/small_x2")
+    answer = {"b64": base64.b64encode(imagecodecs.png_encode(np.ascontiguousarray(sr))).decode()}
+    monkeypatch.setattr(transport.RestTransport, "_predict", lambda *args: [answer])
+    with pytest.raises(UserError, match=f"small_x2: unexpected answer .{part}"):
+        client.upscale(noise_image(4, 4), uncertainty=False)
 
 
 @pytest.mark.parametrize("text", ["", "host:8500/a", "ftp://host/a", "grpc://host", "grpc://h/a/b"])

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from helpers.safetensors import entry, write_safetensors
+from helpers.safetensors_files import entry, write_safetensors
 
 from udl_tf.errors import UserError
 from udl_tf.saved.state_dict import read_state_dict

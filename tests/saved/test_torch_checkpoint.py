@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from helpers.images import noise_image
-from helpers.safetensors import entry, write_safetensors
+from helpers.safetensors_files import entry, write_safetensors
 
 torch = pytest.importorskip("torch")
 from torch.nn import functional as F  # noqa: E402

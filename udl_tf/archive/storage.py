@@ -15,7 +15,7 @@ from pyarrow import fs
 from udl_tf._support.files import temporary_path
 from udl_tf.errors import UserError
 from udl_tf.imaging.formats import READABLE
-from udl_tf.imaging.rgb_files import NO_FILE
+from udl_tf.imaging.opening import NO_FILE
 from udl_tf.inference.inputs import Skipped
 
 

@@ -15,6 +15,9 @@ NEEDS_HEIF = 'HEIC needs pillow-heif: run pip install "udl_tf[heif]"'
 READABLE = (*_SUFFIXES, *_HEIF_SUFFIXES) if HAS_HEIF else _SUFFIXES
 """Suffixes, in lower case, of the image files that are read."""
 
+WRITABLE = (".png", ".bmp", ".jpg", ".jpeg", ".tif", ".tiff", ".webp")
+"""Suffixes of the formats that are written."""
+
 REMEDIES = {
     "OpenEXR": "convert it to TIFF, for example with oiiotool",
     "DICOM": "export it as 16-bit PNG or TIFF, for example with DCMTK",

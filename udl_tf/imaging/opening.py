@@ -1,5 +1,6 @@
 """Opening of image files: which decoder reads a file, and how large it may be."""
 
+import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,8 @@ from udl_tf.imaging.tiff_files import TiffFile
 
 MAX_PIXELS = 2 * 89_478_485
 """Pixels of the largest image that is opened by default; Pillow's limit is the same."""
+
+NO_FILE = "not a regular file (a broken link, pipe or device): replace or remove it"
 
 _DECODERS: dict[str | None, Callable[[BinaryIO], Decoder]] = {
     "PNG": PngFile,
@@ -104,4 +107,6 @@ def _unreadable(path: Path | str, error: Exception) -> UserError:
     if isinstance(error, MemoryError):
         return UserError(f"{path}: too large for the free memory: cut the image into parts")
     text = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, struct.error):  # whose text describes the program, not the file
+        text = "it is cut off or damaged"
     return UserError(f"{path}: cannot be decoded ({text}): replace or remove it")

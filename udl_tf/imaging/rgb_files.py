@@ -9,9 +9,7 @@ from udl_tf._support.files import complete_file
 from udl_tf.errors import UserError
 from udl_tf.imaging.formats import READABLE
 from udl_tf.imaging.image_files import read_image
-
-SUFFIXES = (".png", ".bmp", ".jpg", ".jpeg", ".tif", ".tiff", ".webp")
-"""Suffixes of the formats that are written."""
+from udl_tf.imaging.opening import NO_FILE
 
 SAVE_OPTIONS = {
     ".png": {"compress_level": 3},  # a third of the time of 6, and 8 % more bytes
@@ -20,8 +18,6 @@ SAVE_OPTIONS = {
     ".jpeg": {"quality": 95, "subsampling": 0},
 }
 """Pillow's options by suffix: lossless if the format can be, otherwise without visible loss."""
-
-NO_FILE = "not a regular file (a broken link, pipe or device): replace or remove it"
 
 
 def list_images(folder: Path | str) -> list[Path]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from udl_tf.errors import UserError
 from udl_tf.imaging.formats import READABLE, reason
 from udl_tf.imaging.metadata import is_result
-from udl_tf.imaging.rgb_files import NO_FILE
+from udl_tf.imaging.opening import NO_FILE
 
 
 @dataclass

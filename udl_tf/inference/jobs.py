@@ -10,7 +10,7 @@ from typing import Any
 
 from udl_tf.errors import UserError
 from udl_tf.imaging.dtypes import check_value_range
-from udl_tf.imaging.rgb_files import SUFFIXES
+from udl_tf.imaging.formats import WRITABLE
 from udl_tf.imaging.transparency import parse_color
 from udl_tf.inference.inputs import Skipped, find_inputs
 from udl_tf.inference.names import result_names
@@ -173,7 +173,7 @@ def _notes(plain: Sequence[Job], jobs: Sequence[Job], options: Options) -> Itera
     """Yields lines on results whose names or formats differ from the images'."""
     if options.format == "same":
         read_only = Counter(job.source.suffix.lower() for job in jobs)
-        for suffix in sorted(read_only.keys() - set(SUFFIXES)):
+        for suffix in sorted(read_only.keys() - set(WRITABLE)):
             kind = f"{suffix} images" if suffix else "images without a suffix"
             yield f"results of {kind} are .png ({read_only[suffix]} of {len(jobs)} images)"
     moved = [job for job, old in zip(jobs, plain, strict=True) if job.targets != old.targets]

@@ -3,8 +3,7 @@
 from pathlib import PurePath
 from typing import TYPE_CHECKING, TypeVar
 
-from udl_tf.imaging.formats import READABLE
-from udl_tf.imaging.rgb_files import SUFFIXES
+from udl_tf.imaging.formats import READABLE, WRITABLE
 from udl_tf.imaging.theta_map import MAP_SUFFIXES
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ def result_names(
             a.gif.png and a.gif.png_theta.png instead of a.png and a_theta.png.
     """
     suffix = source.suffix.lower() if options.format == "same" else f".{options.format}"
-    suffix = suffix if suffix in SUFFIXES else ".png"
+    suffix = suffix if suffix in WRITABLE else ".png"
     if in_full:
         result = _unique_name(source, options.format, suffix)
         stem = result.name

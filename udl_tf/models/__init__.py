@@ -42,6 +42,7 @@ BACKBONES: dict[str, Callable[..., keras.Model]] = {
 }
 
 
+_LARGEST = 2**14  # of an option that is an integer, such as the number of blocks
 _EVERY = ("scale", "uncertainty", "log_scale_head")  # arguments of every network
 
 
@@ -108,6 +109,8 @@ def _signature(network: Callable) -> inspect.Signature:
 
 def _check_value(option: str, value: Any, annotation: Any) -> None:
     """Checks the value of an option by the annotation of its argument, if it has a usable one."""
+    if isinstance(value, int) and value > _LARGEST:  # building it would not end
+        raise UserError(f"model.options.{option}: got {value}; expected at most {_LARGEST}")
     if annotation is inspect.Parameter.empty:
         return
     try:

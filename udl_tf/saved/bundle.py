@@ -214,7 +214,10 @@ def _read_network(folder: Path, model: ModelConfig, file: NetworkFile, policy: s
             f"{path}: does not match {folder / MANIFEST} (the checksums differ), because it is"
             " damaged or belongs to another model: restore the file"
         )
-    with precision(policy):
-        network = build_network(model, file.log_scale_head)
+    try:
+        with precision(policy):
+            network = build_network(model, file.log_scale_head)
+    except UserError as error:  # of options
+        raise UserError(f"{folder / MANIFEST}: {error}") from None
     load_weights(network, path)
     return network

@@ -22,6 +22,8 @@ CARD = "model_card.json"
 THETA_STEPS = 256.0
 """Factor by which theta is multiplied in a 16-bit PNG."""
 
+_LARGEST = 2**14  # side of a tile
+
 Precision = Literal["float32", "float16", "int8"]
 
 
@@ -29,6 +31,12 @@ def _check_range(values: list[int]) -> list[int]:
     if values != [0, 255]:
         raise ValueError("expected [0, 255]: this version of udl_tf supports no other")
     return values
+
+
+def _check_outputs(names: list[str]) -> list[str]:
+    if sorted(names) not in (["sr"], ["sr", "theta"]):
+        raise ValueError("expected sr, or sr and theta")
+    return names
 
 
 ValueRange = Annotated[list[int], AfterValidator(_check_range)]
@@ -68,22 +76,22 @@ class ModelCard(Section):
     name: str
     format: Literal["savedmodel", "tflite", "onnx"]
     precision: Precision
-    scale: int
+    scale: int = Field(ge=2, le=4)
     range: ValueRange = Field(default=[0, 255])
     image_dtype: Literal["uint8", "float32"] = "float32"
     theta_dtype: Literal["uint8", "float16", "float32"] = "float32"
-    outputs: list[Literal["sr", "theta"]]
+    outputs: Annotated[list[Literal["sr", "theta"]], AfterValidator(_check_outputs)]
     architecture: ModelConfig
     parameters: int
-    border: int
-    smallest: int
-    tile: int | None = None
-    radius: int
-    margin: int
-    align: int
-    floats: int
+    border: int = Field(ge=0)
+    smallest: int = Field(ge=1, le=_LARGEST)
+    tile: int | None = Field(default=None, ge=1, le=_LARGEST)
+    radius: int = Field(ge=0)
+    margin: int = Field(ge=0)
+    align: int = Field(ge=1)
+    floats: int = Field(ge=1)
     self_ensemble: bool = False
-    max_pixels: int | None = None
+    max_pixels: int | None = Field(default=None, ge=1)
     metrics: list[dict[str, Any]] = Field(default=[])
     calibration: Calibration | None = None
     training: dict[str, Any] = Field(default={})

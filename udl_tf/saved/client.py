@@ -44,13 +44,18 @@ class Client(ExportedUpscaler):
         transport = kind(address, timeout, retries)
         with expected_answers(url):
             card = parse_card(transport.card(), url)
-        assert card.max_pixels is not None  # served models have a limit
+            if card.max_pixels is None or card.tile is not None:
+                raise ValueError("the model card of a model that cannot be served")
         # A tile four radii wide has a core two radii wide: a quarter of its pixels are used.
         limit = min(max(max_pixels, (4 * card.radius) ** 2), card.max_pixels)
 
         def forward(lr: np.ndarray, outputs: Sequence[str]) -> dict[str, np.ndarray]:
             with expected_answers(url):
                 maps = transport.upscale(lr, "theta" in outputs, card.image_dtype)
+                n, height, width, _ = lr.shape
+                for name in outputs:
+                    if maps[name].shape != (n, card.scale * height, card.scale * width, 3):
+                        raise ValueError(f"{name} of the shape {maps[name].shape}")
                 return {name: maps[name].astype(np.float32) for name in outputs}
 
         super().__init__(card.model_copy(update={"max_pixels": limit}), forward)

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import imagecodecs
 import numpy as np
+import numpy.typing as npt
 import requests
 from requests.adapters import HTTPAdapter
 
@@ -230,9 +231,11 @@ class RestTransport(Transport):
         answers = self._predict(signature, [{"image_bytes": _encode_png(x)} for x in images])
         if not theta:
             # A signature with a single output returns it without its name.
-            return {"sr": np.stack([_decode_png(answer) for answer in answers])}
-        sr = np.stack([_decode_png(answer["sr_image_bytes"]) for answer in answers])
-        steps = np.stack([_decode_png(answer["theta_image_bytes"]) for answer in answers])
+            return {"sr": np.stack([_decode_png(answer, np.uint8) for answer in answers])}
+        sr = np.stack([_decode_png(answer["sr_image_bytes"], np.uint8) for answer in answers])
+        steps = np.stack(
+            [_decode_png(answer["theta_image_bytes"], np.uint16) for answer in answers]
+        )
         return {"sr": sr, "theta": (steps / THETA_STEPS).astype(np.float32)}
 
     def _predict(self, signature: str, rows: Sequence[Mapping[str, Any]]) -> list[Any]:
@@ -269,8 +272,11 @@ def _encode_png(image: np.ndarray) -> dict[str, str]:
     return {"b64": base64.b64encode(png).decode()}
 
 
-def _decode_png(value: Mapping[str, str]) -> np.ndarray:
-    return imagecodecs.png_decode(base64.b64decode(value["b64"]))
+def _decode_png(value: Mapping[str, str], dtype: npt.DTypeLike) -> np.ndarray:
+    image = imagecodecs.png_decode(base64.b64decode(value["b64"]))
+    if image.dtype != dtype:
+        raise ValueError(f"a PNG of {image.dtype}")
+    return image
 
 
 def _busy(detail: str) -> str:

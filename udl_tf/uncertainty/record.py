@@ -1,6 +1,10 @@
 """Result of a calibration, as stored with a model."""
 
+<<<<<<< HEAD
 import math
+=======
+from itertools import pairwise
+>>>>>>> main
 from typing import Annotated, Literal, Self
 
 import numpy as np
@@ -8,6 +12,9 @@ from pydantic import Field, model_validator
 
 from udl_tf.config import Section
 from udl_tf.errors import UserError
+
+HalfWidth = Annotated[float, Field(ge=0)]
+"""Half width of intervals, in theta'."""
 
 Channels = Annotated[list[float], Field(min_length=3, max_length=3)]
 """One number each for R, G and B."""
@@ -26,7 +33,7 @@ class Conformal(Section):
     alpha: float
     delta: float
     images: int
-    factor: float
+    factor: HalfWidth
 
 
 class Calibration(Section):
@@ -35,7 +42,7 @@ class Calibration(Section):
     Attributes:
         method: "scale" (b = 1, theta' = c theta) or "affine".
         a, b: coefficients for R, G, B.
-        levels: levels of the quantiles, ascending.
+        levels: levels of the quantiles, ascending, between 0 and 1.
         factors: for each level, the quantiles of |e|/theta' for R, G, B.
         conformal: conformal intervals, or None.
         data: names of the datasets of the fit.
@@ -46,16 +53,19 @@ class Calibration(Section):
     a: Channels
     b: Channels
     levels: list[float]
-    factors: list[Channels]
+    factors: list[Annotated[list[HalfWidth], Field(min_length=3, max_length=3)]]
     conformal: Conformal | None = None
     data: str
     images: int
 
     @model_validator(mode="after")
-    def _check_lengths(self) -> Self:
+    def _check_levels(self) -> Self:
         if not self.levels or len(self.levels) != len(self.factors):
             counts = f"{len(self.levels)} levels and {len(self.factors)} factors"
             raise ValueError(f"has {counts}: expected as many of both: calibrate again")
+        bounds = [0, *self.levels, 1]
+        if not all(low < high for low, high in pairwise(bounds)):
+            raise ValueError("levels are not ascending between 0 and 1: calibrate again")
         return self
 
     def apply(self, log_theta: np.ndarray) -> np.ndarray:
