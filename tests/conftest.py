@@ -43,12 +43,13 @@ def reference():
 def transparent_run(tmp_path_factory):
     """Run folder of transparent_model(2)."""
     from udl_tf.config import ModelConfig
+    from udl_tf.models.weight_files import save_weights
     from udl_tf.saved import bundle
 
     folder = tmp_path_factory.mktemp("transparent")
     options = {"num_blocks": 1, "num_filters": 4}
     file = "weights/both.weights.h5"
-    bundle.save_weights(transparent_model(2).networks.mean, folder / file)
+    save_weights(transparent_model(2).networks.mean, folder / file)
     manifest = bundle.Manifest(
         architecture=ModelConfig(name="edsr_s", scale=2, options=options),
         mean=bundle.NetworkFile(weights=file, log_scale_head="released"),

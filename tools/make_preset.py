@@ -7,18 +7,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
 from udl_tf._support import command_line
-from udl_tf._support.files import complete_folder
-from udl_tf._support.json_files import read_json, write_json
+from udl_tf._support.json_files import read_json
 from udl_tf.data.sources import Dataset, folder_datasets
 from udl_tf.errors import UserError
 from udl_tf.evaluation import assess, evaluate, measure, results_table
+from udl_tf.evaluation.protocol import totals
+from udl_tf.hub import presets
 from udl_tf.inference.keras_upscaler import KerasUpscaler
-from udl_tf.saved import presets
-from udl_tf.saved.bundle import read_manifest, read_networks, write_manifest
+from udl_tf.saved.bundle import read_manifest, read_networks
+from udl_tf.tasks import SRModel
+from udl_tf.tasks.preset_folder import write_preset
 
 _LICENCE = (
     "the weights are under Apache-2.0, as the package; most of the images they were trained on are"
@@ -43,7 +44,7 @@ def make_preset(
     limits: str | None,
     folder: Path = presets.FOLDER,
 ) -> list[dict[str, Any]]:
-    """Writes a preset: model.json, weights, and metrics.json with "results" on test sets.
+    """Writes a preset (udl_tf.tasks.preset_folder) with its results on test sets.
 
     Args:
         run: folder of a finished and calibrated run.
@@ -74,14 +75,12 @@ def make_preset(
         raise UserError(f"{folder / name}: already exists: delete it first")
     limits = limits_of(manifest.training) if limits is None else limits
     sets = folder_datasets(data, manifest.architecture.scale)
-    parts = [part for part in (manifest.mean, manifest.uncertainty) if part is not None]
-    with complete_folder(folder / name) as preset:
-        for weights in {part.weights for part in parts}:
-            (preset / weights).parent.mkdir(exist_ok=True)
-            _convert_to_float16(run / weights, preset / weights)
-        write_manifest(preset, manifest.model_copy(update={"licence": licence, "limits": limits}))
-        results = _evaluate(KerasUpscaler(read_networks(preset)), sets)
-        write_json(preset / "metrics.json", {"results": results})
+    about = {"training": manifest.training, "licence": licence, "limits": limits}
+    model = SRModel.from_networks(read_networks(run), about)
+    for weight in model.weights:
+        weight.assign(weight.numpy().astype(np.float16))
+    results = _evaluate(model.upscaler, sets)
+    write_preset(model, folder / name, results, half=True)
     return results
 
 
@@ -93,35 +92,13 @@ def limits_of(training: dict[str, Any]) -> str:
 
 def _evaluate(model: KerasUpscaler, sets: Sequence[Dataset]) -> list[dict[str, Any]]:
     """Returns PSNR-Y, SSIM-Y and the coverage of 80 % intervals on each test set."""
-    results = [
-        {key: value for key, value in result.items() if key != "per_image"}
-        for result in evaluate(model, sets)
-    ]
+    results = totals(evaluate(model, sets))
     if model.calibration is not None:
         for result, dataset in zip(results, sets, strict=True):
             samples = measure(model, dataset.sources, baselines=False)
             found = assess(dataset.name, samples, model.calibration, seen=False)["coverage"]
             result["coverage_80"] = float(np.interp(0.8, found["levels"], found["measured"]))
     return results
-
-
-def _convert_to_float16(source: Path, target: Path) -> None:
-    """Copies an HDF5 file, converting float32 arrays to float16."""
-    with h5py.File(source) as old, h5py.File(target, "w") as new:
-
-        def copy(path: str, item: h5py.Group | h5py.Dataset) -> None:
-            if isinstance(item, h5py.Group):
-                copied = new.require_group(path)
-            else:
-                value = item[()]
-                half = value.astype(np.float16) if value.dtype == np.float32 else value
-                copied = new.create_dataset(path, data=half)
-            for key, attribute in item.attrs.items():
-                copied.attrs[key] = attribute
-
-        for key, attribute in old.attrs.items():
-            new.attrs[key] = attribute
-        old.visititems(copy)
 
 
 def main(arguments: list[str] | None = None) -> None:

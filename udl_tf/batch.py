@@ -22,8 +22,8 @@ from udl_tf._support.backend import check_backend
 from udl_tf._support.processes import run_to_its_end
 from udl_tf._support.stderr import quiet
 from udl_tf.errors import Interrupted, Lost, UserError
+from udl_tf.hub import presets
 from udl_tf.imaging.formats import WRITABLE
-from udl_tf.saved import presets
 
 if TYPE_CHECKING:
     from udl_tf.archive import ArchiveJob, Work
@@ -127,9 +127,9 @@ def _work(options: argparse.Namespace) -> "Work":
     """Returns the settings of the job; loads the model once, so that a wrong one fails here."""
     from udl_tf.archive import Work
     from udl_tf.inference import Options
-    from udl_tf.saved import load
+    from udl_tf.saved.loading import load_upscaler
 
-    model = load(options.model, options.precision)
+    model = load_upscaler(options.model, options.precision)
     wanted = options.uncertainty or ("mean" if model.has_uncertainty else "none")
     if wanted != "none" and not model.has_uncertainty:
         raise UserError(f"{options.model}: this model has no uncertainty: omit --uncertainty")

@@ -15,13 +15,13 @@ from udl_tf._support import command_line
 from udl_tf._support.backend import check_backend
 from udl_tf._support.stderr import quiet
 from udl_tf.errors import UserError
-from udl_tf.saved import presets
+from udl_tf.hub import presets
 
 if TYPE_CHECKING:
     from udl_tf.data.sources import Dataset
-    from udl_tf.evaluation.theta_fit import Sample
     from udl_tf.saved.bundle import Manifest
     from udl_tf.uncertainty import Calibration
+    from udl_tf.uncertainty.fit import Sample
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -148,8 +148,9 @@ def _fit(
     samples: "list[list[Sample]]",
 ) -> "tuple[Calibration, dict[str, Any]]":
     """Calibrates theta on the held-out images, and stores the calibration in the model."""
-    from udl_tf.evaluation import assess, calibrate
-    from udl_tf.saved.bundle import read_manifest, write_manifest
+    from udl_tf.evaluation import assess
+    from udl_tf.saved.bundle import read_manifest, write_calibration
+    from udl_tf.uncertainty.fit import calibrate
 
     fitted = [sample for part in samples[: len(held_out)] for sample in part]
     name = " + ".join(dataset.name for dataset in held_out)
@@ -158,7 +159,7 @@ def _fit(
     result = assess(name + _degraded_by(held_out[0]), fitted, calibration, seen=True)
     if read_manifest(options.model) != manifest:
         raise UserError(f"{options.model}: has changed in the meantime: calibrate it again")
-    write_manifest(options.model, manifest.model_copy(update={"calibration": calibration}))
+    write_calibration(options.model, calibration)
     return calibration, result
 
 

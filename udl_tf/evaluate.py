@@ -14,7 +14,7 @@ from udl_tf._support.files import write_text
 from udl_tf._support.json_files import write_json
 from udl_tf._support.stderr import quiet
 from udl_tf.errors import UserError
-from udl_tf.saved import presets
+from udl_tf.hub import presets
 
 if TYPE_CHECKING:
     from udl_tf.data.sources import Dataset
@@ -27,9 +27,9 @@ def main(arguments: list[str] | None = None) -> None:
     with quiet():
         from udl_tf.data.sources import degraded
         from udl_tf.evaluation import evaluate, results_table
-        from udl_tf.saved import load
+        from udl_tf.saved.loading import load_upscaler
 
-        model = load(options.model, options.precision)
+        model = load_upscaler(options.model, options.precision)
     if options.precision != "float32":
         from udl_tf.evaluation.precision import precision_note
 
@@ -95,14 +95,16 @@ def _load_beside(
     options: argparse.Namespace, scale: int, names: list[str]
 ) -> "dict[str, Upscaler]":
     """Loads the models to compare with, by name; `names` starts with that of the first model."""
-    from udl_tf.saved import load
+    from udl_tf.saved.loading import load_upscaler
 
     for name in names:
         if names.count(name) > 1:
             raise UserError(
                 f"--beside: two models are named {name}: rename the folder of one of them"
             )
-    beside = {name: load(other) for name, other in zip(names[1:], options.beside, strict=True)}
+    beside = {
+        name: load_upscaler(other) for name, other in zip(names[1:], options.beside, strict=True)
+    }
     for name, other in beside.items():
         if other.scale != scale:
             raise UserError(

@@ -9,7 +9,8 @@ from udl_tf._support import command_line
 from udl_tf._support.json_files import read_json
 from udl_tf._support.tables import markdown_table
 from udl_tf.errors import UserError, nearest
-from udl_tf.saved import presets
+from udl_tf.hub import presets
+from udl_tf.hub.handles import CARD, RESULTS
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -27,10 +28,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def presets_table() -> str:
     """Returns a Markdown table of all presets with their size and results."""
-    results = {
-        name: {r["dataset"]: r for r in _read(name, "metrics.json")["results"]}
-        for name in presets.names()
-    }
+    results = {name: {r["dataset"]: r for r in _results(name)} for name in presets.names()}
     sets = list(dict.fromkeys(dataset for found in results.values() for dataset in found))
     cells = [["preset", "MB", *(f"{dataset} (bicubic)" for dataset in sets), "80 % intervals"]]
     for name, found in results.items():
@@ -46,48 +44,13 @@ def presets_table() -> str:
 
 
 def card(name: str) -> str:
-    """Returns the model card of a preset as text."""
-    model = _read(name, "model.json")
-    architecture, calibration = model["architecture"], model["calibration"]
-    options = ", ".join(f"{key} {value}" for key, value in architecture["options"].items())
-    lines = [
-        f"# {name}",
-        f"network: {architecture['name']} x{architecture['scale']} ({options or 'as published'})",
-        f"trained: {_history(model['training'])}",
-        f"theta: {'calibrated on ' + calibration['data'] if calibration else 'none'}",
-        f"licence: {model['licence']}",
-        f"limits: {model['limits']}",
-        f"files: {presets.FOLDER / name}",
-    ]
-    for result in _read(name, "metrics.json")["results"]:
-        line = (
-            f"{result['dataset']} ({result['images']} images): PSNR-Y {result['psnr_y']:.3f} dB"
-            f" (bicubic {result['bicubic_psnr_y']:.3f}), SSIM-Y {result['ssim_y']:.4f}"
-            f" (bicubic {result['bicubic_ssim_y']:.4f})"
-        )
-        if "coverage_80" in result:
-            line += f"; 80 % intervals cover {100 * result['coverage_80']:.1f} %"
-        lines.append(line)
-    return "\n".join(lines)
+    """Returns the model card of a preset, without metadata for hubs, and the path of its files."""
+    text = (presets.FOLDER / name / CARD).read_text(encoding="utf-8")
+    return f"{text.split('---', 2)[2].strip()}\n\nfiles: {presets.FOLDER / name}"
 
 
-def _history(training: dict[str, Any]) -> str:
-    """Describes the steps and data of a training, and those of the model that it started from."""
-    if "steps" not in training:
-        return f"imported from {training['imported']}"
-    steps = [
-        (f"{step['updates_done']:,} of " if "updates_done" in step else "")
-        + f"{step['updates']:,} updates of {step['loss']}"
-        + (" (uncertainty head)" if step.get("train") == "uncertainty_head" else "")
-        for step in training["steps"]
-    ]
-    text = f"{', then '.join(steps)}; on {training['data']['text']}"
-    origin = training.get("origin")
-    return f"{text}; from {origin['name']} (trained: {_history(origin)})" if origin else text
-
-
-def _read(name: str, file: str) -> dict[str, Any]:
-    return read_json(presets.FOLDER / name / file)
+def _results(name: str) -> list[dict[str, Any]]:
+    return read_json(presets.FOLDER / name / RESULTS)["results"]
 
 
 if __name__ == "__main__":

@@ -18,8 +18,8 @@ from udl_tf._support import command_line
 from udl_tf._support.backend import check_backend
 from udl_tf._support.stderr import quiet
 from udl_tf.errors import UserError
+from udl_tf.hub import presets
 from udl_tf.imaging.formats import WRITABLE
-from udl_tf.saved import presets
 
 if TYPE_CHECKING:
     from udl_tf.inference import Options, Upscaler
@@ -71,10 +71,10 @@ def _load(options: argparse.Namespace) -> "tuple[Upscaler, float]":
     start = time.monotonic()
     with quiet():
         from udl_tf._support.hardware import use_cores
-        from udl_tf.saved import load
+        from udl_tf.saved.loading import load_upscaler
 
         use_cores()
-        model = load(options.model, options.precision)
+        model = load_upscaler(options.model, options.precision)
     loading = time.monotonic() - start
     if options.precision != "float32":
         from udl_tf.evaluation.precision import precision_note

@@ -19,7 +19,7 @@ from udl_tf._support.hardware import (
 )
 from udl_tf.config import Config
 from udl_tf.saved import loading
-from udl_tf.saved.loading import load
+from udl_tf.saved.loading import load_upscaler
 from udl_tf.training.run import train
 
 
@@ -117,7 +117,7 @@ def test_the_doctor_measures_and_prints_what_is_used():
 @pytest.mark.parametrize("rates", [Rates(1e9, 2e9), Rates(2e9, 2e9)])
 def test_auto_upscales_almost_as_float32(small_run, rates, monkeypatch):
     monkeypatch.setattr(loading, "measure_rates", lambda: rates)
-    model, exact = load(small_run, "auto"), load(small_run)
+    model, exact = load_upscaler(small_run, "auto"), load_upscaler(small_run)
     image = noise_image(20, 24)
     a, b = model.upscale(image), exact.upscale(image)
     if rates.precision == "float32":

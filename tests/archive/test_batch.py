@@ -13,14 +13,14 @@ from udl_tf.archive import manifest
 from udl_tf.archive import worker as worker_module
 from udl_tf.archive.storage import Storage
 from udl_tf.imaging.rgb_files import read_rgb, write_rgb
-from udl_tf.saved.loading import load
+from udl_tf.saved.loading import load_upscaler
 
 pytestmark = pytest.mark.usefixtures("local_actors")
 
 
 @pytest.fixture(scope="module")
 def model(small_run):
-    return load(small_run)
+    return load_upscaler(small_run)
 
 
 @pytest.fixture

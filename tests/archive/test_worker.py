@@ -14,12 +14,12 @@ from udl_tf.archive.worker import Worker
 from udl_tf.errors import UserError
 from udl_tf.imaging.rgb_files import write_rgb
 from udl_tf.inference.jobs import Job, Options
-from udl_tf.saved.loading import load
+from udl_tf.saved.loading import load_upscaler
 
 
 @pytest.fixture(scope="module")
 def loaded(small_run):
-    return load(small_run)
+    return load_upscaler(small_run)
 
 
 @pytest.fixture

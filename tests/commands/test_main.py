@@ -18,7 +18,7 @@ from udl_tf._support.command_line import progress_bar
 from udl_tf._support.config_file import config_names
 from udl_tf._support.hardware import Rates
 from udl_tf.config import Config
-from udl_tf.saved.loading import load
+from udl_tf.saved.loading import load_upscaler
 
 
 def test_the_version():
@@ -146,7 +146,7 @@ def test_export_to_int8(small_run, image_folder, tmp_path):
     result = run_command("export", "tflite", "--precision", "int8", *options)
     assert result.returncode == 0, result.stderr
     assert f"written: {path}" in result.stdout
-    assert load(path).card.precision == "int8"
+    assert load_upscaler(path).card.precision == "int8"
 
 
 def test_fast_is_precision_auto(transparent_run, tmp_path, monkeypatch):

@@ -6,7 +6,7 @@ import sys
 import pytest
 from helpers.commands import ROOT, assert_one_line_error, run_tool
 
-from udl_tf.saved.loading import load
+from udl_tf.saved.loading import load_upscaler
 
 
 @pytest.mark.slow
@@ -26,7 +26,7 @@ def test_an_export_states_its_difference_and_place(tool, name, options, small_ru
     assert summary.startswith("largest difference, grey levels: sr ")
     assert written.startswith(f"written: {path}")
     assert result.stderr == ""
-    card = load(path).card
+    card = load_upscaler(path).card
     assert card.licence == "CC0"
     assert card.precision == ("float16" if "float16" in options else "float32")
 

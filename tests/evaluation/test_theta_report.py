@@ -5,9 +5,9 @@ import pytest
 from helpers.models import laplace_samples
 from PIL import Image
 
-from udl_tf.evaluation.theta_fit import calibrate
 from udl_tf.evaluation.theta_report import assess, write_report
 from udl_tf.uncertainty import LEVELS
+from udl_tf.uncertainty.fit import calibrate
 
 
 @pytest.fixture(scope="module")

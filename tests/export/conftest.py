@@ -9,7 +9,7 @@ from PIL import Image
 from udl_tf.export.onnx import export_onnx
 from udl_tf.export.tflite import export_tflite
 from udl_tf.inference.upscaler import BORDER
-from udl_tf.saved.loading import load
+from udl_tf.saved.loading import load_upscaler
 
 
 @pytest.fixture(scope="session")
@@ -63,7 +63,7 @@ def assert_same():
     """Compares an export with its bundle, on images of sizes that the export did not check."""
 
     def check(run, path, bound):
-        trained, exported = load(run), load(path)
+        trained, exported = load_upscaler(run), load_upscaler(path)
         for size in ((27, 38), (2, 5)):
             lr = noise_image(*size, seed=5)
             outputs = exported.forward(lr[None].astype(np.float32), ("sr", "theta"))

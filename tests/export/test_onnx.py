@@ -5,7 +5,7 @@ from helpers.images import noise_image
 from helpers.models import LIGHT_FUSED
 
 from udl_tf.export.onnx import export_onnx
-from udl_tf.saved.loading import load
+from udl_tf.saved.loading import load_upscaler
 
 
 def assert_parity(card):
@@ -74,7 +74,7 @@ def test_a_file_accepts_any_batch_and_size(export, opset, request):
     shape = graph.graph.output[0].type.tensor_type.shape.dim
     assert [d.dim_param for d in shape][:3] == ["batch", "2 height", "2 width"]
     batch = np.stack([noise_image(9, 14, seed) for seed in range(3)]).astype(np.float32)
-    model = load(path)
+    model = load_upscaler(path)
     together = model.forward(batch, card.outputs)
     for index, lr in enumerate(batch):
         alone = model.forward(lr[None], card.outputs)
@@ -82,7 +82,7 @@ def test_a_file_accepts_any_batch_and_size(export, opset, request):
 
 
 def test_networks_that_are_one_are_exported_once(opset_17, tiny_run):
-    model = load(tiny_run)
+    model = load_upscaler(tiny_run)
     assert model.networks.mean is model.networks.uncertainty
     _, card = opset_17
     assert card.parameters == model.networks.mean.count_params()
@@ -92,6 +92,6 @@ def test_without_uncertainty(tiny_run, hr_images, tmp_path):
     path = tmp_path / "model.onnx"
     card = export_onnx(tiny_run, path, uncertainty=False, images=hr_images)
     assert card.outputs == ["sr"]
-    model = load(path)
+    model = load_upscaler(path)
     assert not model.has_uncertainty
     assert model.upscale(noise_image(9, 9)).theta is None

@@ -11,7 +11,7 @@ from helpers.images import noise_image
 from PIL import Image
 
 from udl_tf.inference.upscaler import BORDER
-from udl_tf.saved.loading import load
+from udl_tf.saved.loading import load_upscaler
 
 GUIDE = (ROOT / "docs/export.md").read_text(encoding="utf-8")
 PROGRAMS = re.findall(r"^```python\n(.*?)^```", GUIDE, re.DOTALL | re.MULTILINE)
@@ -65,7 +65,9 @@ def test_a_program_of_the_guide_needs_its_runtime_alone(
     )
     assert result.returncode == 0, result.stderr
     outputs = np.load(tmp_path / "outputs.npz")
-    sr, theta = load(transparent_run if kind == "int8" else small_run).predict(image, BORDER)
+    sr, theta = load_upscaler(transparent_run if kind == "int8" else small_run).predict(
+        image, BORDER
+    )
     sr = np.clip(sr, 0, 255)
     bound = {"savedmodel": 0.501, "int8": 4}.get(kind, 1e-3)
     assert np.abs(outputs["sr"] - sr).max() <= bound

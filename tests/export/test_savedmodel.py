@@ -9,7 +9,7 @@ from PIL import Image
 from udl_tf.errors import UserError
 from udl_tf.export.savedmodel import export_savedmodel
 from udl_tf.imaging.rgb_files import write_rgb
-from udl_tf.saved.loading import load
+from udl_tf.saved.loading import load_upscaler
 
 
 # Each network and each scale; in the test of versions below EDSR-S x2. Only the first has two
@@ -35,7 +35,7 @@ def test_upscales_exactly_as_the_trained_model(
         run, tmp_path / "model", warmup=False, memory_gb=5e-4, max_pixels=50 * 50, images=hr_images
     )
     assert max(card.parity["sr"], card.parity["theta"]) <= 1e-3
-    trained, served = load(run), load(folder)
+    trained, served = load_upscaler(run), load_upscaler(folder)
     for size in ((1, 1), (3, 17), (41, 29)):
         image = noise_image(*size, seed=3)
         expected, result = trained.upscale(image), served.upscale(image)
@@ -60,7 +60,7 @@ def test_float_images_and_half_precision_theta(tiny_run, hr_images, tmp_path):
     image = noise_image(9, 12).astype(np.float32) + 0.25
     image = np.minimum(image, 255)
     outputs = serve(image=tf.constant(image[None]))
-    expected = load(tiny_run).upscale(image)
+    expected = load_upscaler(tiny_run).upscale(image)
     assert np.abs(outputs["sr"][0].numpy() - expected.image).max() <= 0.5 + 1e-3
     assert outputs["theta"].dtype == tf.float16
     assert np.allclose(outputs["theta"][0], expected.theta, rtol=1e-3)
@@ -82,8 +82,8 @@ def test_self_ensemble(tiny_run, hr_images, tmp_path):
         images=hr_images,
     )
     assert card.self_ensemble
-    image, trained = noise_image(15, 22), load(tiny_run)
-    result = load(folder).upscale(image)
+    image, trained = noise_image(15, 22), load_upscaler(tiny_run)
+    result = load_upscaler(folder).upscale(image)
     expected = trained.upscale(image, self_ensemble=True)
     plain = trained.upscale(image)
     assert np.abs(result.image.astype(int) - expected.image).max() <= 1
@@ -94,7 +94,7 @@ def test_self_ensemble(tiny_run, hr_images, tmp_path):
 @pytest.mark.slow
 def test_versions_count_up_and_limits_below_three_margins(tiny_run, hr_images, tmp_path):
     """Tiles may use fewer pixels than they overlap by; a limit that leaves none is an error."""
-    trained, image = load(tiny_run), noise_image(40, 33)
+    trained, image = load_upscaler(tiny_run), noise_image(40, 33)
     margin = max(one.runner.radius for one in trained._passes(uncertainty=False))
     limits = (2 * margin) ** 2, (2 * margin + 3) ** 2
     for expected, limit in zip(("1", "2"), limits, strict=True):
@@ -110,12 +110,12 @@ def test_versions_count_up_and_limits_below_three_margins(tiny_run, hr_images, t
     with pytest.raises(UserError, match=r"m/2: already exists: choose another version"):
         export_savedmodel(tiny_run, tmp_path / "m", version=2)
     assert sorted(p.name for p in (tmp_path / "m").iterdir()) == ["1", "2"]
-    latest = load(tmp_path / "m")
+    latest = load_upscaler(tmp_path / "m")
     assert latest.card.outputs == ["sr"]
     assert np.array_equal(latest.upscale(image).image, trained.upscale(image).image)
     message = rf"the server accepts {limits[0]} pixels .* max_pixels at least {(4 * margin) ** 2}"
     with pytest.raises(UserError, match=message):
-        load(tmp_path / "m/1").upscale(image)
+        load_upscaler(tmp_path / "m/1").upscale(image)
 
 
 def test_exported_models_in_the_commands(served, tmp_path):

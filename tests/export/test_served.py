@@ -14,7 +14,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 from udl_tf.inference.result import Upscaled
 from udl_tf.inference.upscaler import BORDER
 from udl_tf.saved.card import THETA_STEPS, parse_card
-from udl_tf.saved.loading import load
+from udl_tf.saved.loading import load_upscaler
 
 Refusal = tf.errors.InvalidArgumentError
 
@@ -28,7 +28,7 @@ def signatures(served):
 
 @pytest.fixture(scope="module")
 def trained(small_run):
-    return load(small_run)
+    return load_upscaler(small_run)
 
 
 def test_names_types_and_shapes(served):

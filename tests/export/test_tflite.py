@@ -12,7 +12,7 @@ from udl_tf.errors import UserError
 from udl_tf.export import parity
 from udl_tf.export.tflite import export_tflite
 from udl_tf.saved.card import CARD
-from udl_tf.saved.loading import load
+from udl_tf.saved.loading import load_upscaler
 
 
 def assert_parity(card):
@@ -89,9 +89,9 @@ def test_int8_has_uint8_tensors_and_states_its_loss(int8_tflite, transparent_run
     inside = {t["dtype"] for t in interpreter.get_tensor_details() if len(t["shape"]) == 4}
     assert np.float32 not in inside
     lr = noise_image(20, 30)
-    exported = load(path)
+    exported = load_upscaler(path)
     assert exported.eight_bit
-    result, expected = exported.upscale(lr), load(transparent_run).upscale(lr)
+    result, expected = exported.upscale(lr), load_upscaler(transparent_run).upscale(lr)
     assert np.abs(result.image.astype(int) - expected.image).max() <= 4
     assert np.allclose(result.theta, 1.0, atol=0.02)
 
@@ -109,10 +109,10 @@ def test_without_uncertainty(tiny_run, hr_images, tmp_path):
     path = tmp_path / "model.tflite"
     card = export_tflite(tiny_run, path, uncertainty=False, images=hr_images)
     assert card.outputs == ["sr"]
-    model = load(path)
+    model = load_upscaler(path)
     assert not model.has_uncertainty
     assert model.upscale(noise_image(9, 9)).theta is None
-    network = load(tiny_run).networks.mean
+    network = load_upscaler(tiny_run).networks.mean
     assert card.parameters < network.count_params()  # without the s head
 
 
@@ -123,7 +123,7 @@ def test_a_fixed_tile_upscales_images_of_any_size(small_run, hr_images, tmp_path
     assert (card.tile, card.border, card.margin) == (32, 0, card.radius)
     details = Interpreter(model_path=str(path)).get_input_details()[0]
     assert (list(details["shape"]), list(details["shape_signature"])) == ([1, 32, 32, 3],) * 2
-    trained, exported = load(small_run), load(path)
+    trained, exported = load_upscaler(small_run), load_upscaler(path)
     for size in ((50, 77), (32, 33), (64, 20)):
         image = noise_image(*size)
         result, expected = exported.upscale(image), trained.upscale(image)

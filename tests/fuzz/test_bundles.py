@@ -10,7 +10,7 @@ from helpers.models import make_run
 from hypothesis import strategies as st
 
 from udl_tf._support.files import sha256
-from udl_tf.saved.loading import load
+from udl_tf.saved.loading import load_upscaler
 
 WEIGHTS = "weights/mean.weights.h5"
 IN_PLACE = (replace_bytes, set_number) * 6  # others destroy the structure of HDF5
@@ -27,7 +27,7 @@ def load_bundle(seed, folder, case):
         manifest = json.loads((bundle / "model.json").read_text())
         manifest["mean"]["sha256"] = sha256(bundle / WEIGHTS)
         (bundle / "model.json").write_text(json.dumps(manifest))
-    model = load(bundle)
+    model = load_upscaler(bundle)
     result = model.upscale(np.zeros((4, 5, 3), np.uint8))
     assert result.image.shape == (4 * model.scale, 5 * model.scale, 3)
     assert (result.theta is not None) == model.has_uncertainty

@@ -64,6 +64,7 @@ def make_run(
     """
     from udl_tf.config import ModelConfig
     from udl_tf.models import build_model
+    from udl_tf.models.weight_files import save_weights
     from udl_tf.saved import bundle
     from udl_tf.uncertainty import LEVELS, Calibration, laplace_factor
 
@@ -81,7 +82,7 @@ def make_run(
         if name == "span":
             shrink(network.get_layer("tail"), 50)
         files[part] = f"weights/{part}.weights.h5"
-        bundle.save_weights(network, folder / files[part])
+        save_weights(network, folder / files[part])
     factors = laplace_factor(LEVELS)[:, None].repeat(3, axis=1).tolist()
     calibration = Calibration(
         method="affine", a=[0.1, 0.0, -0.1], b=[1.0, 0.9, 1.1], levels=LEVELS.tolist(),
@@ -118,7 +119,7 @@ def plain_calibration(a=(0.0, 0.0, 0.0), b=(1.0, 1.0, 1.0)):
 
 def laplace_samples(count: int, distort=lambda log_theta: log_theta, size: int = 4000):
     """Returns images of Laplace errors with scale theta; the model predicts distort(ln theta)."""
-    from udl_tf.evaluation.theta_fit import Sample
+    from udl_tf.uncertainty.fit import Sample
 
     random = np.random.default_rng(0)
     samples = []

@@ -7,7 +7,7 @@ from helpers.images import noise_image
 from udl_tf.inference import batched
 from udl_tf.inference.batched import SharedBatches, device_threads
 from udl_tf.inference.tiling import OUT_OF_MEMORY
-from udl_tf.saved.loading import load
+from udl_tf.saved.loading import load_upscaler
 
 SIZES = [(45, 35), (32, 50), (60, 32), (23, 37), (23, 37), (23, 37), (20, 45), (37, 37)]
 IMAGES = [noise_image(*size, seed=index) for index, size in enumerate(SIZES)]
@@ -15,7 +15,7 @@ IMAGES = [noise_image(*size, seed=index) for index, size in enumerate(SIZES)]
 
 @pytest.fixture(scope="module")
 def model(small_run):
-    return load(small_run)
+    return load_upscaler(small_run)
 
 
 @pytest.mark.parametrize("tile", [None, 16])

@@ -17,7 +17,7 @@ from udl_tf.imaging.image_files import read_image
 from udl_tf.inference import job_runner
 from udl_tf.inference.job_runner import needed_memory, run_jobs
 from udl_tf.inference.jobs import Job, Options, plan_jobs
-from udl_tf.saved.loading import load
+from udl_tf.saved.loading import load_upscaler
 
 
 @pytest.mark.parametrize("thread_safe", [False, True])
@@ -155,7 +155,7 @@ def test_an_interruption_stops_the_images_in_progress_at_their_next_tile(tmp_pat
 
 def test_small_images_share_batches_and_keep_their_results(small_run, tmp_path):
     """Within a rounding of those computed alone: batches change the last bits of float32."""
-    model = load(small_run)
+    model = load_upscaler(small_run)
     for index in range(40):
         write_noise(tmp_path / f"in/{index:02}.png", index)
     options = Options(uncertainty="npy")

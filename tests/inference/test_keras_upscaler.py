@@ -9,7 +9,7 @@ from helpers.models import build_small, plain_calibration, transparent_model
 from udl_tf.errors import UserError
 from udl_tf.imaging.resize import imresize
 from udl_tf.inference.keras_upscaler import KerasUpscaler, Networks
-from udl_tf.saved.loading import load
+from udl_tf.saved.loading import load_upscaler
 
 transparent = cache(transparent_model)
 
@@ -174,7 +174,7 @@ def test_the_receptive_field_is_stated():
 
 
 def test_a_loaded_model_is_shown_in_one_line(small_run):
-    assert repr(load(small_run)) == "KerasUpscaler(x2, calibrated theta)"
+    assert repr(load_upscaler(small_run)) == "KerasUpscaler(x2, calibrated theta)"
     model = small_model("edsr_s", 4)
     assert repr(model) == "KerasUpscaler(x4, theta not calibrated)"
     assert repr(changed(model, uncertainty=None)) == "KerasUpscaler(x4, no theta)"

@@ -8,16 +8,16 @@ from helpers.models import plain_calibration
 
 from udl_tf.config import ModelConfig
 from udl_tf.errors import UserError
+from udl_tf.models.weight_files import save_weights
 from udl_tf.saved.bundle import (
     Manifest,
     NetworkFile,
     UncertaintyFile,
     build_network,
     read_manifest,
-    save_weights,
     write_manifest,
 )
-from udl_tf.saved.loading import load
+from udl_tf.saved.loading import load_upscaler
 
 MODEL = ModelConfig(name="edsr_s", scale=2, options={"num_blocks": 1, "num_filters": 8})
 LR = noise_image(9, 12)
@@ -44,7 +44,7 @@ def bundle(tmp_path):
 
 def test_a_bundle_computes_image_and_theta_by_its_two_networks(bundle):
     folder, mean, uncertainty = bundle
-    model = load(folder)
+    model = load_upscaler(folder)
     assert model.scale == 2
     batch = LR[None].astype(np.float32)
     sr, theta = model.predict(LR)
@@ -59,7 +59,7 @@ def test_a_bundle_without_uncertainty(bundle):
     folder, mean, _ = bundle
     content = json.loads((folder / "model.json").read_text())
     (folder / "model.json").write_text(json.dumps({**content, "uncertainty": None}))
-    sr, theta = load(folder).predict(LR)
+    sr, theta = load_upscaler(folder).predict(LR)
     assert theta is None
     assert np.allclose(sr, mean(LR[None].astype(np.float32))["sr"][0], atol=1e-3)
 
@@ -127,28 +127,28 @@ def test_damaged_newer_and_foreign_bundles_are_one_line(bundle, change, part):
     content = json.loads((folder / "model.json").read_text())
     (folder / "model.json").write_text(json.dumps({**content, **change}))
     with pytest.raises(UserError, match=part) as caught:
-        load(folder)
+        load_upscaler(folder)
     assert "\n" not in str(caught.value)
 
 
 def test_a_folder_without_a_bundle_and_broken_files(bundle, tmp_path_factory):
     folder, *_ = bundle
     with pytest.raises(UserError, match="holds no trained model"):
-        load(tmp_path_factory.mktemp("empty"))
+        load_upscaler(tmp_path_factory.mktemp("empty"))
     (folder / "weights/mean.weights.h5").write_bytes(b"not weights")
     write_manifest(folder, read_manifest(folder))  # with the checksum of the broken file
     with pytest.raises(UserError, match=r"mean\.weights\.h5: damaged, or not a file of Keras"):
-        load(folder)
+        load_upscaler(folder)
     (folder / "model.json").write_text("{")
     with pytest.raises(UserError, match="not valid JSON"):
-        load(folder)
+        load_upscaler(folder)
 
 
 def test_weights_of_another_model_of_the_same_shape_are_refused(bundle):
     folder, *_ = bundle
     save_weights(build_network(MODEL, None), folder / "weights/mean.weights.h5")
     with pytest.raises(UserError, match="checksums differ"):
-        load(folder)
+        load_upscaler(folder)
 
 
 def test_one_network_with_a_light_head_computes_both(tmp_path):
@@ -162,7 +162,7 @@ def test_one_network_with_a_light_head_computes_both(tmp_path):
         training={},
     )
     write_manifest(tmp_path, manifest)
-    model = load(tmp_path)
+    model = load_upscaler(tmp_path)
     assert model.networks.mean is model.networks.uncertainty
     sr, theta = model.predict(LR)
     expected = network(LR[None].astype(np.float32))
@@ -195,7 +195,7 @@ def test_weights_that_are_not_finite_are_refused_by_name(bundle, bad):
     write_manifest(folder, read_manifest(folder))
     message = r"mean\.weights\.h5: body_end/bias contains NaN or infinite values"
     with pytest.raises(UserError, match=message):
-        load(folder)
+        load_upscaler(folder)
 
 
 @pytest.mark.parametrize(
@@ -206,10 +206,10 @@ def test_weights_that_are_damaged_are_one_line(bundle, damage):
     path = folder / "weights/mean.weights.h5"
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(UserError, match=r"the checksums differ.*: restore the file"):
-        load(folder)
+        load_upscaler(folder)
     write_manifest(folder, read_manifest(folder))  # with the checksum of the cut file
     with pytest.raises(UserError, match="damaged, or not a file of Keras weights: restore it"):
-        load(folder)
+        load_upscaler(folder)
 
 
 def test_unknown_keys_and_missing_weights_are_one_line(bundle):
@@ -217,11 +217,11 @@ def test_unknown_keys_and_missing_weights_are_one_line(bundle):
     content = json.loads((folder / "model.json").read_text())
     (folder / "model.json").write_text(json.dumps({**content, "licences": "CC0"}))
     with pytest.raises(UserError, match=r"unknown key licences, nearest known: licence$"):
-        load(folder)
+        load_upscaler(folder)
     (folder / "model.json").write_text(json.dumps(content))
     (folder / "weights/s.weights.h5").rename(folder / "weights/t.weights.h5")
     with pytest.raises(UserError, match=r"s\.weights\.h5: no such file, which .* names: restore"):
-        load(folder)
+        load_upscaler(folder)
 
 
 @pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="the system reserves no space")

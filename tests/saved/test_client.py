@@ -32,7 +32,7 @@ from tensorflow_serving.apis import (
 from udl_tf.errors import UserError
 from udl_tf.saved import transport
 from udl_tf.saved.client import Client
-from udl_tf.saved.loading import load
+from udl_tf.saved.loading import load_upscaler
 from udl_tf.saved.transport import _one_line
 
 grpc = pytest.importorskip("grpc")
@@ -72,7 +72,7 @@ def url(request, addresses):
 
 @pytest.fixture(scope="module")
 def trained(small_run):
-    return load(small_run)
+    return load_upscaler(small_run)
 
 
 def assert_close(result, expected):
@@ -115,7 +115,7 @@ def test_the_upscale_command(url, tmp_path):
     options = ("--model", url, "--output", tmp_path / "o", "--uncertainty", "npy")
     result = run_command("upscale", tmp_path / "a.png", *options)
     assert result.returncode == 0, result.stderr
-    client = load(url)
+    client = load_upscaler(url)
     assert isinstance(client, Client)
     expected = client.upscale(tmp_path / "a.png")
     assert np.array_equal(np.asarray(Image.open(tmp_path / "o/a.png")), expected.image)

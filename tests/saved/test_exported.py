@@ -16,7 +16,7 @@ from udl_tf.saved.exported import (
     open_savedmodel,
     version_numbers,
 )
-from udl_tf.saved.loading import load
+from udl_tf.saved.loading import load_upscaler
 
 OLD = Path(__file__).parent.parent / "data_0_1"
 
@@ -32,18 +32,18 @@ OLD = Path(__file__).parent.parent / "data_0_1"
 def test_corrupt_and_foreign_files_are_one_line(name, message, tmp_path):
     (tmp_path / name).write_bytes(b"not a model")
     with pytest.raises(UserError, match=message) as error:
-        load(tmp_path / name)
+        load_upscaler(tmp_path / name)
     assert "\n" not in str(error.value)
 
 
 def test_corrupt_and_foreign_savedmodels_are_one_line(tmp_path):
     (tmp_path / "saved_model.pb").write_bytes(b"not a model")
     with pytest.raises(UserError, match="contains no model card"):
-        load(tmp_path)
+        load_upscaler(tmp_path)
     (tmp_path / "assets").mkdir()
     (tmp_path / "assets/model_card.json").write_text("{")
     with pytest.raises(UserError, match=r"\(model card\): not valid JSON .*: export it again"):
-        load(tmp_path)
+        load_upscaler(tmp_path)
 
 
 def test_the_latest_version_is_opened(tmp_path):
@@ -90,7 +90,7 @@ def test_runtimes_use_the_usable_cores_and_no_more(monkeypatch):
     monkeypatch.setattr(onnxruntime, "InferenceSession", session)
     monkeypatch.setattr(litert, "Interpreter", interpreter)
     for name in ("model.onnx", "model.tflite"):
-        load(OLD / name)
+        load_upscaler(OLD / name)
     assert threads == [7, 7]
 
 

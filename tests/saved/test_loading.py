@@ -14,7 +14,7 @@ from udl_tf.inference.keras_upscaler import KerasUpscaler
 from udl_tf.inference.upscaler import BORDER
 from udl_tf.saved import loading
 from udl_tf.saved.exported import ExportedUpscaler
-from udl_tf.saved.loading import fingerprint, load
+from udl_tf.saved.loading import fingerprint, load_upscaler
 
 OLD = TESTS / "data_0_1"
 
@@ -83,7 +83,7 @@ def policies(model):
     [(None, "float32"), ("float32", "float32"), ("bfloat16", "mixed_bfloat16")],
 )
 def test_the_dtype_is_the_precision_of_the_networks(dtype, policy):
-    assert policies(load(OLD / "format3", dtype)) == {policy}
+    assert policies(load_upscaler(OLD / "format3", dtype)) == {policy}
 
 
 @pytest.mark.parametrize(
@@ -91,13 +91,14 @@ def test_the_dtype_is_the_precision_of_the_networks(dtype, policy):
 )
 def test_auto_is_the_faster_dtype(rates, policy, monkeypatch):
     monkeypatch.setattr(loading, "measure_rates", lambda: rates)
-    assert policies(load(OLD / "format3", "auto")) == {policy}
+    assert policies(load_upscaler(OLD / "format3", "auto")) == {policy}
 
 
 def test_bfloat16_is_close_to_float32():
     lr = noise_image(16, 20)
     (sr, theta), (expected, expected_theta) = (
-        load(OLD / "format3", dtype).predict(lr, BORDER) for dtype in ("bfloat16", "float32")
+        load_upscaler(OLD / "format3", dtype).predict(lr, BORDER)
+        for dtype in ("bfloat16", "float32")
     )
     assert sr.dtype == theta.dtype == np.float32
     assert 0 < np.abs(sr - expected).max() < 4  # steps of 1 between 128 and 256
@@ -107,25 +108,25 @@ def test_bfloat16_is_close_to_float32():
 def test_exports_keep_their_own_precision(monkeypatch):
     monkeypatch.setattr(loading, "measure_rates", lambda: pytest.fail("nothing to measure"))
     for dtype in (None, "float32", "auto"):
-        assert isinstance(load(OLD / "model.onnx", dtype), ExportedUpscaler)
+        assert isinstance(load_upscaler(OLD / "model.onnx", dtype), ExportedUpscaler)
     message = "bfloat16 is available for presets and run folders only"
     for path in (OLD / "model.onnx", OLD / "model.tflite", "grpc://127.0.0.1:9/nowhere"):
         with pytest.raises(UserError, match=message) as error:
-            load(path, "bfloat16")
+            load_upscaler(path, "bfloat16")
         assert "\n" not in str(error.value)
         assert error.value.argument == "precision"
 
 
 def test_a_dtype_that_does_not_exist():
     with pytest.raises(UserError, match="dtype 'float16': expected float32, bfloat16 or auto"):
-        load(OLD / "format3", "float16")
+        load_upscaler(OLD / "format3", "float16")
 
 
 def test_a_path_without_a_model_is_one_line(tmp_path):
     with pytest.raises(UserError, match=r"no such file, folder or preset: .* one of edsr_light"):
-        load(tmp_path / "nowhere")
+        load_upscaler(tmp_path / "nowhere")
     with pytest.raises(UserError, match=r"holds no trained model \(model.json is missing\)"):
-        load(tmp_path)
+        load_upscaler(tmp_path)
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".pt", ".safetensors", ".keras", ".h5", ".json"])
@@ -133,14 +134,14 @@ def test_files_of_other_kinds_are_one_line(suffix, tmp_path):
     path = tmp_path / f"a{suffix}"
     path.touch()
     with pytest.raises(UserError, match=r"expected a preset, a run folder or a \.tflite") as error:
-        load(path)
+        load_upscaler(path)
     torch = suffix in (".pth", ".pt", ".safetensors")
     assert ("udl-tf import-torch" in str(error.value)) == torch
 
 
 def test_a_folder_of_images_is_one_line(image_folder):
     with pytest.raises(UserError, match=r"images: holds no trained model"):
-        load(image_folder)
+        load_upscaler(image_folder)
 
 
 def test_a_fingerprint_changes_with_the_model(old_savedmodel, tmp_path):
@@ -155,4 +156,4 @@ def test_a_fingerprint_changes_with_the_model(old_savedmodel, tmp_path):
 
 
 def test_load_returns_a_keras_upscaler_of_a_bundle():
-    assert isinstance(load(OLD / "format2"), KerasUpscaler)
+    assert isinstance(load_upscaler(OLD / "format2"), KerasUpscaler)

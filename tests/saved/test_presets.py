@@ -15,12 +15,13 @@ import udl_tf
 from udl_tf.data.sources import bundled_dataset
 from udl_tf.data.store import read_pair
 from udl_tf.errors import UserError
+from udl_tf.hub import presets
 from udl_tf.imaging.resize import imresize
 from udl_tf.imaging.rgb_files import write_rgb
 from udl_tf.metrics import psnr_y
 from udl_tf.presets import _history, card, presets_table
-from udl_tf.saved import bundle, presets
-from udl_tf.saved.loading import load
+from udl_tf.saved import bundle
+from udl_tf.saved.loading import load_upscaler
 
 SIDE = 40  # LR pixels of the pieces that are upscaled
 
@@ -142,7 +143,7 @@ def test_a_run_becomes_a_preset(tmp_path):
     assert manifest.licence == "free"
     assert "not for evidence or diagnosis" in manifest.limits
     lr = noise_image(20, 24)
-    single, half = load(run).upscale(lr), load(preset).upscale(lr)
+    single, half = load_upscaler(run).upscale(lr), load_upscaler(preset).upscale(lr)
     assert np.allclose(half.image, single.image, atol=1)
     assert np.allclose(half.theta, single.theta, rtol=0.02)
     sizes = [sum(path.stat().st_size for path in folder.rglob("*.h5")) for folder in (run, preset)]

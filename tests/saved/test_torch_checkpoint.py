@@ -9,7 +9,7 @@ torch = pytest.importorskip("torch")
 from torch.nn import functional as F  # noqa: E402
 
 from udl_tf.errors import UserError  # noqa: E402
-from udl_tf.saved.loading import load  # noqa: E402
+from udl_tf.saved.loading import load_upscaler  # noqa: E402
 from udl_tf.saved.torch_checkpoint import import_torch  # noqa: E402
 
 LR = noise_image(13, 18)
@@ -81,7 +81,7 @@ def test_a_network_computes_what_it_does_in_torch(tmp_path, scale, means):
     state = checkpoint(scale, s_head=not means, means=means)
     torch.save(state, tmp_path / "a.pt")
     import_torch(tmp_path / "a.pt", tmp_path / "run")
-    model = load(tmp_path / "run")
+    model = load_upscaler(tmp_path / "run")
     sr, s = forward(state, LR, scale, 1.0 if means else 0.1)
     compare(model.networks.mean, "sr", sr)
     if means:
@@ -97,7 +97,7 @@ def test_step_2_has_the_image_of_one_network_and_theta_of_the_other(tmp_path):
     state = {f"EDSR_var.{key}": value for key, value in frozen.items()}
     torch.save(state | {f"EDSR_U.{key}": v for key, v in student.items()}, tmp_path / "a.pt")
     import_torch(tmp_path / "a.pt", tmp_path / "run")
-    model = load(tmp_path / "run")
+    model = load_upscaler(tmp_path / "run")
     compare(model.networks.mean, "sr", forward(student, LR, 3)[0])
     compare(model.networks.uncertainty, "log_scale", forward(frozen, LR, 3)[1])
 
@@ -157,7 +157,7 @@ def test_safetensors_of_a_wrapped_network_compute_the_same(tmp_path):
         entries[f"module.{name}"] = entry("F32", [*tensor.shape], *offsets)
     write_safetensors(tmp_path / "a.safetensors", entries, data)
     import_torch(tmp_path / "a.safetensors", tmp_path / "run")
-    compare(load(tmp_path / "run").networks.mean, "sr", forward(state, LR, 2)[0])
+    compare(load_upscaler(tmp_path / "run").networks.mean, "sr", forward(state, LR, 2)[0])
 
 
 def test_an_output_that_exists_is_not_replaced(tmp_path):

@@ -12,7 +12,7 @@ from helpers.runs import tiny_config
 
 from udl_tf.config import Config
 from udl_tf.errors import UserError
-from udl_tf.saved.loading import load
+from udl_tf.saved.loading import load_upscaler
 from udl_tf.saved.torch_checkpoint import import_torch
 from udl_tf.training.run import train
 
@@ -31,7 +31,7 @@ def test_span_computes_what_it_does_in_torch(tmp_path, scale, filters, norm):
     manifest = import_torch(tmp_path / "span.pt", tmp_path / "run")
     assert (manifest.architecture.name, manifest.architecture.scale) == ("span", scale)
     assert "branches" not in manifest.architecture.options
-    network = load(tmp_path / "run").networks.mean
+    network = load_upscaler(tmp_path / "run").networks.mean
     images = np.load(tmp_path / "images.npz")
     sr = network(images["lr"][None].astype(np.float32))["sr"][0]
     assert np.ptp(images["sr"]) > 10  # grey levels
@@ -68,7 +68,7 @@ def test_branches_are_summed_as_they_train(tmp_path):
     state = checkpoint()
     torch.save(state, tmp_path / "span.pt")
     import_torch(tmp_path / "span.pt", tmp_path / "run")
-    layer = load(tmp_path / "run").networks.mean.get_layer("head")
+    layer = load_upscaler(tmp_path / "run").networks.mean.get_layer("head")
     x = torch.rand((1, 3, 5, 4), generator=torch.Generator().manual_seed(1))
     conv2d, expected = torch.nn.functional.conv2d, torch.nn.functional.pad(x, (1, 1, 1, 1))
     for part in ("conv.0", "conv.1", "conv.2"):
@@ -117,7 +117,7 @@ def test_a_head_step_adds_theta_to_an_imported_network(tmp_path):
     config["steps"] = [{"loss": "esu", "train": "uncertainty_head", "updates": 2}]
     config["training"]["start_from"] = str(tmp_path / "imported")
     train(Config.model_validate(config), tmp_path / "run")
-    imported, trained = load(tmp_path / "imported"), load(tmp_path / "run")
+    imported, trained = load_upscaler(tmp_path / "imported"), load_upscaler(tmp_path / "run")
     assert not imported.has_uncertainty
     image = noise_image(15, 12)
     result = trained.upscale(image)

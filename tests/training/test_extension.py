@@ -10,7 +10,7 @@ from helpers.runs import curve, same_weights, stop_at, tiny_config, weights
 
 from udl_tf.config import Config
 from udl_tf.errors import Interrupted, UserError
-from udl_tf.saved.loading import load
+from udl_tf.saved.loading import load_upscaler
 from udl_tf.training import extension, run
 from udl_tf.training import step as training_step
 from udl_tf.training.checkpoint import (
@@ -93,7 +93,7 @@ def test_the_bundle_is_usable_during_an_extension_which_resumes_exactly(
 ):
     _, folder = copied
     config, undisturbed = extended
-    before = load(folder).upscale(IMAGE).image
+    before = load_upscaler(folder).upscale(IMAGE).image
 
     def die(*arguments):
         raise MemoryError("killed")
@@ -111,10 +111,10 @@ def test_the_bundle_is_usable_during_an_extension_which_resumes_exactly(
         stop_at(50, patch)
         with pytest.raises(Interrupted, match="stopped after update 50 of step 2/2 l1"):
             train(config, folder)
-    assert np.array_equal(load(folder).upscale(IMAGE).image, before)
+    assert np.array_equal(load_upscaler(folder).upscale(IMAGE).image, before)
     train(config, folder)
     assert same_weights(undisturbed, folder, 2)
-    assert not np.array_equal(load(folder).upscale(IMAGE).image, before)
+    assert not np.array_equal(load_upscaler(folder).upscale(IMAGE).image, before)
     assert "step 2/2 l1: resumes after update 50 of 52" in (folder / "log.txt").read_text()
 
 
@@ -137,7 +137,7 @@ def test_an_extension_stopped_before_its_config_leaves_the_finished_run(copied, 
 def test_the_same_of_a_step_stopped_after_its_last_update(copied):
     config, folder = copied
     before = weights(folder, 2)
-    arrays = weight_arrays(load(folder).networks.mean)
+    arrays = weight_arrays(load_upscaler(folder).networks.mean)
     write_checkpoint(folder, Progress(1, 40, extended_from=[40]), arrays)
     (folder / "weights/step2-l1.weights.h5").unlink()
     train(config, folder)
@@ -179,7 +179,7 @@ def test_an_earlier_step_is_extended_and_later_ones_are_trained_again(
                 train(config, folder)
     else:
         shutil.copytree(finished[1], folder)
-        before = load(folder).upscale(IMAGE).image
+        before = load_upscaler(folder).upscale(IMAGE).image
 
     def die(*arguments):
         raise MemoryError("killed")
@@ -190,7 +190,7 @@ def test_an_earlier_step_is_extended_and_later_ones_are_trained_again(
         with pytest.raises(MemoryError):
             train(longer, folder, extend=True)
     if not stopped:  # the previous model is kept while the step is extended
-        assert np.array_equal(load(folder).upscale(IMAGE).image, before)
+        assert np.array_equal(load_upscaler(folder).upscale(IMAGE).image, before)
         assert "results" in json.loads((folder / "metrics.json").read_text())
     running = json.loads((folder / "running/metrics.json").read_text())
     assert [entry["updates_done"] for entry in running["steps"]] == [9]

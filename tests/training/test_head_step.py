@@ -7,8 +7,9 @@ from helpers.runs import same_weights, tiny_config
 
 from udl_tf.config import Config
 from udl_tf.errors import UserError
-from udl_tf.saved.bundle import build_network, load_weights, read_manifest
-from udl_tf.saved.loading import load
+from udl_tf.models.weight_files import load_weights
+from udl_tf.saved.bundle import build_network, read_manifest
+from udl_tf.saved.loading import load_upscaler
 from udl_tf.training import run, step
 from udl_tf.training.run import make_losses, train
 
@@ -43,7 +44,7 @@ def test_only_the_head_is_trained(trained):
     _, folder = trained
     student = build_network(read_manifest(folder).architecture, None)
     load_weights(student, folder / "weights/step2-udl.weights.h5")
-    network = load(folder).networks.mean
+    network = load_upscaler(folder).networks.mean
     known = {layer.name for layer in student.layers}
     assert {layer.name for layer in network.layers if layer.weights} - known == {"log_scale"}
     for layer in student.layers:
@@ -62,7 +63,7 @@ def test_the_image_is_that_of_the_two_network_form_to_the_bit(trained):
     train(Config.model_validate(two), folder.parent / "two")
     assert same_weights(folder, folder.parent / "two", 2)
     image = noise_image(20, 30)
-    one, other = load(folder), load(folder.parent / "two")
+    one, other = load_upscaler(folder), load_upscaler(folder.parent / "two")
     assert other.networks.mean is not other.networks.uncertainty
     assert np.array_equal(one.upscale(image).image, other.upscale(image).image)
     assert not np.allclose(one.upscale(image).theta, other.upscale(image).theta)
@@ -76,7 +77,7 @@ def test_the_released_head_can_be_the_one_that_ships(trained, tmp_path):
     manifest = read_manifest(tmp_path / "run")
     assert manifest.uncertainty.log_scale_head == "released"
     assert same_weights(folder, tmp_path / "run", 2)
-    assert load(tmp_path / "run").networks.mean.settings["log_scale_head"] == "released"
+    assert load_upscaler(tmp_path / "run").networks.mean.settings["log_scale_head"] == "released"
 
 
 def test_a_head_for_a_model_that_is_trained_already(trained, tmp_path):
@@ -86,7 +87,7 @@ def test_a_head_for_a_model_that_is_trained_already(trained, tmp_path):
     config["training"] = {**config["training"], "start_from": str(folder)}
     train(Config.model_validate(config), tmp_path / "run")
     image = noise_image(20, 30)
-    one, other = load(folder), load(tmp_path / "run")
+    one, other = load_upscaler(folder), load_upscaler(tmp_path / "run")
     assert np.array_equal(one.upscale(image).image, other.upscale(image).image)
     assert read_manifest(tmp_path / "run").training["origin"]["steps"][-1]["loss"] == "esu"
 
@@ -114,7 +115,7 @@ def test_a_killed_head_step_resumes_to_the_bit(trained, tmp_path, monkeypatch):
 def test_dpdnn_gets_a_head_on_its_last_features(tmp_path):
     config = three_steps(tmp_path, "dpdnn")
     train(Config.model_validate(config), tmp_path / "run")
-    model = load(tmp_path / "run")
+    model = load_upscaler(tmp_path / "run")
     assert model.networks.mean is model.networks.uncertainty
     theta = model.upscale(noise_image(16, 18)).theta
     assert theta.shape == (32, 36, 3)

@@ -6,7 +6,7 @@ import shutil
 import pytest
 from helpers.commands import TESTS, run_command
 
-from udl_tf.saved.loading import load
+from udl_tf.saved.loading import load_upscaler
 
 
 @pytest.mark.slow
@@ -28,6 +28,6 @@ def test_a_run_of_version_0_1_whose_steps_are_done_is_finished(tmp_path):
     assert metrics["results"][0]["psnr_y"] == pytest.approx(8.973146, abs=1e-4)
     assert "| run" in (run / "results.md").read_text()
     assert (run / "calibration/report.md").exists()
-    model = load(run)
+    model = load_upscaler(run)
     assert model.networks.calibration is not None
     assert model.has_uncertainty

@@ -10,8 +10,9 @@ from helpers.runs import tiny_config, weights
 
 from udl_tf.config import Config
 from udl_tf.models.branches import BranchedConv2D
-from udl_tf.saved.bundle import build_network, load_weights, read_manifest
-from udl_tf.saved.loading import load
+from udl_tf.models.weight_files import load_weights
+from udl_tf.saved.bundle import build_network, read_manifest
+from udl_tf.saved.loading import load_upscaler
 from udl_tf.training.run import train
 
 LR = noise_image(14, 11)[None].astype(np.float32)
@@ -50,7 +51,7 @@ def test_a_bundle_has_no_branches_and_computes_the_same(branched):
     assert manifest.architecture.options["anchor"] is True
     assert manifest.mean.weights == "weights/fused/step3-esu.weights.h5"
     assert manifest.mean.weights == manifest.uncertainty.weights
-    shipped = load(folder).networks.mean
+    shipped = load_upscaler(folder).networks.mean
     assert branched_layers(shipped) == []
     trained = build_network(config.model, "light")
     load_weights(trained, folder / "weights/step3-esu.weights.h5")
@@ -72,7 +73,7 @@ def test_a_step_starts_from_the_branches_of_the_previous_one(branched):
 def test_the_paper_s_form_has_two_networks_without_branches(branched, tmp_path):
     config = branched[0].changed(steps=branched[0].steps[:2])
     train(config, tmp_path / "run")
-    manifest, networks = read_manifest(tmp_path / "run"), load(tmp_path / "run").networks
+    manifest, networks = read_manifest(tmp_path / "run"), load_upscaler(tmp_path / "run").networks
     assert manifest.mean.weights == "weights/fused/step2-udl.weights.h5"
     assert manifest.uncertainty.weights == "weights/fused/step1-esu.weights.h5"
     assert branched_layers(networks.mean) == branched_layers(networks.uncertainty) == []
@@ -84,7 +85,7 @@ def test_an_extended_run_renews_the_fused_weights(branched, tmp_path):
     shutil.copytree(folder, tmp_path / "run")
     steps = [*config.steps[:2], config.steps[2].changed(updates=5)]
     train(config.changed(steps=steps), tmp_path / "run", extend=True)
-    before, after = (load(path).networks.mean(LR) for path in (folder, tmp_path / "run"))
+    before, after = (load_upscaler(path).networks.mean(LR) for path in (folder, tmp_path / "run"))
     assert np.array_equal(before["sr"], after["sr"])
     assert not np.array_equal(before["log_scale"], after["log_scale"])
 
@@ -96,5 +97,7 @@ def test_a_run_starts_from_a_bundle_without_branches(branched, tmp_path):
     steps = [config.steps[0].changed(updates=1, learning_rate=1e-12)]
     train(config.changed(steps=steps, training=training), tmp_path / "run")
     assert "kernels split into branches" in (tmp_path / "run/log.txt").read_text()
-    before, after = (load(path).networks.mean(LR)["sr"] for path in (folder, tmp_path / "run"))
+    before, after = (
+        load_upscaler(path).networks.mean(LR)["sr"] for path in (folder, tmp_path / "run")
+    )
     assert np.abs(before - after).max() <= 1e-3  # grey levels

@@ -16,8 +16,9 @@ from udl_tf.data.split import Split
 from udl_tf.errors import Interrupted, UserError
 from udl_tf.imaging.rgb_files import write_rgb
 from udl_tf.models import build_model
-from udl_tf.saved.bundle import NetworkFile, read_manifest, save_weights, write_manifest
-from udl_tf.saved.loading import load
+from udl_tf.models.weight_files import save_weights
+from udl_tf.saved.bundle import NetworkFile, read_manifest, write_manifest
+from udl_tf.saved.loading import load_upscaler
 from udl_tf.training import run, step
 from udl_tf.training.callbacks import Diverged
 from udl_tf.training.checkpoint import read_progress
@@ -225,7 +226,7 @@ def test_a_run_starts_from_a_model_of_another_scale(undisturbed, config, tmp_pat
     config["training"]["start_from"] = str(trained)
     config["optimizer"]["learning_rate"] = 1e-12
     train(Config.model_validate(config), tmp_path / "x3")
-    origin, networks = load(trained).networks, load(tmp_path / "x3").networks
+    origin, networks = load_upscaler(trained).networks, load_upscaler(tmp_path / "x3").networks
     for layer in networks.uncertainty.layers:
         part = origin.uncertainty if layer.name.startswith("log_scale") else origin.mean
         expected = part.get_layer(layer.name).get_weights()

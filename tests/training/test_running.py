@@ -14,8 +14,9 @@ from udl_tf._support.files import sha256
 from udl_tf.config import Config
 from udl_tf.errors import Interrupted, UserError
 from udl_tf.inference.keras_upscaler import KerasUpscaler, Networks
-from udl_tf.saved.bundle import build_network, load_weights, read_manifest
-from udl_tf.saved.loading import load
+from udl_tf.models.weight_files import load_weights
+from udl_tf.saved.bundle import build_network, read_manifest
+from udl_tf.saved.loading import load_upscaler
 from udl_tf.training import run, running, step
 from udl_tf.training.checkpoint import read_progress, read_weight_arrays
 from udl_tf.training.run import train
@@ -76,7 +77,9 @@ def test_the_bundle_is_complete_and_states_the_updates_done(stopped):
     assert udl["validation"] == read_progress(folder).validation
     assert udl["validation"][-1]["psnr_y"] > 0
     assert json.loads((bundle / "config.json").read_text())["steps"][1]["updates"] == 9
-    assert load(folder).networks.mean.get_weights()  # the run folder holds the result of step 1
+    assert load_upscaler(
+        folder
+    ).networks.mean.get_weights()  # the run folder holds the result of step 1
     assert read_manifest(folder).mean.weights == "weights/step1-esu.weights.h5"
 
 
@@ -105,7 +108,7 @@ def test_theta_of_a_copy_can_be_calibrated_and_the_copy_evaluated(stopped, tmp_p
     arguments = ["--model", tmp_path / "model", "--data", *content["data"]["test"]]
     result = run_command("calibrate", *arguments, "--no-baselines")
     assert result.returncode == 0, result.stderr
-    assert load(tmp_path / "model").calibration.images == 6
+    assert load_upscaler(tmp_path / "model").calibration.images == 6
     result = run_command("evaluate", *arguments, "--figures", 0)
     assert result.returncode == 0, result.stderr
     assert "| model" in result.stdout
@@ -118,8 +121,8 @@ def test_a_run_starts_from_it_with_a_new_schedule(stopped, tmp_path):
     content["optimizer"]["learning_rate"] = 1e-12
     content["steps"] = [{"loss": "l1", "updates": 1}]
     train(Config.model_validate(content), tmp_path / "new")
-    before = load(folder / "running").networks.mean.get_weights()
-    after = load(tmp_path / "new").networks.mean.get_weights()
+    before = load_upscaler(folder / "running").networks.mean.get_weights()
+    after = load_upscaler(tmp_path / "new").networks.mean.get_weights()
     assert all(np.allclose(a, b, atol=1e-6) for a, b in zip(before, after, strict=True))
     origin = read_manifest(tmp_path / "new").training["origin"]
     assert origin["steps"][1]["updates_done"] == 4
@@ -140,14 +143,14 @@ def test_a_run_killed_during_the_replacement_leaves_the_previous_bundle(
     def die(*arguments):
         raise MemoryError("killed")
 
-    before = load(folder / "running").upscale(IMAGE)
+    before = load_upscaler(folder / "running").upscale(IMAGE)
     with monkeypatch.context() as patch:
         patch.setattr(running, function, die)
         with pytest.raises(MemoryError):
             train(Config.model_validate(content), folder)
     assert read_progress(folder).update == 6  # the checkpoint comes first
     assert read_manifest(folder / "running").training["steps"][1]["updates_done"] == 4
-    after = load(folder / "running").upscale(IMAGE)
+    after = load_upscaler(folder / "running").upscale(IMAGE)
     assert np.array_equal(after.image, before.image)
     assert np.array_equal(after.theta, before.theta)
 
@@ -186,7 +189,7 @@ def test_after_the_last_update_it_equals_the_bundle_of_the_finished_step(tmp_pat
     def compare_and_delete(folder: RunFolder):
         parts = []
         for path in (folder.path, folder.running):
-            networks, manifest = load(path).networks, read_manifest(path)
+            networks, manifest = load_upscaler(path).networks, read_manifest(path)
             both = [*networks.mean.get_weights(), *networks.uncertainty.get_weights()]
             heads = manifest.mean.log_scale_head, manifest.uncertainty.log_scale_head
             parts.append((networks.mean is networks.uncertainty, heads, both))

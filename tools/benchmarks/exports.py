@@ -21,7 +21,7 @@ from udl_tf.metrics import psnr_y
 from udl_tf.saved.bundle import MANIFEST, read_manifest
 from udl_tf.saved.card import ModelCard
 from udl_tf.saved.exported import ExportedUpscaler
-from udl_tf.saved.loading import load
+from udl_tf.saved.loading import load_upscaler
 
 SIDE = 128  # of the image that is timed, LR pixels
 
@@ -84,7 +84,7 @@ def run_exports(run: Path, folder: Path, dataset: Dataset, repeats: int = 5) -> 
     image = np.pad(image, ((0, SIDE), (0, SIDE), (0, 0)), "symmetric")[:SIDE, :SIDE]
     measured = [(row, places[row["format"]]) for row in rows if row["format"] in places]
     for row, (alone, _) in measured:
-        model = load(alone)
+        model = load_upscaler(alone)
         results = [model.upscale(lr, uncertainty=False).image for lr, _ in pairs]
         values = [psnr_y(sr, hr, scale) for sr, (_, hr) in zip(results, pairs, strict=True)]
         row |= {"psnr_y": float(np.mean(values)), "seconds": [], "seconds_with_theta": []}
@@ -157,7 +157,7 @@ def _export(run: Path, path: Path, write: Callable[..., ModelCard], refused: Pat
         raise ParityError(refused.read_text(encoding="utf-8").strip())
     if not path.exists() or path.stat().st_mtime < trained:
         write(run, path)
-    exported = load(path)
+    exported = load_upscaler(path)
     assert isinstance(exported, ExportedUpscaler)
     return exported.card
 
@@ -167,7 +167,7 @@ def _time(place: Path, image: np.ndarray, theta: bool) -> float:
 
     Only one model is loaded at a time: all of them together need too much memory.
     """
-    model = load(place)
+    model = load_upscaler(place)
     model.upscale(image, uncertainty=theta)
     start = time.perf_counter()
     model.upscale(image, uncertainty=theta)

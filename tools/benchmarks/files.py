@@ -16,7 +16,7 @@ from udl_tf.inference.job_runner import run_jobs
 from udl_tf.inference.jobs import Options, plan_jobs
 from udl_tf.inference.keras_upscaler import KerasUpscaler
 from udl_tf.inference.upscaler import BORDER
-from udl_tf.saved.loading import load
+from udl_tf.saved.loading import load_upscaler
 
 BATCHES = (1, 16)  # batch sizes of the networks alone; the faster one counts
 UNCERTAINTY = ("none", "npy", "png")
@@ -39,7 +39,7 @@ def run_files(
         the "networks" alone, with the "best" of the batch sizes, and of "run_jobs", which also
         reads and writes.
     """
-    upscaler = load(model)
+    upscaler = load_upscaler(model)
     assert isinstance(upscaler, KerasUpscaler)
     images = _write_images(folder / "in", count, side)
     padding = ((0, 0), (BORDER, BORDER), (BORDER, BORDER), (0, 0))

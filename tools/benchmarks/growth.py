@@ -16,7 +16,7 @@ from udl_tf._support.hardware import measure_rates
 from udl_tf.config import DistributionConfig
 from udl_tf.distributed.strategy import make_strategy
 from udl_tf.saved.bundle import read_manifest
-from udl_tf.saved.loading import load
+from udl_tf.saved.loading import load_upscaler
 
 _UPDATES = 9
 _UNTIMED = 2  # updates, which trace graphs and plan memory
@@ -96,7 +96,7 @@ def batches_table(rows: list[Row]) -> list[list[str]]:
 
 def upscale_image(run: str, side: int) -> Row:
     """Times the upscaling of a random image of side x side LR pixels, with theta."""
-    model = load(run)
+    model = load_upscaler(run)
     lr = np.random.default_rng(0).integers(0, 256, (side, side, 3)).astype(np.uint8)
     model.upscale(lr[:48, :48])
     rest = _megabytes("VmRSS")

@@ -17,7 +17,7 @@ from udl_tf._support.hardware import usable_cores
 from udl_tf.errors import needs_extra
 from udl_tf.export.onnx import export_onnx
 from udl_tf.export.tflite import export_tflite
-from udl_tf.saved import presets
+from udl_tf.hub import presets
 from udl_tf.saved.exported import open_onnx, open_tflite
 
 

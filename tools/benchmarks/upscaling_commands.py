@@ -136,9 +136,9 @@ def add_load(commands: Any) -> argparse.ArgumentParser:
 def _load(options: argparse.Namespace) -> None:
     with quiet(), needs_extra("serve"):
         from benchmarks.load import load_table, run_load
-        from udl_tf.saved.loading import load
+        from udl_tf.saved.loading import load_upscaler
 
-        direct = load(options.model) if options.model else None
+        direct = load_upscaler(options.model) if options.model else None
     rows = run_load(options.url, direct, options.pid, options.requests, options.at_a_time)
     write_report(
         options, rows, markdown_table(load_table(rows)), "tensorflow-serving-api", "grpcio"

@@ -59,17 +59,25 @@ def require_space(path: Path, size: int) -> None:
 
 
 @contextmanager
-def complete_folder(path: Path | str) -> Iterator[Path]:
-    """Yields a temporary folder next to `path`, which must not exist; see complete_file."""
+def complete_folder(path: Path | str, replace: bool = False) -> Iterator[Path]:
+    """Yields a temporary folder next to `path`; see complete_file.
+
+    Args:
+        path: of the folder; must not exist, unless `replace` is set.
+        replace: whether to replace a folder that exists.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = temporary_path(path)
+    temporary, old = temporary_path(path), temporary_path(path)
     temporary.mkdir()
     try:
         yield temporary
+        if replace and path.is_dir():
+            os.rename(path, old)
         os.rename(temporary, path)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        for leftover in (temporary, old):
+            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def temporary_path(path: Place) -> Place:

@@ -27,7 +27,7 @@ from udl_tf.inference.job_runner import needed_memory, read_job, upscale_file, w
 from udl_tf.inference.jobs import Job, Options, plan_job
 from udl_tf.inference.targets import check_targets
 from udl_tf.inference.upscaler import Upscaler
-from udl_tf.saved.loading import load
+from udl_tf.saved.loading import load_upscaler
 
 _BROKEN = 16  # a table of at least this many images, all with unexpected errors, stops the job
 _DEADLY = "crashed the worker, probably out of memory"
@@ -77,7 +77,7 @@ class Worker:
     @cached_property
     def model(self) -> Upscaler:
         """The model; loaded with the first table, whose journal records a crash in loading."""
-        return load(self.work.model, self.work.dtype)
+        return load_upscaler(self.work.model, self.work.dtype)
 
     def __call__(self, images: pa.Table) -> pa.Table:
         """Upscales the images and returns their rows.

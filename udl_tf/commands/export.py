@@ -15,7 +15,7 @@ from pathlib import Path
 from udl_tf._support import command_line
 from udl_tf._support.backend import check_backend
 from udl_tf._support.stderr import quiet
-from udl_tf.saved import presets
+from udl_tf.hub import presets
 
 
 def main(arguments: list[str] | None = None) -> None:

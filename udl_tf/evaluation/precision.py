@@ -8,7 +8,7 @@ from udl_tf.data.store import read_pair
 from udl_tf.inference.keras_upscaler import KerasUpscaler
 from udl_tf.inference.upscaler import Upscaler
 from udl_tf.metrics import psnr_y
-from udl_tf.saved.loading import load
+from udl_tf.saved.loading import load_upscaler
 
 _SIDE = 64  # of the crops that are upscaled, LR pixels
 
@@ -29,7 +29,7 @@ def precision_note(name: str, model: Upscaler) -> str:
     rates = measure_rates()
     if model.networks.policy == "float32":
         return f"precision: float32, which is as fast on this machine ({rates})"
-    cost = _mean_psnr(load(name)) - _mean_psnr(model)
+    cost = _mean_psnr(load_upscaler(name)) - _mean_psnr(model)
     return f"precision: bfloat16, which costs {cost:.4f} dB on the bundled images ({rates})"
 
 

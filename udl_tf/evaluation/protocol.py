@@ -121,6 +121,11 @@ def _metrics(image: np.ndarray, hr: np.ndarray, scale: int) -> dict[str, float]:
     return {"psnr_y": psnr_y(image, hr, scale), "ssim_y": ssim_y(image, hr, scale)}
 
 
+def totals(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Returns results without those of single images."""
+    return [{k: v for k, v in result.items() if k != "per_image"} for result in results]
+
+
 def results_table(results: Sequence[dict[str, Any]], name: str) -> str:
     """Returns the results as a Markdown table: bicubic first, other models, the model itself.
 

@@ -12,8 +12,8 @@ from udl_tf._support.files import write_text
 from udl_tf._support.json_files import write_json
 from udl_tf._support.tables import markdown_table
 from udl_tf.evaluation.figures import calibration_figure
-from udl_tf.evaluation.theta_fit import Sample, calibrate, error_ratio, folds, pool
 from udl_tf.uncertainty import LEVELS, Calibration
+from udl_tf.uncertainty.fit import Sample, calibrate, error_ratio, folds, pool
 
 COVERAGE_LEVELS = (0.5, 0.8, 0.9, 0.95)
 

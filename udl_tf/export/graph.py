@@ -11,11 +11,12 @@ import tensorflow as tf
 from udl_tf._support.json_files import read_json
 from udl_tf._support.versions import versions
 from udl_tf.errors import UserError
+from udl_tf.evaluation.protocol import totals
+from udl_tf.hub import presets
 from udl_tf.inference.keras_upscaler import KerasUpscaler
 from udl_tf.inference.upscaler import BORDER
 from udl_tf.models.heads import LARGEST_THETA
 from udl_tf.models.stages import Stage, chain_align, chain_radius, run_chain
-from udl_tf.saved import presets
 from udl_tf.saved.bundle import read_manifest, read_networks
 from udl_tf.saved.card import ModelCard
 
@@ -103,7 +104,7 @@ def _read_metrics(folder: Path) -> list[dict[str, Any]]:
         results = read_json(folder / "metrics.json").get("results", [])
     except (OSError, UserError):
         return []
-    return [{key: value for key, value in r.items() if key != "per_image"} for r in results]
+    return totals(results)
 
 
 class UpscalingModule(tf.Module):

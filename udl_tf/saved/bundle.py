@@ -16,33 +16,40 @@ levels, which `calibration` (udl_tf.uncertainty.Calibration) corrects. If both h
 file, one network computes both. "log_scale_head" is the kind of the s head in the file, or null;
 "sha256" is the checksum of the file.
 
-Run folders and presets are bundles. Older formats can be read: format 1 had neither calibration nor
+Run folders are bundles, and presets (udl_tf.tasks.preset_folder) are read as bundles whose only
+weight file is model.weights.h5. Older formats can be read: format 1 had neither calibration nor
 sha256, format 2 neither licence nor limits; up to format 3, heads were released ones, and `mean`
 had "uncertainty" (true or false) instead of "log_scale_head".
 """
 
-import math
-import warnings
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 from pydantic import Field
 
-from udl_tf._support.files import complete_file, require_space, sha256
+from udl_tf._support.files import sha256
 from udl_tf._support.json_files import parse_model, read_json, write_json
 from udl_tf.config import LogScaleHead, ModelConfig, Section
-from udl_tf.errors import UserError, first_line
+from udl_tf.errors import UserError
+from udl_tf.hub import presets
+from udl_tf.hub.handles import CONFIG, WEIGHTS
 from udl_tf.inference.keras_upscaler import Networks
 from udl_tf.models import build_model, precision
-from udl_tf.saved import presets
+from udl_tf.models.weight_files import load_weights
 from udl_tf.saved.card import ValueRange
+from udl_tf.tasks.preset_folder import (
+    architecture_of,
+    change_calibration,
+    head_of,
+    is_preset,
+    read_config,
+    read_preset,
+)
 from udl_tf.uncertainty.record import Calibration
 
 FORMAT = 4
 MANIFEST = "model.json"
-_HDF5_BYTES = 8192  # of a file besides the values, at most: for each weight, and for itself
 
 
 class NetworkFile(Section):
@@ -82,40 +89,6 @@ def build_network(model: ModelConfig, head: LogScaleHead | None) -> keras.Model:
     return build_model(model.name, model.scale, **options)
 
 
-def save_weights(network: keras.Model, path: Path) -> None:
-    """Writes the weights of a network (Keras' .weights.h5), complete or not at all."""
-    size = sum(_HDF5_BYTES + 4 * math.prod(weight.shape) for weight in network.weights)
-    with complete_file(path) as temporary:
-        require_space(temporary, size + _HDF5_BYTES)  # HDF5 crashes the process on a full disk
-        network.save_weights(temporary)
-
-
-def load_weights(network: keras.Model, path: Path) -> None:
-    """Reads weights that save_weights wrote.
-
-    Raises:
-        UserError: if the file is missing or damaged, does not match the network, or contains
-            weights that are not finite.
-    """
-    try:
-        with warnings.catch_warnings():
-            # Keras only warns about layers that are missing from the file.
-            warnings.simplefilter("error", UserWarning)
-            network.load_weights(path)
-    except (OSError, RuntimeError):  # of h5py, about offsets and trees in the file
-        raise UserError(f"{path}: damaged, or not a file of Keras weights: restore it") from None
-    except (ValueError, KeyError, IndexError, UserWarning) as error:
-        raise UserError(
-            f"{path}: the weights do not match the network {network.name}: {first_line(error)}"
-        ) from None
-    for variable in network.variables:
-        if not np.isfinite(keras.ops.convert_to_numpy(variable)).all():
-            raise UserError(
-                f"{path}: {variable.path} contains NaN or infinite values: restore the file, or use"
-                " an earlier model"
-            )
-
-
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Writes model.json with the checksums of the weight files, which must exist."""
     parts = {"mean": manifest.mean, "uncertainty": manifest.uncertainty}
@@ -127,13 +100,27 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     write_json(folder / MANIFEST, manifest.model_copy(update=signed).model_dump())
 
 
+def write_calibration(folder: Path, calibration: Calibration) -> None:
+    """Stores the calibration of a bundle or preset."""
+    if is_preset(folder):
+        change_calibration(folder, calibration)
+    else:
+        manifest = read_manifest(folder)
+        write_manifest(folder, manifest.model_copy(update={"calibration": calibration}))
+
+
 def read_manifest(bundle: Path | str) -> Manifest:
-    """Reads model.json of a folder, or of the preset of this name.
+    """Reads model.json of a folder, or the same facts of a preset.
+
+    Args:
+        bundle: its folder; or the name, the folder or the handle of a preset.
 
     Raises:
         UserError: if it is missing, damaged or of a newer format.
     """
     folder = presets.find(bundle)
+    if is_preset(folder):
+        return parse_model(_preset_manifest(read_config(folder)), Manifest, folder / CONFIG)
     try:
         content = read_json(folder / MANIFEST, "restore the file")
     except OSError:
@@ -144,6 +131,25 @@ def read_manifest(bundle: Path | str) -> Manifest:
             f" formats up to {FORMAT}: update udl_tf"
         )
     return parse_model(_upgraded(content), Manifest, folder / MANIFEST)
+
+
+def _preset_manifest(config: dict[str, Any]) -> dict[str, Any]:
+    """Returns the content of model.json for the config of a preset."""
+    theta, second = config["theta"], config["uncertainty_backbone"]
+    networks = {"mean": config["backbone"], "uncertainty": second or config["backbone"]}
+    parts = {
+        part: {"weights": WEIGHTS, "log_scale_head": head_of(network)}
+        for part, network in networks.items()
+    }
+    if theta is not None:
+        parts["uncertainty"] |= {"unit": theta["unit"], "power": theta["power"]}
+    return {
+        "architecture": architecture_of(config["backbone"]).model_dump(),
+        "mean": parts["mean"],
+        "uncertainty": None if theta is None else parts["uncertainty"],
+        "calibration": theta and theta["calibration"],
+        **{"training": {}, **config["about"]},
+    }
 
 
 def _upgraded(content: dict[str, Any]) -> dict[str, Any]:
@@ -181,14 +187,17 @@ def read_networks(bundle: Path | str, policy: str = "float32") -> Networks:
     """Reads the networks of a bundle.
 
     Args:
-        bundle: its folder, or the name of a preset.
+        bundle: its folder; or the name, the folder or the handle of a preset.
         policy: Keras dtype policy to compute in.
 
     Raises:
         UserError: if the folder holds no bundle, its format is newer, or its weights are damaged or
             belong to another model.
     """
-    folder, manifest = presets.find(bundle), read_manifest(bundle)
+    folder = presets.find(bundle)
+    if is_preset(folder):
+        return read_preset(folder, policy).networks
+    manifest = read_manifest(folder)
     model, uncertainty = manifest.architecture, manifest.uncertainty
     mean = _read_network(folder, model, manifest.mean, policy)
     if uncertainty is None:

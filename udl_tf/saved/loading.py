@@ -6,22 +6,48 @@ from pathlib import Path
 from udl_tf._support.files import sha256
 from udl_tf._support.hardware import measure_rates
 from udl_tf.errors import UserError
+from udl_tf.hub import presets
+from udl_tf.hub.handles import CONFIG, METADATA, is_handle
 from udl_tf.inference.keras_upscaler import KerasUpscaler
 from udl_tf.inference.upscaler import Upscaler
-from udl_tf.saved import exported, presets
-from udl_tf.saved.bundle import MANIFEST, read_networks
+from udl_tf.saved import exported
+from udl_tf.saved.bundle import MANIFEST, read_manifest, read_networks
+from udl_tf.tasks import SRModel
+from udl_tf.tasks.preset_folder import is_preset
 
 _FILES = {".tflite": exported.open_tflite, ".onnx": exported.open_onnx}
 _TORCH = (".pt", ".pth", ".ckpt", ".safetensors")
 _POLICIES = {None: "float32", "float32": "float32", "bfloat16": "mixed_bfloat16"}
 
 
-def load(path: Path | str, dtype: str | None = None) -> Upscaler:
+def load(path: Path | str, dtype: str | None = None) -> SRModel | Upscaler:
     """Loads a preset, a run folder, an exported model or a served model.
 
     Args:
-        path: name of a preset, such as edsr_s_x4 (udl_tf.saved.presets); path of a run folder, of
-            a SavedModel folder, or of a .tflite or .onnx file; or address of a model on TensorFlow
+        path: as for load_upscaler.
+        dtype: as for load_upscaler.
+
+    Returns:
+        A Keras model for a preset or a run folder, else an Upscaler; both have `upscale`.
+
+    Raises:
+        UserError: as load_upscaler.
+    """
+    upscaler = load_upscaler(path, dtype)
+    if not isinstance(upscaler, KerasUpscaler):
+        return upscaler
+    manifest = read_manifest(path)
+    about = manifest.model_dump(include={"training", "licence", "limits"})
+    return SRModel.from_networks(upscaler.networks, about)
+
+
+def load_upscaler(path: Path | str, dtype: str | None = None) -> Upscaler:
+    """Loads what upscales images with a trained model.
+
+    Args:
+        path: name of a preset, such as edsr_s_x4 (udl_tf.hub.presets), its folder or its handle on
+            a model hub, such as hf://USER/NAME (udl_tf.hub.handles); path of a run folder, of a
+            SavedModel folder, or of a .tflite or .onnx file; or address of a model on TensorFlow
             Serving, such as grpc://localhost:8500/NAME (udl_tf.saved.Client).
         dtype: precision of a preset or run folder: "float32" (also None), "bfloat16", or "auto",
             the faster of the two on this machine. An export computes in its own precision.
@@ -50,7 +76,7 @@ def load(path: Path | str, dtype: str | None = None) -> Upscaler:
 
 def _find_export(path: Path | str) -> Callable[[], Upscaler] | None:
     """Returns what opens an exported or served model; None for a preset or run folder."""
-    if "://" in str(path):
+    if "://" in str(path) and not is_handle(path):
         from udl_tf.saved.client import Client
 
         return lambda: Client(str(path))
@@ -70,5 +96,7 @@ def fingerprint(path: Path | str) -> str | None:
     """Returns a checksum that changes with the model; None for a model on a server."""
     path = presets.find(path)
     version = exported.latest_version(path) if path.is_dir() else path
+    if is_preset(path):
+        return f"{sha256(path / CONFIG)} {sha256(path / METADATA)}"  # the weights by their checksum
     files = path, path / MANIFEST, version / "fingerprint.pb"
     return next((sha256(file) for file in files if file.is_file()), None)

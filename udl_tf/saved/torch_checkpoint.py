@@ -8,14 +8,9 @@ from udl_tf._support.files import complete_folder
 from udl_tf.config import LogScaleHead, ModelConfig
 from udl_tf.errors import UserError
 from udl_tf.losses import ESULoss
+from udl_tf.models.weight_files import save_weights
 from udl_tf.saved import torch_edsr, torch_span
-from udl_tf.saved.bundle import (
-    Manifest,
-    NetworkFile,
-    UncertaintyFile,
-    save_weights,
-    write_manifest,
-)
+from udl_tf.saved.bundle import Manifest, NetworkFile, UncertaintyFile, write_manifest
 from udl_tf.saved.state_dict import read_state_dict
 
 KNOWN = "the UDL authors' EDSR-S, of EDSR-PyTorch or of SPAN"

@@ -1,34 +1,29 @@
 """SRModel: a super-resolution network with its uncertainty, as a Keras model to fit and save."""
 
-from collections.abc import Callable
+import json
+from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
-from udl_tf.config import WeightingConfig
-from udl_tf.losses import LOSSES, SRLoss
-from udl_tf.models import build_model, copy_weights, freeze_all_but_head, precision
+from udl_tf.hub import presets
+from udl_tf.inference.keras_upscaler import KerasUpscaler, Networks
+from udl_tf.inference.result import Upscaled
+from udl_tf.models import build_model, copy_weights, freeze_all_but_head, fused, precision
 from udl_tf.models.heads import LOG_SCALE
-from udl_tf.tasks.image_metrics import PSNRY, SSIMY
-from udl_tf.tasks.pixel_weights import make_pixel_weight
+from udl_tf.tasks.calibrating import fit_calibration
+from udl_tf.tasks.current_upscaler import CurrentUpscaler
+from udl_tf.tasks.preset_folder import read_preset, write_preset
+from udl_tf.tasks.serialization import constructor_arguments, model_config
+from udl_tf.tasks.sr_training import SRTraining
 from udl_tf.tasks.theta import Theta
 from udl_tf.uncertainty.record import Calibration
 
 
-class _FunctionLoss(keras.losses.Loss):
-    """Loss of a function (y_true, y_pred) -> losses, such as Keras finds for "mae"."""
-
-    def __init__(self, function: Callable):
-        super().__init__("function", dtype="float32")
-        self.call = function
-
-
-_METRICS = {"psnr_y": PSNRY, "ssim_y": SSIMY}
-
-
 @keras.saving.register_keras_serializable("udl_tf")
-class SRModel(keras.Model):
+class SRModel(SRTraining):
     """Super-resolution with uncertainty: compile, fit, predict, save and export as in Keras.
 
     The steps of the uncertainty-driven loss are models of their own:
@@ -45,6 +40,8 @@ class SRModel(keras.Model):
         final.compile("adam", "esu")
         final.fit(dataset)
         final.predict(lr)                           # {"sr", "theta"}
+        final.calibrate(held_out)                   # of (lr, hr)
+        final.upscale("image.png").interval(0.9)    # of any size and file format
 
     Args:
         backbone: name in udl_tf.models.BACKBONES, or a network lr -> {"sr"} or lr -> {"sr",
@@ -54,6 +51,9 @@ class SRModel(keras.Model):
             backbone, as in the paper, where theta comes from the network of the ESU step.
         unit, power, calibration: as for Theta.
         train: "network", or "uncertainty_head" to freeze all but the head.
+        student: whether the pixels are weighed in training; see `weigh_by`.
+        about: what is known of the model: "training" (as in a bundle, udl_tf.saved.bundle),
+            "licence" and "limits" of use, in words.
         name: of the model.
         options: further constructor arguments of the backbone, such as num_blocks.
 
@@ -78,6 +78,8 @@ class SRModel(keras.Model):
         power: float = 1.0,
         calibration: Calibration | None = None,
         train: str = "network",
+        student: bool = False,
+        about: dict[str, Any] | None = None,
         name: str = "sr_model",
         **options,
     ):
@@ -102,12 +104,53 @@ class SRModel(keras.Model):
         self.uncertainty_backbone = uncertainty_backbone
         if uncertainty_backbone is not None:
             uncertainty_backbone.trainable = False
-        self.scale, self._train = backbone.scale, train
+        self.scale, self.train, self.is_student = backbone.scale, train, student
         if train == "uncertainty_head":
             freeze_all_but_head(backbone)
-        self.sr_loss: keras.losses.Loss | None = None
-        # A function hides the frozen network, which Keras would otherwise train and save.
-        self.pixel_weight: Callable | None = None
+        self._about = json.dumps(about or {})  # Keras would wrap a dict
+        self._current = CurrentUpscaler()
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What is known of the model: "training", "licence" and "limits"."""
+        return json.loads(self._about)
+
+    @property
+    def has_uncertainty(self) -> bool:
+        """Whether the model predicts theta."""
+        return self.theta is not None
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """Correction of theta; None: theta is as trained."""
+        return None if self.theta is None else self.theta.calibration
+
+    @property
+    def networks(self) -> Networks:
+        """The networks with plain convolutions; copies, if those of the model have branches."""
+        mean, uncertainty = fused(self.backbone), None
+        policy = self.backbone.dtype_policy.name
+        if self.theta is None:
+            return Networks(self.scale, mean, None, policy=policy)
+        second = self.uncertainty_backbone
+        uncertainty = mean if second is None else fused(second)
+        theta = self.theta
+        facts = theta.unit, theta.power, theta.calibration
+        return Networks(self.scale, mean, uncertainty, *facts, policy)
+
+    @property
+    def upscaler(self) -> KerasUpscaler:
+        """Upscaler with the present weights and calibration."""
+        return self._current.get(self)
+
+    def upscale(self, image: np.ndarray | Path | str, **options: Any) -> Upscaled:
+        """Upscales an image of any size, tile by tile.
+
+        Args:
+            image: a file or an array.
+            options: further arguments of udl_tf.inference.Upscaler.upscale.
+        """
+        return self.upscaler.upscale(image, **options)
 
     def call(self, lr, training=None, mask=None):
         lr = ops.cast(lr, "float32")
@@ -124,19 +167,12 @@ class SRModel(keras.Model):
     ) -> "SRModel":
         """Returns the model of the UDL step, which starts from the weights of this one.
 
-        This model weighs the pixels and stays as it is, as long as the student trains.
-
         Args:
-            floor, source, normalize, quantile: of the weights; see WeightingConfig.
-
-        Raises:
-            ValueError: if the weights need the log scale, but this model has none.
+            floor, source, normalize, quantile: of the weights; see `weigh_by`.
         """
-        weighting = WeightingConfig.model_validate(
-            {"source": source, "floor": floor, "normalize": normalize, "quantile": quantile}
-        )
-        student = SRModel(self._rebuilt(uncertainty=False), name=f"{self.name}_student")
-        student.pixel_weight = make_pixel_weight(weighting, self.backbone, self.scale)
+        network, name = self._rebuilt(uncertainty=False), f"{self.name}_student"
+        student = SRModel(network, student=True, name=name)
+        student.weigh_by(self, floor, source, normalize, quantile)
         return student
 
     def uncertainty_head(self, kind: str = "light") -> "SRModel":
@@ -156,106 +192,61 @@ class SRModel(keras.Model):
         copy_weights(self.backbone, network)
         return network
 
-    def compile(self, optimizer="rmsprop", loss=None, *, metrics=None, **options):
-        """Sets optimizer, loss and metrics as keras.Model.compile.
+    def calibrate(self, batches: Any, data: str = "held-out images", **options: Any) -> None:
+        """Calibrates theta on held-out images; see udl_tf.tasks.calibrating.fit_calibration.
 
         Args:
-            optimizer: as in Keras.
-            loss: name in udl_tf.losses.LOSSES, one of those losses, or any loss of Keras, which is
-                applied to sr. None: "udl" for a UDL student, else "esu" with uncertainty, else
-                "l1".
-            metrics: any of Keras, applied to sr; "psnr_y" and "ssim_y" shave `scale` pixels.
-            options: further arguments of keras.Model.compile.
+            batches: (lr, hr), or an iterable or keras.utils.PyDataset of these; RGB in 0..255.
+            data: description of the images, stored with the calibration.
+            options: "method" and "conformal" of udl_tf.uncertainty.calibrate.
         """
-        loss = loss or self._default_loss()
-        known = isinstance(loss, str) and loss in LOSSES
-        found = LOSSES[loss]() if known else keras.losses.get(loss)
-        self.sr_loss = found if isinstance(found, keras.losses.Loss) else _FunctionLoss(found)
-        if getattr(self.sr_loss, "needs_log_scale", False) and LOG_SCALE not in self._maps:
-            raise ValueError(
-                f"the loss {loss!r} needs a log scale, but {self.name} was built without"
-                " uncertainty"
-            )
-        if self.theta is not None and self.theta.calibration is None:
-            self.theta.unit = getattr(self.sr_loss, "unit", self.theta.unit)
-            self.theta.power = getattr(self.sr_loss, "power", self.theta.power)
-        super().compile(optimizer, metrics=self._resolved(metrics), **options)
-        self._compile_config.config |= {"loss": loss, "metrics": metrics}
-
-    def _default_loss(self) -> str:
-        if self.pixel_weight is not None:
-            return "udl"
-        return "esu" if LOG_SCALE in self._maps else "l1"
-
-    @property
-    def _maps(self) -> dict[str, Any]:
-        return self.backbone.output
-
-    def _resolved(self, metrics):
-        if not isinstance(metrics, list | tuple):
-            return metrics
-        return [
-            _METRICS[metric](shave=self.scale) if metric in _METRICS else metric
-            for metric in metrics
-        ]
-
-    def train_step(self, *args):
-        *state, batch = args  # TensorFlow passes the batch, JAX the state and the batch
-        return super().train_step(*state, self._weighted(batch))
-
-    def _weighted(self, batch):
-        """Returns (lr, hr, weights of the pixels or None) of a batch (lr, hr[, weights])."""
-        lr, hr, given = keras.utils.unpack_x_y_sample_weight(batch)
-        lr, hr = ops.cast(lr, "float32"), ops.cast(hr, "float32")
-        if self.pixel_weight is None:
-            return lr, hr, given
-        w = self.pixel_weight(lr, hr)
-        return lr, hr, w if given is None else w * given
-
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        if self.sr_loss is None:
-            return super().compute_loss(x, y, y_pred, sample_weight, training)
-        y = ops.cast(y, "float32")
-        if not isinstance(self.sr_loss, SRLoss):
-            return self.sr_loss(y, y_pred["sr"], sample_weight)
-        if "theta" in y_pred:
-            y_pred = {"sr": y_pred["sr"], LOG_SCALE: self.theta.log_scale_of(y_pred["theta"])}
-        if sample_weight is None and self.pixel_weight is not None:
-            sample_weight = self.pixel_weight(ops.cast(x, "float32"), y)
-        return self.sr_loss(y, y_pred, sample_weight)
-
-    def compute_metrics(self, x, y, y_pred, sample_weight=None):
-        return super().compute_metrics(x, y, y_pred["sr"], None)
+        calibration = fit_calibration(self.networks, batches, data, **options)
+        self.theta.calibration = calibration
+        # Compiled functions contain the previous calibration.
+        self.predict_function = self.test_function = None
 
     def get_config(self) -> dict[str, Any]:
-        serialize = keras.saving.serialize_keras_object
-        second = self.uncertainty_backbone
-        return {
-            "name": self.name,
-            "backbone": serialize(self.backbone),
-            "uncertainty_backbone": None if second is None else serialize(second),
-            "theta": None if self.theta is None else self.theta.get_config(),
-            "train": self._train,
-            "policy": self.backbone.dtype_policy.name,
-        }
+        return model_config(self)
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        deserialize = keras.saving.deserialize_keras_object
-        theta = config["theta"]
-        layer = Theta() if theta is None else Theta.from_config(theta)
-        second = config["uncertainty_backbone"]
-        with precision(config["policy"]):
-            return cls(
-                deserialize(config["backbone"], custom_objects),
-                uncertainty_backbone=second and deserialize(second, custom_objects),
-                unit=layer.unit,
-                power=layer.power,
-                calibration=layer.calibration,
-                train=config["train"],
-                name=config["name"],
-            )
+        return cls(**constructor_arguments(config, custom_objects))
 
-    def compile_from_config(self, config):
-        self.compile(**keras.saving.deserialize_keras_object(config))
-        self.optimizer.build(self.trainable_variables)
+    @classmethod
+    def from_networks(cls, networks: Networks, about: dict[str, Any] | None = None) -> "SRModel":
+        """Returns the model of the networks of a bundle (udl_tf.saved.bundle)."""
+        mean, uncertainty = networks.mean, networks.uncertainty
+        return cls(
+            mean,
+            uncertainty_backbone=None if uncertainty is mean else uncertainty,
+            unit=networks.unit,
+            power=networks.power,
+            calibration=networks.calibration,
+            about=about,
+        )
+
+    @classmethod
+    def from_preset(cls, preset: Path | str, dtype: str | None = None) -> "SRModel":
+        """Reads a preset.
+
+        Args:
+            preset: name of a preset of the package, such as "edsr_s_x4"; a folder that
+                save_to_preset wrote, or that of a finished run; or a handle, such as
+                "hf://USER/NAME" or "kaggle://USER/MODEL/keras/VARIATION".
+            dtype: Keras dtype policy to compute in; None: as saved.
+
+        Raises:
+            UserError: if there is no preset, it is damaged, or it cannot be downloaded.
+        """
+        return read_preset(presets.find(preset), dtype)
+
+    def save_to_preset(self, folder: Path | str) -> None:
+        """Writes the model as a preset, with plain convolutions; see udl_tf.tasks.preset_folder.
+
+        Args:
+            folder: a new one, or that of a preset, which is replaced.
+
+        Raises:
+            UserError: if the folder exists and is not a preset.
+        """
+        write_preset(SRModel.from_networks(self.networks, self.about), Path(folder))

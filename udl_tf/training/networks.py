@@ -6,7 +6,8 @@ import keras
 
 from udl_tf.config import Config, LogScaleHead
 from udl_tf.models import check_contract
-from udl_tf.saved.bundle import build_network, load_weights
+from udl_tf.models.weight_files import load_weights
+from udl_tf.saved.bundle import build_network
 from udl_tf.training.run_folder import RunFolder
 
 

@@ -7,9 +7,9 @@ from typing import Any
 import keras
 
 from udl_tf.errors import UserError
+from udl_tf.hub import presets
 from udl_tf.inference.keras_upscaler import Networks
 from udl_tf.models import copy_weights, resolved_options
-from udl_tf.saved import presets
 from udl_tf.saved.bundle import read_manifest, read_networks
 from udl_tf.training.checkpoint import read_progress
 from udl_tf.training.run_folder import RunFolder

@@ -6,23 +6,26 @@ from typing import Any
 from udl_tf._support.files import write_text
 from udl_tf._support.json_files import write_json
 from udl_tf.config import degradations_text
-from udl_tf.evaluation.protocol import evaluate, results_table
-from udl_tf.evaluation.theta_fit import calibrate, measure
+from udl_tf.evaluation.protocol import evaluate, results_table, totals
+from udl_tf.evaluation.theta_measure import measure
 from udl_tf.evaluation.theta_report import assess, write_report
 from udl_tf.inference.keras_upscaler import KerasUpscaler
 from udl_tf.models import fused
+from udl_tf.models.weight_files import save_weights
 from udl_tf.saved.bundle import (
     Manifest,
     NetworkFile,
     UncertaintyFile,
     read_manifest,
     read_networks,
-    save_weights,
     write_manifest,
 )
+from udl_tf.tasks import SRModel
+from udl_tf.tasks.preset_folder import IN_RUN, write_preset
 from udl_tf.training.data import RunData
 from udl_tf.training.networks import head_of, read_step_network
 from udl_tf.training.run_folder import RunFolder
+from udl_tf.uncertainty.fit import calibrate
 
 log = getLogger(__name__)
 
@@ -107,6 +110,9 @@ def evaluate_run(run: RunFolder, notes: dict[str, Any], data: RunData) -> dict[s
         KerasUpscaler(read_networks(run.path)), data.test, run.figures, figures
     )
     write_json(run.metrics, notes)
+    about = read_manifest(run.path).model_dump(include={"training", "licence", "limits"})
+    model = SRModel.from_networks(read_networks(run.path), about)
+    write_preset(model, run.path / IN_RUN, totals(notes["results"]))
     table = results_table(notes["results"], run.path.name)
     write_text(run.path / "results.md", f"{table}\nTrained on {data.summary['text']}.\n")
     log.info("\n%s", table)

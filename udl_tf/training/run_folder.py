@@ -12,6 +12,7 @@ running/                         bundle of the running step (udl_tf.training.run
 calibration/                     calibration of theta: report.md, report.json, figures
 metrics.json                     data, steps and results
 results.md  figures/             evaluation
+preset/                          the trained model for SRModel.from_preset and model hubs
 cache/                           computed LR images, if the user's cache folder cannot be written
 """
 

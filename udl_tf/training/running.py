@@ -25,7 +25,8 @@ from udl_tf._support.files import complete_file
 from udl_tf._support.json_files import write_json
 from udl_tf.errors import UserError
 from udl_tf.models import fused
-from udl_tf.saved.bundle import MANIFEST, Manifest, read_manifest, save_weights, write_manifest
+from udl_tf.models.weight_files import save_weights
+from udl_tf.saved.bundle import MANIFEST, Manifest, read_manifest, write_manifest
 from udl_tf.training.checkpoint import Progress
 from udl_tf.training.results import bundle_files, make_manifest
 from udl_tf.training.run_folder import RunFolder

@@ -20,7 +20,7 @@ from udl_tf.data.resident import resident_set
 from udl_tf.distributed.group import Group
 from udl_tf.errors import Interrupted
 from udl_tf.models import copy_weights, freeze_all_but_head, fused, has_branches, precision
-from udl_tf.saved.bundle import save_weights
+from udl_tf.models.weight_files import save_weights
 from udl_tf.tasks.pixel_weights import make_pixel_weight
 from udl_tf.training import callbacks
 from udl_tf.training.checkpoint import (

@@ -10,6 +10,7 @@ from udl_tf.uncertainty.conformal import (
     hoeffding_bentkus,
     risk_bound,
 )
+from udl_tf.uncertainty.fit import Sample, calibrate
 from udl_tf.uncertainty.laplace import (
     LEVELS,
     coverage,
@@ -37,8 +38,10 @@ __all__ = [
     "LEVELS",
     "Calibration",
     "Conformal",
+    "Sample",
     "aurg",
     "ause",
+    "calibrate",
     "conformal_factor",
     "coverage",
     "ence",

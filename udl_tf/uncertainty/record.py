@@ -1,10 +1,7 @@
 """Result of a calibration, as stored with a model."""
 
-<<<<<<< HEAD
 import math
-=======
 from itertools import pairwise
->>>>>>> main
 from typing import Annotated, Literal, Self
 
 import numpy as np

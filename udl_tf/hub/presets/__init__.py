@@ -1,25 +1,33 @@
 """Presets: trained models that come with the package.
 
-Each is a bundle (udl_tf.saved.bundle) with weights in float16, and metrics.json with its results on
-test sets. `udl-tf presets` lists them; tools/make_preset.py turns a run folder into one.
+Each is a folder that SRModel.save_to_preset wrote, with weights in float16. `udl-tf presets` lists
+them; tools/make_preset.py turns a run folder into one.
 """
 
 from pathlib import Path
+
+from udl_tf.hub.handles import CONFIG, fetch, is_handle
 
 FOLDER = Path(__file__).parent
 
 
 def names() -> list[str]:
     """Returns the names of all presets."""
-    return sorted(path.parent.name for path in FOLDER.glob("[!.]*/model.json"))
+    return sorted(path.parent.name for path in FOLDER.glob(f"[!.]*/{CONFIG}"))
 
 
 def find(model: Path | str) -> Path:
     """Returns the folder of the preset named `model`, or `model` as a path if there is none.
 
     NAME is the preset even if a folder of this name exists; ./NAME is the folder. A Path cannot
-    distinguish them: it is the folder if that exists, else the preset.
+    distinguish them: it is the folder if that exists, else the preset. A handle, such as
+    hf://USER/NAME, is the preset on that hub, which is downloaded.
+
+    Raises:
+        UserError: if the preset of a handle cannot be downloaded; see udl_tf.hub.handles.
     """
+    if isinstance(model, str) and is_handle(model):
+        return fetch(model)
     path = Path(model)
     named = str(model) in names() and (isinstance(model, str) or not path.exists())
     return FOLDER / model if named else path

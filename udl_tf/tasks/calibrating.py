@@ -1,0 +1,55 @@
+"""Calibration of a Keras model's theta on held-out batches."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import keras
+import numpy as np
+
+from udl_tf.errors import UserError
+from udl_tf.inference.keras_upscaler import KerasUpscaler, Networks
+from udl_tf.inference.upscaler import BORDER
+from udl_tf.uncertainty.fit import Sample, calibrate
+from udl_tf.uncertainty.record import Calibration
+
+
+def fit_calibration(networks: Networks, batches: Any, data: str, **options: Any) -> Calibration:
+    """Fits theta to the errors of networks on held-out images, computed as `upscale` does.
+
+    Args:
+        networks: with uncertainty; their calibration is ignored.
+        batches: (lr, hr), or an iterable or keras.utils.PyDataset of these; RGB in 0..255.
+        data: description of the images, stored with the calibration.
+        options: "method" and "conformal" of udl_tf.uncertainty.calibrate.
+
+    Raises:
+        UserError: for networks without uncertainty, or without images.
+    """
+    if networks.uncertainty is None:
+        raise UserError("the model has no uncertainty to calibrate: train with the loss 'esu'")
+    upscaler = KerasUpscaler(replace(networks, calibration=None))
+    samples = [_sample(upscaler, lr, hr, index) for index, (lr, hr) in enumerate(_pairs(batches))]
+    if not samples:
+        raise UserError("no images to calibrate on: expected at least one pair (lr, hr)")
+    return calibrate(samples, data, **options)
+
+
+def _pairs(batches: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yields (lr, hr) of each image."""
+    if isinstance(batches, keras.utils.PyDataset):
+        batches = (batches[index] for index in range(batches.num_batches or 0))
+    elif isinstance(batches, tuple):
+        batches = [batches]
+    assert isinstance(batches, Iterable)
+    for batch in batches:
+        lr, hr, *_ = batch
+        lr, hr = keras.ops.convert_to_numpy(lr), keras.ops.convert_to_numpy(hr)
+        yield from zip(lr, hr, strict=True)
+
+
+def _sample(upscaler: KerasUpscaler, lr: np.ndarray, hr: np.ndarray, index: int) -> Sample:
+    sr, theta = upscaler.predict(lr, BORDER)
+    assert theta is not None
+    error = np.abs(hr.astype(np.float32) - np.clip(sr, 0, 255)).reshape(-1, 3)
+    return Sample(f"{index}", error, np.log(theta).reshape(-1, 3), {}, hash(hr.tobytes()))

@@ -1,0 +1,36 @@
+"""Losses and metrics of SRModel.compile by name."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+from udl_tf.losses import LOSSES
+from udl_tf.tasks.image_metrics import PSNRY, SSIMY
+
+_METRICS = {"psnr_y": PSNRY, "ssim_y": SSIMY}
+
+
+class _FunctionLoss(keras.losses.Loss):
+    """Loss of a function (y_true, y_pred) -> losses, such as Keras finds for "mae"."""
+
+    def __init__(self, function: Callable):
+        super().__init__("function", dtype="float32")
+        self.call = function
+
+
+def find_loss(loss: Any) -> keras.losses.Loss:
+    """Returns the loss of a name in udl_tf.losses.LOSSES, or what Keras finds for `loss`."""
+    known = isinstance(loss, str) and loss in LOSSES
+    found = LOSSES[loss]() if known else keras.losses.get(loss)
+    return found if isinstance(found, keras.losses.Loss) else _FunctionLoss(found)
+
+
+def find_metrics(metrics: Any, scale: int) -> Any:
+    """Returns metrics with those named "psnr_y" and "ssim_y" built, which shave `scale` pixels."""
+    if not isinstance(metrics, list | tuple):
+        return metrics
+    return [
+        _METRICS[metric](shave=scale) if isinstance(metric, str) and metric in _METRICS else metric
+        for metric in metrics
+    ]

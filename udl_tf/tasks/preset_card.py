@@ -1,0 +1,83 @@
+"""Model cards of presets: README.md, with the metadata that model hubs read."""
+
+from typing import Any
+
+from udl_tf._support.tables import markdown_table
+from udl_tf.config import ModelConfig
+from udl_tf.uncertainty.record import Calibration
+
+_FRONT = "---\nlibrary_name: keras\npipeline_tag: image-to-image\ntags:\n{tags}\n---\n"
+_TAGS = ("keras", "super-resolution", "uncertainty", "udl_tf")
+_USE = """## Use
+
+    import udl_tf
+    model = udl_tf.SRModel.from_preset("{name}")
+    result = model.upscale("photo.png")    # result.image, result.theta, result.interval(0.9)
+"""
+
+
+def card_text(
+    name: str,
+    architecture: ModelConfig,
+    calibration: Calibration | None,
+    about: dict[str, Any],
+    results: list[dict[str, Any]],
+) -> str:
+    """Returns the model card of a preset, in Markdown.
+
+    Args:
+        name: of the preset.
+        architecture, calibration: of the model.
+        about: what is known of the model: "training", "licence" and "limits"; see SRModel.
+        results: on test sets, as in metrics.json.
+    """
+    options = ", ".join(f"{key} {value}" for key, value in architecture.options.items())
+    facts = [
+        f"network: {architecture.name} x{architecture.scale} ({options or 'as published'})",
+        f"trained: {history(about.get('training', {}))}",
+        f"theta: {'calibrated on ' + calibration.data if calibration else 'not calibrated'}",
+        f"licence: {about.get('licence', 'not stated')}",
+        f"limits: {about.get('limits', 'not stated')}",
+    ]
+    parts = [
+        _FRONT.format(tags="\n".join(f"- {tag}" for tag in _TAGS)),
+        f"# {name}\n",
+        "\n".join(f"- {fact}" for fact in facts) + "\n",
+        _USE.format(name=name),
+    ]
+    if results:
+        parts.append(f"## Results\n\n{results_text(results)}")
+    return "\n".join(parts)
+
+
+def results_text(results: list[dict[str, Any]]) -> str:
+    """Returns a Markdown table of results on test sets, beside bicubic interpolation."""
+    cells = [["test set", "images", "PSNR-Y, dB", "SSIM-Y", "80 % intervals cover"]]
+    for found in results:
+        coverage = found.get("coverage_80")
+        cells.append(
+            [
+                found["dataset"],
+                str(found["images"]),
+                f"{found['psnr_y']:.3f} (bicubic {found['bicubic_psnr_y']:.3f})",
+                f"{found['ssim_y']:.4f} (bicubic {found['bicubic_ssim_y']:.4f})",
+                "" if coverage is None else f"{100 * coverage:.1f} %",
+            ]
+        )
+    return markdown_table(cells)
+
+
+def history(training: dict[str, Any]) -> str:
+    """Describes the steps and data of a training, and those of the model that it started from."""
+    if "steps" not in training:
+        source = training.get("imported")
+        return f"imported from {source}" if source else "not stated"
+    steps = [
+        (f"{step['updates_done']:,} of " if "updates_done" in step else "")
+        + f"{step['updates']:,} updates of {step['loss']}"
+        + (" (uncertainty head)" if step.get("train") == "uncertainty_head" else "")
+        for step in training["steps"]
+    ]
+    text = f"{', then '.join(steps)}; on {training['data']['text']}"
+    origin = training.get("origin")
+    return f"{text}; from {origin['name']} (trained: {history(origin)})" if origin else text

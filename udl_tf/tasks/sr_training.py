@@ -1,0 +1,127 @@
+"""Training of a super-resolution model: losses by name, and pixels weighed in UDL steps."""
+
+from collections.abc import Callable
+
+import keras
+from keras import ops
+
+from udl_tf.config import WeightingConfig
+from udl_tf.losses import SRLoss
+from udl_tf.models.heads import LOG_SCALE
+from udl_tf.tasks.names import find_loss, find_metrics
+from udl_tf.tasks.pixel_weights import make_pixel_weight
+from udl_tf.tasks.theta import Theta
+
+
+class SRTraining(keras.Model):
+    """What SRModel does in compile, fit and evaluate.
+
+    Attributes:
+        backbone: network that is trained.
+        theta: last layer, or None without uncertainty.
+        scale: HR size divided by LR size.
+        is_student: whether the pixels are weighed.
+    """
+
+    backbone: keras.Model
+    theta: Theta | None
+    scale: int
+    is_student: bool
+    sr_loss: keras.losses.Loss | None = None
+    # A function hides the frozen network, which Keras would otherwise train and save.
+    pixel_weight: Callable | None = None
+
+    def compile(self, optimizer="rmsprop", loss=None, *, metrics=None, **options):
+        """Sets optimizer, loss and metrics as keras.Model.compile.
+
+        Args:
+            optimizer: as in Keras.
+            loss: name in udl_tf.losses.LOSSES, one of those losses, or any loss of Keras, which is
+                applied to sr. None: "udl" for a UDL student, else "esu" with uncertainty, else
+                "l1".
+            metrics: any of Keras, applied to sr; "psnr_y" and "ssim_y" shave `scale` pixels.
+            options: further arguments of keras.Model.compile.
+        """
+        loss = loss or self._default_loss()
+        self.sr_loss = find_loss(loss)
+        if getattr(self.sr_loss, "needs_log_scale", False) and not self._trains_log_scale:
+            raise ValueError(
+                f"the loss {loss!r} needs a log scale, but {self.name} was built without"
+                " uncertainty"
+            )
+        if self.theta is not None and self.theta.calibration is None:
+            self.theta.unit = getattr(self.sr_loss, "unit", self.theta.unit)
+            self.theta.power = getattr(self.sr_loss, "power", self.theta.power)
+        super().compile(optimizer, metrics=find_metrics(metrics, self.scale), **options)
+        self._compile_config.config |= {"loss": loss, "metrics": metrics}
+
+    def _default_loss(self):
+        if self.is_student:
+            return "udl"
+        return "esu" if self._trains_log_scale else "l1"
+
+    @property
+    def _trains_log_scale(self) -> bool:
+        return LOG_SCALE in self.backbone.output
+
+    def train_step(self, *args):
+        *state, batch = args  # TensorFlow passes the batch, JAX the state and the batch
+        return super().train_step(*state, self._weighted(batch))
+
+    def _weighted(self, batch):
+        """Returns (lr, hr, weights of the pixels or None) of a batch (lr, hr[, weights])."""
+        lr, hr, given = keras.utils.unpack_x_y_sample_weight(batch)
+        lr, hr = ops.cast(lr, "float32"), ops.cast(hr, "float32")
+        w = self._weights_of(lr, hr)
+        return lr, hr, given if w is None else w if given is None else w * given
+
+    def _weights_of(self, lr, hr):
+        if self.is_student and self.pixel_weight is None:
+            raise ValueError(
+                f"{self.name} is a loaded student without the model that weighs the pixels: call"
+                " weigh_by(model) first"
+            )
+        return None if self.pixel_weight is None else self.pixel_weight(lr, hr)
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        if self.sr_loss is None:
+            return super().compute_loss(x, y, y_pred, sample_weight, training)
+        y = ops.cast(y, "float32")
+        if not isinstance(self.sr_loss, SRLoss):
+            return self.sr_loss(y, y_pred["sr"], sample_weight)
+        if "theta" in y_pred:
+            y_pred = {"sr": y_pred["sr"], LOG_SCALE: self.theta.log_scale_of(y_pred["theta"])}
+        if sample_weight is None:
+            sample_weight = self._weights_of(ops.cast(x, "float32"), y)
+        return self.sr_loss(y, y_pred, sample_weight)
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        return super().compute_metrics(x, y, y_pred["sr"], None)
+
+    def compile_from_config(self, config):
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        self.optimizer.build(self.trainable_variables)
+
+    def weigh_by(
+        self,
+        model: "SRTraining",
+        floor: float = 1.0,
+        source: str = "uncertainty",
+        normalize: bool = False,
+        quantile: float = 0.0,
+    ) -> None:
+        """Sets the model that weighs the pixels in a UDL step, which is not saved with this one.
+
+        Args:
+            model: that of the ESU step; it stays as it is.
+            floor, source, normalize, quantile: of the weights; see WeightingConfig.
+
+        Raises:
+            ValueError: for weights that need the log scale, if the model has none.
+        """
+        weighting = WeightingConfig.model_validate(
+            {"source": source, "floor": floor, "normalize": normalize, "quantile": quantile}
+        )
+        if source == "uncertainty" and LOG_SCALE not in model.backbone.output:
+            raise ValueError(f"source {source!r} needs a log scale, but {model.name} has none")
+        self.pixel_weight = make_pixel_weight(weighting, model.backbone, self.scale)
