@@ -20,3 +20,12 @@ def test_strategies_need_the_tensorflow_backend(name, monkeypatch):
     with pytest.raises(UserError, match=r"needs the TensorFlow backend, but .* 'jax': set"):
         join_group(DistributionConfig(strategy=name))
     assert type(join_group(DistributionConfig())) is Group
+
+
+def test_data_parallel_needs_the_jax_backend_and_known_devices(monkeypatch):
+    config = DistributionConfig(strategy="data_parallel", devices=["TPU:7"])
+    with pytest.raises(UserError, match="needs the JAX backend: set KERAS_BACKEND=jax"):
+        join_group(config)
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    with pytest.raises(UserError, match=r"distribution.devices: tpu:7 not found; this machine has"):
+        join_group(config)

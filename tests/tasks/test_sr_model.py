@@ -1,13 +1,17 @@
+import importlib.util
+import os
 import subprocess
 import sys
 
 import keras
 import numpy as np
 import pytest
+from helpers.commands import run_process
 from helpers.images import noise_image
 
+from udl_tf.errors import UserError
 from udl_tf.metrics import psnr_y, ssim_y
-from udl_tf.models import build_model
+from udl_tf.models import build_model, precision
 from udl_tf.tasks import PSNRY, SSIMY, SRModel
 from udl_tf.weighting import uncertainty_weight
 
@@ -125,3 +129,182 @@ def test_a_backbone_may_be_a_network():
         SRModel("edsr_s")
     with pytest.raises(ValueError, match="options are for a backbone given by name"):
         SRModel(network, num_blocks=2)
+
+
+class Batches(keras.utils.PyDataset):
+    """LR and HR in batches of two."""
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        part = slice(2 * index, 2 * index + 2)
+        return LR[part], HR[part]
+
+
+def generator():
+    while True:
+        yield LR, HR
+
+
+def tf_dataset():
+    import tensorflow as tf
+
+    return tf.data.Dataset.from_tensor_slices((LR, HR)).batch(2)
+
+
+@pytest.mark.parametrize("make", [Batches, generator, tf_dataset])
+def test_every_kind_of_dataset_trains_student_and_model(make):
+    model = small()
+    model.compile("adam", "esu", steps_per_execution=2)
+    model.fit(make(), steps_per_epoch=2, verbose=0)
+    student = model.udl_student()
+    student.compile("adam", "udl")
+    history = student.fit(make(), steps_per_epoch=2, epochs=2, verbose=0).history
+    assert len(history["loss"]) == 2
+    assert np.isfinite(history["loss"]).all()
+
+
+def test_given_weights_multiply_those_of_the_student():
+    first = small()
+    losses = []
+    for weight in (None, np.full((4, 32, 32, 3), 2.0, "float32")):
+        student = first.udl_student()
+        student.compile(keras.optimizers.SGD(0.0), "udl")
+        losses += fit(student, sample_weight=weight)["loss"]
+    assert losses[1] == pytest.approx(2 * losses[0], rel=1e-5)
+
+
+def test_mixed_precision_keeps_heads_and_losses_in_float32():
+    with precision("mixed_bfloat16"):
+        model = small()
+    model.compile("adam", "esu")
+    assert np.isfinite(fit(model)["loss"]).all()
+    assert model.backbone.dtype_policy.name == "mixed_bfloat16"
+    assert {str(v.dtype) for v in model.predict(LR, verbose=0).values()} == {"float32"}
+    assert {v.dtype for v in model.trainable_variables} == {"float32"}
+
+
+def test_callbacks_save_the_best_model(tmp_path):
+    model = small()
+    model.compile("adam", "esu", metrics=["psnr_y"])
+    best = keras.callbacks.ModelCheckpoint(
+        tmp_path / "best.keras", monitor="val_psnr_y", mode="max", save_best_only=True
+    )
+    fit(model, validation_data=(LR, HR), callbacks=[best])
+    loaded = keras.saving.load_model(tmp_path / "best.keras", compile=False)
+    assert np.array_equal(
+        loaded.predict(LR, verbose=0)["theta"], model.predict(LR, verbose=0)["theta"]
+    )
+    assert not loaded.compiled
+
+
+def test_a_loaded_student_needs_the_model_that_weighs_the_pixels(tmp_path):
+    first = small()
+    student = first.udl_student()
+    student.compile("adam", "udl")
+    expected = fit(student)["loss"]
+    fresh = first.udl_student()
+    fresh.compile("adam", "udl")
+    fresh.save(tmp_path / "student.keras")
+    loaded = keras.saving.load_model(tmp_path / "student.keras")
+    with pytest.raises(ValueError, match=r"call weigh_by\(model\) first"):
+        fit(loaded)
+    loaded.weigh_by(first)
+    assert fit(loaded)["loss"] == pytest.approx(expected, rel=1e-5)
+    with pytest.raises(ValueError, match=r"needs a log scale, but .* has none"):
+        student.weigh_by(student)
+
+
+def test_calibration_changes_theta_and_is_saved(tmp_path):
+    model = small()
+    before = model.predict(LR, verbose=0)["theta"]
+    image = noise_image(16, 16)
+    as_trained = model.upscale(image).theta
+    model.calibrate((LR, HR), "noise")
+    a = np.array(model.calibration.a, "float32")
+    assert model.calibration.images == 4
+    expected = np.minimum(255, np.exp(a + np.log(before)))
+    assert np.allclose(model.predict(LR, verbose=0)["theta"], expected, rtol=1e-5)
+    assert np.allclose(
+        model.upscale(image).theta, np.minimum(255, np.exp(a) * as_trained), rtol=1e-4
+    )
+    model.calibrate(Batches(), "noise")
+    assert model.calibration.a == pytest.approx(a, rel=1e-6)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert loaded.calibration == model.calibration
+    low, high = loaded.upscale(image).interval(0.9)
+    assert (low <= high).all()
+    with pytest.raises(UserError, match="no uncertainty to calibrate"):
+        small(uncertainty=False).calibrate((LR, HR))
+
+
+def test_upscale_follows_the_weights():
+    model = small()
+    image = noise_image(16, 16)
+    before = model.upscale(image)
+    assert model.upscaler is model.upscaler  # built once
+    model.compile(keras.optimizers.SGD(1e-3), "l1")
+    fit(model)
+    after = model.upscale(image)
+    assert not np.array_equal(before.image, after.image)
+    expected = SRModel.from_networks(model.networks).upscale(image)
+    assert np.array_equal(after.image, expected.image)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="exports need TensorFlow")
+@pytest.mark.parametrize("format", ["tf_saved_model", "onnx", "litert", "openvino"])
+def test_exports_of_keras_agree_with_predict(format, tmp_path):
+    package = {"litert": "ai_edge_litert"}.get(format, format)
+    if format != "tf_saved_model":
+        pytest.importorskip(package)
+    model = small()
+    model.calibrate((LR, HR), "noise")
+    path = str(
+        tmp_path / {"litert": "m.tflite", "onnx": "m.onnx", "openvino": "m.xml"}.get(format, "m")
+    )
+    model.export(path, format=format, verbose=False)
+    expected = model.predict(LR, verbose=0)
+    found = run_export(format, path, LR.astype("float32"))
+    assert np.allclose(found["sr"], expected["sr"], atol=1e-3)
+    assert np.allclose(found["theta"], expected["theta"], rtol=1e-4)
+
+
+def run_export(format, path, lr):
+    """Returns {"sr", "theta"} of an exported file."""
+    if format == "tf_saved_model":
+        import tensorflow as tf
+
+        return {k: v.numpy() for k, v in tf.saved_model.load(path).serve(lr).items()}
+    if format == "onnx":
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(path)
+        names = [output.name for output in session.get_outputs()]
+        return dict(zip(names, session.run(None, {session.get_inputs()[0].name: lr}), strict=True))
+    if format == "litert":
+        from ai_edge_litert.interpreter import Interpreter
+
+        interpreter = Interpreter(model_path=path)
+        interpreter.resize_tensor_input(interpreter.get_input_details()[0]["index"], lr.shape)
+        return interpreter.get_signature_runner()(lr=lr)
+    import openvino
+
+    found = openvino.Core().compile_model(path)(lr)
+    return {name: value for output, value in found.items() for name in output.names}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    keras.backend.backend() == "jax" or importlib.util.find_spec("jax") is None,
+    reason="needs jax (pip install .[jax])",
+)
+def test_the_same_under_jax():
+    result = run_process(
+        *("pytest", "-q", "-p", "no:cacheprovider", os.path.abspath(__file__)),
+        KERAS_BACKEND="jax",
+        XLA_FLAGS="--xla_backend_optimization_level=0",
+    )
+    assert result.returncode == 0, result.stdout[-3000:]

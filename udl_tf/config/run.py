@@ -54,14 +54,16 @@ class TrainingConfig(Section):
 class DistributionConfig(Section):
     """Devices that train."""
 
-    strategy: Literal["auto", "none", "mirrored", "multi_worker"] = Field(
+    strategy: Literal["auto", "none", "mirrored", "data_parallel", "multi_worker"] = Field(
         default="auto",
-        description="auto: mirrored over all GPUs if there are several; multi_worker: over the"
-        " machines named by the environment variable TF_CONFIG",
+        description="auto: over all GPUs if there are several: mirrored under TensorFlow,"
+        " data_parallel under JAX; multi_worker: over the machines named by the environment"
+        " variable TF_CONFIG",
     )
     devices: list[str] | None = Field(
         default=None,
-        description='devices of "mirrored", such as ["GPU:0", "GPU:1"]; null: all GPUs',
+        description='devices of "mirrored" and "data_parallel", such as ["GPU:0", "GPU:1"]; null:'
+        " all GPUs",
     )
     wait_minutes: float = Field(
         default=30.0,

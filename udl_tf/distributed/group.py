@@ -23,8 +23,13 @@ class Group:
 
     @property
     def replicas(self) -> int:
-        """Number of devices that share a batch."""
+        """Number of copies of the network whose gradients are summed."""
         return 1
+
+    @property
+    def device_count(self) -> int:
+        """Number of devices that share a batch."""
+        return self.replicas
 
     @property
     def devices(self) -> str:
@@ -110,12 +115,19 @@ def join_group(config: DistributionConfig) -> Group:
     """
     backend = keras.backend.backend()
     if backend == "tensorflow":
+        if config.strategy == "data_parallel":
+            raise UserError(
+                'distribution.strategy "data_parallel" needs the JAX backend: set'
+                ' KERAS_BACKEND=jax, or distribution.strategy="mirrored"'
+            )
         from udl_tf.distributed.workers import strategy_group
 
         return strategy_group(config) or Group()
     if config.strategy in ("mirrored", "multi_worker"):
         raise UserError(
             f'distribution.strategy "{config.strategy}" needs the TensorFlow backend, but the'
-            f' Keras backend is {backend!r}: set distribution.strategy="none"'
+            f' Keras backend is {backend!r}: set distribution.strategy="data_parallel" or "none"'
         )
-    return Group()
+    from udl_tf.distributed.data_parallel import data_parallel_group
+
+    return data_parallel_group(config) or Group()

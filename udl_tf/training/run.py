@@ -46,10 +46,10 @@ def train(config: Config, folder: Path | str, extend: bool = False) -> dict[str,
     use_cores()
     losses = make_losses(config)
     group = join_group(config.distribution)
-    if config.data.batch_size % group.replicas:
+    if config.data.batch_size % group.device_count:
         raise UserError(
-            f"data.batch_size {config.data.batch_size} cannot be divided among {group.replicas}"
-            f" replicas: use a multiple of {group.replicas}"
+            f"data.batch_size {config.data.batch_size} cannot be divided among {group.device_count}"
+            f" devices: use a multiple of {group.device_count}"
         )
     check_networks(config, losses)  # before the data is read
 

@@ -27,12 +27,16 @@ def scanned(train_step: Callable, count: int) -> Callable:
         state, logs = jax.lax.scan(lambda *x: train_step(*x)[::-1], state, stacked)
         return jax.tree.map(lambda values: values[-1], logs), state
 
-    compiled = jax.jit(updates, donate_argnums=0)
+    compiled: Callable | None = None
 
     def train(state: Any, iterator: Iterator) -> tuple[Any, Any]:
         batches = tuple(islice(iterator, count))
         if not batches:
             raise StopIteration
+        nonlocal compiled
+        if compiled is None:  # the state stays on the devices that it is on
+            places = jax.tree.map(lambda values: values.sharding, state)
+            compiled = jax.jit(updates, donate_argnums=0, out_shardings=(None, places))
         return compiled(state, batches)
 
     return train

@@ -1,0 +1,106 @@
+import json
+
+import numpy as np
+import pytest
+from helpers.images import noise_image
+from helpers.models import make_run, plain_calibration
+
+import udl_tf
+from udl_tf.errors import UserError
+from udl_tf.hub import presets
+from udl_tf.hub.handles import FILES
+from udl_tf.saved.bundle import read_manifest, read_networks, write_calibration
+from udl_tf.saved.loading import fingerprint
+from udl_tf.tasks import SRModel
+from udl_tf.tasks.preset_folder import write_preset
+
+LR = np.stack([noise_image(12, 14, i) for i in range(2)])
+SMALL = {"num_blocks": 1, "num_filters": 8}
+ABOUT = {"training": {"imported": "a.pt"}, "licence": "free", "limits": "none"}
+
+
+def small(**options):
+    return SRModel("edsr_s", 2, calibration=plain_calibration(a=[0.5, 0.6, 0.7]), **options)
+
+
+@pytest.mark.parametrize("branches", [False, True])
+def test_a_preset_computes_what_was_saved(tmp_path, branches):
+    model = small(**SMALL, branches=branches, about=ABOUT)
+    model.save_to_preset(tmp_path / "small")
+    assert {path.name for path in (tmp_path / "small").iterdir()} == set(FILES) - {"metrics.json"}
+    read = SRModel.from_preset(tmp_path / "small")
+    expected, found = model.predict(LR, verbose=0), read.predict(LR, verbose=0)
+    assert np.allclose(found["sr"], expected["sr"], atol=1e-3)
+    assert np.allclose(found["theta"], expected["theta"], rtol=1e-4)
+    assert read.calibration == model.calibration
+    assert read.about == ABOUT
+    assert not read.backbone.get_config()["branches"]
+    image = noise_image(20, 22)
+    assert np.array_equal(
+        read.upscale(image).image, udl_tf.load(tmp_path / "small").upscale(image).image
+    )
+
+
+def test_two_networks_are_a_preset(tmp_path):
+    first = small(**SMALL)
+    student = first.udl_student()
+    both = SRModel(student.backbone, uncertainty_backbone=first.backbone)
+    both.save_to_preset(tmp_path / "both")
+    networks = read_networks(tmp_path / "both")
+    assert networks.uncertainty is not networks.mean
+    assert np.array_equal(networks.uncertainty.get_weights()[0], first.backbone.get_weights()[0])
+    manifest = read_manifest(tmp_path / "both")
+    assert (manifest.mean.log_scale_head, manifest.uncertainty.log_scale_head) == (None, "released")
+
+
+def test_a_preset_is_read_as_a_bundle(tmp_path):
+    model = small(**SMALL, about=ABOUT)
+    write_preset(model, tmp_path / "small", half=True)
+    manifest = read_manifest(tmp_path / "small")
+    assert manifest.architecture.name == "edsr_s"
+    assert manifest.architecture.options["num_filters"] == 8
+    assert (manifest.licence, manifest.limits) == ("free", "none")
+    before = fingerprint(tmp_path / "small")
+    write_calibration(tmp_path / "small", plain_calibration(a=[1, 1, 1]))
+    assert read_manifest(tmp_path / "small").calibration.a == [1, 1, 1]
+    assert fingerprint(tmp_path / "small") != before
+    half = read_networks(tmp_path / "small").mean.get_weights()
+    for found, expected in zip(half, model.backbone.get_weights(), strict=True):
+        assert np.array_equal(found, expected.astype(np.float16))
+
+
+def test_what_is_no_preset_is_one_line(tmp_path):
+    with pytest.raises(UserError, match=r"has no file config.json: expected a preset"):
+        SRModel.from_preset(tmp_path)
+    model = small(**SMALL)
+    with pytest.raises(UserError, match="exists and is not a preset: choose a new folder"):
+        model.save_to_preset(tmp_path)
+    folder = tmp_path / "small"
+    model.save_to_preset(folder)
+    model.save_to_preset(folder)  # replaced
+    content = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(content | {"registered_name": "keras>Dense"}))
+    with pytest.raises(UserError, match="describes 'keras>Dense', expected 'udl_tf>SRModel'"):
+        SRModel.from_preset(folder)
+    del content["config"]["theta"]
+    (folder / "config.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"config.json: 'theta': restore the file"):
+        SRModel.from_preset(folder)
+
+
+def test_run_folders_load_as_models(tmp_path):
+    run = make_run(tmp_path / "run", "edsr_s", 2)
+    model = udl_tf.load(run)
+    assert isinstance(model, SRModel)
+    assert model.about["training"] == read_manifest(run).training
+    model.save_to_preset(run / "preset")
+    again = SRModel.from_preset(run)
+    assert np.array_equal(again.upscale(LR[0]).theta, model.upscale(LR[0]).theta)
+
+
+@pytest.mark.parametrize("name", presets.names())
+def test_cards_describe_the_presets(name):
+    text = (presets.FOLDER / name / "README.md").read_text()
+    assert text.startswith("---\nlibrary_name: keras\n")
+    assert f'SRModel.from_preset("{name}")' in text
+    assert "| BSD100 | 100 |" in text
