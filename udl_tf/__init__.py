@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from udl_tf import models as models
     from udl_tf import weighting as weighting
     from udl_tf.errors import UserError as UserError
+    from udl_tf.hub.handles import upload_preset as upload_preset
     from udl_tf.inference.result import Upscaled as Upscaled
     from udl_tf.models import build_model as build_model
     from udl_tf.saved.loading import load as load
@@ -39,6 +40,7 @@ __all__ = [
     "losses",
     "metrics",
     "models",
+    "upload_preset",
     "weighting",
 ]
 
@@ -50,6 +52,7 @@ __getattr__ = lazy_names(
         "UserError": "errors",
         "build_model": "models",
         "load": "saved.loading",
+        "upload_preset": "hub.handles",
         **dict.fromkeys(("imaging", "losses", "metrics", "models", "weighting"), ""),
     },
 )
