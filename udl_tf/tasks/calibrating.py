@@ -38,7 +38,8 @@ def fit_calibration(networks: Networks, batches: Any, data: str, **options: Any)
 def _pairs(batches: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yields (lr, hr) of each image."""
     if isinstance(batches, keras.utils.PyDataset):
-        batches = (batches[index] for index in range(batches.num_batches or 0))
+        dataset = batches
+        batches = (dataset[index] for index in range(dataset.num_batches or 0))
     elif isinstance(batches, tuple):
         batches = [batches]
     assert isinstance(batches, Iterable)

@@ -2,7 +2,7 @@
 
 config.json        the serialized SRModel: network, calibration, and what is known of its training
 model.weights.h5   its weights
-metadata.json      version of Keras, number of weights, date, sha256 of the weights
+metadata.json      versions, number of weights, date, sha256 of the weights
 README.md          model card
 metrics.json       results on test sets, if there are any
 
@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
+from udl_tf import __version__
 from udl_tf._support.files import complete_folder, sha256, write_text
 from udl_tf._support.json_files import read_json, write_json
-from udl_tf._support.versions import versions
 from udl_tf.config import LogScaleHead, ModelConfig
 from udl_tf.errors import UserError, first_line
 from udl_tf.hub.handles import CARD, CONFIG, METADATA, RESULTS, WEIGHTS, check_weights
+from udl_tf.models import BACKBONES, resolved_options
 from udl_tf.models.weight_files import load_weights, save_weights
 from udl_tf.tasks.preset_card import card_text
 from udl_tf.uncertainty.record import Calibration
@@ -66,8 +67,10 @@ def architecture_of(network: dict[str, Any]) -> ModelConfig:
     options = dict(network["config"])
     name, scale = options.pop("name"), options.pop("scale")
     head = options.pop("log_scale_head", "light")
+    defaults = resolved_options(name, {}) if name in BACKBONES else {}
     for key in ("uncertainty", "dtype", "trainable"):
         options.pop(key, None)
+    options = {key: v for key, v in options.items() if key not in defaults or v != defaults[key]}
     return ModelConfig(name=name, scale=scale, options=options, log_scale_head=head)
 
 
@@ -140,7 +143,7 @@ def write_metadata(folder: Path, parameters: int) -> None:
     """Writes metadata.json for the weights in a folder."""
     content = {
         "keras_version": keras.__version__,
-        "versions": versions(),
+        "udl_tf_version": __version__,
         "parameter_count": parameters,
         "date_saved": datetime.now(UTC).strftime("%Y-%m-%d"),
         "sha256": sha256(folder / WEIGHTS),

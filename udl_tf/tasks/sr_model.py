@@ -94,7 +94,9 @@ class SRModel(SRTraining):
         outputs = {"sr": maps["sr"]}
         log_scale = maps.get(LOG_SCALE)
         if uncertainty_backbone is not None:
+            # In a model of its own, because both networks may have the same name.
             log_scale = uncertainty_backbone(lr)[LOG_SCALE]
+            log_scale = keras.Model(lr, log_scale, name="uncertainty")(lr)
         theta = None
         if log_scale is not None:
             theta = Theta(unit, power, calibration)
@@ -204,6 +206,11 @@ class SRModel(SRTraining):
         self.theta.calibration = calibration
         # Compiled functions contain the previous calibration.
         self.predict_function = self.test_function = None
+
+    def export(self, filepath, format="tf_saved_model", **options):
+        """Exports the model as keras.Model.export; see docs/export.md for `udl-tf export`."""
+        self(np.zeros((1, 8, 8, 3), np.float32))  # Keras refuses models that were never called
+        super().export(filepath, format=format, **options)
 
     def get_config(self) -> dict[str, Any]:
         return model_config(self)

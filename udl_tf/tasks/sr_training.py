@@ -53,6 +53,9 @@ class SRTraining(keras.Model):
             self.theta.unit = getattr(self.sr_loss, "unit", self.theta.unit)
             self.theta.power = getattr(self.sr_loss, "power", self.theta.power)
         super().compile(optimizer, metrics=find_metrics(metrics, self.scale), **options)
+        # Variables that the first update creates would cost a second trace, and Keras cannot load
+        # a model that was saved before it.
+        self.optimizer.build(self.trainable_variables)
         self._compile_config.config |= {"loss": loss, "metrics": metrics}
 
     def _default_loss(self):
@@ -64,6 +67,21 @@ class SRTraining(keras.Model):
     def _trains_log_scale(self) -> bool:
         return LOG_SCALE in self.backbone.output
 
+    def make_train_function(self, force=False):
+        self._check_weights()
+        super().make_train_function(force)
+
+    def make_test_function(self, force=False):
+        self._check_weights()
+        return super().make_test_function(force)
+
+    def _check_weights(self) -> None:
+        if self.is_student and self.pixel_weight is None:
+            raise ValueError(
+                f"{self.name} is a loaded student without the model that weighs the pixels: call"
+                " weigh_by(model) first"
+            )
+
     def train_step(self, *args):
         *state, batch = args  # TensorFlow passes the batch, JAX the state and the batch
         return super().train_step(*state, self._weighted(batch))
@@ -72,16 +90,10 @@ class SRTraining(keras.Model):
         """Returns (lr, hr, weights of the pixels or None) of a batch (lr, hr[, weights])."""
         lr, hr, given = keras.utils.unpack_x_y_sample_weight(batch)
         lr, hr = ops.cast(lr, "float32"), ops.cast(hr, "float32")
-        w = self._weights_of(lr, hr)
-        return lr, hr, given if w is None else w if given is None else w * given
-
-    def _weights_of(self, lr, hr):
-        if self.is_student and self.pixel_weight is None:
-            raise ValueError(
-                f"{self.name} is a loaded student without the model that weighs the pixels: call"
-                " weigh_by(model) first"
-            )
-        return None if self.pixel_weight is None else self.pixel_weight(lr, hr)
+        if self.pixel_weight is None:
+            return lr, hr, given
+        w = self.pixel_weight(lr, hr)
+        return lr, hr, w if given is None else w * given
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         if self.sr_loss is None:
@@ -91,8 +103,8 @@ class SRTraining(keras.Model):
             return self.sr_loss(y, y_pred["sr"], sample_weight)
         if "theta" in y_pred:
             y_pred = {"sr": y_pred["sr"], LOG_SCALE: self.theta.log_scale_of(y_pred["theta"])}
-        if sample_weight is None:
-            sample_weight = self._weights_of(ops.cast(x, "float32"), y)
+        if sample_weight is None and self.pixel_weight is not None:
+            sample_weight = self.pixel_weight(ops.cast(x, "float32"), y)
         return self.sr_loss(y, y_pred, sample_weight)
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
@@ -100,7 +112,6 @@ class SRTraining(keras.Model):
 
     def compile_from_config(self, config):
         self.compile(**keras.saving.deserialize_keras_object(config))
-        self.optimizer.build(self.trainable_variables)
 
     def weigh_by(
         self,

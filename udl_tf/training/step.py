@@ -186,8 +186,6 @@ def _build(session: Session, index: int) -> Step:
                 *(training.interval, training.log_every, step.updates, start.update),
             ),
         )
-        # Variables that the first trace of an update creates would cost a second trace.
-        trainer.optimizer.build(trainer.trainable_variables)
     return Step(session, index, start, frozen, trainer)
 
 
