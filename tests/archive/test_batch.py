@@ -27,7 +27,7 @@ def model(small_run):
 def one_model(model, monkeypatch):
     """Loads no model: the command and its actors get the same one."""
     monkeypatch.setattr("udl_tf.saved.load", lambda path, dtype: model, raising=False)
-    monkeypatch.setattr(worker_module, "load", lambda path, dtype: model)
+    monkeypatch.setattr(worker_module, "load_upscaler", lambda path, dtype: model)
 
 
 def rows(output):

@@ -25,7 +25,7 @@ def loaded(small_run):
 @pytest.fixture
 def one_model(loaded, monkeypatch):
     """Gives all workers the same loaded model, which takes most of their time."""
-    monkeypatch.setattr(worker_module, "load", lambda path, dtype: loaded)
+    monkeypatch.setattr(worker_module, "load_upscaler", lambda path, dtype: loaded)
 
 
 class Killed(BaseException):
@@ -55,7 +55,7 @@ def test_a_model_that_crashes_its_process_stops_the_job(work, table, monkeypatch
         raise Killed
 
     with monkeypatch.context() as patched:
-        patched.setattr(worker_module, "load", crash)
+        patched.setattr(worker_module, "load_upscaler", crash)
         for _ in range(5):
             with pytest.raises(Killed):
                 Worker(work)(table(work))

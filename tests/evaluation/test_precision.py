@@ -20,7 +20,7 @@ def test_the_note_gives_the_reason_and_the_cost(monkeypatch):
     model = transparent_model(4)
     measured = {"float32": 1e9, "mixed_bfloat16": 4e9}
     monkeypatch.setattr(hardware, "train_rate", measured.__getitem__)
-    monkeypatch.setattr(precision, "load", lambda name: model)
+    monkeypatch.setattr(precision, "load_upscaler", lambda name: model)
     rates = "4 GFLOP/s in bfloat16, 1 GFLOP/s in float32"
     note = precision_note("mine", model)
     assert note == f"precision: float32, which is as fast on this machine ({rates})"

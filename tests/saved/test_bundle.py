@@ -1,5 +1,4 @@
 import json
-import os
 
 import numpy as np
 import pytest
@@ -222,32 +221,3 @@ def test_unknown_keys_and_missing_weights_are_one_line(bundle):
     (folder / "weights/s.weights.h5").rename(folder / "weights/t.weights.h5")
     with pytest.raises(UserError, match=r"s\.weights\.h5: no such file, which .* names: restore"):
         load_upscaler(folder)
-
-
-@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="the system reserves no space")
-@pytest.mark.parametrize("fraction", [0.05, 0.5, 0.99])
-def test_a_full_disk_is_an_error_before_hdf5_writes(bundle, tmp_path, fraction):
-    """HDF5 would crash the process. The largest size of a file stands in for a full disk."""
-    import resource
-
-    _, mean, _ = bundle
-    whole = (tmp_path / "weights/mean.weights.h5").stat().st_size
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (int(fraction * whole), limits[1]))
-    try:
-        with pytest.raises(OSError, match="File too large") as caught:
-            save_weights(mean, tmp_path / "full/mean.weights.h5")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert caught.value.filename == str(tmp_path / "full/mean.weights.h5")
-    assert list((tmp_path / "full").iterdir()) == []
-
-
-@pytest.mark.parametrize("head", [None, "released", "light"])
-def test_the_space_that_is_reserved_suffices(head, tmp_path, monkeypatch):
-    reserved = []
-    monkeypatch.setattr(
-        "udl_tf.saved.bundle.require_space", lambda path, size: reserved.append(size)
-    )
-    save_weights(build_network(MODEL, head), tmp_path / "w.weights.h5")
-    assert (tmp_path / "w.weights.h5").stat().st_size <= reserved[0]

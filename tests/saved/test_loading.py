@@ -42,7 +42,7 @@ def assert_gives(model, name, outputs):
 
 @pytest.mark.parametrize("name", ["format1", "format2", "format3"])
 def test_bundles_of_every_format_compute_what_they_did(name, old_outputs):
-    model = udl_tf.load(OLD / name)
+    model = load_upscaler(OLD / name)
     assert (model.calibration is None) == (name == "format1")
     assert_gives(model, name, old_outputs)
 

@@ -19,9 +19,10 @@ from udl_tf.hub import presets
 from udl_tf.imaging.resize import imresize
 from udl_tf.imaging.rgb_files import write_rgb
 from udl_tf.metrics import psnr_y
-from udl_tf.presets import _history, card, presets_table
+from udl_tf.presets import card, presets_table
 from udl_tf.saved import bundle
 from udl_tf.saved.loading import load_upscaler
+from udl_tf.tasks.preset_card import history
 
 SIDE = 40  # LR pixels of the pieces that are upscaled
 
@@ -168,7 +169,7 @@ def test_an_incomplete_preset_is_ignored(tmp_path, monkeypatch):
     monkeypatch.setattr(presets, "FOLDER", tmp_path)
     for name in (".x2.1f.part", "x2"):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "model.json").write_text("{}")
+        (tmp_path / name / "config.json").write_text("{}")
     assert presets.names() == ["x2"]
 
 
@@ -177,14 +178,14 @@ def test_a_card_describes_the_origin_of_a_training():
     second = {"steps": [{"updates": 5, "loss": "udl"}], "data": {"text": "B"}}
     continued = second | {"origin": {"name": "x2", **first}}
     expected = "5 updates of udl; on B; from x2 (trained: 1,200 updates of esu; on A)"
-    assert _history(continued) == expected
+    assert history(continued) == expected
     imported = second | {"origin": {"name": "run", "imported": "a.pt"}}
-    assert _history(imported).endswith("from run (trained: imported from a.pt)")
+    assert history(imported).endswith("from run (trained: imported from a.pt)")
     running = {
         "steps": [{"updates": 1200, "loss": "esu", "updates_done": 30}],
         "data": {"text": "A"},
     }
-    assert _history(running) == "30 of 1,200 updates of esu; on A"
+    assert history(running) == "30 of 1,200 updates of esu; on A"
 
 
 def test_a_name_is_the_preset_and_a_path_the_folder(tmp_path, monkeypatch):

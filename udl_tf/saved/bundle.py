@@ -33,7 +33,7 @@ from udl_tf._support.json_files import parse_model, read_json, write_json
 from udl_tf.config import LogScaleHead, ModelConfig, Section
 from udl_tf.errors import UserError
 from udl_tf.hub import presets
-from udl_tf.hub.handles import CONFIG, WEIGHTS
+from udl_tf.hub.handles import CONFIG, METADATA, WEIGHTS
 from udl_tf.inference.keras_upscaler import Networks
 from udl_tf.models import build_model, precision
 from udl_tf.models.weight_files import load_weights
@@ -120,7 +120,9 @@ def read_manifest(bundle: Path | str) -> Manifest:
     """
     folder = presets.find(bundle)
     if is_preset(folder):
-        return parse_model(_preset_manifest(read_config(folder)), Manifest, folder / CONFIG)
+        checksum = read_json(folder / METADATA)["sha256"]
+        content = _preset_manifest(read_config(folder), checksum)
+        return parse_model(content, Manifest, folder / CONFIG)
     try:
         content = read_json(folder / MANIFEST, "restore the file")
     except OSError:
@@ -133,12 +135,12 @@ def read_manifest(bundle: Path | str) -> Manifest:
     return parse_model(_upgraded(content), Manifest, folder / MANIFEST)
 
 
-def _preset_manifest(config: dict[str, Any]) -> dict[str, Any]:
-    """Returns the content of model.json for the config of a preset."""
+def _preset_manifest(config: dict[str, Any], checksum: str) -> dict[str, Any]:
+    """Returns the content of model.json for the config and checksum of a preset."""
     theta, second = config["theta"], config["uncertainty_backbone"]
     networks = {"mean": config["backbone"], "uncertainty": second or config["backbone"]}
     parts = {
-        part: {"weights": WEIGHTS, "log_scale_head": head_of(network)}
+        part: {"weights": WEIGHTS, "log_scale_head": head_of(network), "sha256": checksum}
         for part, network in networks.items()
     }
     if theta is not None:

@@ -83,14 +83,9 @@ class SRModel(SRTraining):
         name: str = "sr_model",
         **options,
     ):
-        if isinstance(backbone, str):
-            if scale is None:
-                raise ValueError(f"scale is required with the name of a backbone, {backbone!r}")
-            backbone = build_model(backbone, scale, **options)
-        elif options:
-            raise ValueError(f"options are for a backbone given by name. Received: {options}")
+        network = _find_backbone(backbone, scale, options)
         lr = keras.Input((None, None, 3), name="lr")
-        maps = backbone(lr)
+        maps: dict = network(lr)  # pyright: ignore[reportAssignmentType]
         outputs = {"sr": maps["sr"]}
         log_scale = maps.get(LOG_SCALE)
         if uncertainty_backbone is not None:
@@ -102,13 +97,13 @@ class SRModel(SRTraining):
             theta = Theta(unit, power, calibration)
             outputs["theta"] = theta(log_scale)
         super().__init__(lr, outputs, name=name)
-        self.backbone, self.theta = backbone, theta
+        self.backbone, self.theta = network, theta
         self.uncertainty_backbone = uncertainty_backbone
         if uncertainty_backbone is not None:
             uncertainty_backbone.trainable = False
-        self.scale, self.train, self.is_student = backbone.scale, train, student
+        self.scale, self.train, self.is_student = network.scale, train, student
         if train == "uncertainty_head":
-            freeze_all_but_head(backbone)
+            freeze_all_but_head(network)
         self._about = json.dumps(about or {})  # Keras would wrap a dict
         self._current = CurrentUpscaler()
 
@@ -203,6 +198,7 @@ class SRModel(SRTraining):
             options: "method" and "conformal" of udl_tf.uncertainty.calibrate.
         """
         calibration = fit_calibration(self.networks, batches, data, **options)
+        assert self.theta is not None
         self.theta.calibration = calibration
         # Compiled functions contain the previous calibration.
         self.predict_function = self.test_function = None
@@ -257,3 +253,16 @@ class SRModel(SRTraining):
             UserError: if the folder exists and is not a preset.
         """
         write_preset(SRModel.from_networks(self.networks, self.about), Path(folder))
+
+
+def _find_backbone(
+    backbone: str | keras.Model, scale: int | None, options: dict[str, Any]
+) -> keras.Model:
+    """Returns a network that is given as it is, or by its name, scale and options."""
+    if not isinstance(backbone, str):
+        if options:
+            raise ValueError(f"options are for a backbone given by name. Received: {options}")
+        return backbone
+    if scale is None:
+        raise ValueError(f"scale is required with the name of a backbone, {backbone!r}")
+    return build_model(backbone, scale, **options)

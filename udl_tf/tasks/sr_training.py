@@ -98,10 +98,11 @@ class SRTraining(keras.Model):
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         if self.sr_loss is None:
             return super().compute_loss(x, y, y_pred, sample_weight, training)
+        assert y_pred is not None
         y = ops.cast(y, "float32")
         if not isinstance(self.sr_loss, SRLoss):
             return self.sr_loss(y, y_pred["sr"], sample_weight)
-        if "theta" in y_pred:
+        if self.theta is not None and "theta" in y_pred:
             y_pred = {"sr": y_pred["sr"], LOG_SCALE: self.theta.log_scale_of(y_pred["theta"])}
         if sample_weight is None and self.pixel_weight is not None:
             sample_weight = self.pixel_weight(ops.cast(x, "float32"), y)
