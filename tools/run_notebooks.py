@@ -13,7 +13,6 @@ from typing import Any
 
 from udl_tf._support import command_line
 from udl_tf._support.files import write_text
-from udl_tf.errors import UserError
 
 FOLDER = Path(__file__).parent.parent / "docs" / "notebooks"
 STAMP = "sources_sha256"  # key of the notebook's metadata
@@ -23,23 +22,16 @@ def run_notebook(path: Path) -> Any:
     """Runs all cells in a fresh kernel of this Python; returns the notebook with outputs.
 
     Raises:
-        UserError: if the notebook is missing or a cell fails; with the cell's traceback.
+        OSError: if the notebook is missing.
+        CellExecutionError: if a cell fails; with the traceback of the cell.
     """
     import nbformat
     from nbclient import NotebookClient
-    from nbclient.exceptions import CellExecutionError, DeadKernelError
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    try:
-        notebook = nbformat.read(path, as_version=4)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such notebook: check the path") from None
+    notebook = nbformat.read(path, as_version=4)
     place = {"metadata": {"path": str(path.parent)}}
-    client = NotebookClient(notebook, timeout=300, resources=place, record_timing=False)
-    try:
-        client.execute()
-    except (CellExecutionError, DeadKernelError) as error:
-        raise UserError(f"{path}: {error}") from None
+    NotebookClient(notebook, timeout=300, resources=place, record_timing=False).execute()
     notebook.metadata[STAMP] = sources_sha256(notebook)
     return notebook
 
