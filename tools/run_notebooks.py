@@ -19,7 +19,7 @@ STAMP = "sources_sha256"  # key of the notebook's metadata
 
 
 def run_notebook(path: Path) -> Any:
-    """Runs all cells in a fresh kernel of this Python; returns the notebook with outputs.
+    """Runs all cells in a fresh kernel of this Python; returns the notebook with its outputs.
 
     Raises:
         OSError: if the notebook is missing.
@@ -32,6 +32,9 @@ def run_notebook(path: Path) -> Any:
     notebook = nbformat.read(path, as_version=4)
     place = {"metadata": {"path": str(path.parent)}}
     NotebookClient(notebook, timeout=300, resources=place, record_timing=False).execute()
+    for cell in notebook.cells:
+        if cell.cell_type == "code":  # TensorFlow writes to stderr when it is imported
+            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
     notebook.metadata[STAMP] = sources_sha256(notebook)
     return notebook
 

@@ -4,6 +4,7 @@ import { upscale } from "./upscaling.js";
 
 const MOST_PIXELS = 1024 * 1024; // 16 times as many are the most that a canvas of a phone holds
 const GREY = [128, 128, 128];
+const OPAQUE = { alpha: false };
 
 const at = (id) => document.getElementById(id);
 const facts = await (await fetch("model.json")).json();
@@ -11,7 +12,7 @@ let job = 0; // number of the latest one; the others stop
 let shown = null; // result of upscale
 let frame = 0; // the next drawing of theta
 
-at("scale").textContent = `${facts.scale} times, both sides`;
+at("scale").textContent = `×${facts.scale}`;
 at("limit").textContent = `JPEG, PNG, WebP, … with at most ${MOST_PIXELS.toLocaleString("en")} \
 pixels, such as 1024 × 1024`;
 for (const name of ["name", "limits", "licence"]) at(name).textContent = facts[name];
@@ -70,12 +71,12 @@ async function open(file) {
 function show(name, bitmap, result) {
   const { width, height } = result;
   for (const id of ["before", "after", "theta"]) Object.assign(at(id), { width, height });
-  const before = at("before").getContext("2d");
+  const [before, after] = ["before", "after"].map((id) => at(id).getContext("2d", OPAQUE));
   before.imageSmoothingQuality = "high";
   before.fillStyle = "white";
   before.fillRect(0, 0, width, height);
   before.drawImage(bitmap, 0, 0, width, height);
-  at("after").getContext("2d").putImageData(new ImageData(result.pixels, width, height), 0, 0);
+  after.putImageData(new ImageData(result.pixels, width, height), 0, 0);
   result.top = percentile(result.theta, 0.995);
   shown = result;
   at("result").hidden = false;
@@ -97,9 +98,9 @@ function describe() {
   const mean = theta.reduce((sum, value) => sum + value, 0) / theta.length;
   // The mean squared error of Laplace errors is 2 theta².
   const psnr = 10 * Math.log10(255 ** 2 / ((2 * squares) / (3 * theta.length)));
-  at("summary").textContent = `θ is ${mean.toPrecision(2)} grey levels on average: nine of ten true \
-values are expected within ${(facts.factor * mean).toPrecision(2)} grey levels of the result, or \
-less where θ is small. Predicted PSNR: ${psnr.toFixed(1)} dB.`;
+  at("summary").textContent = `Nine of ten true values are expected within \
+${facts.factor.toPrecision(2)} θ of the result. θ is ${mean.toPrecision(2)} grey levels on average. \
+Predicted PSNR: ${psnr.toFixed(1)} dB.`;
   at("middle").textContent = (top / 2).toPrecision(3);
   at("top").textContent = `${top.toPrecision(3)} or more`;
   const bar = new ImageData(256, 1);
