@@ -4,6 +4,8 @@ import { upscale } from "./upscaling.js";
 
 const MOST_PIXELS = 1024 * 1024; // 16 times as many are the most that a canvas of a phone holds
 const GREY = [128, 128, 128];
+const LOSSY = ["image/jpeg", "image/webp", "image/avif"];
+const WARNING = " If this file has visible compression artefacts, θ is too small.";
 const OPAQUE = { alpha: false };
 
 const at = (id) => document.getElementById(id);
@@ -61,14 +63,14 @@ async function open(file) {
       say(`Upscaling ${file.name}: ${timeLeft(start, share)}`);
       return true;
     });
-    if (result) show(file.name, bitmap, result);
+    if (result) show(file, bitmap, result);
   } catch (error) {
     if (own === job) say(error.message);
   }
   if (own === job) at("running").hidden = true;
 }
 
-function show(name, bitmap, result) {
+function show({ name, type }, bitmap, result) {
   const { width, height } = result;
   for (const id of ["before", "after", "theta"]) Object.assign(at(id), { width, height });
   const [before, after] = ["before", "after"].map((id) => at(id).getContext("2d", OPAQUE));
@@ -81,7 +83,7 @@ function show(name, bitmap, result) {
   shown = result;
   at("result").hidden = false;
   say(`${name}: ${width} × ${height} pixels`);
-  describe();
+  describe(LOSSY.includes(type));
   drawTheta();
   offer(name);
 }
@@ -93,14 +95,14 @@ function percentile(values, share) {
   return sample[Math.floor(share * (sample.length - 1))];
 }
 
-function describe() {
+function describe(lossy) {
   const { theta, squares, top } = shown;
   const mean = theta.reduce((sum, value) => sum + value, 0) / theta.length;
   // The mean squared error of Laplace errors is 2 theta².
   const psnr = 10 * Math.log10(255 ** 2 / ((2 * squares) / (3 * theta.length)));
   at("summary").textContent = `Nine of ten true values are expected within \
 ${facts.factor.toPrecision(2)} θ of the result. θ is ${mean.toPrecision(2)} grey levels on average. \
-Predicted PSNR: ${psnr.toFixed(1)} dB.`;
+Predicted PSNR: ${psnr.toFixed(1)} dB.${lossy ? WARNING : ""}`;
   at("middle").textContent = (top / 2).toPrecision(3);
   at("top").textContent = `${top.toPrecision(3)} or more`;
   const bar = new ImageData(256, 1);
