@@ -52,8 +52,8 @@ def _in_8_bits(result: "Upscaled") -> Image.Image:
 def _shrunk(image: Image.Image, side: int) -> Image.Image:
     """Returns the image, in which pixels are averaged if it exceeds a square of `side`."""
     factor = min(side / max(image.size), 1.0)
-    size = tuple(max(round(length * factor), 1) for length in image.size)
-    return image.resize(size, Image.Resampling.BOX)
+    width, height = (max(round(length * factor), 1) for length in image.size)
+    return image.resize((width, height), Image.Resampling.BOX)
 
 
 def _figure(image: Image.Image, caption: str) -> str:
