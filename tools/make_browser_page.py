@@ -52,9 +52,8 @@ def make_browser_page(model: Path | str, runtime: Path, output: Path) -> float:
         binary = (runtime / BINARY).read_bytes()
         (folder / "runtime.bin").write_bytes(gzip.compress(binary, mtime=0))
         facts = card.model_dump(include={"name", "scale", "margin", "align", "limits", "licence"})
-        facts["factor"] = float(
-            card.calibration.quantile(0.9).mean()
-        )  # half of 90 % intervals, in θ
+        # Half the width of 90 % intervals, in theta.
+        facts["factor"] = float(card.calibration.quantile(0.9).mean())
         facts["colors"] = colorize(np.linspace(0, 1, 256)[None], 1.0)[0].tolist()
         write_json(folder / "model.json", facts)
         return sum(file.stat().st_size for file in folder.iterdir()) / 1e6
