@@ -68,7 +68,7 @@ def in_value_range(result: Upscaled, value_range: tuple[float, float], dtype: np
     image = from_gray_levels(result.image, value_range).astype(dtype, copy=False)
     unit = np.float32((high - low) / 255.0)
     theta, spread = (None if m is None else m * unit for m in (result.theta, result.spread))
-    return replace(result, image=image, theta=theta, spread=spread)
+    return replace(result, image=image, theta=theta, spread=spread, value_range=value_range)
 
 
 def split_alpha(image: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:

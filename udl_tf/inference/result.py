@@ -1,12 +1,12 @@
 """Result of super-resolution: image, uncertainty maps, intervals."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from udl_tf.errors import UserError
-from udl_tf.imaging.dtypes import gray_level
-from udl_tf.imaging.resize import imresize, resize_image
+from udl_tf.imaging.dtypes import FULL_RANGE, gray_level
+from udl_tf.imaging.resize import imresize
 from udl_tf.uncertainty.record import Calibration
 
 
@@ -24,6 +24,7 @@ class Upscaled:
             the shape of theta; None without self-ensemble.
         calibration: how theta was calibrated; None: theta is as trained.
         notes: lines about the computation, such as that memory ran out.
+        value_range: black and white of an image of floats.
     """
 
     image: np.ndarray
@@ -31,6 +32,7 @@ class Upscaled:
     spread: np.ndarray | None = None
     calibration: Calibration | None = None
     notes: tuple[str, ...] = ()
+    value_range: tuple[float, float] = FULL_RANGE
 
     def __repr__(self) -> str:
         shape = "x".join(map(str, self.image.shape))
@@ -42,6 +44,12 @@ class Upscaled:
             text += f", mean spread {self.spread.mean():.3g} grey levels"
         return f"{text})"
 
+    def _repr_html_(self) -> str:
+        """Shows image and theta in notebooks."""
+        from udl_tf.inference.display import result_html  # loads Matplotlib, which takes time
+
+        return result_html(self)
+
     @property
     def total(self) -> np.ndarray | None:
         """Laplace scale of theta and spread combined: their variances are added."""
@@ -49,19 +57,35 @@ class Upscaled:
             return None
         return np.sqrt(self.theta**2 + self.spread**2 / 2)  # a Laplace variance is 2 theta^2
 
+    def members(self) -> list["Upscaled"]:
+        """Returns the results of the images of a stack; [self] if it is a single image."""
+        if self.image.ndim < 4:
+            return [self]
+        return [
+            replace(
+                self,
+                image=image,
+                theta=None if self.theta is None else self.theta[index],
+                spread=None if self.spread is None else self.spread[index],
+            )
+            for index, image in enumerate(self.image)
+        ]
+
     def resized(self, size: tuple[int, int]) -> "Upscaled":
         """Resizes the image and its maps to (height, width) by bicubic interpolation.
 
         Shrinking averages pixels, whose errors partly cancel: theta is then an upper bound.
         """
         if self.image.ndim == 4:
-            return stacked([self._member(index).resized(size) for index in range(len(self.image))])
-        return Upscaled(
-            resize_image(self.image, size=size),
-            _resized_map(self.theta, size),
-            _resized_map(self.spread, size),
-            self.calibration,
-            self.notes,
+            return stacked([member.resized(size) for member in self.members()])
+        image = imresize(self.image, size=size)
+        if np.issubdtype(image.dtype, np.floating):
+            image = image.clip(*self.value_range)  # the kernel overshoots
+        return replace(
+            self,
+            image=image,
+            theta=_resized_map(self.theta, size),
+            spread=_resized_map(self.spread, size),
         )
 
     def interval(self, level: float) -> tuple[np.ndarray, np.ndarray]:
@@ -97,11 +121,6 @@ class Upscaled:
             )
         return self._around(np.full(3, conformal.factor))
 
-    def _member(self, index: int) -> "Upscaled":
-        """Returns the result of one image of a stack."""
-        theta, spread = (None if m is None else m[index] for m in (self.theta, self.spread))
-        return Upscaled(self.image[index], theta, spread, self.calibration, self.notes)
-
     def _calibrated(self) -> Calibration:
         if self.theta is None or self.calibration is None:
             raise UserError(
@@ -131,7 +150,9 @@ def stacked(results: list[Upscaled]) -> Upscaled:
     image = stack("image")
     assert image is not None
     notes = dict.fromkeys(note for result in results for note in result.notes)
-    return Upscaled(image, stack("theta"), stack("spread"), first.calibration, tuple(notes))
+    return replace(
+        first, image=image, theta=stack("theta"), spread=stack("spread"), notes=tuple(notes)
+    )
 
 
 def _resized_map(values: np.ndarray | None, size: tuple[int, int]) -> np.ndarray | None:
