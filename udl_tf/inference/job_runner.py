@@ -19,6 +19,7 @@ from udl_tf.imaging.image_writing import check_format, write_image
 from udl_tf.imaging.opening import image_size
 from udl_tf.imaging.theta_map import write_map
 from udl_tf.inference.jobs import MAP_TITLES, Job, Options
+from udl_tf.inference.legend import legend
 from udl_tf.inference.result import Upscaled
 from udl_tf.inference.targets import check_targets
 from udl_tf.inference.upscaler import Upscaler
@@ -276,5 +277,7 @@ def write_job(
     """
     notes = write_image(job.output, replace(image, pixels=result.image), options.background)
     for name, path in job.maps.items():
-        write_map(path, getattr(result, name), MAP_TITLES[name])
+        values, title = getattr(result, name), MAP_TITLES[name]
+        lines = legend(result, options.theta_scale / 2) if name == "theta" else ()
+        write_map(path, values, title, lines, options.theta_scale, options.map_style)
     return [*image.notes, *result.notes, *notes], result.image.shape[0] * result.image.shape[1]
