@@ -50,8 +50,8 @@ def test_skip_existing(upscale, tmp_path, monkeypatch):
 def test_plain_maps_have_the_size_of_the_result_and_are_resumed(upscale, tmp_path):
     for name in ("a", "b"):
         Image.fromarray(noise_image(6, 8)).save(tmp_path / f"{name}.png")
-    out = tmp_path / "out"
     for style, fits in (("plain", True), ("captioned", False)):
+        out = tmp_path / style
         command = "--output", out, "--map", style, "--theta-scale", 30, "--skip-existing"
         assert "1 of 1 images upscaled" in upscale(tmp_path / "a.png", *command).stdout
         written = (out / "a_theta.png").stat().st_mtime_ns
@@ -63,7 +63,6 @@ def test_plain_maps_have_the_size_of_the_result_and_are_resumed(upscale, tmp_pat
             with Image.open(out / f"{name}_theta.png") as image:
                 assert (image.size == (16, 12)) == fits
                 assert image.text["Description"].endswith("pale yellow 30 or more")
-                (out / f"{name}.png").unlink()
     assert_one_line_error(
         upscale(tmp_path / "a.png", "--theta-scale", "0"), "--theta-scale 0.0: expected a positive"
     )

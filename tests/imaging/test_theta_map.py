@@ -25,7 +25,7 @@ def test_values_are_stored_exactly(tmp_path, shape):
 @pytest.mark.parametrize("size", [(1, 1), (40, 600), (700, 64)])
 def test_the_image_shows_the_map_and_a_scale_bar_below(tmp_path, size):
     values = np.zeros((*size, 3), np.float32)
-    values[-1, -1] = 10.0
+    values[-1, -1] = 20.0
     write_map(tmp_path / "t.png", values, "theta")
     image = np.asarray(Image.open(tmp_path / "t.png"))
     assert image.shape[0] > size[0]
@@ -69,7 +69,7 @@ def test_a_long_legend_widens_the_image_and_each_line_heightens_it(tmp_path):
     for index, legend in enumerate(([], ["a"], ["a", "b"], ["a", 60 * "wide "])):
         write_map(tmp_path / f"{index}.png", values, "theta", legend)
         sizes.append(Image.open(tmp_path / f"{index}.png").size)
-    assert [height for _, height in sizes] == [20 + 45, 20 + 54, 20 + 63, 20 + 63]
+    assert [height for _, height in sizes] == [20 + 48, 20 + 61, 20 + 74, 20 + 74]
     assert sizes[0][0] == sizes[1][0] == sizes[2][0] < 500 < sizes[3][0]
 
 

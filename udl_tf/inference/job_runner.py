@@ -27,7 +27,7 @@ from udl_tf.inference.upscaler import Upscaler
 _COLOR = 3 * 1  # bytes per pixel of an 8-bit RGB image
 _FLOAT = 3 * 4  # of a float32 map
 _PILLOW = 4  # of the copy that Pillow writes
-_DRAWING = 16  # of a map that is drawn in colour
+_DRAWING = 8  # of a map that is drawn in colour: two images of Pillow
 
 # Images in progress: enough to fill a batch while others are read and written. Models that compute
 # one image at a time: one that is read, one that is computed and one that is written.
