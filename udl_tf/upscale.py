@@ -65,7 +65,7 @@ def main(arguments: list[str] | None = None) -> None:
     skipped = len(plan) - len(left) if options.skip_existing else None
     failed = len(summary.failed) + len(plan.skipped.failed)
     _report(summary, len(plan), skipped, failed, seconds, output)
-    if chosen.maps and options.uncertainty is None and seconds > _LONG:
+    if chosen.maps == ("theta",) and options.uncertainty is None and seconds > _LONG:
         print("--uncertainty none is faster: it omits theta")
     if failed:
         sys.exit(1)

@@ -98,8 +98,8 @@ def test_who_waited_for_a_map_that_was_not_asked_for_is_told_what_is_faster(
     assert text not in upscale(*command).stdout
     monkeypatch.setattr("udl_tf.upscale._LONG", 0.0)
     assert upscale(*command).stdout.splitlines()[-1].startswith(text)
-    for kind in ("png", "none"):
-        assert text not in upscale(*command, "--uncertainty", kind).stdout
+    for more in (("--uncertainty", "png"), ("--uncertainty", "none"), ("--ensemble",)):
+        assert text not in upscale(*command, *more).stdout
 
 
 def test_a_stopped_run_in_the_folder_of_the_images_resumes(upscale, tmp_path):

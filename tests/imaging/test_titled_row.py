@@ -9,7 +9,7 @@ def test_images_of_different_sizes_stand_side_by_side_below_their_titles():
         "theta": np.full((60, 90, 3), 20, np.uint8),
         "a title wider than its image": np.array([[[200, 30, 30]]], np.uint8),
     }
-    row = titled_row(images)
+    row = titled_row(images, 16)
     assert row.dtype == np.uint8
     assert row.shape[0] == 32 + 60
     assert row.shape[1] > 100 + 90 + 100

@@ -78,18 +78,23 @@ def _unit(title: str) -> str:
     return f"{title}, grey levels of 0..255"
 
 
-def captioned_map(values: np.ndarray, lines: Sequence[str], top: float = MAP_TOP) -> Image.Image:
+def captioned_map(
+    values: np.ndarray, lines: Sequence[str], top: float = MAP_TOP, size: int | None = None
+) -> Image.Image:
     """Draws a map in colour, with a scale bar and text below it.
 
     Args:
         values: (h, w) or (h, w, c), as for colorize.
         lines: of text.
         top: value of the brightest colour.
+        size: of the font, pixels; None: a fortieth of the width, but readable.
     """
     height, width = values.shape[:2]
-    size = int(np.clip(width / 40, 10, 60))
+    size = int(np.clip(width / 40, 10, 60)) if size is None else size
     font = ImageFont.load_default(size=size)
-    widest = max(font.getlength(line) for line in lines)
+    low, middle, high = "0", f"{top / 2:.3g}", f"{top:.3g} or more"
+    labels = font.getlength(middle) + 2 * font.getlength(high) + size  # the middle is centred
+    widest = max([labels, *map(font.getlength, lines)])
     wide, below = max(width, int(widest) + 2 * size), (3.5 + 1.3 * len(lines)) * size
     image = Image.new("RGB", (wide, height + int(below)), "white")
     image.paste(_plain(values, top))
@@ -97,10 +102,8 @@ def captioned_map(values: np.ndarray, lines: Sequence[str], top: float = MAP_TOP
     left, right = size, wide - size
     bar = colorize(np.linspace(0, 1, right - left)[None].repeat(size, axis=0), 1.0)
     image.paste(Image.fromarray(bar), (left, height + size // 2))
-    for share, anchor in ((0, "la"), (0.5, "ma"), (1, "ra")):
-        label = f"{share * top:.3g}" + (" or more" if share == 1 else "")
-        place = left + share * (right - left), height + 2 * size
-        pen.text(place, label, "black", font, anchor)
+    for text, x, anchor in ((low, left, "la"), (middle, wide / 2, "ma"), (high, right, "ra")):
+        pen.text((x, height + 2 * size), text, "black", font, anchor)
     for index, line in enumerate(lines):
         pen.text((wide / 2, height + (3.3 + 1.3 * index) * size), line, "black", font, "ma")
     return image

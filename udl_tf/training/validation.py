@@ -78,6 +78,7 @@ class Validation:
         return is_dead(self.network, self.predict, self.pairs[0][0][None])
 
     def _show(self, lr, sr, hr, log_scale, update: int) -> None:
+        size = max(10, hr.shape[1] // 8)  # of the text: readable where TensorBoard shows it small
         images = {
             "LR": lr.repeat(self.scale, axis=0).repeat(self.scale, axis=1),
             "bicubic": imresize(lr, self.scale),
@@ -85,9 +86,8 @@ class Validation:
             "HR": hr,
         }
         if log_scale is not None:
-            theta = captioned_map(np.exp(log_scale), ["grey levels, as trained"])
-            images["theta"] = np.asarray(theta)
-        self.board.write_image("validation/row", titled_row(images), update)
+            images["theta"] = np.asarray(captioned_map(np.exp(log_scale), [], size=size))
+        self.board.write_image("validation/row", titled_row(images, size), update)
 
 
 def _as_text(means: dict[str, float]) -> str:
