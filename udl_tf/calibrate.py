@@ -4,8 +4,7 @@
 
 Fits theta to the errors on the images in --data, which must not have been used in training, and
 stores the calibration in the model, unless it has one that was fitted on more images. The report
-assesses the calibration on --data and --test.
-Without --data, the stored calibration is assessed on --test.
+assesses the calibration on --data and --test; without --data, the stored calibration on --test.
 """
 
 import argparse

@@ -63,6 +63,8 @@ def test_a_run_folder_holds_everything(finished):
     assert [s["updates"] for s in metrics["steps"]] == [40, 40]
     assert "bicubic" in result.stderr
     assert "patches/s" in result.stderr
+    # A single image, which may be nearly flat, is named beside its PSNR.
+    assert re.search(r"^validation on \d\.png at update 40: PSNR-Y ", result.stderr, re.MULTILINE)
     assert (run / "results.md").read_text().startswith("| PSNR-Y dB / SSIM-Y | test ×2 (2)")
 
 

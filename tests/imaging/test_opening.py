@@ -7,7 +7,7 @@ from helpers.upscalers import Repeating
 from PIL import Image
 
 from udl_tf.errors import UserError
-from udl_tf.imaging import image_size, read_image, read_rgb
+from udl_tf.imaging import image_size, is_result, read_image, read_rgb
 from udl_tf.imaging.opening import MAX_PIXELS, opened
 
 
@@ -87,6 +87,7 @@ def test_a_pipe_and_a_device_are_refused_instead_of_read(tmp_path):
             assert str(caught.value) == (
                 f"{path}: not a regular file (a broken link, pipe or device): replace or remove it"
             )
+        assert not is_result(path)
 
 
 def test_a_file_that_ends_in_its_header_is_named_as_cut_off(tmp_path):

@@ -224,9 +224,9 @@ def _verdict(result: dict[str, Any]) -> str:
     """Returns a line on whether θ ranks the errors, and on the coverage of its intervals."""
     aurg, coverage = result["ranking"]["theta"]["aurg"], result["coverage"]
     inside = 100 * coverage["measured"][coverage["levels"].index(0.9)]
-    ranks = "θ ranks the errors better than a random order"
-    if aurg <= 0:
-        ranks = "θ does not rank the errors better than a random order: do not rely on it here"
+    ranks = "θ does not rank the errors better than a random order: do not rely on it here"
+    if aurg > 0:
+        ranks = "θ ranks the errors better than a random order"
     return f"Verdict: {ranks} (AURG {aurg:.3f}); 90 % intervals cover {inside:.1f} % of the values."
 
 
