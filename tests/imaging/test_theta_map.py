@@ -68,7 +68,8 @@ def test_a_long_legend_widens_the_image_and_each_line_heightens_it(tmp_path):
     sizes = []
     for index, legend in enumerate(([], ["a"], ["a", "b"], ["a", 60 * "wide "])):
         write_map(tmp_path / f"{index}.png", values, "theta", legend)
-        sizes.append(Image.open(tmp_path / f"{index}.png").size)
+        with Image.open(tmp_path / f"{index}.png") as image:
+            sizes.append(image.size)
     assert [height for _, height in sizes] == [20 + 48, 20 + 61, 20 + 74, 20 + 74]
     assert sizes[0][0] == sizes[1][0] == sizes[2][0] < 500 < sizes[3][0]
 

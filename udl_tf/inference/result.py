@@ -97,11 +97,12 @@ class Upscaled:
         """
         if not _SHARES[0] <= level < _SHARES[-1]:
             raise UserError(f"level {level}: expected {_SHARES[0]}..0.98")
-        factors = np.array([self._factors(share) for share in _SHARES])
-        theta = np.reshape(self.theta, (-1, factors.shape[1]))
-        pixels = np.random.default_rng(0).integers(len(theta), size=_PIXELS)
+        factors, theta = np.array([self._factors(share) for share in _SHARES]), self.theta
+        assert theta is not None
+        rows = theta.reshape(-1, factors.shape[1])
+        pixels = np.random.default_rng(0).integers(len(rows), size=_PIXELS)
         # Equally probable errors: at each pixel the quantiles of |error|/theta, times theta.
-        errors = theta[pixels, None] * factors
+        errors = rows[pixels, None] * factors
         return float(np.quantile(errors, level, method="hazen"))
 
     def conformal_interval(self) -> tuple[np.ndarray, np.ndarray]:
