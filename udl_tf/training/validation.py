@@ -78,7 +78,7 @@ class Validation:
         return is_dead(self.network, self.predict, self.pairs[0][0][None])
 
     def _show(self, lr, sr, hr, log_scale, update: int) -> None:
-        size = max(10, hr.shape[1] // 8)  # of the text: readable where TensorBoard shows it small
+        size = max(10, hr.shape[1] // 6)  # of the titles: readable in TensorBoard's small view
         images = {
             "LR": lr.repeat(self.scale, axis=0).repeat(self.scale, axis=1),
             "bicubic": imresize(lr, self.scale),
@@ -86,7 +86,8 @@ class Validation:
             "HR": hr,
         }
         if log_scale is not None:
-            images["theta"] = np.asarray(captioned_map(np.exp(log_scale), [], size=size))
+            theta = captioned_map(np.exp(log_scale), [], size=max(10, size // 2))
+            images["theta"] = np.asarray(theta)
         self.board.write_image("validation/row", titled_row(images, size), update)
 
 
