@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from helpers.images import noise_image
 
+from udl_tf.errors import UserError
 from udl_tf.imaging.color import rgb_to_y
+from udl_tf.imaging.dtypes import to_dtype
 from udl_tf.imaging.resize import imresize, mod_crop
 from udl_tf.imaging.rgb_files import list_images, read_rgb
 from udl_tf.metrics import psnr_y, ssim_y
@@ -45,6 +47,22 @@ def test_bad_input_is_refused():
     for sr, shave in ((hr.astype(np.float32), 0), (hr[:-1], 0), (hr[..., 0], 0), (hr, 8), (hr, 4)):
         with pytest.raises(ValueError, match="Received"):
             ssim_y(sr, hr, shave)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "unit", "advice"),
+    [("uint16", 257, "to_dtype(sr / 257, 'uint8')"), ("float32", 1, "to_dtype(sr, 'uint8')")],
+)
+def test_other_dtypes_are_refused_with_the_conversion_that_helps(dtype, unit, advice):
+    """16-bit results and outputs of networks; the advice gives the number of the 8-bit image."""
+    hr = noise_image(16, 16)
+    sr = (np.minimum(hr, 254) + 1).astype(dtype) * np.array(unit, dtype)
+    for metric in (psnr_y, ssim_y):
+        with pytest.raises(UserError) as caught:
+            metric(sr, hr, 0)
+        assert f"by udl_tf.imaging.{advice}. Received: {dtype}" in str(caught.value)
+    rounded = eval(advice, {"to_dtype": to_dtype, "sr": sr})
+    assert psnr_y(rounded, hr, 0) == psnr_y(np.minimum(hr, 254) + 1, hr, 0)
 
 
 def bicubic_values(file):

@@ -24,6 +24,7 @@ from udl_tf._support.stderr import quiet
 from udl_tf.errors import Interrupted, Lost, UserError
 from udl_tf.hub import presets
 from udl_tf.imaging.formats import WRITABLE
+from udl_tf.imaging.theta_map import MAP_STYLES, MAP_TOP
 
 if TYPE_CHECKING:
     from udl_tf.archive import ArchiveJob, Work
@@ -68,6 +69,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         " none: no theta, which saves 8 to 26 %% of the time (default: mean, if the model has"
         " uncertainty)",
     )
+    command_line.add_maps(parser, MAP_STYLES, MAP_TOP)
     parser.add_argument(
         "--actors", type=int, help="processes (default: one per GPU, or one per machine)"
     )
@@ -104,7 +106,9 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         raise UserError(f"--output {options.output} and {options.place}: expected one output")
     if options.output is None:
         raise UserError("the output is missing: add --output OUTPUT")
-    command_line.check_positive(options, "actors", "threads", "tile", "max_megapixels")
+    command_line.check_positive(
+        options, "actors", "threads", "tile", "max_megapixels", "theta_scale"
+    )
     return options
 
 
@@ -141,6 +145,8 @@ def _work(options: argparse.Namespace) -> "Work":
         value_range=options.value_range and tuple(options.value_range),
         overwrite=options.overwrite,
         background=options.background,
+        theta_scale=options.theta_scale,
+        map_style=options.map,
     )
     chosen = command_line.with_max_pixels(chosen, options.max_megapixels)
     places = options.input, options.output, options.model

@@ -3,8 +3,8 @@
     udl-tf calibrate --model RUN [--data FOLDER...] [--test FOLDER...] [--degrade noise:5+jpeg:75]
 
 Fits theta to the errors on the images in --data, which must not have been used in training, and
-stores the calibration in the model. The report assesses the calibration on --data and --test.
-Without --data, the stored calibration is assessed on --test.
+stores the calibration in the model, unless it has one that was fitted on more images. The report
+assesses the calibration on --data and --test; without --data, the stored calibration on --test.
 """
 
 import argparse
@@ -48,6 +48,8 @@ def main(arguments: list[str] | None = None) -> None:
     found = folder_datasets([*options.data, *options.test], model.scale)
     sets = [degraded(dataset, options.degrade) for dataset in found]
     held_out = sets[: len(options.data)]
+    if options.data and model.calibration is not None and not options.overwrite:
+        _check_earlier(options.model, model.calibration, held_out)
     if options.conformal:  # reject too few images early; duplicates are subtracted later
         risk_bound(sum(len(d.sources) for d in held_out), *options.conformal)
     samples = _measure(model, sets, not options.no_baselines)
@@ -96,6 +98,11 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         action="store_true",
         help="omit the gradient and the self-ensemble's spread, which take most of the time",
     )
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace a calibration even if it was fitted on more images",
+    )
     command_line.add_degrade(parser)
     options = parser.parse_args(arguments)
     options.conformal = _conformal(options.conformal)
@@ -121,6 +128,17 @@ def _conformal(text: str | None) -> tuple[float, float] | None:
     except ValueError:
         raise UserError(f"--conformal {text}: expected ALPHA,DELTA such as 0.1,0.1") from None
     return alpha, delta
+
+
+def _check_earlier(model: Path, earlier: "Calibration", held_out: "list[Dataset]") -> None:
+    """Raises UserError if a calibration would be replaced by one that is fitted on fewer images."""
+    count = sum(len(dataset.sources) for dataset in held_out)
+    if count < earlier.images:
+        raise UserError(
+            f"{model}: is calibrated on {earlier.data}; --data has {count} images: give at least"
+            f" {earlier.images}, or allow the calibration to be replaced",
+            argument="overwrite",
+        )
 
 
 def _measure(model: Any, sets: "list[Dataset]", baselines: bool) -> "list[list[Sample]]":

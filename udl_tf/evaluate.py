@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from udl_tf._support import command_line
 from udl_tf._support.backend import check_backend
 from udl_tf._support.files import write_text
-from udl_tf._support.json_files import write_json
+from udl_tf._support.json_files import read_json, write_json
 from udl_tf._support.stderr import quiet
 from udl_tf.errors import UserError
 from udl_tf.hub import presets
@@ -19,6 +19,8 @@ from udl_tf.hub import presets
 if TYPE_CHECKING:
     from udl_tf.data.sources import Dataset
     from udl_tf.inference import Upscaler
+
+_RESULTS = "results.json"
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -39,9 +41,11 @@ def main(arguments: list[str] | None = None) -> None:
     names = [presets.find(name).resolve().name for name in (options.model, *options.beside)]
     beside = _load_beside(options, model.scale, names)
     output = Path(options.output or _default_output(options))
+    if options.output is None:
+        _check_earlier(output, datasets)
     results = evaluate(model, datasets, output / "figures", options.figures, beside, names[0])
     table = results_table(results, names[0])
-    write_json(output / "results.json", {"results": results})
+    write_json(output / _RESULTS, {"results": results})
     write_text(output / "results.md", table)
     print(table, end="")
     print(f"written: {output}")
@@ -125,6 +129,21 @@ def _default_output(options: argparse.Namespace) -> Path:
     if is_running(model):  # which is deleted when its step has finished
         return model.parent / f"{name}_{model.name}"
     return model / name if (model / MANIFEST).exists() else Path(f"{model}_{name}")
+
+
+def _check_earlier(output: Path, datasets: "list[Dataset]") -> None:
+    """Raises UserError if a folder holds results on other images, which would be replaced."""
+    file = output / _RESULTS
+    if not file.exists():
+        return
+    results = read_json(file, "remove it").get("results", [])
+    earlier = {row["dataset"]: [image["image"] for image in row["per_image"]] for row in results}
+    if earlier != {data.name: [source.hr.name for source in data.sources] for data in datasets}:
+        sets = ", ".join(f"{name} ({len(images)} images)" for name, images in earlier.items())
+        raise UserError(
+            f"{output}: holds results on other images, {sets}: choose another output, or remove it",
+            argument="output",
+        )
 
 
 if __name__ == "__main__":

@@ -1,12 +1,14 @@
 """PSNR and SSIM by the standard protocol of super-resolution.
 
 SR and HR images, uint8 RGB, are compared on their unrounded BT.601 luma after `shave` pixels (the
-scale) are removed on every side; the value of a test set is the mean over its images.
+scale) are removed on every side; the value of a test set is the mean over its images. Other dtypes
+are refused, because the protocol rounds images to 8 bits before they are compared.
 """
 
 import numpy as np
 from scipy.ndimage import correlate1d
 
+from udl_tf.errors import UserError
 from udl_tf.imaging.color import rgb_to_y
 
 SSIM_WINDOW = 11
@@ -21,7 +23,7 @@ def psnr_y(sr: np.ndarray, hr: np.ndarray, shave: int) -> float:
         shave: pixels to remove on every side; the scale, by the protocol.
 
     Raises:
-        ValueError: for other shapes or dtypes, or if no pixel is left.
+        UserError: for other shapes or dtypes, or if no pixel is left.
     """
     a, b = _luma_pair(sr, hr, shave, smallest=1)
     mse = np.mean((a - b) ** 2)
@@ -36,7 +38,7 @@ def ssim_y(sr: np.ndarray, hr: np.ndarray, shave: int) -> float:
         shave: pixels to remove on every side; at least 11 x 11 must be left.
 
     Raises:
-        ValueError: for other shapes or dtypes, or if fewer pixels are left.
+        UserError: for other shapes or dtypes, or if fewer pixels are left.
 
     Source: Wang et al. 2004: 11x11 Gaussian window of sigma 1.5, valid positions only, K1 = 0.01,
     K2 = 0.03, L = 255, population covariance.
@@ -56,15 +58,20 @@ def _luma_pair(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns the luma of both images inside the shaved border, float64."""
     for name, image in (("sr", sr), ("hr", hr)):
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3:
-            raise ValueError(
-                f"{name} must be uint8 of shape (h, w, 3). Received: {image.dtype} {image.shape}"
+        if image.dtype != np.uint8:
+            levels = f"{name} / 257" if image.dtype == np.uint16 else name
+            raise UserError(
+                f"{name} must be uint8, because the protocol compares 8-bit images: round grey"
+                f" levels of 0..255 by udl_tf.imaging.to_dtype({levels}, 'uint8'). Received:"
+                f" {image.dtype}"
             )
+        if image.ndim != 3 or image.shape[-1] != 3:
+            raise UserError(f"{name} must be RGB of shape (h, w, 3). Received: {image.shape}")
     if sr.shape != hr.shape:
-        raise ValueError(f"sr and hr must have the same shape. Received: {sr.shape} and {hr.shape}")
+        raise UserError(f"sr and hr must have the same shape. Received: {sr.shape} and {hr.shape}")
     height, width = sr.shape[0] - 2 * shave, sr.shape[1] - 2 * shave
     if shave < 0 or min(height, width) < smallest:
-        raise ValueError(
+        raise UserError(
             f"at least {smallest}x{smallest} pixels must be left after shaving."
             f" Received: shape={sr.shape}, shave={shave}"
         )

@@ -20,6 +20,7 @@ from udl_tf._support.stderr import quiet
 from udl_tf.errors import UserError
 from udl_tf.hub import presets
 from udl_tf.imaging.formats import WRITABLE
+from udl_tf.imaging.theta_map import MAP_STYLES, MAP_TOP
 
 if TYPE_CHECKING:
     from udl_tf.inference import Options, Upscaler
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from udl_tf.inference.jobs import Job, Plan
 
 FLAGS = {"max_pixels": "--max-megapixels"}
+_LONG = 10.0  # s: who waited for longer may want to know what is faster
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -47,6 +49,7 @@ def main(arguments: list[str] | None = None) -> None:
     if not model.has_uncertainty:
         chosen, plan = _plan(options, has_uncertainty=False)
     _check_uncertainty(options.model, model, chosen)
+    _report_resampling(options, model.scale)
     output.mkdir(parents=True, exist_ok=True)
     left = _without_existing(plan) if options.skip_existing else plan
     from udl_tf.inference import run_jobs
@@ -62,6 +65,8 @@ def main(arguments: list[str] | None = None) -> None:
     skipped = len(plan) - len(left) if options.skip_existing else None
     failed = len(summary.failed) + len(plan.skipped.failed)
     _report(summary, len(plan), skipped, failed, seconds, output)
+    if chosen.maps == ("theta",) and options.uncertainty is None and seconds > _LONG:
+        print("--uncertainty none is faster: it omits theta")
     if failed:
         sys.exit(1)
 
@@ -110,7 +115,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.ensemble and options.uncertainty == "none":
         raise UserError("--ensemble splits the uncertainty: use --uncertainty npy, tiff or png")
-    command_line.check_positive(options, "tile", "memory", "max_megapixels")
+    command_line.check_positive(options, "tile", "memory", "max_megapixels", "theta_scale")
     options.outscale, options.size = _outscale(options.outscale), _size(options.size)
     options.model = options.model or presets.default_preset(options.outscale)
     return options
@@ -166,6 +171,7 @@ def _add_result(parser: argparse.ArgumentParser) -> None:
         help="write theta as float32 grey levels (npy, tiff) or as a colour image (png); 'none'"
         " saves 8 to 26 %% of the run time (default: png if the model has uncertainty, else none)",
     )
+    command_line.add_maps(parser, MAP_STYLES, MAP_TOP)
 
 
 def _plan(options: argparse.Namespace, has_uncertainty: bool) -> "tuple[Options, Plan]":
@@ -191,6 +197,8 @@ def _job_options(options: argparse.Namespace, has_uncertainty: bool) -> "Options
         value_range=options.value_range and tuple(options.value_range),
         overwrite=options.overwrite,
         background=options.background,
+        theta_scale=options.theta_scale,
+        map_style=options.map,
     )
     return command_line.with_max_pixels(chosen, options.max_megapixels)
 
@@ -207,6 +215,17 @@ def _check_uncertainty(name: str, model: "Upscaler", chosen: "Options") -> None:
         )
     if chosen.maps and model.calibration is None:
         print("theta is as trained, not calibrated: run udl-tf calibrate on the model")
+
+
+def _report_resampling(options: argparse.Namespace, scale: int) -> None:
+    """Prints a line if the results do not have the scale of the model."""
+    if options.size is not None:
+        size = "{}x{} pixels".format(*options.size)
+    elif options.outscale not in (None, scale):
+        size = f"x{options.outscale:g}"
+    else:
+        return
+    print(f"{options.model} upscales x{scale}: its results are resampled to {size} (bicubic)")
 
 
 def _report_plan(plan: "Plan") -> None:

@@ -82,6 +82,26 @@ def test_too_few_images_for_a_guarantee_change_nothing(run, image_folder):
     assert (run / "model.json").read_text() == content
 
 
+def test_a_calibration_on_more_images_is_kept_unless_the_option_allows_to_replace_it(
+    run, image_folder
+):
+    """Three images replaced the calibration of a training run."""
+    command = ("calibrate", "--model", run, "--no-baselines", "--data", image_folder)
+    assert run_command(*command).returncode == 0
+    assert run_command(*command).returncode == 0  # as many images
+    content = (run / "model.json").read_text()
+    for index in range(3):
+        (image_folder / f"image{index}.png").unlink()
+    assert_one_line_error(
+        run_command(*command),
+        f"{run}: is calibrated on images (6 images); --data has 3 images: give at least 6, or"
+        " allow the calibration to be replaced (--overwrite)",
+    )
+    assert (run / "model.json").read_text() == content
+    assert run_command(*command, "--overwrite").returncode == 0
+    assert udl_tf.load(run).calibration.images == 3
+
+
 def test_the_bundle_of_a_running_step_is_not_calibrated(run, image_folder, tmp_path):
     """It is replaced at the next checkpoint, and deleted in the end."""
     running = shutil.copytree(run, run / "running")

@@ -63,6 +63,8 @@ def test_a_run_folder_holds_everything(finished):
     assert [s["updates"] for s in metrics["steps"]] == [40, 40]
     assert "bicubic" in result.stderr
     assert "patches/s" in result.stderr
+    # A single image, which may be nearly flat, is named beside its PSNR.
+    assert re.search(r"^validation on \d\.png at update 40: PSNR-Y ", result.stderr, re.MULTILINE)
     assert (run / "results.md").read_text().startswith("| PSNR-Y dB / SSIM-Y | test ×2 (2)")
 
 
@@ -95,18 +97,25 @@ def test_tensorboard_shows_training_and_validation(finished):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     run, _ = finished
-    for step in ("step1-esu", "step2-udl"):
+    for step, before in (("step1-esu", 0), ("step2-udl", 40)):
+        loss = f"train/loss/{step}"
         sizes = {"scalars": 0, "images": 0}
         events = EventAccumulator(str(run / "tensorboard" / step), size_guidance=sizes)
         events.Reload()
-        expected = {"train/loss", "train/learning_rate", "train/patches_per_second"}
+        expected = {loss, "train/learning_rate", "train/patches_per_second"}
         expected |= {"train/share_of_time_waiting_for_data"}
         expected |= {"validation/psnr_y", "validation/ssim_y"}
         expected |= {"validation/s_min", "validation/s_mean", "validation/s_max"}
         assert set(events.Tags()["scalars"]) == expected
-        assert [e.step for e in events.Scalars("train/loss")] == list(range(1, 41))
+        updates = list(range(before + 1, before + 41))  # log_every is 1
+        for tag in (loss, "train/learning_rate", "train/patches_per_second"):
+            assert [e.step for e in events.Scalars(tag)] == updates
         assert events.Tags()["images"] == ["validation/row"]
-        assert [e.step for e in events.Images("validation/row")] == [10, 20, 30, 40]
+        rows = events.Images("validation/row")
+        assert [e.step - before for e in rows] == [10, 20, 30, 40]
+        # Four images of 40x48 and theta with its wider scale, below titles; the text has 10 pixels.
+        assert rows[0].width > 5 * 40
+        assert rows[0].height == 20 + 48 + 35
 
 
 def train_killed_at(workplace, run, pattern):

@@ -47,6 +47,61 @@ def test_skip_existing(upscale, tmp_path, monkeypatch):
     assert result.stdout == f"0 of 2 images upscaled, 2 already existed (skipped): {out}\n"
 
 
+def test_plain_maps_have_the_size_of_the_result_and_are_resumed(upscale, tmp_path):
+    for name in ("a", "b"):
+        Image.fromarray(noise_image(6, 8)).save(tmp_path / f"{name}.png")
+    for style, fits in (("plain", True), ("captioned", False)):
+        out = tmp_path / style
+        command = "--output", out, "--map", style, "--theta-scale", 30, "--skip-existing"
+        assert "1 of 1 images upscaled" in upscale(tmp_path / "a.png", *command).stdout
+        written = (out / "a_theta.png").stat().st_mtime_ns
+        result = upscale(tmp_path / "a.png", tmp_path / "b.png", *command)
+        assert "1 of 2 images upscaled" in result.stdout
+        assert "1 already existed (skipped), 0 failed" in result.stdout
+        assert (out / "a_theta.png").stat().st_mtime_ns == written
+        for name in ("a", "b"):
+            with Image.open(out / f"{name}_theta.png") as image:
+                assert (image.size == (16, 12)) == fits
+                assert image.text["Description"].endswith("pale yellow 30 or more")
+    assert_one_line_error(
+        upscale(tmp_path / "a.png", "--theta-scale", "0"), "--theta-scale 0.0: expected a positive"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (("--outscale", "8"), "x8"),
+        (("--outscale", "0.5"), "x0.5"),
+        (("--size", "9x7"), "9x7 pixels"),
+        (("--outscale", "2"), None),
+        ((), None),
+    ],
+)
+def test_resampling_is_stated(upscale, transparent_run, tmp_path, arguments, text):
+    Image.fromarray(noise_image(6, 8)).save(tmp_path / "a.png")
+    result = upscale(tmp_path / "a.png", "--output", tmp_path / "out", *arguments)
+    line = f"{transparent_run} upscales x2: its results are resampled to {text} (bicubic)\n"
+    assert result.returncode == 0, result.stderr
+    assert (line in result.stdout) == (text is not None)
+    assert ("resampled" in result.stdout) == (text is not None)
+
+
+def test_who_waited_for_a_map_that_was_not_asked_for_is_told_what_is_faster(
+    upscale, tmp_path, monkeypatch
+):
+    Image.fromarray(noise_image(6, 8)).save(tmp_path / "a.png")
+    command, text = (
+        (tmp_path / "a.png", "--output", tmp_path / "out"),
+        "--uncertainty none is faster",
+    )
+    assert text not in upscale(*command).stdout
+    monkeypatch.setattr("udl_tf.upscale._LONG", 0.0)
+    assert upscale(*command).stdout.splitlines()[-1].startswith(text)
+    for more in (("--uncertainty", "png"), ("--uncertainty", "none"), ("--ensemble",)):
+        assert text not in upscale(*command, *more).stdout
+
+
 def test_a_stopped_run_in_the_folder_of_the_images_resumes(upscale, tmp_path):
     """`upscale . --output .` takes neither its results nor its maps for inputs."""
     command = tmp_path, "--output", tmp_path, "--format", "png", "--uncertainty", "png"

@@ -5,7 +5,7 @@ import pytest
 from helpers.models import laplace_samples
 from PIL import Image
 
-from udl_tf.evaluation.theta_report import assess, write_report
+from udl_tf.evaluation.theta_report import assess, report_text, write_report
 from udl_tf.uncertainty import LEVELS
 from udl_tf.uncertainty.fit import calibrate
 
@@ -68,6 +68,23 @@ def test_images_of_the_fit_are_assessed_with_fits_to_the_others():
     )  # by construction: these quantiles were measured here
     others = assess("all", samples, calibration, seen=True)["coverage"]["measured"]
     assert not np.allclose(others, LEVELS, atol=0.02)
+
+
+def test_the_verdict_names_a_theta_that_does_not_rank_the_errors(assessed):
+    calibration, result = assessed
+    aurg, inside = result["ranking"]["theta"]["aurg"], 100 * result["coverage"]["measured"][89]
+    good = f"Verdict: θ ranks the errors better than a random order (AURG {aurg:.3f});"
+    assert f"{good} 90 % intervals cover {inside:.1f} % of the values.\n" in report_text(
+        [result], calibration, "mine"
+    )
+    reversed_ = assess("reversed", laplace_samples(5, lambda s: -s), calibration, seen=False)
+    assert reversed_["ranking"]["theta"]["aurg"] < -0.1
+    (line,) = [
+        line
+        for line in report_text([reversed_], calibration, "mine").splitlines()
+        if line.startswith("Verdict")
+    ]
+    assert "θ does not rank the errors better than a random order: do not rely on it here" in line
 
 
 def test_the_report_consists_of_text_json_and_figures(assessed, tmp_path):

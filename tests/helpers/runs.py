@@ -57,12 +57,17 @@ def same_weights(a: Path, b: Path, step: int) -> bool:
 
 
 def curve(folder: Path, name: str) -> dict[int, float]:
-    """Returns the points of a TensorBoard curve of one step, by update."""
+    """Returns the points of a TensorBoard curve of one step, by update of the run."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(str(folder), {"scalars": 0})
     events.Reload()
     return {event.step: event.value for event in events.Scalars(name)}
+
+
+def loss_curve(folder: Path) -> dict[int, float]:
+    """Returns the loss of one step, by update of the run."""
+    return curve(folder, f"train/loss/{folder.name}")
 
 
 def stop_at(update: int, monkeypatch) -> None:

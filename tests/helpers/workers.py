@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks.workers import free_ports
 
 from helpers.commands import ROOT, TESTS
-from helpers.runs import curve, tiny_config
+from helpers.runs import loss_curve, tiny_config
 from udl_tf.distributed.cluster import Cluster
 
 
@@ -81,7 +81,7 @@ def wait_for(condition, workers):
 
 def losses(run):
     """Returns the loss of every update."""
-    curves = [curve(folder, "train/loss") for folder in sorted((run / "tensorboard").iterdir())]
+    curves = [loss_curve(folder) for folder in sorted((run / "tensorboard").iterdir())]
     return np.array([points[update] for points in curves for update in sorted(points)])
 
 

@@ -1,11 +1,13 @@
+import os
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from helpers.images import declared_png
+from helpers.upscalers import Repeating
 from PIL import Image
 
 from udl_tf.errors import UserError
-from udl_tf.imaging import image_size, read_image, read_rgb
+from udl_tf.imaging import image_size, is_result, read_image, read_rgb
 from udl_tf.imaging.opening import MAX_PIXELS, opened
 
 
@@ -73,6 +75,19 @@ def test_what_cannot_be_opened_is_named_once(tmp_path):
     with pytest.raises(UserError) as caught:
         read_image(tmp_path)
     assert str(caught.value) == f"{tmp_path}: cannot be opened (Is a directory): check the file"
+
+
+def test_a_pipe_and_a_device_are_refused_instead_of_read(tmp_path):
+    """Opening a pipe without a writer waits for ever."""
+    os.mkfifo(tmp_path / "a.png")
+    for path in (tmp_path / "a.png", "/dev/null"):
+        for read in (read_image, read_rgb, image_size, Repeating(2).upscale):
+            with pytest.raises(UserError) as caught:
+                read(path)
+            assert str(caught.value) == (
+                f"{path}: not a regular file (a broken link, pipe or device): replace or remove it"
+            )
+        assert not is_result(path)
 
 
 def test_a_file_that_ends_in_its_header_is_named_as_cut_off(tmp_path):

@@ -9,6 +9,7 @@ from helpers.upscalers import Repeating
 from PIL import Image
 
 from udl_tf.errors import UserError
+from udl_tf.imaging.theta_map import colorize
 from udl_tf.inference import job_runner
 from udl_tf.inference.job_runner import run_jobs
 from udl_tf.inference.jobs import Options, plan_jobs
@@ -44,6 +45,38 @@ def test_sizes(model, tmp_path, options, size):
     assert np.asarray(Image.open(tmp_path / "out/a.png")).shape[:2] == size
     for name in ("theta", "spread", "total"):
         assert np.load(tmp_path / f"out/a_{name}.npy").shape == (*size, 3)
+
+
+def test_maps_of_one_folder_have_one_scale_and_the_legend_of_their_options(tmp_path):
+    """Repeating predicts theta = exp(pixel / 100), so that the images have different maxima."""
+    for name, value in (("dark", 10), ("light", 250)):
+        image = np.full((4, 6, 3), 100, np.uint8)
+        image[0] = value
+        Image.fromarray(image).save(tmp_path / f"{name}.png")
+    for style, size in (("plain", (12, 8)), ("captioned", None)):
+        options = Options(uncertainty="png", map_style=style, theta_scale=5.0)
+        jobs = plan_jobs([tmp_path / "dark.png", tmp_path / "light.png"], tmp_path / style, options)
+        assert run_jobs(Repeating(2), jobs, options).failed == []
+        maps = [Image.open(job.maps["theta"]) for job in jobs]
+        pixels = [np.asarray(image) for image in maps]
+        expected = colorize(np.full((1, 1), np.e), 5.0)[0, 0].tolist()
+        assert [image[7, 11].tolist() for image in pixels] == [expected, expected]
+        assert pixels[0][0, 0].tolist() != pixels[1][0, 0].tolist()
+        assert size is None or [image.size for image in maps] == [size, size]
+        assert size or maps[0].height > 8
+
+
+@pytest.mark.parametrize(
+    ("options", "part"),
+    [
+        ({"theta_scale": 0.0}, "a scale of 0 grey levels"),
+        ({"theta_scale": float("nan")}, "a scale of nan grey levels"),
+        ({"map_style": "bare"}, "map style 'bare': expected captioned or plain"),
+    ],
+)
+def test_bad_options_of_maps_are_named(options, part):
+    with pytest.raises(UserError, match=part):
+        Options(**options)
 
 
 def test_no_jobs_are_no_error(model):

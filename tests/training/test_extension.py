@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 from helpers.images import noise_image
-from helpers.runs import curve, same_weights, stop_at, tiny_config, weights
+from helpers.runs import curve, loss_curve, same_weights, stop_at, tiny_config, weights
 
 from udl_tf.config import Config
 from udl_tf.errors import Interrupted, UserError
@@ -70,14 +70,15 @@ def test_a_finished_run_continues_from_its_last_weights_with_a_new_schedule(fini
     config, after = extended
     log = (after / "log.txt").read_text()
     assert "step 2/2 l1: extended from update 40, new schedule over the last 12 updates" in log
-    losses = curve(after / "tensorboard/step2-l1", "train/loss")
-    first, last, next_ = losses[1], losses[40], losses[41]
+    # Step 1 has 5 updates.
+    losses = loss_curve(after / "tensorboard/step2-l1")
+    first, last, next_ = losses[6], losses[45], losses[46]
     assert first > 2 * last
     assert next_ < last + 0.1 * (first - last)
     rates = curve(after / "tensorboard/step2-l1", "train/learning_rate")
-    assert [rates[1], rates[40]] == pytest.approx([1e-2, 0], rel=0.02, abs=1e-4)
+    assert [rates[6], rates[45]] == pytest.approx([1e-2, 0], rel=0.02, abs=1e-4)
     expected = [1e-2 * (1 + np.cos(np.pi * done / 12)) / 2 for done in range(1, 13)]
-    assert [rates[41 + i] for i in range(12)] == pytest.approx(expected, abs=1e-6)
+    assert [rates[46 + i] for i in range(12)] == pytest.approx(expected, abs=1e-6)
     _, note = json.loads((after / "metrics.json").read_text())["steps"]
     assert (note["updates"], note["extended_from"]) == (52, [40])
     assert [entry["update"] for entry in note["validation"]] == [10, 20, 30, 40, 50, 52]

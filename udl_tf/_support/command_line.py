@@ -54,6 +54,25 @@ def add_pixels(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_maps(parser: argparse.ArgumentParser, styles: Sequence[str], top: float) -> None:
+    """Adds the options on png maps: the default and other styles, and the default scale."""
+    parser.add_argument(
+        "--theta-scale",
+        type=float,
+        default=top,
+        metavar="LEVELS",
+        help="grey levels of the brightest colour of png maps; equal for all images, so that"
+        " their maps can be compared (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--map",
+        default=styles[0],
+        choices=styles,
+        help="png maps with a scale bar and a legend below, or plain ones of exactly the result's"
+        " size (default: %(default)s)",
+    )
+
+
 def add_precision(parser: argparse.ArgumentParser) -> None:
     """Adds --precision for a model that this process runs, and its older spelling --fast."""
     parser.add_argument(

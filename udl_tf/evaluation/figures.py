@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from udl_tf._support.files import complete_file
-from udl_tf.imaging.theta_map import COLORS, channel_mean, highest
+from udl_tf.imaging.theta_map import COLORS, MAP_TOP, channel_mean
 from udl_tf.uncertainty import FRACTIONS
 
 _CELL = 4.2  # inches: width of one image
@@ -26,7 +26,7 @@ def comparison_figure(
     """Writes the figure of one test image.
 
     First row: the whole images; second row: a magnified crop of each; last row: absolute error and
-    theta, each with its own colour bar.
+    theta, with the colours of maps of theta.
 
     Args:
         path: PNG file to write.
@@ -65,15 +65,15 @@ def _draw_images(axes: np.ndarray, images: dict[str, np.ndarray]) -> None:
 
 
 def _draw_maps(figure: Any, maps: dict[str, np.ndarray]) -> None:
-    """Draws the mean of each map over its channels, with a colour bar."""
+    """Draws the mean of each map over its channels, with a colour bar; all on one scale."""
     axes = figure.subplots(1, len(maps), squeeze=False)[0]
     for axis, (label, values) in zip(axes, maps.items(), strict=True):
         image = axis.imshow(
-            channel_mean(values), cmap=COLORS, vmin=0, vmax=highest(values), interpolation="none"
+            channel_mean(values), cmap=COLORS, vmin=0, vmax=MAP_TOP, interpolation="none"
         )
         axis.set_title(label)
         axis.set_axis_off()
-        figure.colorbar(image, ax=axis, shrink=0.9)
+        figure.colorbar(image, ax=axis, shrink=0.9, extend="max")
 
 
 def _busiest_box(image: np.ndarray) -> tuple[int, int, int]:

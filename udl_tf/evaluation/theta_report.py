@@ -208,7 +208,7 @@ def _section(result: dict[str, Any]) -> str:
     tables = "\n".join(
         markdown_table(table(result)) for table in (_coverage_table, _error_table, _ranking_table)
     )
-    text = f"\n## {head}\n\n{tables}\n"
+    text = f"\n## {head}\n\n{_verdict(result)}\n\n{tables}\n"
     if (misses := result["conformal_misses"]) is not None:
         text += f"Values outside the conformal intervals: {100 * misses:.1f} % on average.\n"
     text += (
@@ -218,6 +218,16 @@ def _section(result: dict[str, Any]) -> str:
     if (correlation := psnr["spearman"]) is not None:
         text += f", rank correlation {correlation:.2f}"
     return f"{text}.\n"
+
+
+def _verdict(result: dict[str, Any]) -> str:
+    """Returns a line on whether θ ranks the errors, and on the coverage of its intervals."""
+    aurg, coverage = result["ranking"]["theta"]["aurg"], result["coverage"]
+    inside = 100 * coverage["measured"][coverage["levels"].index(0.9)]
+    ranks = "θ does not rank the errors better than a random order: do not rely on it here"
+    if aurg > 0:
+        ranks = "θ ranks the errors better than a random order"
+    return f"Verdict: {ranks} (AURG {aurg:.3f}); 90 % intervals cover {inside:.1f} % of the values."
 
 
 def _coverage_table(result: dict[str, Any]) -> list[list[str]]:

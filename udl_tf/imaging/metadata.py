@@ -5,6 +5,7 @@ What describes the file, such as its size, its orientation or a thumbnail, is no
 
 import io
 import math
+import os
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -211,8 +212,10 @@ def marked(exif: Ifd) -> Ifd:
 def is_result(path: Path | str) -> bool:
     """Returns whether a file carries the mark of this package's results and maps.
 
-    Reads headers only. Files that are not images, and maps in .npy, carry none.
+    Reads headers only. Files that are not images, maps in .npy, pipes and devices carry none.
     """
+    if not os.path.isfile(path):  # opening a pipe may wait for ever
+        return False
     try:
         with open(path, "rb") as file:
             return _software(file, path).startswith(_PROGRAM)

@@ -1,5 +1,7 @@
 """Opening of image files: which decoder reads a file, and how large it may be."""
 
+import os
+import stat
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -46,6 +48,9 @@ def opened(path: Path | str, max_pixels: int | None = None) -> Iterator[Decoder]
         UserError: if the file is missing, not an image, damaged, not supported or too large.
     """
     try:
+        mode = os.stat(path).st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # opening a pipe may wait for ever
+            raise UserError(f"{path}: {NO_FILE}")
         # Libraries warn of damage; it raises an exception too, or is harmless.
         with open(path, "rb") as file, collected_warnings():
             image = _decoder(file)

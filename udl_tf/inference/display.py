@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from udl_tf.imaging.dtypes import FULL_RANGE, gray_level, to_dtype
-from udl_tf.imaging.theta_map import channel_mean, colorize, highest
+from udl_tf.imaging.theta_map import MAP_TOP, channel_mean, colorize
 
 if TYPE_CHECKING:
     from udl_tf.inference.result import Upscaled
@@ -26,7 +26,8 @@ def result_html(result: "Upscaled") -> str:
     """
     members = result.members()[:_MEMBERS]
     side = int(_SIDE / math.sqrt(max(len(members), 1)))
-    top = max((highest(one.theta) for one in members if one.theta is not None), default=1.0)
+    low, high = result.value_range
+    top = MAP_TOP * (high - low) / 255.0
     figures = []
     for one in members:
         figures.append(_figure(_shrunk(_in_8_bits(one), side), _size(one.image)))
@@ -92,5 +93,4 @@ def _meaning(result: "Upscaled") -> str:
     text = f"θ: predicted scale of the error, {result.theta.mean():.3g}{unit} on average"
     if result.calibration is None:
         return f"{text}; not calibrated: it ranks the pixels, but has no intervals"
-    factor = result.calibration.quantile(0.9).mean()
-    return f"{text}; nine of ten true values are within {factor:.2g} θ of the result"
+    return f"{text}; nine of ten pixels are within ±{result.half_width(0.9):.3g}{unit}"

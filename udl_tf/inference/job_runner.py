@@ -19,6 +19,7 @@ from udl_tf.imaging.image_writing import check_format, write_image
 from udl_tf.imaging.opening import image_size
 from udl_tf.imaging.theta_map import write_map
 from udl_tf.inference.jobs import MAP_TITLES, Job, Options
+from udl_tf.inference.legend import legend
 from udl_tf.inference.result import Upscaled
 from udl_tf.inference.targets import check_targets
 from udl_tf.inference.upscaler import Upscaler
@@ -26,7 +27,7 @@ from udl_tf.inference.upscaler import Upscaler
 _COLOR = 3 * 1  # bytes per pixel of an 8-bit RGB image
 _FLOAT = 3 * 4  # of a float32 map
 _PILLOW = 4  # of the copy that Pillow writes
-_DRAWING = 16  # of a map that is drawn in colour
+_DRAWING = 8  # of a map that is drawn in colour: two images of Pillow
 
 # Images in progress: enough to fill a batch while others are read and written. Models that compute
 # one image at a time: one that is read, one that is computed and one that is written.
@@ -276,5 +277,7 @@ def write_job(
     """
     notes = write_image(job.output, replace(image, pixels=result.image), options.background)
     for name, path in job.maps.items():
-        write_map(path, getattr(result, name), MAP_TITLES[name])
+        values, title = getattr(result, name), MAP_TITLES[name]
+        lines = legend(result, options.theta_scale / 2) if name == "theta" else ()
+        write_map(path, values, title, lines, options.theta_scale, options.map_style)
     return [*image.notes, *result.notes, *notes], result.image.shape[0] * result.image.shape[1]

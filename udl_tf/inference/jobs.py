@@ -1,5 +1,6 @@
 """Jobs over files: which images to upscale, and where the results go."""
 
+import math
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -11,6 +12,7 @@ from typing import Any
 from udl_tf.errors import UserError
 from udl_tf.imaging.dtypes import check_value_range
 from udl_tf.imaging.formats import WRITABLE
+from udl_tf.imaging.theta_map import MAP_STYLES, MAP_TOP
 from udl_tf.imaging.transparency import parse_color
 from udl_tf.inference.inputs import Skipped, find_inputs
 from udl_tf.inference.names import result_names
@@ -45,6 +47,8 @@ class Options:
         overwrite: whether files that exist are replaced; None: only earlier results of this
             package, which carry a mark.
         background: colour behind transparent pixels in formats without alpha, a name or #rrggbb.
+        theta_scale: grey levels of the brightest colour of png maps.
+        map_style: "captioned" or "plain" png maps, as for write_map.
     """
 
     format: str = "same"
@@ -60,6 +64,8 @@ class Options:
     value_range: tuple[float, float] | None = None
     overwrite: bool | None = None
     background: str = "white"
+    theta_scale: float = MAP_TOP
+    map_style: str = "captioned"
 
     def __post_init__(self):
         if self.uncertainty not in UNCERTAINTY_FORMATS:
@@ -67,6 +73,15 @@ class Options:
             raise UserError(f"uncertainty {self.uncertainty!r}: expected one of {known}")
         if self.value_range is not None:
             check_value_range(self.value_range)
+        if self.map_style not in MAP_STYLES:
+            known = " or ".join(MAP_STYLES)
+            raise UserError(f"map style {self.map_style!r}: expected {known}", argument="map")
+        if not 0 < self.theta_scale < math.inf:
+            raise UserError(
+                f"a scale of {self.theta_scale:g} grey levels: expected a positive number, such as"
+                f" {MAP_TOP:g}",
+                argument="theta_scale",
+            )
         parse_color(self.background)
 
     @property

@@ -9,6 +9,9 @@ from udl_tf.imaging.dtypes import FULL_RANGE, gray_level
 from udl_tf.imaging.resize import imresize
 from udl_tf.uncertainty.record import Calibration
 
+_SHARES = np.arange(1, 100, 2) / 100  # the middles of fifty equal shares
+_PIXELS = 5000  # enough for two digits of a quantile
+
 
 @dataclass(frozen=True, repr=False)
 class Upscaled:
@@ -101,7 +104,30 @@ class Upscaled:
         Raises:
             UserError: for a level outside this range, or a model that is not calibrated.
         """
-        return self._around(self._calibrated().quantile(level))
+        return self._around(self._factors(level))
+
+    def half_width(self, level: float) -> float:
+        """Returns the half width that is common to all pixels and covers a share `level` of them.
+
+        Args:
+            level: in 0.01..0.98.
+
+        Returns:
+            Half width in the unit of theta: a share `level` of all true values is expected to
+            differ from the image by at most this.
+
+        Raises:
+            UserError: as `interval`.
+        """
+        if not _SHARES[0] <= level < _SHARES[-1]:
+            raise UserError(f"level {level}: expected {_SHARES[0]}..0.98")
+        factors, theta = np.array([self._factors(share) for share in _SHARES]), self.theta
+        assert theta is not None
+        rows = theta.reshape(-1, factors.shape[1])
+        pixels = np.random.default_rng(0).integers(len(rows), size=_PIXELS)
+        # Equally probable errors: at each pixel the quantiles of |error|/theta, times theta.
+        errors = rows[pixels, None] * factors
+        return float(np.quantile(errors, level, method="hazen"))
 
     def conformal_interval(self) -> tuple[np.ndarray, np.ndarray]:
         """Returns the bounds with the conformal guarantee that the model was calibrated for.
@@ -119,7 +145,7 @@ class Upscaled:
                 " conformal=(alpha, delta)",
                 argument="conformal",
             )
-        return self._around(np.full(3, conformal.factor))
+        return self._around(np.full(1, conformal.factor))
 
     def _calibrated(self) -> Calibration:
         if self.theta is None or self.calibration is None:
@@ -129,11 +155,16 @@ class Upscaled:
             )
         return self.calibration
 
+    def _factors(self, level: float) -> np.ndarray:
+        """Returns the quantiles of |error|/theta, one per channel of theta."""
+        factors, theta = self._calibrated().quantile(level), self.theta
+        assert theta is not None
+        gray = theta.ndim < 3 or theta.shape[-1] == 1
+        return factors.mean(keepdims=True) if gray else factors
+
     def _around(self, factors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         theta, image = self.theta, self.image
         assert theta is not None
-        if theta.ndim < 3 or theta.shape[-1] == 1:
-            factors = factors.mean(keepdims=True)
         center = image if image.ndim == 2 else image[..., : theta.shape[-1]]
         half = (theta * factors * gray_level(image.dtype)).astype(np.float32)
         return center - half, center + half

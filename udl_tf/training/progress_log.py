@@ -83,7 +83,7 @@ class ProgressLog(keras.callbacks.Callback):
     def _write_scalars(self, loss: float) -> None:
         learning_rate = keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
         scalars = {
-            "train/loss": loss,
+            f"train/loss/{self.board.step}": loss,  # losses of other steps have other scales
             "train/learning_rate": float(learning_rate),
             "train/patches_per_second": self._rate * self.batch_size,
             "train/share_of_time_waiting_for_data": self._waited,

@@ -13,7 +13,7 @@ import keras
 
 from udl_tf._support.files import sha256
 from udl_tf._support.hardware import updates_per_call
-from udl_tf.config import StepConfig
+from udl_tf.config import Config, StepConfig
 from udl_tf.data.draws import HRMap
 from udl_tf.data.pipeline import Waiting, make_delivery
 from udl_tf.data.resident import resident_set
@@ -113,9 +113,10 @@ def train_step(session: Session, index: int) -> tuple[dict[str, Any], bool]:
         restore_checkpoint(run.path, step.trainer)
     log.info("%s: %s", step.name, _beginning(step))
     pairs = session.data.held_out.pairs()  # may raise UserError, with no file open
-    board = TensorBoardLog(run.step_log(index))
+    board = TensorBoardLog(run.step_log(index), _updates_before(config, index))
     network, scale = step.trainer.network, config.model.scale
-    validation = Validation(pairs, scale, network, step.frozen, board)
+    names = [source.hr.name for source in session.data.held_out.sources]
+    validation = Validation(pairs, names, scale, network, step.frozen, board)
     started = time.monotonic()
     clock = callbacks.Clock(step.start.update, step.config.updates)
 
@@ -135,6 +136,11 @@ def train_step(session: Session, index: int) -> tuple[dict[str, Any], bool]:
     save_weights(network, run.weights(index))
     note = _note(step, progress()) | {"weights": sha256(run.weights(index))}
     return note, checkpoints.interrupted
+
+
+def _updates_before(config: Config, index: int) -> int:
+    """Returns the number of updates of the steps before step `index`."""
+    return sum(step.updates for step in config.steps[:index])
 
 
 def _beginning(step: Step) -> str:
@@ -252,7 +258,7 @@ def _fit(step: Step, waiting: Waiting, observers: list[keras.callbacks.Callback]
         folder = session.group.own_folder(session.data.cache)
         cache = cache_path(step.frozen, data, folder)
         hr_map = cached_log_scale(step.frozen, data, cache)
-    first = step.start.update + sum(s.updates for s in config.steps[: step.index])
+    first = step.start.update + _updates_before(config, step.index)
     source = data, config.data, config.training.seed, first, hr_map
     if session.group.may_hold_data:
         trainer.resident = resident_set(data, config.data, hr_map)

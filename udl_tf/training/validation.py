@@ -7,7 +7,8 @@ import numpy as np
 from udl_tf.data.store import middle
 from udl_tf.imaging.dtypes import to_dtype
 from udl_tf.imaging.resize import imresize
-from udl_tf.imaging.theta_map import colorize
+from udl_tf.imaging.theta_map import captioned_map
+from udl_tf.imaging.titled_row import titled_row
 from udl_tf.inference.chain_runner import make_forward
 from udl_tf.metrics import psnr_y, ssim_y
 from udl_tf.models import uncertainty_part
@@ -22,6 +23,7 @@ class Validation:
 
     Args:
         pairs: pairs (lr, hr) of uint8 images, of which the middle is used.
+        names: of the images.
         scale: HR over LR size.
         network: lr -> {"sr"} or {"sr", "log_scale"}.
         frozen: network of the previous step, for s if `network` does not compute it; or None.
@@ -32,7 +34,10 @@ class Validation:
         history: results so far, with the number of updates.
     """
 
-    def __init__(self, pairs, scale: int, network, frozen, board: TensorBoardLog, side: int = 256):
+    def __init__(
+        self, pairs, names, scale: int, network, frozen, board: TensorBoardLog, side: int = 256
+    ):
+        self.images = names[0] if len(names) == 1 else f"{len(names)} images"
         self.scale = scale
         self.network = network
         self.predict = make_forward(network)
@@ -65,7 +70,7 @@ class Validation:
         self.board.write_scalars({f"validation/{name}": x for name, x in means.items()}, update)
         self.board.flush()
         self.history.append({"update": update, **means})
-        log.info("validation at update %d: %s", update, _as_text(means))
+        log.info("validation on %s at update %d: %s", self.images, update, _as_text(means))
         return means
 
     def finds_death(self) -> bool:
@@ -73,12 +78,17 @@ class Validation:
         return is_dead(self.network, self.predict, self.pairs[0][0][None])
 
     def _show(self, lr, sr, hr, log_scale, update: int) -> None:
-        nearest = lr.repeat(self.scale, axis=0).repeat(self.scale, axis=1)
-        row = [nearest, imresize(lr, self.scale), sr, hr]
+        size = max(10, hr.shape[1] // 6)  # of the titles: readable in TensorBoard's small view
+        images = {
+            "LR": lr.repeat(self.scale, axis=0).repeat(self.scale, axis=1),
+            "bicubic": imresize(lr, self.scale),
+            "SR": sr,
+            "HR": hr,
+        }
         if log_scale is not None:
-            row.append(colorize(np.exp(log_scale)))
-        title = "LR | bicubic | SR | HR" + (" | theta" if log_scale is not None else "")
-        self.board.write_image("validation/row", np.hstack(row), title, update)
+            theta = captioned_map(np.exp(log_scale), [], size=max(10, size // 2))
+            images["theta"] = np.asarray(theta)
+        self.board.write_image("validation/row", titled_row(images, size), update)
 
 
 def _as_text(means: dict[str, float]) -> str:
