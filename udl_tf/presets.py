@@ -3,6 +3,7 @@
 udl-tf presets [NAME]
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 from udl_tf._support import command_line
@@ -27,13 +28,10 @@ def main(arguments: list[str] | None = None) -> None:
 
 def presets_table() -> str:
     """Returns a Markdown table of all presets with their size and results."""
-    results = {
-        name: {r["dataset"]: r for r in _read(name, "metrics.json")["results"]}
-        for name in presets.names()
-    }
-    sets = list(dict.fromkeys(dataset for found in results.values() for dataset in found))
+    by_set = {name: {r["dataset"]: r for r in results(name)} for name in presets.names()}
+    sets = list(dict.fromkeys(dataset for found in by_set.values() for dataset in found))
     cells = [["preset", "MB", *(f"{dataset} (bicubic)" for dataset in sets), "80 % intervals"]]
-    for name, found in results.items():
+    for name, found in by_set.items():
         size = sum(p.stat().st_size for p in (presets.FOLDER / name).rglob("*.h5")) / 1e6
         values = [
             f"{r['psnr_y']:.3f} ({r['bicubic_psnr_y']:.2f})" if (r := found.get(dataset)) else ""
@@ -47,19 +45,9 @@ def presets_table() -> str:
 
 def card(name: str) -> str:
     """Returns the model card of a preset as text."""
-    model = _read(name, "model.json")
-    architecture, calibration = model["architecture"], model["calibration"]
-    options = ", ".join(f"{key} {value}" for key, value in architecture["options"].items())
-    lines = [
-        f"# {name}",
-        f"network: {architecture['name']} x{architecture['scale']} ({options or 'as published'})",
-        f"trained: {_history(model['training'])}",
-        f"theta: {'calibrated on ' + calibration['data'] if calibration else 'none'}",
-        f"licence: {model['licence']}",
-        f"limits: {model['limits']}",
-        f"files: {presets.FOLDER / name}",
-    ]
-    for result in _read(name, "metrics.json")["results"]:
+    lines = [f"# {name}", *(f"{key}: {value}" for key, value in description(name))]
+    lines.append(f"files: {presets.FOLDER / name}")
+    for result in results(name):
         line = (
             f"{result['dataset']} ({result['images']} images): PSNR-Y {result['psnr_y']:.3f} dB"
             f" (bicubic {result['bicubic_psnr_y']:.3f}), SSIM-Y {result['ssim_y']:.4f}"
@@ -71,8 +59,34 @@ def card(name: str) -> str:
     return "\n".join(lines)
 
 
-def _history(training: dict[str, Any]) -> str:
-    """Describes the steps and data of a training, and those of the model that it started from."""
+def description(name: str) -> list[tuple[str, str]]:
+    """Returns network, training, calibration, licence and limits of a preset, in words."""
+    model = _read(name, "model.json")
+    architecture, calibration = model["architecture"], model["calibration"]
+    options = ", ".join(f"{key} {value}" for key, value in architecture["options"].items())
+    network = f"{architecture['name']} x{architecture['scale']} ({options or 'as published'})"
+    return [
+        ("network", network),
+        *_history(model["training"]),
+        ("theta", f"calibrated on {calibration['data']}" if calibration else "none"),
+        ("licence", model["licence"]),
+        ("limits", model["limits"]),
+    ]
+
+
+def results(name: str) -> list[dict[str, Any]]:
+    """Returns the results of a preset per test set, as udl_tf.evaluation.evaluate does."""
+    return _read(name, "metrics.json")["results"]
+
+
+def _history(training: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Describes the steps and data of a training, and those of the models it started from."""
+    yield "trained", _training(training)
+    while training := training.get("origin"):
+        yield f"started from {training['name']}", _training(training)
+
+
+def _training(training: dict[str, Any]) -> str:
     if "steps" not in training:
         return f"imported from {training['imported']}"
     steps = [
@@ -81,9 +95,7 @@ def _history(training: dict[str, Any]) -> str:
         + (" (uncertainty head)" if step.get("train") == "uncertainty_head" else "")
         for step in training["steps"]
     ]
-    text = f"{', then '.join(steps)}; on {training['data']['text']}"
-    origin = training.get("origin")
-    return f"{text}; from {origin['name']} (trained: {_history(origin)})" if origin else text
+    return f"{', then '.join(steps)}; on {training['data']['text']}"
 
 
 def _read(name: str, file: str) -> dict[str, Any]:

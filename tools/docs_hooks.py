@@ -1,0 +1,137 @@
+"""Hooks of mkdocs: pages that are made when the docs site is built, and links that leave docs/.
+
+README.md, CHANGELOG.md and CONTRIBUTING.md become pages, and each preset and each public room of
+the package gets one. A file or folder of the repository that a page links to becomes a page with
+its text, so that the site is complete without the repository.
+
+Throughout, a path is relative to the repository, and an address is that of a page's Markdown
+source relative to docs/.
+"""
+
+import posixpath
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import griffe
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+from udl_tf._support.tables import markdown_table
+from udl_tf.presets import description, results
+from udl_tf.saved import presets
+
+ROOT = Path(__file__).parents[1]
+_ROOT_PAGES = {  # address of a path
+    "README.md": "index.md",
+    "CHANGELOG.md": "changelog.md",
+    "CONTRIBUTING.md": "contributing.md",
+}
+_TEXT = {".cff", ".config", ".json", ".py", ".sh", ".slurm", ".yaml", ".yml"}
+_RELATIVE_LINK = re.compile(r"(?<=\]\()(?!\w+:|#)([^)#\s]+)")  # its target, without the anchor
+
+
+def on_config(config: MkDocsConfig) -> None:
+    """Replaces the folders in `nav` by the pages that are made for them."""
+    folders = {"api/": list(api_pages()), "models/": ["presets.md", *model_pages()]}
+    for section in config.nav or []:
+        for title, content in section.items():
+            if isinstance(content, str):
+                section[title] = folders.get(content, content)
+
+
+def on_files(files: Files, config: MkDocsConfig) -> None:
+    """Adds the pages that are not files of docs/."""
+    pages = api_pages() | model_pages()
+    pages |= {address: (ROOT / path).read_text() for path, address in _ROOT_PAGES.items()}
+    guide = {f"docs/{page.name}": page.read_text() for page in (ROOT / "docs").glob("*.md")}
+    roots = {path: pages[address] for path, address in _ROOT_PAGES.items()}
+    for path, text in (guide | roots).items():
+        for target in _linked(path, text):
+            if address_of(target).startswith("source/"):
+                pages[address_of(target)] = _source_page(target)
+    for address, text in pages.items():
+        files.append(File.generated(config, address, content=text))
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Rewrites relative links, which lead through the repository, to lead through the site."""
+    address = page.file.src_uri
+    if address.startswith(("api/", "models/")):  # made for the site
+        return markdown
+    paths = {address: path for path, address in _ROOT_PAGES.items()}
+    folder = posixpath.dirname(paths.get(address, f"docs/{address}"))
+
+    def through_site(link: re.Match) -> str:
+        target = posixpath.normpath(posixpath.join(folder, link[1]))
+        return posixpath.relpath(address_of(target), posixpath.dirname(address) or ".")
+
+    return _RELATIVE_LINK.sub(through_site, markdown)
+
+
+def address_of(path: str) -> str:
+    """Returns the address of the page, or file of docs/, that shows a file of the repository."""
+    if path.startswith("docs/"):
+        return path.removeprefix("docs/")
+    return _ROOT_PAGES.get(path) or f"source/{path}.md"
+
+
+def api_pages() -> dict[str, str]:
+    """Returns the API page of the package and of each public room, by their addresses."""
+    pages = {"api/index.md": "# udl_tf\n\n::: udl_tf\n"}
+    for room in _public_rooms():
+        pages[f"api/{room}.md"] = f"# udl_tf.{room}\n\n::: udl_tf.{room}\n"
+    return pages
+
+
+def model_pages() -> dict[str, str]:
+    """Returns the model card of each preset, by its address."""
+    return {f"models/{name}.md": _model_card(name) for name in presets.names()}
+
+
+def _public_rooms() -> Iterator[str]:
+    """Yields the rooms with an `__all__`, and the modules that the package's own one names."""
+    package = griffe.load("udl_tf", search_paths=[str(ROOT)])
+    for name, module in sorted(package.modules.items()):
+        if module.exports or name in (package.exports or ()):
+            yield name
+
+
+def _model_card(name: str) -> str:
+    facts = [["fact", "value"], *([key, value] for key, value in description(name))]
+    head = ["test set", "images", "PSNR-Y, dB", "bicubic", "SSIM-Y", "bicubic", "80 % intervals"]
+    cells = [head]
+    for r in results(name):
+        psnr, ssim = (
+            [f"{r[f'{kind}{metric}']:.{digits}f}" for kind in ("", "bicubic_")]
+            for metric, digits in (("psnr_y", 3), ("ssim_y", 4))
+        )
+        covered = f"cover {100 * r['coverage_80']:.1f} %"
+        cells.append([r["dataset"], str(r["images"]), *psnr, *ssim, covered])
+    return (
+        f"# {name}\n\n```bash\nudl-tf upscale photo.jpg --model {name}\n```\n\n"
+        f"{markdown_table(facts)}\n## Results\n\n{markdown_table(cells)}\n"
+        "[The home page](../index.md#quality) has the protocol, [Presets](../presets.md) a"
+        " comparison of all presets, and [the gallery](../gallery.md) images.\n"
+    )
+
+
+def _linked(path: str, text: str) -> Iterator[str]:
+    """Yields the paths to which the Markdown file `path` links."""
+    for target in _RELATIVE_LINK.findall(text):
+        yield posixpath.normpath(posixpath.join(posixpath.dirname(path), target))
+
+
+def _source_page(path: str) -> str:
+    """Returns a page with the text of a file, or of all files of a folder."""
+    place = ROOT / path
+    files = sorted(place.rglob("*")) if place.is_dir() else [place]
+    parts = [f"---\nsearch: {{exclude: true}}\n---\n\n# {path}"]
+    for file in files:
+        if file.suffix in _TEXT:
+            title = f"## {file.relative_to(place)}\n\n" if file != place else ""
+            parts.append(f"{title}````{file.suffix[1:]}\n{file.read_text()}````")
+        elif file == place:
+            parts = [file.read_text()]
+    return "\n\n".join(parts)
