@@ -1,8 +1,8 @@
 """Hooks of mkdocs: pages that are made when the docs site is built, and links that leave docs/.
 
 README.md, CHANGELOG.md and CONTRIBUTING.md become pages, and each preset and each public room of
-the package gets one. A file or folder of the repository that a page links to becomes a page with
-its text, so that the site is complete without the repository.
+the package gets one. Any other file or folder of the repository that a page links to becomes a page
+with its text, so that the site is complete without the repository.
 
 Throughout, a path is relative to the repository, and an address is that of a page's Markdown
 source relative to docs/.
@@ -11,6 +11,7 @@ source relative to docs/.
 import posixpath
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import griffe
@@ -72,8 +73,11 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 def address_of(path: str) -> str:
     """Returns the address of the page, or file of docs/, that shows a file of the repository."""
+    place = Path(path).with_suffix("")
     if path.startswith("docs/"):
         return path.removeprefix("docs/")
+    if place.parent.name == "udl_tf" and place.name in _public_rooms():
+        return f"api/{place.name}.md"
     return _ROOT_PAGES.get(path) or f"source/{path}.md"
 
 
@@ -90,12 +94,15 @@ def model_pages() -> dict[str, str]:
     return {f"models/{name}.md": _model_card(name) for name in presets.names()}
 
 
-def _public_rooms() -> Iterator[str]:
-    """Yields the rooms with an `__all__`, and the modules that the package's own one names."""
+@cache
+def _public_rooms() -> list[str]:
+    """Returns the rooms with an `__all__`, and the modules that the package's own one names."""
     package = griffe.load("udl_tf", search_paths=[str(ROOT)])
-    for name, module in sorted(package.modules.items()):
-        if module.exports or name in (package.exports or ()):
-            yield name
+    return sorted(
+        name
+        for name, module in package.modules.items()
+        if module.exports or name in (package.exports or ())
+    )
 
 
 def _model_card(name: str) -> str:

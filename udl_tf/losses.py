@@ -144,3 +144,4 @@ LOSSES = {
     "udl": UDLLoss,
     "gram": GRAMLoss,
 }
+"""Losses by their names in configs."""

@@ -1,4 +1,4 @@
-"""Networks. A new one is a line in BACKBONES; see docs/training.md#your-own-loss-or-network."""
+"""Networks. A new one is a line in BACKBONES; see docs/networks.md#your-own-loss-or-network."""
 
 import inspect
 from collections.abc import Callable
@@ -40,7 +40,7 @@ BACKBONES: dict[str, Callable[..., keras.Model]] = {
     "dpdnn": DPDNN,
     "span": SPAN,
 }
-
+"""Networks by their names in configs: classes, or functions, that return a keras.Model."""
 
 _LARGEST = 2**14  # of an option that is an integer, such as the number of blocks
 _EVERY = ("scale", "uncertainty", "log_scale_head")  # arguments of every network
