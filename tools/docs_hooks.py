@@ -59,7 +59,7 @@ def on_files(files: Files, config: MkDocsConfig) -> None:
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Rewrites relative links, which lead through the repository, to lead through the site."""
     address = page.file.src_uri
-    if address.startswith(("api/", "models/")):  # made for the site
+    if address.startswith(("api/", "models/", "source/")):  # made for the site
         return markdown
     paths = {address: path for path, address in _ROOT_PAGES.items()}
     folder = posixpath.dirname(paths.get(address, f"docs/{address}"))
@@ -133,12 +133,11 @@ def _linked(path: str, text: str) -> Iterator[str]:
 def _source_page(path: str) -> str:
     """Returns a page with the text of a file, or of all files of a folder."""
     place = ROOT / path
-    files = sorted(place.rglob("*")) if place.is_dir() else [place]
-    parts = [f"---\nsearch: {{exclude: true}}\n---\n\n# {path}"]
-    for file in files:
+    if place.suffix == ".md":
+        return place.read_text()
+    text = f"---\nsearch: {{exclude: true}}\n---\n\n# {path}\n\n"
+    for file in sorted(place.rglob("*")) if place.is_dir() else [place]:
         if file.suffix in _TEXT:
-            title = f"## {file.relative_to(place)}\n\n" if file != place else ""
-            parts.append(f"{title}````{file.suffix[1:]}\n{file.read_text()}````")
-        elif file == place:
-            parts = [file.read_text()]
-    return "\n\n".join(parts)
+            title = "" if file == place else f"## {file.relative_to(place)}\n\n"
+            text += f"{title}````{file.suffix[1:]}\n{file.read_text()}````\n\n"
+    return text
