@@ -76,6 +76,8 @@ def test_no_page_loads_anything_from_another_host(site):
     pages, styles = list(site.rglob("*.html")), list(site.rglob("*.css"))
     assert len(pages) > 30
     assert styles
-    loading = re.compile(r'<(?!a\b)[^>]*\b(?:src|href)="(?:https?:)?//|url\("?(?:https?:)?//|@import')
+    loading = re.compile(
+        r'<(?!a\b)[^>]*\b(?:src|href)="(?:https?:)?//|url\("?(?:https?:)?//|@import'
+    )
     for file in [*pages, *styles]:
         assert not loading.search(file.read_text()), file

@@ -57,7 +57,12 @@ def on_files(files: Files, config: MkDocsConfig) -> None:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Rewrites relative links, which lead through the repository, to lead through the site."""
+    """Rewrites relative links, which lead through the repository, to lead through the site.
+
+    Pages outside sections, which are alone in the navigation beside the text, omit it.
+    """
+    if page.parent is None:
+        page.meta.setdefault("hide", ["navigation"])
     address = page.file.src_uri
     if address.startswith(("api/", "models/", "source/")):  # made for the site
         return markdown
@@ -78,7 +83,7 @@ def address_of(path: str) -> str:
         return path.removeprefix("docs/")
     if place.parent.name == "udl_tf" and place.name in _public_rooms():
         return f"api/{place.name}.md"
-    return _ROOT_PAGES.get(path) or f"source/{path}.md"
+    return _ROOT_PAGES.get(path) or f"source/{path.lstrip('.')}.md"  # mkdocs omits hidden files
 
 
 def api_pages() -> dict[str, str]:

@@ -54,7 +54,7 @@ class EDSR(keras.Model):
         {"sr": (n, scale h, scale w, 3), "log_scale": the same shape}, float32; only "sr" if
         uncertainty=False.
 
-    Example:
+    Examples:
         >>> network = EDSR(scale=4)
         >>> network(lr)["sr"]
 
