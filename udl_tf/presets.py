@@ -79,11 +79,11 @@ def results(name: str) -> list[dict[str, Any]]:
     return _read(name, "metrics.json")["results"]
 
 
-def _history(training: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def _history(training: dict[str, Any], title: str = "trained") -> Iterator[tuple[str, str]]:
     """Describes the steps and data of a training, and those of the models it started from."""
-    yield "trained", _training(training)
-    while training := training.get("origin"):
-        yield f"started from {training['name']}", _training(training)
+    yield title, _training(training)
+    if origin := training.get("origin"):
+        yield from _history(origin, f"started from {origin['name']}")
 
 
 def _training(training: dict[str, Any]) -> str:

@@ -11,9 +11,9 @@ from pydantic import PydanticUserError, TypeAdapter, ValidationError
 from udl_tf.errors import UserError, nearest
 from udl_tf.models.contract import check_contract
 from udl_tf.models.dpdnn import DPDNN
+from udl_tf.models.dtype_policy import precision
 from udl_tf.models.edsr import EDSR
 from udl_tf.models.heads import freeze_all_but_head, mean_part, uncertainty_part
-from udl_tf.models.precision import precision
 from udl_tf.models.span import SPAN
 from udl_tf.models.weights import copy_weights, fused, has_branches
 
