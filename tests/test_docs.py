@@ -58,7 +58,8 @@ def test_every_page_is_in_the_navigation_and_can_be_searched(site):
     home = (site / "index.html").read_text()
     index = json.loads((site / "search/search_index.json").read_text())
     found = {document["location"] for document in index["docs"]}
-    pages = {f"{page.stem}.html" for page in (ROOT / "docs").glob("*.md")}
+    docs = ROOT / "docs"
+    pages = {str(page.relative_to(docs).with_suffix(".html")) for page in docs.rglob("*.md")}
     for page in pages | {"changelog.html", "models/edsr_s_x4.html", "api/losses.html"}:
         assert f'href="{page}"' in home, f"{page}: add it to nav in mkdocs.yml"
         assert page in found

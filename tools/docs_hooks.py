@@ -46,10 +46,8 @@ def on_files(files: Files, config: MkDocsConfig) -> None:
     """Adds the pages that are not files of docs/."""
     pages = api_pages() | model_pages()
     pages |= {address: (ROOT / path).read_text() for path, address in _ROOT_PAGES.items()}
-    guide = {f"docs/{page.name}": page.read_text() for page in (ROOT / "docs").glob("*.md")}
-    roots = {path: pages[address] for path, address in _ROOT_PAGES.items()}
-    for path, text in (guide | roots).items():
-        for target in _linked(path, text):
+    for file in [*(ROOT / "docs").rglob("*.md"), *(ROOT / path for path in _ROOT_PAGES)]:
+        for target in _linked(file):
             if address_of(target).startswith("source/"):
                 pages[address_of(target)] = _source_page(target)
     for address, text in pages.items():
@@ -129,10 +127,11 @@ def _model_card(name: str) -> str:
     )
 
 
-def _linked(path: str, text: str) -> Iterator[str]:
-    """Yields the paths to which the Markdown file `path` links."""
-    for target in _RELATIVE_LINK.findall(text):
-        yield posixpath.normpath(posixpath.join(posixpath.dirname(path), target))
+def _linked(file: Path) -> Iterator[str]:
+    """Yields the paths to which a Markdown file links."""
+    folder = file.parent.relative_to(ROOT).as_posix()
+    for target in _RELATIVE_LINK.findall(file.read_text()):
+        yield posixpath.normpath(posixpath.join(folder, target))
 
 
 def _source_page(path: str) -> str:
