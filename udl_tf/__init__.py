@@ -2,7 +2,7 @@
 
 Importing the package starts no TensorFlow work: the names below are loaded when first used.
 
-Example:
+Examples:
     >>> import udl_tf
     >>> model = udl_tf.load("edsr_s_x4")
     >>> result = model.upscale("photo.jpg")

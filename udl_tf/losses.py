@@ -154,3 +154,4 @@ LOSSES = {
     "udl": UDLLoss,
     "gram": GRAMLoss,
 }
+"""Losses by their names in configs."""

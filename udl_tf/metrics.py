@@ -19,7 +19,8 @@ def psnr_y(sr: np.ndarray, hr: np.ndarray, shave: int) -> float:
     """Computes the peak signal-to-noise ratio of the luma, in dB; infinite for equal images.
 
     Args:
-        sr, hr: uint8 RGB, (h, w, 3).
+        sr: uint8 RGB, (h, w, 3).
+        hr: as sr.
         shave: pixels to remove on every side; the scale, by the protocol.
 
     Raises:
@@ -34,7 +35,8 @@ def ssim_y(sr: np.ndarray, hr: np.ndarray, shave: int) -> float:
     """Computes the structural similarity of the luma, at most 1.
 
     Args:
-        sr, hr: uint8 RGB, (h, w, 3).
+        sr: uint8 RGB, (h, w, 3).
+        hr: as sr.
         shave: pixels to remove on every side; at least 11 x 11 must be left.
 
     Raises:

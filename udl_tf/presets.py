@@ -23,15 +23,15 @@ def main(arguments: list[str] | None = None) -> None:
     if options.name not in presets.names():
         known = nearest(options.name, presets.names())
         raise UserError(f"preset {options.name!r} is unknown, {known}")
-    print(card(options.name))
+    print(f"{card(options.name)}\nfiles: {presets.FOLDER / options.name}")
 
 
 def presets_table() -> str:
     """Returns a Markdown table of all presets with their size and results."""
-    results = {name: {r["dataset"]: r for r in _results(name)} for name in presets.names()}
-    sets = list(dict.fromkeys(dataset for found in results.values() for dataset in found))
+    by_set = {name: {r["dataset"]: r for r in results(name)} for name in presets.names()}
+    sets = list(dict.fromkeys(dataset for found in by_set.values() for dataset in found))
     cells = [["preset", "MB", *(f"{dataset} (bicubic)" for dataset in sets), "80 % intervals"]]
-    for name, found in results.items():
+    for name, found in by_set.items():
         size = sum(p.stat().st_size for p in (presets.FOLDER / name).rglob("*.h5")) / 1e6
         values = [
             f"{r['psnr_y']:.3f} ({r['bicubic_psnr_y']:.2f})" if (r := found.get(dataset)) else ""
@@ -44,12 +44,13 @@ def presets_table() -> str:
 
 
 def card(name: str) -> str:
-    """Returns the model card of a preset, without metadata for hubs, and the path of its files."""
+    """Returns the model card of a preset in Markdown, without the metadata for hubs."""
     text = (presets.FOLDER / name / CARD).read_text(encoding="utf-8")
-    return f"{text.split('---', 2)[2].strip()}\n\nfiles: {presets.FOLDER / name}"
+    return f"{text.split('---', 2)[2].strip()}\n"
 
 
-def _results(name: str) -> list[dict[str, Any]]:
+def results(name: str) -> list[dict[str, Any]]:
+    """Returns the results of a preset per test set, as udl_tf.evaluation.evaluate does."""
     return read_json(presets.FOLDER / name / RESULTS)["results"]
 
 

@@ -45,7 +45,8 @@ def error_map_weight(hr, sr, **options):
     """Computes w from |x - f1(y)|, the absolute error of the frozen network.
 
     Args:
-        hr, sr: (n, h, w, c), grey levels of 0..255.
+        hr: (n, h, w, c), grey levels of 0..255.
+        sr: as hr.
         options: as for uncertainty_weight.
     """
     error = ops.abs(ops.cast(hr, "float32") - ops.cast(sr, "float32"))

@@ -26,8 +26,8 @@ from udl_tf.models.blocks import (
     DepthToSpace,
     NearestUpConv2D,
 )
+from udl_tf.models.dtype_policy import precision
 from udl_tf.models.folding import as_convolution
-from udl_tf.models.precision import precision
 
 
 @cache

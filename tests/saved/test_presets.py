@@ -177,15 +177,16 @@ def test_a_card_describes_the_origin_of_a_training():
     first = {"steps": [{"updates": 1200, "loss": "esu"}], "data": {"text": "A"}, "origin": None}
     second = {"steps": [{"updates": 5, "loss": "udl"}], "data": {"text": "B"}}
     continued = second | {"origin": {"name": "x2", **first}}
-    expected = "5 updates of udl; on B; from x2 (trained: 1,200 updates of esu; on A)"
-    assert history(continued) == expected
+    trained = ("trained", "5 updates of udl; on B")
+    origin = ("started from x2", "1,200 updates of esu; on A")
+    assert list(history(continued)) == [trained, origin]
     imported = second | {"origin": {"name": "run", "imported": "a.pt"}}
-    assert history(imported).endswith("from run (trained: imported from a.pt)")
+    assert list(history(imported)) == [trained, ("started from run", "imported from a.pt")]
     running = {
         "steps": [{"updates": 1200, "loss": "esu", "updates_done": 30}],
         "data": {"text": "A"},
     }
-    assert history(running) == "30 of 1,200 updates of esu; on A"
+    assert list(history(running)) == [("trained", "30 of 1,200 updates of esu; on A")]
 
 
 def test_a_name_is_the_preset_and_a_path_the_folder(tmp_path, monkeypatch):

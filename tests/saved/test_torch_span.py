@@ -108,7 +108,7 @@ def test_span_has_no_residual_factor(tmp_path):
 
 @pytest.mark.slow
 def test_a_head_step_adds_theta_to_an_imported_network(tmp_path):
-    """The head step of docs/training.md: the image stays that of the published weights."""
+    """The head step of docs/networks.md: the image stays that of the published weights."""
     torch.save(checkpoint(), tmp_path / "span.pt")
     manifest = import_torch(tmp_path / "span.pt", tmp_path / "imported")
     config = tiny_config(tmp_path)

@@ -1,4 +1,4 @@
-"""The network of docs/training.md: trained, calibrated, evaluated and used by its own file."""
+"""The network of docs/networks.md: trained, calibrated, evaluated and used by its own file."""
 
 import json
 import re
@@ -12,7 +12,7 @@ from udl_tf.models import BACKBONES
 
 @pytest.mark.slow
 def test_the_documented_network_runs_end_to_end(tmp_path, monkeypatch):
-    text = (ROOT / "docs/training.md").read_text()
+    text = (ROOT / "docs/networks.md").read_text()
     (code,) = re.findall(r'```python\n("""my_network\.py""".*?)```', text, re.DOTALL)
     program = tmp_path / "my_network.py"
     program.write_text(code)

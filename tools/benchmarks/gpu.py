@@ -19,7 +19,7 @@ from udl_tf.data.resident import ResidentSet
 from udl_tf.data.store import ImageStore
 from udl_tf.errors import UserError
 from udl_tf.losses import L1Loss
-from udl_tf.models.precision import precision
+from udl_tf.models.dtype_policy import precision
 from udl_tf.training.trainer import Trainer
 
 STEPS = {"L1": ("l1", False), "ESU": ("esu", False), "UDL": ("udl", False)}

@@ -104,7 +104,9 @@ def make_delivery(
     """Returns the delivery of a run's batches: a tf.data.Dataset under TensorFlow, else threads.
 
     Args:
-        store, config, seed: as for CropDraws.
+        store: training images.
+        config: data section of the run's config.
+        seed: seed of the run.
         first_update: number of the update that the first batch is for.
         hr_map: as for cut_batch, which also describes a batch.
         waiting: receives the time that training spends waiting for batches.

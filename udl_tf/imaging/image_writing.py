@@ -66,7 +66,7 @@ def write_image(path: Path | str, image: ImageFile, background: str = "white") -
         path: file to write.
         image: pixels, colour profile and metadata.
         background: colour behind transparent pixels where the format stores no alpha; a name or
-            #rrggbb.
+            `#rrggbb`.
 
     Returns:
         Notes on what the format cannot store.

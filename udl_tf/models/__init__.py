@@ -1,4 +1,4 @@
-"""Networks. A new one is a line in BACKBONES; see docs/training.md#your-own-loss-or-network."""
+"""Networks. A new one is a line in BACKBONES; see docs/networks.md#your-own-loss-or-network."""
 
 import inspect
 from collections.abc import Callable
@@ -11,9 +11,9 @@ from pydantic import PydanticUserError, TypeAdapter, ValidationError
 from udl_tf.errors import UserError, nearest
 from udl_tf.models.contract import check_contract
 from udl_tf.models.dpdnn import DPDNN
+from udl_tf.models.dtype_policy import precision
 from udl_tf.models.edsr import EDSR
 from udl_tf.models.heads import freeze_all_but_head, mean_part, uncertainty_part
-from udl_tf.models.precision import precision
 from udl_tf.models.span import SPAN
 from udl_tf.models.weights import copy_weights, fused, has_branches
 
@@ -40,7 +40,7 @@ BACKBONES: dict[str, Callable[..., keras.Model]] = {
     "dpdnn": DPDNN,
     "span": SPAN,
 }
-
+"""Networks by their names in configs: classes, or functions, that return a keras.Model."""
 
 _LARGEST = 2**14  # of an option that is an integer, such as the number of blocks
 _EVERY = ("scale", "uncertainty", "log_scale_head")  # arguments of every network

@@ -6,8 +6,8 @@ import keras
 import numpy as np
 
 from udl_tf.errors import UserError, first_line
+from udl_tf.models.dtype_policy import precision
 from udl_tf.models.heads import LOG_SCALE
-from udl_tf.models.precision import precision
 from udl_tf.models.stages import chain_of, chain_radius, run_chain
 
 _HEIGHT, _WIDTH = 7, 13  # odd sizes, which networks with strides may get wrong

@@ -37,9 +37,9 @@ class EDSR(keras.Model):
         log_scale_head: "released" or "light"; see udl_tf.models.heads.
         log_scale_activation: activation of the released head: "elu" (released) or "linear" (for
             GRAM).
-        shift, divide: normalisation of the input, (lr - shift) / divide, undone at the output; a
-            number, or one per channel. 0 and 1 as released; with 127.5 and 127.5, training from
-            scratch is faster.
+        shift: part of the normalisation of the input, (lr - shift) / divide, undone at the output;
+            a number, or one per channel. 0 as released.
+        divide: as shift; 1 as released. With 127.5 for both, training from scratch is faster.
         upsampler: "stepwise": convolutions that upsample the features by 2 or 3, then the last
             convolution at HR size, as released; "direct": one convolution at LR size that yields
             all HR pixels, several times cheaper.
@@ -54,7 +54,7 @@ class EDSR(keras.Model):
         {"sr": (n, scale h, scale w, 3), "log_scale": the same shape}, float32; only "sr" if
         uncertainty=False.
 
-    Example:
+    Examples:
         >>> network = EDSR(scale=4)
         >>> network(lr)["sr"]
 

@@ -33,9 +33,10 @@ class SPAN(keras.Model):
         scale: 2, 3 or 4.
         num_blocks: number of blocks; 6 as released.
         num_filters: number of features; 48 as released, or 52 in another released network for x4.
-        shift, divide: normalisation of the input, (lr - shift) / divide; a number, or one per
-            channel. None: the mean colour of DIV2K, as released. The input stays in grey levels,
-            because the sigmoid needs features of some units.
+        shift: part of the normalisation of the input, (lr - shift) / divide; a number, or one per
+            channel. None: the mean colour of DIV2K, as released.
+        divide: as shift. The input stays in grey levels, because the sigmoid needs features of some
+            units.
         uncertainty: whether the network also predicts s = ln theta.
         log_scale_head: "released" or "light"; see udl_tf.models.heads.
         log_scale_activation: activation of the released head: "elu" (released) or "linear" (for

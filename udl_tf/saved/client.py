@@ -30,7 +30,7 @@ class Client(ExportedUpscaler):
             was not exported by udl_tf; from `upscale` also if the server refuses the request or
             exceeds the timeout.
 
-    Example:
+    Examples:
         >>> client = Client("grpc://localhost:8500/edsr_s_x4")
         >>> result = client.upscale(image)
         >>> result.image, result.theta

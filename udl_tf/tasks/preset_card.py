@@ -1,5 +1,6 @@
 """Model cards of presets: README.md, with the metadata that model hubs read."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from udl_tf._support.tables import markdown_table
@@ -34,7 +35,7 @@ def card_text(
     options = ", ".join(f"{key} {value}" for key, value in architecture.options.items())
     facts = [
         f"network: {architecture.name} x{architecture.scale} ({options or 'as published'})",
-        f"trained: {history(about.get('training', {}))}",
+        *(f"{title}: {text}" for title, text in history(about.get("training", {}))),
         f"theta: {'calibrated on ' + calibration.data if calibration else 'not calibrated'}",
         f"licence: {about.get('licence', 'not stated')}",
         f"limits: {about.get('limits', 'not stated')}",
@@ -67,8 +68,14 @@ def results_text(results: list[dict[str, Any]]) -> str:
     return markdown_table(cells)
 
 
-def history(training: dict[str, Any]) -> str:
-    """Describes the steps and data of a training, and those of the model that it started from."""
+def history(training: dict[str, Any], title: str = "trained") -> Iterator[tuple[str, str]]:
+    """Describes the steps and data of a training, and those of the models it started from."""
+    yield title, _training(training)
+    if origin := training.get("origin"):
+        yield from history(origin, f"started from {origin['name']}")
+
+
+def _training(training: dict[str, Any]) -> str:
     if "steps" not in training:
         source = training.get("imported")
         return f"imported from {source}" if source else "not stated"
@@ -78,6 +85,4 @@ def history(training: dict[str, Any]) -> str:
         + (" (uncertainty head)" if step.get("train") == "uncertainty_head" else "")
         for step in training["steps"]
     ]
-    text = f"{', then '.join(steps)}; on {training['data']['text']}"
-    origin = training.get("origin")
-    return f"{text}; from {origin['name']} (trained: {history(origin)})" if origin else text
+    return f"{', then '.join(steps)}; on {training['data']['text']}"
