@@ -1,8 +1,8 @@
 """Hooks of mkdocs: pages that are made when the docs site is built, and links that leave docs/.
 
 README.md, CHANGELOG.md, CONTRIBUTING.md and the notebooks become pages, and each preset and each
-public room of the package gets one. Any other file or folder of the repository that a page links to becomes a page
-with its text, so that the site is complete without the repository.
+public room of the package gets one. Any other file or folder of the repository that a page links to
+becomes a page with its text, so that the site is complete without the repository.
 
 Throughout, a path is relative to the repository, and an address is that of a page's Markdown
 source relative to docs/.

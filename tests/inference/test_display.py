@@ -32,13 +32,14 @@ def test_image_and_theta_stand_side_by_side_with_a_scale_in_words():
     image, map_, bar = pictures(html)
     assert image.shape == map_.shape == (40, 60, 3)
     assert bar.shape == (10, 256, 3)
-    # The brightest colour is theta = 4, as the legend says. WebP changes colours slightly.
-    assert np.abs(map_[20, 50] - colorize(np.full((1, 1), 1.0), 1.0)[0, 0].astype(int)).max() < 8
-    assert np.abs(map_[20, 10] - colorize(np.full((1, 1), 0.25), 1.0)[0, 0].astype(int)).max() < 8
+    # The brightest colour is theta = 20, as the legend says. WebP changes colours slightly.
+    assert np.abs(map_[20, 50] - colorize(np.full((1, 1), 4.0), 20)[0, 0].astype(int)).max() < 8
+    assert np.abs(map_[20, 10] - colorize(np.full((1, 1), 1.0), 20)[0, 0].astype(int)).max() < 8
     assert "60 × 40 pixels, uint8" in html
-    assert "<span>2</span><span>4 or more</span>" in html
-    # 2.3 = -ln(1 - 0.9), the quantile of Laplace errors; 2.5 is the mean of theta.
-    assert "2.5 grey levels on average; nine of ten true values are within 2.3 θ" in html
+    assert "<span>10</span><span>20 or more</span>" in html
+    found = re.search(r"2.5 grey levels on average; nine of ten pixels are within ±([\d.]+)", html)
+    # Laplace errors of scale 1 and 4 in equal parts: 0.1 = (exp(-x) + exp(-x/4)) / 2 at x = 6.47.
+    assert float(found[1]) == pytest.approx(6.47, rel=0.04)
 
 
 def test_without_theta_only_the_image_is_shown():

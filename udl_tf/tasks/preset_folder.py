@@ -59,12 +59,22 @@ def read_config(folder: Path) -> dict[str, Any]:
 def head_of(network: dict[str, Any]) -> LogScaleHead | None:
     """Returns the kind of the s head of a serialized network; None: it has none."""
     config = network["config"]
-    return config["log_scale_head"] if config["uncertainty"] else None
+    head = config.get("log_scale_head", "released")
+    return head if config.get("uncertainty", True) else None
 
 
 def architecture_of(network: dict[str, Any]) -> ModelConfig:
-    """Returns the arguments of build_model for a serialized network."""
+    """Returns the arguments of build_model for a serialized network.
+
+    Raises:
+        UserError: if the network's class does not return them in get_config.
+    """
     options = dict(network["config"])
+    if "scale" not in options:
+        raise UserError(
+            f"{network['class_name']} cannot be a preset: add get_config, which returns its"
+            " constructor's arguments"
+        )
     name, scale = options.pop("name"), options.pop("scale")
     head = options.pop("log_scale_head", "light")
     defaults = resolved_options(name, {}) if name in BACKBONES else {}
@@ -113,11 +123,13 @@ def write_preset(
         half: whether to store the weights in float16.
 
     Raises:
-        UserError: if the folder exists and is not a preset.
+        UserError: if the folder exists and is not a preset, or the network's class has no
+            get_config.
     """
     if folder.exists() and not is_preset(folder):
         raise UserError(f"{folder}: exists and is not a preset: choose a new folder")
     config = model.get_config()
+    architecture = architecture_of(config["backbone"])
     with complete_folder(folder, replace=True) as new:
         serialized = {"module": None, "class_name": "SRModel", "registered_name": _CLASS}
         write_json(new / CONFIG, {**serialized, "config": config})
@@ -125,7 +137,6 @@ def write_preset(
         if results is not None:
             write_json(new / RESULTS, {"results": results})
         write_metadata(new, model.count_params())
-        architecture = architecture_of(config["backbone"])
         about, calibration = model.about, model.calibration
         write_text(
             new / CARD, card_text(folder.name, architecture, calibration, about, results or [])

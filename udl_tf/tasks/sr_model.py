@@ -101,7 +101,7 @@ class SRModel(SRTraining):
         self.uncertainty_backbone = uncertainty_backbone
         if uncertainty_backbone is not None:
             uncertainty_backbone.trainable = False
-        self.scale, self.train, self.is_student = network.scale, train, student
+        self.scale, self.train, self.is_student = scale_of(network), train, student
         if train == "uncertainty_head":
             freeze_all_but_head(network)
         self._about = json.dumps(about or {})  # Keras would wrap a dict
@@ -253,6 +253,13 @@ class SRModel(SRTraining):
             UserError: if the folder exists and is not a preset.
         """
         write_preset(SRModel.from_networks(self.networks, self.about), Path(folder))
+
+
+def scale_of(network: keras.Model) -> int:
+    """Returns HR size divided by LR size of a network."""
+    side = 8
+    outputs: Any = network.compute_output_spec(keras.KerasTensor((1, side, side, 3)))
+    return outputs["sr"].shape[1] // side
 
 
 def _find_backbone(

@@ -6,6 +6,7 @@ from typing import Any
 from udl_tf._support.files import write_text
 from udl_tf._support.json_files import write_json
 from udl_tf.config import degradations_text
+from udl_tf.errors import UserError
 from udl_tf.evaluation.protocol import evaluate, results_table, totals
 from udl_tf.evaluation.theta_measure import measure
 from udl_tf.evaluation.theta_report import assess, write_report
@@ -112,7 +113,10 @@ def evaluate_run(run: RunFolder, notes: dict[str, Any], data: RunData) -> dict[s
     write_json(run.metrics, notes)
     about = read_manifest(run.path).model_dump(include={"training", "licence", "limits"})
     model = SRModel.from_networks(read_networks(run.path), about)
-    write_preset(model, run.path / IN_RUN, totals(notes["results"]))
+    try:
+        write_preset(model, run.path / IN_RUN, totals(notes["results"]))
+    except UserError as error:  # of a network that is not the package's
+        log.info("no preset: %s", error)
     table = results_table(notes["results"], run.path.name)
     write_text(run.path / "results.md", f"{table}\nTrained on {data.summary['text']}.\n")
     log.info("\n%s", table)
