@@ -49,7 +49,9 @@ class SRModel(SRTraining):
         scale: 2, 3 or 4; required with a name.
         uncertainty_backbone: network lr -> {"log_scale"} that computes theta in place of the
             backbone, as in the paper, where theta comes from the network of the ESU step.
-        unit, power, calibration: as for Theta.
+        unit: as for Theta.
+        power: as for Theta.
+        calibration: as for Theta.
         train: "network", or "uncertainty_head" to freeze all but the head.
         student: whether the pixels are weighed in training; see `weigh_by`.
         about: what is known of the model: "training" (as in a bundle, udl_tf.saved.bundle),
@@ -84,7 +86,7 @@ class SRModel(SRTraining):
         **options,
     ):
         network = _find_backbone(backbone, scale, options)
-        lr = keras.Input((None, None, 3), name="lr")
+        lr = keras.Input(network.input_shape[1:], name="lr")
         maps: dict = network(lr)  # pyright: ignore[reportAssignmentType]
         outputs = {"sr": maps["sr"]}
         log_scale = maps.get(LOG_SCALE)
@@ -155,21 +157,15 @@ class SRModel(SRTraining):
             return self.backbone(lr, training=True)
         return super().call(lr, training=False)
 
-    def udl_student(
-        self,
-        floor: float = 1.0,
-        source: str = "uncertainty",
-        normalize: bool = False,
-        quantile: float = 0.0,
-    ) -> "SRModel":
+    def udl_student(self, **weighting: Any) -> "SRModel":
         """Returns the model of the UDL step, which starts from the weights of this one.
 
         Args:
-            floor, source, normalize, quantile: of the weights; see `weigh_by`.
+            weighting: as for `weigh_by`.
         """
         network, name = self._rebuilt(uncertainty=False), f"{self.name}_student"
         student = SRModel(network, student=True, name=name)
-        student.weigh_by(self, floor, source, normalize, quantile)
+        student.weigh_by(self, **weighting)
         return student
 
     def uncertainty_head(self, kind: str = "light") -> "SRModel":
@@ -257,9 +253,10 @@ class SRModel(SRTraining):
 
 def scale_of(network: keras.Model) -> int:
     """Returns HR size divided by LR size of a network."""
-    side = 8
-    outputs: Any = network.compute_output_spec(keras.KerasTensor((1, side, side, 3)))
-    return outputs["sr"].shape[1] // side
+    _, *sizes = network.input_shape
+    lr = keras.KerasTensor((1, *(size or 8 for size in sizes)))
+    outputs: Any = network.compute_output_spec(lr)
+    return outputs["sr"].shape[1] // lr.shape[1]
 
 
 def _find_backbone(

@@ -1,11 +1,14 @@
 """Training of a super-resolution model: losses by name, and pixels weighed in UDL steps."""
 
 from collections.abc import Callable
+from typing import Any
 
 import keras
 from keras import ops
 
+from udl_tf._support.json_files import parse_model
 from udl_tf.config import WeightingConfig
+from udl_tf.errors import UserError
 from udl_tf.losses import SRLoss
 from udl_tf.models.heads import LOG_SCALE
 from udl_tf.tasks.names import find_loss, find_metrics
@@ -45,7 +48,7 @@ class SRTraining(keras.Model):
         loss = loss or self._default_loss()
         self.sr_loss = find_loss(loss)
         if getattr(self.sr_loss, "needs_log_scale", False) and not self._trains_log_scale:
-            raise ValueError(
+            raise UserError(
                 f"the loss {loss!r} needs a log scale, but {self.name} was built without"
                 " uncertainty"
             )
@@ -114,26 +117,21 @@ class SRTraining(keras.Model):
     def compile_from_config(self, config):
         self.compile(**keras.saving.deserialize_keras_object(config))
 
-    def weigh_by(
-        self,
-        model: "SRTraining",
-        floor: float = 1.0,
-        source: str = "uncertainty",
-        normalize: bool = False,
-        quantile: float = 0.0,
-    ) -> None:
+    def weigh_by(self, model: "SRTraining", **weighting: Any) -> None:
         """Sets the model that weighs the pixels in a UDL step, which is not saved with this one.
 
         Args:
             model: that of the ESU step; it stays as it is.
-            floor, source, normalize, quantile: of the weights; see WeightingConfig.
+            weighting: fields of udl_tf.config.WeightingConfig, such as floor=1.0.
 
         Raises:
-            ValueError: for weights that need the log scale, if the model has none.
+            UserError: for an unknown field or value, or weights that need the log scale, if the
+                model has none.
         """
-        weighting = WeightingConfig.model_validate(
-            {"source": source, "floor": floor, "normalize": normalize, "quantile": quantile}
-        )
-        if source == "uncertainty" and LOG_SCALE not in model.backbone.output:
-            raise ValueError(f"source {source!r} needs a log scale, but {model.name} has none")
-        self.pixel_weight = make_pixel_weight(weighting, model.backbone, self.scale)
+        config = parse_model(weighting, WeightingConfig, "weighting")
+        if config.source == "uncertainty" and LOG_SCALE not in model.backbone.output:
+            raise UserError(
+                f"source {config.source!r} needs a log scale, but {model.name} has none: train it"
+                " with the loss 'esu', or choose another source"
+            )
+        self.pixel_weight = make_pixel_weight(config, model.backbone, self.scale)

@@ -18,7 +18,8 @@ class Theta(keras.layers.Layer):
     the layer stores, so that saved and exported models agree.
 
     Args:
-        unit, power: theta as trained is unit * exp(s / power); see udl_tf.losses.
+        unit: theta as trained is unit * exp(s / power); see udl_tf.losses.
+        power: see `unit`.
         calibration: corrects theta; None: theta stays as trained.
 
     Call arguments:
