@@ -8,7 +8,6 @@ and no other host is contacted. Ctrl-C stops the server. Needs pip install "udl_
 
 import importlib.util
 import signal
-import sys
 import webbrowser
 
 from udl_tf._support import command_line

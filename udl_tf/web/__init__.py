@@ -11,6 +11,4 @@ if TYPE_CHECKING:
 
 __all__ = ["Studio", "listen", "prepare"]
 
-__getattr__ = lazy_names(
-    __name__, {"Studio": "studio", "listen": "server", "prepare": "server"}
-)
+__getattr__ = lazy_names(__name__, {"Studio": "studio", "listen": "server", "prepare": "server"})

@@ -31,7 +31,8 @@ class Layout:
         default = studio.models[0]
         choices = [(words.model_words(name, studio.scales[name]), name) for name in studio.models]
         self.file = gr.File(label="Your image", height=140, elem_id="file")
-        self.facts = gr.HTML(words.paragraph(words.ACCEPTED, "note"), elem_id="facts")
+        self.example = gr.Button("Try an example", size="sm", elem_id="example")
+        self.facts = gr.HTML(words.ACCEPTED, elem_id="facts")
         self.shown = gr.Image(
             show_label=False, visible=False, buttons=[], height=200, elem_id="upload"
         )
@@ -46,9 +47,7 @@ class Layout:
             elem_id="size",
         )
         with gr.Row():
-            self.start = gr.Button(
-                "Upscale", variant="primary", interactive=False, elem_id="start"
-            )
+            self.start = gr.Button("Upscale", variant="primary", interactive=False, elem_id="start")
             self.cancel = gr.Button("Cancel", visible=False, variant="stop", elem_id="cancel")
         self.status = gr.HTML(elem_id="status")
         with gr.Accordion("When not to believe the result", open=False):
@@ -67,7 +66,7 @@ class Layout:
                     )
                 ]
             with gr.Tabs():
-                with gr.Tab("Before and after"):
+                with gr.Tab("Compare"):
                     self.slider = gr.ImageSlider(
                         show_label=False,
                         interactive=False,
@@ -86,7 +85,7 @@ class Layout:
                     )
                     self.map = self._add_image("map")
                     self.scale = gr.HTML(elem_id="scale")
-                with gr.Tab("What to believe") as self.believe_tab:
+                with gr.Tab("Believe") as self.believe_tab:
                     self.limit = gr.Slider(
                         0,
                         _WIDEST,
@@ -105,9 +104,11 @@ class Layout:
         return gr.Image(show_label=False, interactive=False, buttons=_BUTTONS, elem_id=name)
 
     def _add_inspector(self) -> None:
-        with gr.Group(elem_id="inspector"):
+        with gr.Column(elem_id="inspector"):
             gr.HTML(
-                words.paragraph("One pixel: click into a map or image, or type its position.")
+                words.paragraph(
+                    "One pixel: click into the map or the greyed image, or type its position."
+                )
             )
             with gr.Row():
                 self.x = gr.Number(0, label="Column", precision=0, minimum=0, elem_id="column")

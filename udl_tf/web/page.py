@@ -17,7 +17,7 @@ from udl_tf.web.desk import Task
 from udl_tf.web.folders import LIFETIME, save_view
 from udl_tf.web.layout import Layout
 from udl_tf.web.studio import Studio
-from udl_tf.web.uploads import Upload, open_upload
+from udl_tf.web.uploads import EXAMPLE, Upload, open_upload
 from udl_tf.web.upscaling import Outcome
 from udl_tf.web.views import View, blend, gray_out
 
@@ -55,6 +55,7 @@ class Page:
         facts = [on.upload, on.size]
         opened = [on.upload, on.shown, on.facts, on.status, on.start]
         on.file.upload(self._open, [on.file, on.size], opened, **_QUIET)
+        on.example.click(self._try_example, on.size, [*opened, on.file], **_QUIET)
         on.file.clear(self._clear, None, opened, **_QUIET)
         on.model.change(lambda name: self._studio.scales[name], on.model, on.size, **_QUIET)
         on.size.change(self._describe, facts, on.facts, **_LIVE)
@@ -74,7 +75,9 @@ class Page:
         on = self._on
         sliders = [on.outcome, on.view, on.opacity, on.limit]
         on.opacity.input(self._draw_map, sliders[:3], on.map, **_LIVE)
-        on.limit.input(self._draw_believed, [*sliders[:2], on.limit], [on.believed, on.greyed], **_LIVE)
+        on.limit.input(
+            self._draw_believed, [*sliders[:2], on.limit], [on.believed, on.greyed], **_LIVE
+        )
         place = [on.outcome, on.x, on.y]
         for image in (on.map, on.believed):
             image.select(self._select, sliders[:2], [on.x, on.y, on.pixel], **_LIVE)
@@ -103,6 +106,9 @@ class Page:
             on.status: "",
             on.start: gr.update(interactive=True),
         }
+
+    def _try_example(self, size: float) -> Updates:
+        return {**self._open(str(EXAMPLE), size), self._on.file: str(EXAMPLE)}
 
     def _clear(self) -> Updates:
         on = self._on
@@ -243,9 +249,7 @@ class Page:
     def _show_whole(self, outcome: Outcome, opacity: float, limit: float) -> Updates:
         return self._draw(outcome, outcome.whole, opacity, limit)
 
-    def _select(
-        self, outcome: Outcome, view: View, event: gr.SelectData
-    ) -> tuple[int, int, str]:
+    def _select(self, outcome: Outcome, view: View, event: gr.SelectData) -> tuple[int, int, str]:
         """Returns the pixel that was clicked, and what is known of it."""
         x, y = _inside(outcome, *view.pixel_at(*event.index))
         return x, y, words.pixel_words(outcome, x, y)

@@ -79,9 +79,7 @@ class Studio:
             return self._loaded[name].scale
         return read_manifest(name).architecture.scale
 
-    def _upscale(
-        self, upload: Upload, model: str, outscale: float, progress: Progress
-    ) -> Outcome:
+    def _upscale(self, upload: Upload, model: str, outscale: float, progress: Progress) -> Outcome:
         """Runs in the thread of the queue, and therefore alone."""
         if model not in self._loaded:
             progress(0, 1, "Loading the model")

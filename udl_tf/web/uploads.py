@@ -1,6 +1,7 @@
 """Uploaded images: which are accepted, and how they are shown before they are upscaled."""
 
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,9 @@ from udl_tf.imaging.opening import image_size
 from udl_tf.web.views import reduced, shown_rgb
 
 MOST_PIXELS = 40_000_000
+
+EXAMPLE = Path(str(files("udl_tf.data"))) / "bundled" / "test" / "rocket.webp"
+"""For visitors without an image at hand."""
 
 # Suffixes of formats that usually store pixels with loss.
 _LOSSY = (".jpg", ".jpeg", ".webp", ".avif", ".heic", ".heif", ".jxl", ".jp2", ".j2k")

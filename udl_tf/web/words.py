@@ -9,6 +9,7 @@ from PIL import Image
 
 from udl_tf.errors import UserError
 from udl_tf.imaging.dtypes import gray_level
+from udl_tf.imaging.formats import HAS_HEIF
 from udl_tf.imaging.theta_map import channel_mean, colorize
 from udl_tf.web.desk import Task
 from udl_tf.web.folders import LIFETIME
@@ -22,12 +23,6 @@ INTRODUCTION = (
     "A network enlarges the image and fills in the detail that is missing. It also estimates, for"
     " each pixel, how far it may be wrong: its uncertainty θ (theta), in grey levels, the steps of"
     " an 8-bit image from 0 (black) to 255 (white)."
-)
-
-ACCEPTED = (
-    f"At most {MOST_PIXELS / 1e6:.0f} megapixels. PNG, JPEG, TIFF, WebP, BMP, GIF, PPM, JPEG 2000,"
-    " JPEG XL, AVIF or HEIC. The image stays on the computer that runs udl-tf, and is deleted"
-    f" {LIFETIME / 60:.0f} minutes later."
 )
 
 LIMITS = """
@@ -53,6 +48,14 @@ def paragraph(text: str, kind: str = "") -> str:
     return f'<p class="{kind}">{escape(text)}</p>'
 
 
+_FORMATS = "PNG, JPEG, TIFF, WebP, BMP, GIF, PPM, JPEG 2000, JPEG XL, AVIF" + HAS_HEIF * ", HEIC"
+ACCEPTED = paragraph(
+    f"At most {MOST_PIXELS / 1e6:.0f} megapixels; {_FORMATS}. The image stays on the computer that"
+    f" runs udl-tf, and is deleted {LIFETIME / 60:.0f} minutes later.",
+    "note",
+)
+
+
 def failure(error: BaseException) -> str:
     """Returns what went wrong in one line."""
     known = isinstance(error, UserError)
@@ -75,10 +78,10 @@ def upload_words(upload: Upload, outscale: float) -> str:
     return "".join([*lines, *(paragraph(note, "note") for note in upload.notes)])
 
 
-def model_words(name: str, scale: int | None) -> str:
-    """Returns what a trained model is, for a list to choose from."""
-    remark = {"edsr_light_x4": ", five times as fast and slightly less accurate"}.get(name, "")
-    return f"{name}: enlarges {scale} times{remark}" if scale else name
+def model_words(name: str, scale: int) -> str:
+    """Returns the name of a trained model with its scale, for a list to choose from."""
+    remark = ", fast" if "light" in name else ""
+    return f"{name} ({scale} ×{remark})"
 
 
 def task_words(task: Task, before: int) -> str:
@@ -90,11 +93,11 @@ def task_words(task: Task, before: int) -> str:
     """
     if before:
         images = "1 image is" if before == 1 else f"{before} images are"
-        return f'<p>Waiting: {images} before yours.</p><progress class="wait"></progress>'
+        return f'<p>Waiting: {images} before yours.</p><progress value="0"></progress>'
     left = _time_left(task.seconds_left)
     label = escape(task.label or "Starting")
     if not task.done:
-        return f"<p>{label} …</p><progress></progress>"
+        return f'<p>{label} …</p><progress value="0"></progress>'
     share = f"{label}: {100 * task.done:.0f} %{left}"
     return f'<p>{share}</p><progress value="{task.done:.3f}"></progress>'
 

@@ -1,0 +1,62 @@
+"""The page of udl-tf web with an upscaler without a network."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from unittest import mock
+
+import numpy as np
+from helpers.upscalers import Repeating
+
+from udl_tf.uncertainty.record import Calibration
+
+# Of nine in ten errors; intervals are therefore 4 theta wide.
+FACTOR = 2.0
+
+
+def calibration() -> Calibration:
+    """A calibration that leaves theta as it is; 90 % intervals are +- FACTOR theta."""
+    return Calibration(
+        method="scale",
+        a=[0.0] * 3,
+        b=[1.0] * 3,
+        levels=[0.5, 0.9],
+        factors=[[0.5] * 3, [FACTOR] * 3],
+        data="test",
+        images=1,
+    )
+
+
+class Gated(Repeating):
+    """Repeats pixels, calibrated; each band of four rows waits until `gate` is open."""
+
+    def __init__(self, scale: int):
+        super().__init__(scale)
+        self.calibration = calibration()
+        self.gate = threading.Event()
+        self.gate.set()
+        self.bands = 0
+
+    def run(self, lr, tile=None, budget=None, notes=None):
+        for part in super().run(lr, tile, budget, notes):
+            self.bands += 1
+            yield part
+            assert self.gate.wait(30)
+
+
+@contextmanager
+def studio_of(upscaler) -> Iterator:
+    """Yields a Studio whose first model, "stub", is the given upscaler."""
+    from udl_tf.web.studio import Studio
+
+    with mock.patch("udl_tf.web.studio.load", return_value=upscaler):
+        studio = Studio("stub")
+        try:
+            yield studio
+        finally:
+            studio.close()
+
+
+def theta_of(values: np.ndarray) -> np.ndarray:
+    """Theta that Repeating predicts for pixels of these values."""
+    return np.exp(values / 100)
