@@ -1,13 +1,14 @@
 """The page of udl-tf web with an upscaler without a network."""
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from unittest import mock
 
 import numpy as np
-from helpers.upscalers import Repeating
 
+from helpers.upscalers import Repeating
 from udl_tf.uncertainty.record import Calibration
 
 # Of nine in ten errors; intervals are therefore 4 theta wide.
@@ -51,10 +52,26 @@ def studio_of(upscaler) -> Iterator:
 
     with mock.patch("udl_tf.web.studio.load", return_value=upscaler):
         studio = Studio("stub")
-        try:
-            yield studio
-        finally:
-            studio.close()
+    try:
+        yield studio
+    finally:
+        studio.close()
+
+
+@contextmanager
+def serving(studio):
+    """Serves the page of a studio in a thread; yields its address."""
+    from udl_tf.web import listen, prepare
+
+    with listen("127.0.0.1", None) as door, prepare(studio) as server:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [door]})
+        thread.start()
+        while not server.started:
+            assert thread.is_alive()
+            time.sleep(0.02)
+        yield f"http://127.0.0.1:{door.getsockname()[1]}"
+        server.should_exit = True
+        thread.join()
 
 
 def theta_of(values: np.ndarray) -> np.ndarray:

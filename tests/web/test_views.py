@@ -38,7 +38,9 @@ def test_the_width_of_intervals_is_in_grey_levels_of_the_widest_channel():
 
 
 def test_a_grey_image_with_alpha_has_intervals():
-    result = Upscaled(noise_image(4, 6)[..., :2], np.ones((4, 6, 1), np.float32), None, calibration())
+    result = Upscaled(
+        noise_image(4, 6)[..., :2], np.ones((4, 6, 1), np.float32), None, calibration()
+    )
     assert np.allclose(interval_width(result), 2 * FACTOR)
 
 
