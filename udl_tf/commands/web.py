@@ -34,13 +34,14 @@ def main(arguments: list[str] | None = None) -> None:
     check_backend("tensorflow", "jax")
     if importlib.util.find_spec("gradio") is None:
         raise UserError('gradio is not installed: run pip install "udl_tf[web]"')
-    with quiet():
-        from udl_tf._support.hardware import use_cores
-        from udl_tf.web import Studio, listen, prepare
+    from udl_tf.web import listen, prepare
 
-        use_cores()
     with listen(options.host, options.port) as door:
         with quiet():
+            from udl_tf._support.hardware import use_cores
+            from udl_tf.web import Studio
+
+            use_cores()
             studio = Studio(options.model)
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         with prepare(studio) as server:

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from udl_tf.errors import UserError, needs_extra
-from udl_tf.web.studio import Studio
+from udl_tf.errors import UserError
 
 if TYPE_CHECKING:
     import uvicorn
+
+    from udl_tf.web.studio import Studio
 
 PORT = 7860
 _PORTS = 100  # that are tried if none is given
@@ -34,25 +35,24 @@ def listen(host: str, port: int | None) -> socket.socket:
     Raises:
         UserError: if the port is in use, or the address is not one of this machine.
     """
-    reason: object = None
+    if port is not None and not 1 <= port <= 65535:
+        raise UserError(f"port {port}: expected 1 to 65535")
+    reason = ""
     for candidate in range(PORT, PORT + _PORTS) if port is None else (port,):
         try:
             return socket.create_server((host, candidate))
-        except (OSError, OverflowError) as error:
-            reason = getattr(error, "strerror", None) or error
+        except OSError as error:
+            reason = error.strerror or str(error)
     tried = f"ports {PORT} to {PORT + _PORTS - 1}" if port is None else f"port {port}"
     raise UserError(f"{host}, {tried}: cannot be used ({reason}): choose another", argument="port")
 
 
 @contextmanager
-def prepare(studio: Studio) -> "Iterator[uvicorn.Server]":
+def prepare(studio: "Studio") -> "Iterator[uvicorn.Server]":
     """Yields the server of the page, to be run; stops all tasks and removes all files afterwards.
 
     Args:
         studio: what visitors share.
-
-    Raises:
-        UserError: if gradio is not installed.
     """
     try:
         yield _server(studio)
@@ -60,12 +60,12 @@ def prepare(studio: Studio) -> "Iterator[uvicorn.Server]":
         studio.close()
 
 
-def _server(studio: Studio) -> "uvicorn.Server":
+def _server(studio: "Studio") -> "uvicorn.Server":
     os.environ.update(_OFFLINE, GRADIO_TEMP_DIR=str(studio.folders.uploads))
-    with needs_extra("web"):
-        import fastapi
-        import gradio as gr
-        import uvicorn
+    import fastapi
+    import gradio as gr
+    import uvicorn
+
     from udl_tf.web.page import Page
     from udl_tf.web.style import CSS, THEME
 
