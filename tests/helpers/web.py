@@ -38,7 +38,7 @@ class Gated(Repeating):
         self.gate.set()
         self.bands = 0
 
-    def run(self, lr, tile=None, budget=None, notes=None):
+    def run(self, lr, tile=None, budget=None, notes=None, counter=None):
         for part in super().run(lr, tile, budget, notes):
             self.bands += 1
             yield part

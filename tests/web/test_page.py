@@ -140,7 +140,8 @@ def test_downloads_equal_the_files_of_the_command(visit, tmp_path, transparent_r
             folder = tmp_path / ("tiff" if name.endswith("tiff") else "png")
             assert content == (folder / name).read_bytes(), name
         assert "not calibrated" in text(page, "#summary")
-        assert not page.get_by_role("tab", name="Believe").is_visible()
+        page.get_by_role("tab", name="Believe").click()
+        wait_for_text(page, "#greyed", "There are no intervals")
         assert b"GPS" not in page.content().encode()
         shown = page.request.get(page.locator("#slider img").first.get_attribute("src"))
         assert not Image.open(io.BytesIO(shown.body())).getexif()

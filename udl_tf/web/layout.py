@@ -1,5 +1,7 @@
 """Components of the page and their layout."""
 
+from typing import Any
+
 import gradio as gr
 
 from udl_tf.web import words
@@ -8,7 +10,7 @@ from udl_tf.web.views import LEVEL
 
 _LARGEST_SCALE = 8
 _LIMIT, _WIDEST = 30, 150  # grey levels: first position of the slider of widths, and its end
-_BUTTONS = ["fullscreen"]
+_BUTTONS: list[Any] = ["fullscreen"]
 
 
 class Layout:
@@ -79,13 +81,13 @@ class Layout:
                             "Left: bicubic interpolation. Right: the result. Drag the line.", "note"
                         )
                     )
-                with gr.Tab("Uncertainty") as self.map_tab:
+                with gr.Tab("Uncertainty"):
                     self.opacity = gr.Slider(
                         0, 100, 100, step=5, label="Opacity of the map, %", elem_id="opacity"
                     )
                     self.map = self._add_image("map")
                     self.scale = gr.HTML(elem_id="scale")
-                with gr.Tab("Believe") as self.believe_tab:
+                with gr.Tab("Believe"):
                     self.limit = gr.Slider(
                         0,
                         _WIDEST,

@@ -60,7 +60,7 @@ class Page:
         on.model.change(lambda name: self._studio.scales[name], on.model, on.size, **_QUIET)
         on.size.change(self._describe, facts, on.facts, **_LIVE)
         running = [on.status, on.start, on.cancel]
-        shown = [on.outcome, on.result, on.summary, on.scale, on.map_tab, on.believe_tab]
+        shown = [on.outcome, on.result, on.summary, on.scale]
         shown += [on.x, on.y, on.pixel, on.detail, on.whole, on.opacity, on.limit, *on.downloads]
         on.start.click(
             self._upscale,
@@ -180,9 +180,9 @@ class Page:
         on, theta = self._on, outcome.theta
         files = outcome.image, theta and theta.map, theta and theta.values
         return {
-            on.map_tab: gr.update(visible=theta is not None),
-            on.believe_tab: gr.update(visible=outcome.comparison.width is not None),
-            on.scale: "" if theta is None else words.scale_words(theta),
+            on.opacity: gr.update(visible=theta is not None),
+            on.limit: gr.update(visible=outcome.comparison.width is not None),
+            on.scale: words.scale_words(theta),
             **{
                 button: gr.update(value=file and str(file), visible=file is not None)
                 for button, file in zip(on.downloads, files, strict=True)
@@ -226,7 +226,7 @@ class Page:
     def _draw_believed(self, outcome: Outcome, view: View, limit: float) -> tuple[str | None, str]:
         """Returns the result, greyed out where intervals are wider than `limit`, and how much."""
         if outcome.theta is None or view.width is None:
-            return None, ""
+            return None, words.NO_INTERVALS
         return self._saved(outcome, gray_out(view, limit)), words.limit_words(outcome.theta, limit)
 
     def _saved(self, outcome: Outcome, image: np.ndarray) -> str:

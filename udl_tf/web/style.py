@@ -1,10 +1,11 @@
 """Appearance of the page: fonts of the system, few colours, readable in light and dark."""
 
-import gradio as gr
+from gradio.themes import Default
+from gradio.themes.utils import colors
 
-THEME = gr.themes.Default(
-    primary_hue=gr.themes.colors.teal,
-    neutral_hue=gr.themes.colors.slate,
+THEME = Default(
+    primary_hue=colors.teal,
+    neutral_hue=colors.slate,
     font=["system-ui", "sans-serif"],
     font_mono=["ui-monospace", "monospace"],
 )

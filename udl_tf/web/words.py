@@ -56,6 +56,13 @@ ACCEPTED = paragraph(
 )
 
 
+NO_INTERVALS = paragraph(
+    "There are no intervals: θ of this model is not calibrated (udl-tf calibrate does it), or it"
+    " has none.",
+    "caution",
+)
+
+
 def failure(error: BaseException) -> str:
     """Returns what went wrong in one line."""
     known = isinstance(error, UserError)
@@ -165,8 +172,10 @@ def view_words(outcome: Outcome, view: View) -> str:
     )
 
 
-def scale_words(theta: Theta) -> str:
-    """Returns the colour scale of the map of theta."""
+def scale_words(theta: Theta | None) -> str:
+    """Returns the colour scale of the map of theta, or that there is none."""
+    if theta is None:
+        return paragraph("This model has no uncertainty.", "caution")
     bar = colorize(np.linspace(0, 1, _BAR)[None].repeat(12, axis=0), 1.0)
     labels = "".join(f"<span>{value}</span>" for value in _ticks(theta.top))
     return (
