@@ -12,7 +12,10 @@ def test_a_port_in_use_is_one_line():
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         result = run_command("web", "--port", port)
-    assert_one_line_error(result, f"127.0.0.1, port {port}: cannot be used (", "--port")
+    line = (
+        f"127.0.0.1, port {port}: cannot be used (Address already in use): choose another (--port)"
+    )
+    assert_one_line_error(result, line)
 
 
 def test_without_gradio_the_extra_is_named(monkeypatch):

@@ -36,7 +36,7 @@ class Layout:
         self.example = gr.Button("Try an example", size="sm", elem_id="example")
         self.facts = gr.HTML(words.ACCEPTED, elem_id="facts")
         self.shown = gr.Image(
-            show_label=False, visible=False, buttons=[], height=200, elem_id="upload"
+            show_label=False, visible=False, buttons=[], height=150, elem_id="upload"
         )
         self.model = gr.Dropdown(choices, value=default, label="Model", elem_id="model")
         self.size = gr.Slider(
@@ -62,7 +62,7 @@ class Layout:
                 self.downloads = [
                     gr.DownloadButton(label, size="md", min_width=150, elem_id=name)
                     for name, label in (
-                        ("download_image", "Image"),
+                        ("download_image", "Download the image"),
                         ("download_map", "Map of θ (PNG)"),
                         ("download_theta", "θ as numbers (TIFF)"),
                     )

@@ -42,7 +42,7 @@ def listen(host: str, port: int | None) -> socket.socket:
         try:
             return socket.create_server((host, candidate))
         except OSError as error:
-            reason = error.strerror or str(error)
+            reason = str(error.strerror or error).partition(" (while")[0]
     tried = f"ports {PORT} to {PORT + _PORTS - 1}" if port is None else f"port {port}"
     raise UserError(f"{host}, {tried}: cannot be used ({reason}): choose another", argument="port")
 
