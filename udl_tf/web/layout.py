@@ -62,7 +62,7 @@ class Layout:
                 self.downloads = [
                     gr.DownloadButton(label, size="md", min_width=150, elem_id=name)
                     for name, label in (
-                        ("download_image", "Download the image"),
+                        ("download_image", "Download image"),
                         ("download_map", "Map of θ (PNG)"),
                         ("download_theta", "θ as numbers (TIFF)"),
                     )

@@ -54,14 +54,19 @@ def prepare(studio: "Studio") -> "Iterator[uvicorn.Server]":
     Args:
         studio: what visitors share.
     """
+    changed = {**_OFFLINE, "GRADIO_TEMP_DIR": str(studio.folders.uploads)}
+    earlier = {name: os.environ[name] for name in changed if name in os.environ}
+    os.environ.update(changed)
     try:
         yield _server(studio)
     finally:
         studio.close()
+        for name in changed:
+            del os.environ[name]
+        os.environ.update(earlier)
 
 
 def _server(studio: "Studio") -> "uvicorn.Server":
-    os.environ.update(_OFFLINE, GRADIO_TEMP_DIR=str(studio.folders.uploads))
     import fastapi
     import gradio as gr
     import uvicorn

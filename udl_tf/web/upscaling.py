@@ -52,7 +52,6 @@ class Outcome:
         image: file of the result, equal to that of `udl-tf upscale`.
         theta: of the result; None without uncertainty.
         notes: what was converted or could not be stored.
-        scale: of the model.
     """
 
     upload: Upload
@@ -61,7 +60,6 @@ class Outcome:
     image: Path
     theta: Theta | None
     notes: tuple[str, ...]
-    scale: int
 
 
 def upscale_upload(
@@ -103,7 +101,6 @@ def upscale_upload(
         job.output,
         theta,
         tuple(dict.fromkeys(notes)),
-        model.scale,
     )
 
 
