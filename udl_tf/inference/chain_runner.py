@@ -160,10 +160,11 @@ class ChainRunner:
     ) -> np.ndarray:
         """Returns the chain's last map of (n, h, w, 3) windows; capacities as from `plan`."""
         x: Any = windows
-        steps = Counter(
-            lambda done, total, _: report(min(1.0, done / (total or 1))),
-            sum(map(len, self._forward)),
-        )
+
+        def progress(done: float, total: float | None, label: str = "") -> None:
+            report(min(1.0, done / (total or 1)))  # more where memory ran out
+
+        steps = Counter(progress, sum(map(len, self._forward)))
         for index, capacity in enumerate(capacities):
             x = self._run_stage(index, x, windows, capacity, notes, steps)
         return keras.ops.convert_to_numpy(x)
