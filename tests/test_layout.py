@@ -14,7 +14,7 @@ PACKAGE = ROOT / "udl_tf"
 ROOMS = [  # a room may import from itself and from the rooms before it
     *("errors", "config", "_support", "imaging", "metrics", "losses", "weighting", "models"),
     *("distributed", "uncertainty", "data", "inference", "hub", "tasks", "saved", "evaluation"),
-    *("training", "export", "archive", "commands"),
+    *("training", "export", "archive", "web", "commands"),
     *("train", "evaluate", "upscale", "calibrate", "batch", "presets", "doctor", "__main__"),
 ]
 

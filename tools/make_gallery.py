@@ -11,15 +11,14 @@ import udl_tf
 from udl_tf._support import command_line
 from udl_tf._support.tables import markdown_table
 from udl_tf.data import bundled_dataset
+from udl_tf.hub import presets
 from udl_tf.imaging import imresize, mod_crop, read_rgb, write_rgb
 from udl_tf.imaging.theta_map import colorize
 from udl_tf.inference import Upscaler
 from udl_tf.metrics import psnr_y
-from udl_tf.saved import presets
 
 SIDE = 120  # of a crop, HR pixels
 CROPS = {"camera": (40, 76), "chelsea": (60, 120), "rocket": (60, 60)}  # top, left, HR pixels
-BRIGHTEST = 20.0  # theta of the brightest colour, grey levels
 HEAD = ["preset, PSNR-Y of the image", "bicubic", "result", "HR", "θ"]
 
 
@@ -52,7 +51,7 @@ def add_row(image: Path | str, name: str, model: Upscaler, output: Path) -> list
         f"{subject}_bicubic_x{model.scale}": bicubic,
         f"{subject}_{name}": result.image,
         f"{subject}_hr": hr,
-        f"{subject}_{name}_theta": colorize(result.theta, BRIGHTEST),
+        f"{subject}_{name}_theta": colorize(result.theta),
     }
     for crop, pixels in crops.items():
         write_rgb(output / f"{crop}.webp", _crop(pixels, *CROPS[subject]))

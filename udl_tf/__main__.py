@@ -14,6 +14,7 @@ from udl_tf.errors import UserError, nearest
 
 COMMANDS = {
     "upscale": ("udl_tf.upscale", "upscale images, with a map of their uncertainty"),
+    "web": ("udl_tf.commands.web", "upscale images on a page in the browser"),
     "presets": ("udl_tf.presets", "list the trained models that come with the package"),
     "train": ("udl_tf.train", "train a network from a config file"),
     "configs": ("udl_tf.commands.configs", "list the configs that come with the package"),

@@ -10,6 +10,17 @@ def test_a_counter_reports_the_sum():
     assert counter.done == 10
 
 
+def test_what_is_done_of_the_next_part_is_shown_and_never_decreases():
+    reports = []
+    counter = Counter(lambda *report: reports.append(report[0]), total=10)
+    counter.show(4)
+    counter.show(3)
+    counter.add(5)
+    counter.show(9)
+    assert reports == [4, 4, 5, 10]
+    assert counter.done == 5
+
+
 def test_a_part_reports_in_the_unit_of_the_whole():
     reports = []
     progress = part_of(lambda *report: reports.append(report), before=10, amount=30, whole=100)

@@ -22,7 +22,7 @@ class Repeating(Upscaler):
     def _theta_of(self, log_scale):
         return np.exp(log_scale / 100)
 
-    def run(self, lr, tile=None, budget=None, notes=None):
+    def run(self, lr, tile=None, budget=None, notes=None, counter=None):
         for top in range(0, len(lr), 4):
             band = lr[top : top + 4].repeat(self.scale, axis=0).repeat(self.scale, axis=1)
             rows = slice(top * self.scale, top * self.scale + len(band))

@@ -1,4 +1,4 @@
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -49,7 +49,7 @@ class Doubling:
     def __init__(self, most: int = 100):
         self.batches, self.most = [], most
 
-    def __call__(self, windows, capacities, notes):
+    def __call__(self, windows, capacities, notes, report):
         if len(windows) > self.most:
             raise MemoryError
         self.batches.append((len(windows), windows.shape[1], capacities))
@@ -104,13 +104,37 @@ def test_a_batch_too_large_for_the_memory_is_computed_in_halves(held):
 
 
 def test_an_error_reaches_every_request_of_its_batch():
-    def broken(windows, capacities, notes):
+    def broken(windows, capacities, notes, report):
         raise ValueError("broken")
 
     shared = SharedBatches(broken)
     for result in [shared.request(windows_of(1), [1e9], 4, {}) for _ in range(3)]:
         with pytest.raises(ValueError, match="broken"):
             result.result(10)
+
+
+def test_a_request_that_is_stopped_leaves_the_others_of_its_batch_alone(held):
+    def stop(share):
+        raise CancelledError
+
+    def compute(windows, capacities, notes, report):
+        report(0.5)
+        computed.append(len(windows))
+        return 2 * windows
+
+    shared, shares, computed = SharedBatches(compute), [], []
+    stopped = shared.request(windows_of(1), [9.0], 4, {}, stop)
+    other = shared.request(windows_of(1), [9.0], 4, {}, shares.append)
+    held.release()
+    with pytest.raises(CancelledError):
+        stopped.result(0)
+    assert np.array_equal(other.result(0), 2 * windows_of(1))
+    assert (shares, computed) == ([0.5], [2])
+    alone = shared.request(windows_of(1), [9.0], 4, {}, stop)
+    held.release()
+    with pytest.raises(CancelledError):
+        alone.result(0)
+    assert computed == [2]  # nothing is computed for nobody
 
 
 @pytest.mark.parametrize(("gpu", "threads"), [(False, 1), (True, 2)])

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from helpers.models import build_small
 
+from udl_tf._support.progress import Counter
 from udl_tf.inference import chain_runner
 from udl_tf.inference.chain_runner import ChainRunner
 from udl_tf.models import build_model
@@ -141,8 +142,8 @@ def test_thin_images_in_tiles(shape):
 
 def test_equal_tiles_are_computed_together():
     runner, sizes = fresh_runner("edsr_s", 2), []
-    forward = runner._forward[0]
-    runner._forward[0] = lambda x: sizes.append(x.shape) or forward(x)
+    (forward,) = runner._forward[0]
+    runner._forward[0] = [lambda x, lr: sizes.append(x.shape) or forward(x, lr)]
     assembled(runner, random_image(64, 64), tile=8, budget=1e8)
     assert sum(shape[0] for shape in sizes) == 64
     assert len(sizes) < 16
@@ -151,17 +152,32 @@ def test_equal_tiles_are_computed_together():
 
 def test_a_stage_that_runs_out_of_memory_is_computed_again_in_halves():
     runner, lr, failures = fresh_runner("edsr_s", 2), random_image(40, 40), []
-    whole, forward = assembled(runner, lr), runner._forward[0]
+    whole, (forward,) = assembled(runner, lr), runner._forward[0]
 
-    def small_only(x):
+    def small_only(x, lr):
         if x.shape[0] * x.shape[1] * x.shape[2] > 900:
             failures.append(x.shape)
             raise MemoryError
-        return forward(x)
+        return forward(x, lr)
 
-    runner._forward[0] = small_only
+    runner._forward[0] = [small_only]
     assert np.allclose(assembled(runner, lr), whole, atol=1e-3)
     assert failures
+
+
+def test_a_trunk_in_parts_equals_the_network_and_shows_progress_within_a_tile():
+    """Five blocks are three parts, and the head is the fourth: shares of an image in one tile."""
+    network, lr, shown = (
+        build_model("edsr_s", 2, num_blocks=5, num_filters=8),
+        random_image(9, 14),
+        [],
+    )
+    runner = ChainRunner(network.build_chain("sr"))
+    counter = Counter(lambda done, total, label: shown.append(done / total), lr.size / 3)
+    assert np.allclose(
+        assembled(runner, lr, counter=counter), network(lr[None])["sr"][0], atol=1e-3
+    )
+    assert np.allclose(shown, [0.25, 0.5, 0.75, 1.0])
 
 
 def test_more_memory_means_fewer_pixels_computed_twice():

@@ -138,7 +138,7 @@ def test_a_bad_file_is_one_line_and_the_others_are_upscaled(model, tmp_path):
 
 def test_an_error_of_the_model_names_the_file(tmp_path):
     class Refusing(Repeating):
-        def run(self, lr, tile=None, budget=None, notes=None):
+        def run(self, lr, tile=None, budget=None, notes=None, counter=None):
             raise UserError("too many pixels", argument="tile")
 
     jobs = plan_jobs([write_noise(tmp_path / "a.png")], tmp_path / "out", Options())
@@ -213,14 +213,14 @@ def test_lack_of_memory_is_noted(tmp_path, monkeypatch):
     model = transparent_model(2)
     jobs = plan_jobs([write_noise(tmp_path / "a.png")], tmp_path / "out", Options())
     (pass_,) = model._passes(False, bordered=True)
-    forward = pass_.runner._forward[0]
+    (forward,) = pass_.runner._forward[0]
 
-    def small_only(x):
+    def small_only(x, lr):
         if x.shape[1] > 15:
             raise MemoryError
-        return forward(x)
+        return forward(x, lr)
 
-    pass_.runner._forward[0] = small_only
+    pass_.runner._forward[0] = [small_only]
     summary = run_jobs(model, jobs, Options())
     assert summary.done == 1
     assert summary.notes == [f"{tmp_path / 'a.png'}: {OUT_OF_MEMORY}"]

@@ -131,7 +131,7 @@ def test_an_interruption_stops_the_images_in_progress_at_their_next_tile(tmp_pat
     jobs, model, tiles = rows_of_images(tmp_path / "in", [400, 8]), Scripted(), []
     once = threading.Lock()
 
-    def run(lr, tile=None, budget=None, notes=None):
+    def run(lr, tile=None, budget=None, notes=None, counter=None):
         for part in Repeating.run(model, lr):
             tiles.append(part)
             time.sleep(0.02)

@@ -28,7 +28,7 @@ class Patterned(Upscaler):
     def _passes(self, uncertainty, bordered=False):
         return [Pass(self, ("sr", "theta") if uncertainty else ("sr",))]
 
-    def run(self, lr, tile=None, budget=None, notes=None):
+    def run(self, lr, tile=None, budget=None, notes=None, counter=None):
         self.efforts.append((tile, budget))
         height, width = lr.shape[:2]
         side, more = tile or max(height, width), self.excess
@@ -251,7 +251,7 @@ class Broken(Patterned):
         super().__init__()
         self.bad, self.channel = bad, channel
 
-    def run(self, lr, tile=None, budget=None, notes=None):
+    def run(self, lr, tile=None, budget=None, notes=None, counter=None):
         for part, values in super().run(lr, tile, budget, notes):
             values[20, 20, self.channel] = self.bad  # not in the mirrored border
             yield part, values
@@ -271,7 +271,7 @@ def test_a_result_that_is_not_finite_is_one_line(bad, channel, name):
 class Tinted(Patterned):
     """Its channels differ, as those of trained networks do."""
 
-    def run(self, lr, tile=None, budget=None, notes=None):
+    def run(self, lr, tile=None, budget=None, notes=None, counter=None):
         for part, values in super().run(lr, tile, budget, notes):
             yield part, values + np.array([0, 9, -12, 0, 0.5, 0.25], np.float32)
 
@@ -304,7 +304,7 @@ class Blurring(Patterned):
 
     radius = 1
 
-    def run(self, lr, tile=None, budget=None, notes=None):
+    def run(self, lr, tile=None, budget=None, notes=None, counter=None):
         mean = uniform_filter(lr, (3, 3, 1), mode="nearest").repeat(2, axis=0).repeat(2, axis=1)
         yield (slice(0, len(mean)), slice(0, mean.shape[1])), np.concatenate([mean, mean], axis=-1)
 

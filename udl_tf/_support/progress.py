@@ -32,7 +32,7 @@ class Counter:
     """
 
     def __init__(self, progress: Progress, total: float, done: float = 0.0):
-        self.done = done
+        self.done = self._reported = done
         self._progress = progress
         self._total = total
         self._lock = threading.Lock()
@@ -41,7 +41,16 @@ class Counter:
         """Adds `amount` and reports the sum."""
         with self._lock:
             self.done += amount
-            self._progress(self.done, self._total, label)
+            self._report(self.done, label)
+
+    def show(self, ahead: float) -> None:
+        """Reports an amount that is done within parts that are not: the sum stays as it is."""
+        with self._lock:
+            self._report(min(self.done + ahead, self._total), "")
+
+    def _report(self, done: float, label: str) -> None:
+        self._reported = max(self._reported, done)  # a part may begin before the last one is added
+        self._progress(self._reported, self._total, label)
 
 
 def part_of(

@@ -1,3 +1,3 @@
-"""Commands of udl-tf without a module in the root: configs, export, import-torch, check-server."""
+"""Commands without a module in the root: web, configs, export, import-torch, check-server."""
 
 __all__: list[str] = []

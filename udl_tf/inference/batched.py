@@ -7,14 +7,21 @@ those of one shape are computed together, whichever images they belong to.
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from functools import cache
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from functools import cache, partial
 from typing import NamedTuple
 
 import numpy as np
 
 from udl_tf._support.hardware import has_gpu
 from udl_tf.inference.tiling import OUT_OF_MEMORY, Notes, out_of_memory
+
+Report = Callable[[float], object]
+"""Receives the share of the windows' work that is done; its exception ends the request."""
+
+
+def no_report(share: float) -> None:
+    """Ignores the progress."""
 
 
 class Request(NamedTuple):
@@ -24,6 +31,7 @@ class Request(NamedTuple):
     capacities: Sequence[float]
     most: int
     notes: Notes
+    report: Report
     results: Future
 
 
@@ -31,20 +39,25 @@ class SharedBatches:
     """Computes windows that wait, in batches.
 
     Args:
-        compute: (windows (n, h, w, 3), capacities of the stages, notes) -> their results.
+        compute: (windows (n, h, w, 3), capacities of the stages, notes, report) -> their results.
 
     Attributes:
         windows, batches: how many were computed so far.
     """
 
-    def __init__(self, compute: Callable[[np.ndarray, Sequence[float], Notes], np.ndarray]):
+    def __init__(self, compute: Callable[[np.ndarray, Sequence[float], Notes, Report], np.ndarray]):
         self.windows = self.batches = 0
         self._compute = compute
         self._waiting: dict[tuple[int, ...], deque[Request]] = {}  # by shape of the windows
         self._lock = threading.Lock()
 
     def request(
-        self, windows: np.ndarray, capacities: Sequence[float], most: int, notes: Notes
+        self,
+        windows: np.ndarray,
+        capacities: Sequence[float],
+        most: int,
+        notes: Notes,
+        report: Report = no_report,
     ) -> Future:
         """Adds windows to their queue; returns the future of their results.
 
@@ -53,8 +66,9 @@ class SharedBatches:
             capacities: of the stages; a batch uses the smallest of its requests.
             most: largest number of windows in a batch; a batch respects the smallest, too.
             notes: receives lines about how the windows were computed.
+            report: called in the thread that computes.
         """
-        request = Request(windows, capacities, most, notes, Future())
+        request = Request(windows, capacities, most, notes, report, Future())
         with self._lock:
             self._waiting.setdefault(windows.shape[1:], deque()).append(request)
         device_threads().submit(self._compute_next)
@@ -80,7 +94,7 @@ class SharedBatches:
         capacities = np.min([request.capacities for request in batch], axis=0).tolist()
         try:
             windows = np.concatenate([request.windows for request in batch])
-            results = self._compute(windows, capacities, notes)
+            results = self._compute(windows, capacities, notes, partial(_report, batch))
         except Exception as error:
             if out_of_memory(error) and len(batch) > 1:
                 half = len(batch) // 2
@@ -89,7 +103,7 @@ class SharedBatches:
                         request.notes[OUT_OF_MEMORY] = None
                     self._compute_batch(part)
                 return
-            for request in batch:
+            for request in _unfinished(batch):
                 request.results.set_exception(error)
             return
         self.batches += 1
@@ -97,8 +111,28 @@ class SharedBatches:
         first = 0
         for request in batch:
             request.notes.update(notes)
-            request.results.set_result(results[first : first + len(request.windows)])
+            if not request.results.done():
+                request.results.set_result(results[first : first + len(request.windows)])
             first += len(request.windows)
+
+
+def _report(batch: Sequence[Request], share: float) -> None:
+    """Reports progress to the requests of a batch; those that answer with an exception end.
+
+    Raises:
+        CancelledError: if all of them have ended.
+    """
+    for request in _unfinished(batch):
+        try:
+            request.report(share)
+        except Exception as error:
+            request.results.set_exception(error)
+    if not _unfinished(batch):
+        raise CancelledError
+
+
+def _unfinished(batch: Sequence[Request]) -> list[Request]:
+    return [request for request in batch if not request.results.done()]
 
 
 def _fits(batch: Sequence[Request], request: Request) -> bool:

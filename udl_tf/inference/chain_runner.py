@@ -11,8 +11,9 @@ import numpy as np
 
 from udl_tf._support.device_memory import free_gpu_memory, free_memory
 from udl_tf._support.hardware import has_gpu
-from udl_tf.inference.batched import SharedBatches
-from udl_tf.inference.tiling import Notes, Tile, core_side, run_tiles, scaled
+from udl_tf._support.progress import Counter
+from udl_tf.inference.batched import Report, SharedBatches, no_report
+from udl_tf.inference.tiling import Notes, Tile, core_side, pixels_of, run_tiles, scaled
 from udl_tf.models.stages import Stage, chain_align, chain_radius
 
 _FLOAT = 4  # bytes
@@ -55,6 +56,12 @@ def make_device_forward(network: keras.Model) -> Callable[..., Any]:
     return forward
 
 
+def _part_forward(network: keras.Model) -> Callable[[Any, Any], Any]:
+    """As make_device_forward, for (map, LR image), of which some networks take the map alone."""
+    forward = make_device_forward(network)
+    return forward if len(network.inputs) == 2 else lambda x, lr: forward(x)
+
+
 class ChainRunner:
     """Computes the last map of a chain of stages; threads that call `run` share batches.
 
@@ -79,7 +86,9 @@ class ChainRunner:
         self.align = chain_align(stages)
         self.scale = stages[-1].scale
         self.batches = SharedBatches(self.values)
-        self._forward = [make_device_forward(stage.network) for stage in stages]
+        self._forward = [
+            [_part_forward(part) for part in stage.parts or (stage.network,)] for stage in stages
+        ]
         self._most_pixels = math.inf if has_gpu() else _CPU_BATCH
         sizes = [3, *(stage.channels * stage.scale**2 for stage in stages)]
         # Bytes per LR pixel: while a stage runs, the LR image, the map before and the next map.
@@ -112,6 +121,7 @@ class ChainRunner:
         tile: int | None = None,
         budget: float | None = None,
         notes: Notes | None = None,
+        counter: Counter | None = None,
     ) -> Iterator[tuple[tuple[slice, slice], np.ndarray]]:
         """Computes the chain's last map in tiles that cover the image.
 
@@ -120,6 +130,7 @@ class ChainRunner:
             tile: side of a tile's core, LR pixels; None: the side that computes fewest pixels.
             budget: bytes of working memory; None: default_budget().
             notes: receives a line when memory ran out.
+            counter: is shown what is done within the tiles to come; LR pixels.
 
         Yields:
             (rows and columns of the last map, float32 values there).
@@ -130,7 +141,8 @@ class ChainRunner:
 
         def start(tiles: Sequence[Tile]) -> Callable[[], np.ndarray]:
             windows = np.stack([window_of(lr, tile) for tile in tiles])
-            return self.batches.request(windows, capacities, batch, notes).result
+            report = no_report if counter is None else partial(_show, counter, pixels_of(tiles))
+            return self.batches.request(windows, capacities, batch, notes, report).result
 
         window = min(side + 2 * margin, height) * min(side + 2 * margin, width)
         batch = max(1, int(min(*capacities, self._most_pixels) / window))
@@ -140,12 +152,21 @@ class ChainRunner:
             yield scaled(part, self.scale), values
 
     def values(
-        self, windows: np.ndarray, capacities: Sequence[float], notes: Notes | None = None
+        self,
+        windows: np.ndarray,
+        capacities: Sequence[float],
+        notes: Notes | None = None,
+        report: Report = no_report,
     ) -> np.ndarray:
         """Returns the chain's last map of (n, h, w, 3) windows; capacities as from `plan`."""
         x: Any = windows
+
+        def progress(done: float, total: float | None, label: str = "") -> None:
+            report(min(1.0, done / (total or 1)))  # more where memory ran out
+
+        steps = Counter(progress, sum(map(len, self._forward)))
         for index, capacity in enumerate(capacities):
-            x = self._run_stage(index, x, windows, capacity, notes)
+            x = self._run_stage(index, x, windows, capacity, notes, steps)
         return keras.ops.convert_to_numpy(x)
 
     def plan(self, pixels: int, budget: float) -> tuple[int, list[float]]:
@@ -188,13 +209,19 @@ class ChainRunner:
         return cost, pixels if whole else side, capacities
 
     def _run_stage(
-        self, index: int, x: Any, lr: np.ndarray, capacity: float, notes: Notes | None
+        self,
+        index: int,
+        x: Any,
+        lr: np.ndarray,
+        capacity: float,
+        notes: Notes | None,
+        steps: Counter,
     ) -> Any:
-        """Runs a stage on its input maps x, (n, h, w, c) for n windows.
+        """Runs a stage on its input maps x, (n, h, w, c) for n windows; counts its parts.
 
         A map that is computed in one piece stays on the device; one in tiles is assembled in NumPy.
         """
-        stage, forward = self.stages[index], self._forward[index]
+        stage, parts = self.stages[index], self._forward[index]
         n, height, width, _ = lr.shape
         before = x.shape[1] // height  # scale of x
         whole = n * height * width <= capacity
@@ -204,10 +231,10 @@ class ChainRunner:
         shape = (n, height * stage.scale, width * stage.scale, stage.channels)
 
         def compute(tiles: Sequence[Tile]) -> Any:
-            maps = [_windows(x, tiles, before)]
-            if len(stage.network.inputs) == 2:
-                maps.append(_windows(lr, tiles, 1))
-            result = forward(*maps)
+            result, image = _windows(x, tiles, before), _windows(lr, tiles, 1)
+            for part in parts:
+                result = part(result, image)
+                steps.add(pixels_of(tiles) / (height * width))
             if len(tiles) == 1:
                 return result[None]
             return keras.ops.convert_to_numpy(result).reshape(len(tiles), n, *result.shape[1:])
@@ -230,6 +257,11 @@ class ChainRunner:
             out[:, rows, columns] = values
         assert out is not None
         return out
+
+
+def _show(counter: Counter, pixels: int, share: float) -> None:
+    """Shows the share of so many LR pixels."""
+    counter.show(share * pixels)
 
 
 def _overlap(side: int, margin: int) -> float:

@@ -28,6 +28,7 @@ class Runner(Protocol):
         tile: int | None = None,
         budget: float | None = None,
         notes: Notes | None = None,
+        counter: Counter | None = None,
     ) -> Iterator[tuple[tuple[slice, slice], np.ndarray]]:
         """Yields parts that cover the image once, and may exceed it at the bottom and right.
 
@@ -36,6 +37,7 @@ class Runner(Protocol):
             tile: side of a part, LR pixels; None: the side that computes fewest pixels twice.
             budget: bytes of working memory; None: chosen by the runner.
             notes: receives lines about how the image was computed.
+            counter: is shown what is done of the parts to come; LR pixels.
 
         Yields:
             (rows and columns in the maps, float32 values there).
@@ -92,7 +94,7 @@ def compute_maps(pass_: Pass, lr: np.ndarray, scale: int, border: int, effort: E
     padded = np.pad(lr, ((border, border), (border, border), (0, 0)), "symmetric")
     padded_height, padded_width = (side * scale for side in padded.shape[:2])
     maps: Maps = {name: np.empty((height, width, 3), np.float32) for name in pass_.maps}
-    parts = pass_.runner.run(padded, effort.tile, effort.budget, effort.notes)
+    parts = pass_.runner.run(padded, effort.tile, effort.budget, effort.notes, effort.counter)
     for (rows, columns), values in parts:
         # The part's rows and columns in the image. Its pixels in the mirrored border are dropped.
         top, bottom = max(rows.start - offset, 0), min(rows.stop - offset, height)

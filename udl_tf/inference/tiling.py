@@ -178,6 +178,11 @@ def scaled(tile: Tile, scale: int) -> tuple[slice, slice]:
     return rows, columns
 
 
+def pixels_of(tiles: Sequence[Tile]) -> int:
+    """Returns the LR pixels in the cores of tiles."""
+    return sum(math.prod(span.core.stop - span.core.start for span in tile) for tile in tiles)
+
+
 def out_of_memory(error: Exception) -> bool:
     """Returns whether NumPy, TensorFlow, JAX or PyTorch reports by `error` that memory ran out."""
     text = f"{type(error).__name__}: {error}"

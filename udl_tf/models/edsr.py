@@ -23,6 +23,8 @@ from udl_tf.models.stages import Stage
 # LR pixels on each side: one at LR size, less than one for the others
 _DIRECT_RADIUS, _STEPWISE_RADIUS = 1, 2
 
+_PART_BLOCKS = 2  # of the trunk, between two reports of progress
+
 
 @keras.saving.register_keras_serializable("udl_tf")
 class EDSR(keras.Model):
@@ -141,9 +143,26 @@ class EDSR(keras.Model):
             name=f"{self.name}_head",
         )
         return [
-            Stage(trunk, 1, radius=2 * self.settings["num_blocks"] + 2, floats=6 * filters),
+            Stage(
+                trunk,
+                1,
+                radius=2 * self.settings["num_blocks"] + 2,
+                floats=6 * filters,
+                parts=self._trunk_parts(),
+            ),
             Stage(head, scale, radius, floats),
         ]
+
+    def _trunk_parts(self) -> tuple[keras.Model, ...]:
+        """Returns the trunk in parts of _PART_BLOCKS blocks; the last computes the head again."""
+        blocks = range(_PART_BLOCKS - 1, self.settings["num_blocks"] - 1, _PART_BLOCKS)
+        maps = [self.get_layer(f"block{block}_add").output for block in blocks]
+        outputs = [*maps, self.get_layer("long_skip").output]
+        if not maps:
+            return ()
+        # Only the long skip needs the LR image, to which the last part applies the head again.
+        inputs = [self.input, *maps[:-1], [maps[-1], self.input]]
+        return tuple(keras.Model(*pair) for pair in zip(inputs, outputs, strict=True))
 
     def _folded(self, features: keras.KerasTensor, light: bool) -> dict[str, keras.KerasTensor]:
         """Returns the outputs with upsampler and tail as one convolution of the features."""

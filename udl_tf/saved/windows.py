@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 import psutil
 
+from udl_tf._support.progress import Counter
 from udl_tf.errors import UserError
 from udl_tf.inference.tiling import Notes, Tile, core_side, run_tiles, scaled
 from udl_tf.saved.card import ModelCard
@@ -52,6 +53,7 @@ class WindowRunner:
         tile: int | None = None,
         budget: float | None = None,
         notes: Notes | None = None,
+        counter: Counter | None = None,
     ) -> Iterator[tuple[tuple[slice, slice], np.ndarray]]:
         """See udl_tf.inference.passes.Runner."""
         card = self.card

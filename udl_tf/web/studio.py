@@ -1,0 +1,89 @@
+"""What all visitors of the page share: trained models, the queue, and the folders of results."""
+
+import threading
+from functools import partial
+
+from udl_tf._support.progress import Progress
+from udl_tf.hub import presets
+from udl_tf.inference.upscaler import Upscaler
+from udl_tf.saved.bundle import read_manifest
+from udl_tf.saved.loading import load_upscaler
+from udl_tf.web.desk import Desk, Task
+from udl_tf.web.folders import Folders
+from udl_tf.web.uploads import Upload
+from udl_tf.web.upscaling import Outcome, upscale_upload
+
+
+class Studio:
+    """Trained models, the queue of images, and the folders of results.
+
+    Args:
+        model: a trained model that visitors can choose besides the presets, as for load_upscaler;
+            None: the presets alone.
+
+    Attributes:
+        folders: of uploads and results.
+        models: names of the models to choose from; the first one is the default.
+        scales: of each model by name.
+
+    Raises:
+        UserError: if the model cannot be loaded.
+    """
+
+    def __init__(self, model: str | None = None):
+        default = presets.default_preset(None) if model is None else model
+        self.models = list(dict.fromkeys([default, *presets.names()]))
+        self._loaded: dict[str, Upscaler] = {}
+        if model is not None:
+            self._loaded[model] = load_upscaler(model)
+        self.scales = {name: self._scale_of(name) for name in self.models}
+        self.folders, self._desk = Folders(), Desk()
+        self._tasks: dict[str, Task[Outcome]] = {}
+        self._lock = threading.Lock()
+
+    def start(self, visitor: str, upload: Upload, model: str, outscale: float) -> Task[Outcome]:
+        """Adds an image to the queue, instead of an earlier one of the same visitor.
+
+        Args:
+            visitor: key of the visitor.
+            upload: the image.
+            model: one of `models`.
+            outscale: size of the result divided by that of the image.
+
+        Raises:
+            UserError: if too many images are waiting.
+        """
+        self.stop(visitor)
+        task = self._desk.add(partial(self._upscale, upload, model, outscale))
+        with self._lock:
+            self._tasks[visitor] = task
+        return task
+
+    def before(self, task: Task) -> int:
+        """Returns how many images are upscaled before that of a task."""
+        return self._desk.before(task)
+
+    def stop(self, visitor: str) -> None:
+        """Stops the task of a visitor, if there is one."""
+        with self._lock:
+            task = self._tasks.pop(visitor, None)
+        if task is not None:
+            task.stop()
+
+    def close(self) -> None:
+        """Stops all tasks and removes all files."""
+        self._desk.close()
+        self.folders.close()
+
+    def _scale_of(self, name: str) -> int:
+        if name in self._loaded:
+            return self._loaded[name].scale
+        return read_manifest(name).architecture.scale
+
+    def _upscale(self, upload: Upload, model: str, outscale: float, progress: Progress) -> Outcome:
+        """Runs in the thread of the queue, and therefore alone."""
+        if model not in self._loaded:
+            progress(0, 1, "Loading the model")
+            self._loaded[model] = load_upscaler(model)
+        folder = self.folders.new()
+        return upscale_upload(self._loaded[model], upload, outscale, folder, progress)
