@@ -50,7 +50,7 @@ def studio_of(upscaler) -> Iterator:
     """Yields a Studio whose first model, "stub", is the given upscaler."""
     from udl_tf.web.studio import Studio
 
-    with mock.patch("udl_tf.web.studio.load", return_value=upscaler):
+    with mock.patch("udl_tf.web.studio.load_upscaler", return_value=upscaler):
         studio = Studio("stub")
     try:
         yield studio

@@ -1,5 +1,6 @@
 """Downloads from and uploads to model hubs, with stand-ins for their clients."""
 
+import inspect
 import json
 import shutil
 import sys
@@ -41,6 +42,19 @@ class Hub:
     def model_upload(self, handle, local_model_dir, *, ignore_patterns):
         ignore = shutil.ignore_patterns(*ignore_patterns)
         shutil.copytree(local_model_dir, self.folder / handle, ignore=ignore)
+
+
+@pytest.mark.parametrize("package", ["huggingface_hub", "kagglehub"])
+def test_the_stand_in_has_the_signatures_of_the_clients(package):
+    client = pytest.importorskip(package, reason="needs the extra hub")
+    names = {
+        "huggingface_hub": ("snapshot_download", "create_repo", "upload_folder"),
+        "kagglehub": ("model_download", "model_upload"),
+    }
+    for name in names[package]:
+        own = inspect.signature(getattr(Hub, name)).parameters
+        theirs = inspect.signature(getattr(client, name)).parameters
+        assert {*own} - {"self"} <= {*theirs}, name
 
 
 @pytest.fixture

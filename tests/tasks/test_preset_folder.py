@@ -105,3 +105,8 @@ def test_cards_describe_the_presets(name):
     assert text.startswith("---\nlibrary_name: keras\n")
     assert f'SRModel.from_preset("{name}")' in text
     assert re.search(r"\| BSD100 +\| 100 ", text)
+
+
+def test_the_repr_names_scale_and_theta():
+    assert repr(udl_tf.load("edsr_light_x4")) == "SRModel(x4, calibrated theta)"
+    assert repr(SRModel("edsr_s", 2, uncertainty=False, **SMALL)) == "SRModel(x2, no theta)"

@@ -121,8 +121,10 @@ class Upscaled:
         """
         if not _SHARES[0] <= level < _SHARES[-1]:
             raise UserError(f"level {level}: expected {_SHARES[0]}..0.98")
-        factors, theta = np.array([self._factors(share) for share in _SHARES]), self.theta
+        levels, theta = self._calibrated().levels, self.theta
         assert theta is not None
+        shares = np.clip(_SHARES, levels[0], levels[-1])  # what is not measured counts as the next
+        factors = np.array([self._factors(share) for share in shares])
         rows = theta.reshape(-1, factors.shape[1])
         pixels = np.random.default_rng(0).integers(len(rows), size=_PIXELS)
         # Equally probable errors: at each pixel the quantiles of |error|/theta, times theta.

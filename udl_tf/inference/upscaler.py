@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -79,10 +80,7 @@ class Upscaler(ABC):
         return 2 * max(pass_.runner.radius for pass_ in passes) + 1
 
     def __repr__(self) -> str:
-        theta = "no theta"
-        if self.has_uncertainty:
-            theta = "theta not calibrated" if self.calibration is None else "calibrated theta"
-        return f"{type(self).__name__}(x{self.scale}, {theta})"
+        return description(self)
 
     def upscale(
         self,
@@ -241,6 +239,14 @@ class Upscaler(ABC):
             for row in range(0, len(theta), _ROWS):
                 theta[row : row + _ROWS] = self._theta_of(theta[row : row + _ROWS])
         return maps
+
+
+def description(model: Any) -> str:
+    """Returns class, scale and uncertainty of a trained model, for its `repr`."""
+    theta = "no theta"
+    if model.has_uncertainty:
+        theta = "theta not calibrated" if model.calibration is None else "calibrated theta"
+    return f"{type(model).__name__}(x{model.scale}, {theta})"
 
 
 def _load(

@@ -11,6 +11,7 @@ from keras import ops
 from udl_tf.hub import presets
 from udl_tf.inference.keras_upscaler import KerasUpscaler, Networks
 from udl_tf.inference.result import Upscaled
+from udl_tf.inference.upscaler import description
 from udl_tf.models import build_model, copy_weights, freeze_all_but_head, fused, precision
 from udl_tf.models.heads import LOG_SCALE
 from udl_tf.tasks.calibrating import fit_calibration
@@ -108,6 +109,9 @@ class SRModel(SRTraining):
             freeze_all_but_head(network)
         self._about = json.dumps(about or {})  # Keras would wrap a dict
         self._current = CurrentUpscaler()
+
+    def __repr__(self) -> str:
+        return description(self)
 
     @property
     def about(self) -> dict[str, Any]:
