@@ -37,11 +37,7 @@ _RELATIVE_LINK = re.compile(r"(?<=\]\()(?!\w+:|#)([^)#\s]+)")  # its target, wit
 
 def on_config(config: MkDocsConfig) -> None:
     """Replaces the folders in `nav` by the pages that are made for them."""
-    folders = {
-        "api/": list(api_pages()),
-        "models/": ["presets.md", *model_pages()],
-        "notebooks/": list(notebook_pages()),
-    }
+    folders = {"api/": list(api_pages()), "models/": ["presets.md", *model_pages()]}
     for section in config.nav or []:
         for title, content in section.items():
             if isinstance(content, str):

@@ -176,6 +176,13 @@ def test_given_weights_multiply_those_of_the_student():
     assert losses[1] == pytest.approx(2 * losses[0], rel=1e-5)
 
 
+def test_a_student_with_a_loss_of_keras_is_weighted_in_evaluate_too():
+    student = small().udl_student()
+    student.compile(keras.optimizers.SGD(0.0), "mae")
+    trained = fit(student)["loss"]
+    assert student.evaluate(LR, HR, verbose=0) == pytest.approx(trained[0], rel=1e-5)
+
+
 def test_mixed_precision_keeps_heads_and_losses_in_float32():
     with precision("mixed_bfloat16"):
         model = small()

@@ -13,7 +13,8 @@ _USE = """## Use
 
     import udl_tf
     model = udl_tf.SRModel.from_preset("{name}")
-    result = model.upscale("photo.png")    # result.image, result.theta, result.interval(0.9)
+    result = model.upscale("photo.png")
+    result.image, result.theta, result.interval(0.9)
 """
 
 

@@ -10,6 +10,7 @@ from udl_tf._support.json_files import parse_model
 from udl_tf.config import WeightingConfig
 from udl_tf.errors import UserError
 from udl_tf.losses import SRLoss
+from udl_tf.models import fused
 from udl_tf.models.heads import LOG_SCALE
 from udl_tf.tasks.names import find_loss, find_metrics
 from udl_tf.tasks.pixel_weights import make_pixel_weight
@@ -103,12 +104,12 @@ class SRTraining(keras.Model):
             return super().compute_loss(x, y, y_pred, sample_weight, training)
         assert y_pred is not None
         y = ops.cast(y, "float32")
+        if sample_weight is None and self.pixel_weight is not None:
+            sample_weight = self.pixel_weight(ops.cast(x, "float32"), y)
         if not isinstance(self.sr_loss, SRLoss):
             return self.sr_loss(y, y_pred["sr"], sample_weight)
         if self.theta is not None and "theta" in y_pred:
             y_pred = {"sr": y_pred["sr"], LOG_SCALE: self.theta.log_scale_of(y_pred["theta"])}
-        if sample_weight is None and self.pixel_weight is not None:
-            sample_weight = self.pixel_weight(ops.cast(x, "float32"), y)
         return self.sr_loss(y, y_pred, sample_weight)
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
@@ -134,4 +135,4 @@ class SRTraining(keras.Model):
                 f"source {config.source!r} needs a log scale, but {model.name} has none: train it"
                 " with the loss 'esu', or choose another source"
             )
-        self.pixel_weight = make_pixel_weight(config, model.backbone, self.scale)
+        self.pixel_weight = make_pixel_weight(config, fused(model.backbone), self.scale)
