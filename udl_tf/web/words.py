@@ -27,13 +27,14 @@ INTRODUCTION = (
 
 LIMITS = """
 <ul>
-<li><b>JPEG artefacts, noise, blur.</b> The presets have learned from clean images that were
-downscaled. On compressed, noisy, blurred or already enlarged images they sharpen the faults, too,
-and θ is too small: errors are larger than the page says.</li>
+<li><b>JPEG artefacts, noise, blur.</b> The presets were trained on clean images that were
+downscaled. In compressed, noisy, blurred or already enlarged images they also sharpen the faults,
+and θ is wrong: after compression, errors are larger than the page says; with noise, they can be
+smaller.</li>
 <li><b>Letters, faces, number plates.</b> What is too small to be recognised in the upload is
 guessed, and may look sharp and be wrong. Never use it as evidence, or for a diagnosis.</li>
 <li><b>Intervals hold on average.</b> Of 100 pixels, about 90 lie in their 90 % intervals; which
-ones, nobody knows, and on a single image it may be 80 or 95.</li>
+ones is unknown, and in a single image it may be 80 or 95.</li>
 <li><b>Transparency</b> is enlarged by bicubic interpolation, without θ.</li>
 </ul>
 """
