@@ -1,4 +1,4 @@
-"""What happens when the components of the page are used."""
+"""Event handlers of the page."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""Upscaling of an uploaded image: the files of `udl-tf upscale`, and what the page shows."""
+"""Upscaling of an uploaded image: the files of `udl-tf upscale`, and the data of the page."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +41,7 @@ class Theta:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A result, and what the page shows of it.
+    """A result with the data that the page shows.
 
     Attributes:
         upload: the image that was upscaled.
@@ -63,7 +63,7 @@ class Outcome:
 def upscale_upload(
     model: Upscaler, upload: Upload, outscale: float, folder: Path, progress: Progress
 ) -> Outcome:
-    """Upscales an uploaded image and writes the files to download, and those that are viewed.
+    """Upscales an uploaded image; writes the files to download and those to show.
 
     Args:
         model: the trained model.

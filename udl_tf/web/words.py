@@ -58,8 +58,8 @@ ACCEPTED = paragraph(
 
 
 NO_INTERVALS = paragraph(
-    "There are no intervals: θ of this model is not calibrated (udl-tf calibrate does it), or it"
-    " has none.",
+    "There are no intervals: this model has no θ, or its θ is not calibrated (run udl-tf"
+    " calibrate).",
     "caution",
 )
 
@@ -135,7 +135,7 @@ def theta_words(theta: Theta) -> str:
     """Returns mean theta and the predicted PSNR in words."""
     parts = [f"Mean θ is {theta.mean:.1f} grey levels of 255: the average error to expect."]
     if theta.factor is None:
-        parts.append("θ is not calibrated, so that there are no intervals.")
+        parts.append("θ is not calibrated: there are no intervals.")
     else:
         parts.append(
             f"{_TENTHS} pixels are within {theta.factor:.1f} θ, on average ±"
@@ -146,7 +146,7 @@ def theta_words(theta: Theta) -> str:
 
 
 def _quality(psnr: float) -> str:
-    """Returns what a PSNR means to the eye."""
+    """Describes how a result with this PSNR looks."""
     if psnr >= 40:
         return "differences from the true image are hardly visible"
     if psnr >= 32:
@@ -192,8 +192,8 @@ def limit_words(theta: Theta, limit: float) -> str:
     assert theta.shares is not None
     share = 100 * theta.shares[round(limit)]
     return paragraph(
-        f"{share:.1f} % of the pixels are greyed out: the {100 * LEVEL:.0f} % interval of their"
-        f" widest channel is wider than {limit:.0f} grey levels."
+        f"{share:.1f} % of the pixels are greyed out: their {100 * LEVEL:.0f} % interval is wider"
+        f" than {limit:.0f} grey levels in at least one channel."
     )
 
 
