@@ -44,7 +44,6 @@ class Outcome:
     """A result with the data that the page shows.
 
     Attributes:
-        upload: the image that was upscaled.
         comparison: the result beside bicubic interpolation, mapped from files.
         whole: its view of the whole image.
         image: file of the result, equal to that of `udl-tf upscale`.
@@ -52,7 +51,6 @@ class Outcome:
         notes: what was converted or could not be stored.
     """
 
-    upload: Upload
     comparison: Comparison
     whole: View
     image: Path
@@ -93,7 +91,6 @@ def upscale_upload(
     theta = None if result.theta is None else _write_theta(comparison, job.maps["theta"])
     progress(1.0, 1.0, "Writing the files")
     return Outcome(
-        upload,
         comparison.stored(folder),
         comparison.whole(),
         job.output,
