@@ -1,4 +1,4 @@
-"""Hooks of mkdocs: pages that are made when the docs site is built, and links that leave docs/.
+"""Hooks of mkdocs: pages that are generated during the build, and links that leave docs/.
 
 README.md, CHANGELOG.md, CONTRIBUTING.md and the notebooks become pages, and each preset and each
 public room of the package gets one. Any other file or folder of the repository that a page links to
@@ -36,7 +36,7 @@ _RELATIVE_LINK = re.compile(r"(?<=\]\()(?!\w+:|#)([^)#\s]+)")  # its target, wit
 
 
 def on_config(config: MkDocsConfig) -> None:
-    """Replaces the folders in `nav` by the pages that are made for them."""
+    """Replaces the folders in `nav` by the pages that are generated for them."""
     folders = {"api/": list(api_pages()), "models/": ["presets.md", *model_pages()]}
     for section in config.nav or []:
         for title, content in section.items():
@@ -64,7 +64,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     if page.parent is None:
         page.meta.setdefault("hide", ["navigation"])
     address = page.file.src_uri
-    if address.startswith(("api/", "models/", "notebooks/", "source/")):  # made for the site
+    if address.startswith(("api/", "models/", "notebooks/", "source/")):  # generated
         return markdown
     paths = {address: path for path, address in _ROOT_PAGES.items()}
     folder = posixpath.dirname(paths.get(address, f"docs/{address}"))
@@ -77,7 +77,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def address_of(path: str) -> str:
-    """Returns the address of the page, or file of docs/, that shows a file of the repository."""
+    """Returns the address of the page or file of docs/ that shows a file of the repository."""
     place = Path(path).with_suffix("")
     if path.startswith("docs/"):
         return path.removeprefix("docs/").replace(".ipynb", ".md")
@@ -120,7 +120,7 @@ def _model_card(name: str) -> str:
 
 def notebook_pages() -> dict[str, str]:
     """Returns a page with the code and stored outputs of each notebook, by its address."""
-    return {f"notebooks/{file.stem}.md": _notebook(file) for file in sorted(NOTEBOOKS.glob("*"))}
+    return {f"notebooks/{file.stem}.md": _notebook(file) for file in sorted(NOTEBOOKS.glob("*.ipynb"))}
 
 
 def _notebook(file: Path) -> str:

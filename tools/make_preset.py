@@ -27,8 +27,8 @@ _LICENCE = (
 )
 _LIMITS = (
     "for images that were shrunk by antialiased bicubic interpolation and {state}; on other images"
-    " theta is not reliable, and too small after JPEG compression; small text and faces may be"
-    " reconstructed wrongly: not for evidence or diagnosis"
+    " theta may be far too small or too large; small text and faces may be reconstructed wrongly:"
+    " not for evidence or diagnosis"
 )
 _CLEAN, _DEGRADED = (
     "have neither noise nor JPEG artefacts",

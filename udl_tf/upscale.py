@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from udl_tf.inference.jobs import Job, Plan
 
 FLAGS = {"max_pixels": "--max-megapixels"}
-_LONG = 10.0  # s: who waited for longer may want to know what is faster
+_LONG = 10.0  # s; after longer runs, the faster option is named
 
 
 def main(arguments: list[str] | None = None) -> None:

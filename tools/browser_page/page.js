@@ -2,7 +2,7 @@
 
 import { upscale } from "./upscaling.js";
 
-const MOST_PIXELS = 1024 * 1024; // 16 times as many are the most that a canvas of a phone holds
+const MOST_PIXELS = 1024 * 1024; // the result has 16 times as many, the limit of canvases on phones
 const GREY = [128, 128, 128];
 const LOSSY = ["image/jpeg", "image/webp", "image/avif"];
 const WARNING = " If this file has visible compression artefacts, θ is too small.";

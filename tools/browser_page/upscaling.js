@@ -74,7 +74,7 @@ function paste(maps, result, scale, rows, columns) {
  * Upscales an image.
  * @param image ImageData, opaque.
  * @param facts model.json: scale, margin and align.
- * @param report receives the share that is done; returns whether to go on.
+ * @param report receives the share that is done; returns whether to continue.
  * @returns {width, height, pixels (RGBA), theta (mean over channels), squares (sum of theta²)}, or
  *   null if it was stopped.
  */

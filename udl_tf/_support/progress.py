@@ -44,12 +44,12 @@ class Counter:
             self._report(self.done, label)
 
     def show(self, ahead: float) -> None:
-        """Reports an amount that is done within parts that are not: the sum stays as it is."""
+        """Reports the progress within unfinished parts; the sum does not change."""
         with self._lock:
             self._report(min(self.done + ahead, self._total), "")
 
     def _report(self, done: float, label: str) -> None:
-        self._reported = max(self._reported, done)  # a part may begin before the last one is added
+        self._reported = max(self._reported, done)  # parts overlap: progress must not fall
         self._progress(self._reported, self._total, label)
 
 

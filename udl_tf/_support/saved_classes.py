@@ -31,7 +31,7 @@ CLASSES = {
 
 
 def register_when_keras_is_imported() -> None:
-    """Registers stand-ins now, if Keras is imported, or when it will be."""
+    """Registers stand-ins now if Keras is imported, else as soon as it is."""
     wrapt.register_post_import_hook(_register, "keras")
 
 

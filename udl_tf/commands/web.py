@@ -1,9 +1,9 @@
-"""Serves a page that upscales images in a browser, and shows which of their pixels to believe.
+"""Serves a page that upscales images in a browser and shows how reliable each pixel is.
 
     udl-tf web
 
-prints the address of the page, to be opened in a browser on this computer. The images stay on it,
-and no other host is contacted. Ctrl-C stops the server. Needs pip install "udl_tf[web]".
+prints the address of the page, to be opened in a browser on this computer. The images stay on this
+computer, and no other host is contacted. Ctrl-C stops the server. Needs pip install "udl_tf[web]".
 """
 
 import importlib.util

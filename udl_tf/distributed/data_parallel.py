@@ -38,7 +38,7 @@ class DataParallelGroup(Group):
 
 
 def data_parallel_group(config: DistributionConfig) -> DataParallelGroup | None:
-    """Returns the group of the JAX devices of a config; None for one device.
+    """Returns the group of the JAX devices of a config; None if it trains on one device.
 
     Raises:
         UserError: for unknown devices.

@@ -1,4 +1,4 @@
-"""Evaluation on test sets, calibration of theta on images, and their tables and figures."""
+"""Evaluation on test sets, assessment of theta, and their tables and figures."""
 
 from typing import TYPE_CHECKING
 

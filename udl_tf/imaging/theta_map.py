@@ -87,7 +87,7 @@ def captioned_map(
         values: (h, w) or (h, w, c), as for colorize.
         lines: of text.
         top: value of the brightest colour.
-        size: of the font, pixels; None: a fortieth of the width, but readable.
+        size: of the font, pixels; None: a fortieth of the width, but 10 to 60.
     """
     height, width = values.shape[:2]
     size = int(np.clip(width / 40, 10, 60)) if size is None else size

@@ -1,4 +1,4 @@
-"""Images beside each other, each below its title."""
+"""Row of images with titles."""
 
 from collections.abc import Mapping
 

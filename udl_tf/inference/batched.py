@@ -17,7 +17,7 @@ from udl_tf._support.hardware import has_gpu
 from udl_tf.inference.tiling import OUT_OF_MEMORY, Notes, out_of_memory
 
 Report = Callable[[float], object]
-"""Receives the share of the windows' work that is done; its exception ends the request."""
+"""Receives the share of the work that is done; an exception that it raises ends the request."""
 
 
 def no_report(share: float) -> None:
@@ -117,7 +117,7 @@ class SharedBatches:
 
 
 def _report(batch: Sequence[Request], share: float) -> None:
-    """Reports progress to the requests of a batch; those that answer with an exception end.
+    """Reports progress to the requests of a batch; a request whose report raises ends with that.
 
     Raises:
         CancelledError: if all of them have ended.

@@ -57,7 +57,7 @@ def make_device_forward(network: keras.Model) -> Callable[..., Any]:
 
 
 def _part_forward(network: keras.Model) -> Callable[[Any, Any], Any]:
-    """As make_device_forward, for (map, LR image), of which some networks take the map alone."""
+    """As make_device_forward, but called with (map, LR image), even if the network needs no LR."""
     forward = make_device_forward(network)
     return forward if len(network.inputs) == 2 else lambda x, lr: forward(x)
 
@@ -130,7 +130,7 @@ class ChainRunner:
             tile: side of a tile's core, LR pixels; None: the side that computes fewest pixels.
             budget: bytes of working memory; None: default_budget().
             notes: receives a line when memory ran out.
-            counter: is shown what is done within the tiles to come; LR pixels.
+            counter: receives the progress within the current tiles, in LR pixels.
 
         Yields:
             (rows and columns of the last map, float32 values there).
@@ -162,7 +162,7 @@ class ChainRunner:
         x: Any = windows
 
         def progress(done: float, total: float | None, label: str = "") -> None:
-            report(min(1.0, done / (total or 1)))  # more where memory ran out
+            report(min(1.0, done / (total or 1)))  # tiles repeat after memory ran out
 
         steps = Counter(progress, sum(map(len, self._forward)))
         for index, capacity in enumerate(capacities):
@@ -260,7 +260,7 @@ class ChainRunner:
 
 
 def _show(counter: Counter, pixels: int, share: float) -> None:
-    """Shows the share of so many LR pixels."""
+    """Reports a share of `pixels` LR pixels to the counter."""
     counter.show(share * pixels)
 
 

@@ -37,7 +37,7 @@ class Runner(Protocol):
             tile: side of a part, LR pixels; None: the side that computes fewest pixels twice.
             budget: bytes of working memory; None: chosen by the runner.
             notes: receives lines about how the image was computed.
-            counter: is shown what is done of the parts to come; LR pixels.
+            counter: receives the progress within the current part, in LR pixels.
 
         Yields:
             (rows and columns in the maps, float32 values there).

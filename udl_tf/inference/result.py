@@ -107,7 +107,7 @@ class Upscaled:
         return self._around(self._factors(level))
 
     def half_width(self, level: float) -> float:
-        """Returns the half width that is common to all pixels and covers a share `level` of them.
+        """Returns the half width, equal for all pixels, that covers a share `level` of all values.
 
         Args:
             level: in 0.01..0.98.
@@ -123,7 +123,7 @@ class Upscaled:
             raise UserError(f"level {level}: expected {_SHARES[0]}..0.98")
         levels, theta = self._calibrated().levels, self.theta
         assert theta is not None
-        shares = np.clip(_SHARES, levels[0], levels[-1])  # what is not measured counts as the next
+        shares = np.clip(_SHARES, levels[0], levels[-1])  # beyond the measured levels: the nearest
         factors = np.array([self._factors(share) for share in shares])
         rows = theta.reshape(-1, factors.shape[1])
         pixels = np.random.default_rng(0).integers(len(rows), size=_PIXELS)

@@ -33,8 +33,8 @@ class Stage:
         floats: largest number of floats in memory while the stage runs, per LR pixel.
         align: a part of the image must start at a multiple of this many LR pixels, so that its
             result equals that of the whole image.
-        parts: networks that compute the same as `network`, one after the other, and likewise take
-            a map, or [map, LR image]; between them, progress is reported. Empty: `network` alone.
+        parts: networks that in sequence compute the same as `network`, each from a map, or [map, LR
+            image]; progress is reported after each. Empty: `network` alone.
     """
 
     network: keras.Model

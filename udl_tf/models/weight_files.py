@@ -20,7 +20,7 @@ def save_weights(network: keras.Model, path: Path, half: bool = False) -> None:
     Args:
         network: any model.
         path: of the file.
-        half: whether to store them in float16; they are computed with in float32 all the same.
+        half: whether to store the weights in float16; load_weights converts them to float32.
     """
     size = sum(_HDF5_BYTES + 4 * math.prod(weight.shape) for weight in network.weights)
     with complete_file(path) as temporary:

@@ -24,7 +24,7 @@ def fit_calibration(networks: Networks, batches: Any, data: str, **options: Any)
         options: "method" and "conformal" of udl_tf.uncertainty.calibrate.
 
     Raises:
-        UserError: for networks without uncertainty, or without images.
+        UserError: if the networks have no uncertainty, or there are no images.
     """
     if networks.uncertainty is None:
         raise UserError("the model has no uncertainty to calibrate: train with the loss 'esu'")

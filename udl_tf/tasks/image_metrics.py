@@ -8,7 +8,7 @@ from udl_tf.metrics import SSIM_C1, SSIM_C2, SSIM_WINDOW, ssim_taps
 
 
 class _ImageMetric(keras.metrics.Mean):
-    """Mean over images of a number per image; sr is clipped and rounded to 8 bits before.
+    """Mean over images of a number per image, after sr is clipped and rounded to 8 bits.
 
     Args:
         shave: pixels to remove on every side; the scale, by the protocol.

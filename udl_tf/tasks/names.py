@@ -12,7 +12,7 @@ _METRICS = {"psnr_y": PSNRY, "ssim_y": SSIMY}
 
 
 class _FunctionLoss(keras.losses.Loss):
-    """Loss of a function (y_true, y_pred) -> losses, such as Keras finds for "mae"."""
+    """Wraps a function (y_true, y_pred) -> losses, which is what Keras finds for "mae"."""
 
     def __init__(self, function: Callable):
         super().__init__("function", dtype="float32")

@@ -88,7 +88,7 @@ def read_preset(folder: Path, policy: str | None = None) -> "SRModel":
     """Reads the model of a preset.
 
     Args:
-        folder: that write_preset wrote, or a run folder that contains it.
+        folder: the folder of a preset, or a run folder that contains one.
         policy: Keras dtype policy to compute in; None: as saved.
 
     Raises:

@@ -182,7 +182,7 @@ class SRModel(SRTraining):
         return SRModel(network, train="uncertainty_head", name=f"{self.name}_head")
 
     def _rebuilt(self, **changes: Any) -> keras.Model:
-        """Returns a copy of the backbone with other options, and the same weights where it can."""
+        """Returns a copy of the backbone with other options, and its weights where they fit."""
         config = {**self.backbone.get_config(), **changes}
         with precision(self.backbone.dtype_policy):
             network = type(self.backbone).from_config(config)

@@ -18,7 +18,7 @@ from udl_tf.tasks.theta import Theta
 
 
 class SRTraining(keras.Model):
-    """What SRModel does in compile, fit and evaluate.
+    """Behaviour of SRModel in compile, fit and evaluate.
 
     Attributes:
         backbone: network that is trained.
@@ -126,7 +126,7 @@ class SRTraining(keras.Model):
             weighting: fields of udl_tf.config.WeightingConfig, such as floor=1.0.
 
         Raises:
-            UserError: for an unknown field or value, or weights that need the log scale, if the
+            UserError: for an unknown field or value, or if the weights need a log scale and the
                 model has none.
         """
         config = parse_model(weighting, WeightingConfig, "weighting")

@@ -45,7 +45,7 @@ class Theta(keras.layers.Layer):
         return ops.exp(ops.minimum(a + b * log_scale, math.log(LARGEST_THETA)))
 
     def log_scale_of(self, theta):
-        """Returns s of theta; of the largest theta, the smallest s that it has."""
+        """Returns s for theta; for the largest theta, the smallest s that yields it."""
         a, b = log_theta_line(self.unit, self.power, self.calibration)
         return (ops.log(theta) - a) / b
 

@@ -1,4 +1,4 @@
-"""The page of `udl-tf web`: upscaling in a browser, with what is known of each pixel."""
+"""The page of `udl-tf web`: upscaling in a browser, with the uncertainty of each pixel."""
 
 from typing import TYPE_CHECKING
 

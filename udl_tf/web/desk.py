@@ -46,7 +46,7 @@ class Task(Generic[Outcome]):
     def seconds_left(self) -> float | None:
         """Estimate of the time left; None: unknown.
 
-        Measured from the first progress on: what precedes it, such as compilation, does not return.
+        Measured from the first progress on: what precedes it, such as compilation, happens once.
         """
         if self._first is None or self.done <= self._first[1]:
             return None
@@ -64,7 +64,7 @@ class Task(Generic[Outcome]):
 
 
 class Desk:
-    """Runs tasks one at a time, in the order in which they come."""
+    """Runs tasks one at a time, in the order of their arrival."""
 
     def __init__(self):
         self._pool = ThreadPoolExecutor(1, "udl_tf-web")
@@ -90,7 +90,7 @@ class Desk:
         return task
 
     def before(self, task: Task) -> int:
-        """Returns how many tasks must end before this one runs."""
+        """Returns the number of tasks that must end before this one runs."""
         with self._lock:
             return self._tasks.index(task) if task in self._tasks else 0
 

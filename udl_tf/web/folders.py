@@ -15,7 +15,7 @@ LIFETIME = 3600.0
 """Seconds after which the files of a result are removed; uploads, too."""
 
 _INTERVAL = 60.0  # s between two searches for old folders
-_KEPT = 20  # views of a result: more than a browser still loads
+_KEPT = 20  # latest views of a result: more than a browser can still be loading
 
 
 class Folders:
@@ -58,7 +58,7 @@ class Folders:
 
 
 def save_view(folder: Path, image: np.ndarray) -> Path:
-    """Writes a uint8 RGB image that the page shows, under a new name; removes old ones.
+    """Writes a uint8 RGB image to show, under a new name; removes old images.
 
     Raises:
         FileNotFoundError: if the folder of the result has been removed.

@@ -1,4 +1,4 @@
-"""What happens when the components of the page are used."""
+"""Event handlers of the page."""
 
 import asyncio
 import time
@@ -115,7 +115,7 @@ class Page:
         return {
             on.upload: None,
             on.shown: gr.update(value=None, visible=False),
-            on.facts: self._describe(None, 1),
+            on.facts: words.ACCEPTED,
             on.status: "",
             on.start: gr.update(interactive=False),
         }

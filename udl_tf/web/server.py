@@ -1,4 +1,4 @@
-"""Server of the page: on one address, without a request to any other host."""
+"""Server of the page: listens on one address and contacts no other host."""
 
 import os
 import socket

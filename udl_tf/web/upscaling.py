@@ -1,4 +1,4 @@
-"""Upscaling of an uploaded image: the files of `udl-tf upscale`, and what the page shows."""
+"""Upscaling of an uploaded image: the files of `udl-tf upscale`, and the data of the page."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,10 +41,9 @@ class Theta:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A result, and what the page shows of it.
+    """A result with the data that the page shows.
 
     Attributes:
-        upload: the image that was upscaled.
         comparison: the result beside bicubic interpolation, mapped from files.
         whole: its view of the whole image.
         image: file of the result, equal to that of `udl-tf upscale`.
@@ -52,7 +51,6 @@ class Outcome:
         notes: what was converted or could not be stored.
     """
 
-    upload: Upload
     comparison: Comparison
     whole: View
     image: Path
@@ -63,7 +61,7 @@ class Outcome:
 def upscale_upload(
     model: Upscaler, upload: Upload, outscale: float, folder: Path, progress: Progress
 ) -> Outcome:
-    """Upscales an uploaded image and writes the files to download, and those that are viewed.
+    """Upscales an uploaded image; writes the files to download and those to show.
 
     Args:
         model: the trained model.
@@ -93,7 +91,6 @@ def upscale_upload(
     theta = None if result.theta is None else _write_theta(comparison, job.maps["theta"])
     progress(1.0, 1.0, "Writing the files")
     return Outcome(
-        upload,
         comparison.stored(folder),
         comparison.whole(),
         job.output,

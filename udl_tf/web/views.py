@@ -1,4 +1,4 @@
-"""Views of a result: before and after, the map of theta, pixels whose interval is wide.
+"""Views of a result: before and after, the map of theta, pixels with wide intervals.
 
 A view is a part of a result, at the size in which it is shown: the whole image, reduced if it is
 large, or a detail at full size. What is drawn of a view is fast enough to follow a slider.
@@ -26,7 +26,7 @@ LEVEL = 0.9
 
 _DETAIL = (480, 640)  # height and width
 _ROWS = 256  # of a result whose intervals are computed at a time
-_GRAY, _FADING = 128.0, 0.8  # colour of what is greyed out, and how much of it
+_GRAY, _FADING = 128.0, 0.8  # grey of greyed-out pixels, and its share
 
 
 @dataclass(frozen=True)

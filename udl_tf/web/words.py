@@ -27,13 +27,14 @@ INTRODUCTION = (
 
 LIMITS = """
 <ul>
-<li><b>JPEG artefacts, noise, blur.</b> The presets have learned from clean images that were
-downscaled. On compressed, noisy, blurred or already enlarged images they sharpen the faults, too,
-and θ is too small: errors are larger than the page says.</li>
+<li><b>JPEG artefacts, noise, blur.</b> The presets were trained on clean images that were
+downscaled. In compressed, noisy, blurred or already enlarged images they also sharpen the faults,
+and θ is wrong: after compression, errors are larger than the page says; with noise, they can be
+smaller.</li>
 <li><b>Letters, faces, number plates.</b> What is too small to be recognised in the upload is
 guessed, and may look sharp and be wrong. Never use it as evidence, or for a diagnosis.</li>
 <li><b>Intervals hold on average.</b> Of 100 pixels, about 90 lie in their 90 % intervals; which
-ones, nobody knows, and on a single image it may be 80 or 95.</li>
+ones is unknown, and in a single image it may be 80 or 95.</li>
 <li><b>Transparency</b> is enlarged by bicubic interpolation, without θ.</li>
 </ul>
 """
@@ -57,8 +58,8 @@ ACCEPTED = paragraph(
 
 
 NO_INTERVALS = paragraph(
-    "There are no intervals: θ of this model is not calibrated (udl-tf calibrate does it), or it"
-    " has none.",
+    "There are no intervals: this model has no θ, or its θ is not calibrated (run udl-tf"
+    " calibrate).",
     "caution",
 )
 
@@ -134,7 +135,7 @@ def theta_words(theta: Theta) -> str:
     """Returns mean theta and the predicted PSNR in words."""
     parts = [f"Mean θ is {theta.mean:.1f} grey levels of 255: the average error to expect."]
     if theta.factor is None:
-        parts.append("θ is not calibrated, so that there are no intervals.")
+        parts.append("θ is not calibrated: there are no intervals.")
     else:
         parts.append(
             f"{_TENTHS} pixels are within {theta.factor:.1f} θ, on average ±"
@@ -145,7 +146,7 @@ def theta_words(theta: Theta) -> str:
 
 
 def _quality(psnr: float) -> str:
-    """Returns what a PSNR means to the eye."""
+    """Describes how a result with this PSNR looks."""
     if psnr >= 40:
         return "differences from the true image are hardly visible"
     if psnr >= 32:
@@ -191,8 +192,8 @@ def limit_words(theta: Theta, limit: float) -> str:
     assert theta.shares is not None
     share = 100 * theta.shares[round(limit)]
     return paragraph(
-        f"{share:.1f} % of the pixels are greyed out: the {100 * LEVEL:.0f} % interval of their"
-        f" widest channel is wider than {limit:.0f} grey levels."
+        f"{share:.1f} % of the pixels are greyed out: their {100 * LEVEL:.0f} % interval is wider"
+        f" than {limit:.0f} grey levels in at least one channel."
     )
 
 
