@@ -120,7 +120,9 @@ def _model_card(name: str) -> str:
 
 def notebook_pages() -> dict[str, str]:
     """Returns a page with the code and stored outputs of each notebook, by its address."""
-    return {f"notebooks/{file.stem}.md": _notebook(file) for file in sorted(NOTEBOOKS.glob("*.ipynb"))}
+    return {
+        f"notebooks/{file.stem}.md": _notebook(file) for file in sorted(NOTEBOOKS.glob("*.ipynb"))
+    }
 
 
 def _notebook(file: Path) -> str:

@@ -65,6 +65,7 @@ def test_a_preset_is_read_as_a_bundle(tmp_path):
     write_calibration(tmp_path / "small", plain_calibration(a=[1, 1, 1]))
     assert read_manifest(tmp_path / "small").calibration.a == [1, 1, 1]
     assert fingerprint(tmp_path / "small") != before
+    assert "theta: calibrated on none" in (tmp_path / "small/README.md").read_text()
     half = read_networks(tmp_path / "small").mean.get_weights()
     for found, expected in zip(half, model.backbone.get_weights(), strict=True):
         assert np.array_equal(found, expected.astype(np.float16))
@@ -97,6 +98,9 @@ def test_run_folders_load_as_models(tmp_path):
     model.save_to_preset(run / "preset")
     again = SRModel.from_preset(run)
     assert np.array_equal(again.upscale(LR[0]).theta, model.upscale(LR[0]).theta)
+    assert "# run\n" in (run / "preset/README.md").read_text()
+    write_calibration(run, plain_calibration(a=[1, 1, 1]))
+    assert SRModel.from_preset(run).calibration.a == udl_tf.load(run).calibration.a == [1, 1, 1]
 
 
 @pytest.mark.parametrize("name", presets.names())

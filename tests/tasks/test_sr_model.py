@@ -181,6 +181,8 @@ def test_a_student_with_a_loss_of_keras_is_weighted_in_evaluate_too():
     student.compile(keras.optimizers.SGD(0.0), "mae")
     trained = fit(student)["loss"]
     assert student.evaluate(LR, HR, verbose=0) == pytest.approx(trained[0], rel=1e-5)
+    twice = student.evaluate(LR, HR, verbose=0, sample_weight=np.full((4, 32, 32, 3), 2.0, "f4"))
+    assert twice == pytest.approx(2 * trained[0], rel=1e-5)
 
 
 def test_mixed_precision_keeps_heads_and_losses_in_float32():

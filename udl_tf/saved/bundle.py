@@ -38,7 +38,9 @@ from udl_tf.inference.keras_upscaler import Networks
 from udl_tf.models import build_model, precision
 from udl_tf.models.weight_files import load_weights
 from udl_tf.saved.card import ValueRange
+from udl_tf.tasks import SRModel
 from udl_tf.tasks.preset_folder import (
+    IN_RUN,
     architecture_of,
     change_calibration,
     head_of,
@@ -101,12 +103,14 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 
 def write_calibration(folder: Path, calibration: Calibration) -> None:
-    """Stores the calibration of a bundle or preset."""
+    """Stores the calibration of a preset, or of a bundle and the preset in it."""
     if is_preset(folder):
         change_calibration(folder, calibration)
-    else:
-        manifest = read_manifest(folder)
-        write_manifest(folder, manifest.model_copy(update={"calibration": calibration}))
+        return
+    manifest = read_manifest(folder)
+    write_manifest(folder, manifest.model_copy(update={"calibration": calibration}))
+    if is_preset(folder / IN_RUN):
+        change_calibration(folder / IN_RUN, calibration)
 
 
 def read_manifest(bundle: Path | str) -> Manifest:
@@ -214,6 +218,15 @@ def read_networks(bundle: Path | str, policy: str = "float32") -> Networks:
         manifest.calibration,
         policy,
     )
+
+
+def read_model(bundle: Path | str, policy: str = "float32") -> SRModel:
+    """Reads a bundle as a Keras model; arguments and errors as of read_networks."""
+    folder = presets.find(bundle)
+    if is_preset(folder):
+        return read_preset(folder, policy)
+    about = read_manifest(folder).model_dump(include={"training", "licence", "limits"})
+    return SRModel.from_networks(read_networks(folder, policy), about)
 
 
 def _read_network(folder: Path, model: ModelConfig, file: NetworkFile, policy: str) -> keras.Model:

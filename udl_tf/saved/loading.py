@@ -11,7 +11,7 @@ from udl_tf.hub.handles import CONFIG, METADATA, is_handle
 from udl_tf.inference.keras_upscaler import KerasUpscaler
 from udl_tf.inference.upscaler import Upscaler
 from udl_tf.saved import exported
-from udl_tf.saved.bundle import MANIFEST, read_manifest, read_networks
+from udl_tf.saved.bundle import MANIFEST, read_model, read_networks
 from udl_tf.tasks import SRModel
 from udl_tf.tasks.preset_folder import is_preset
 
@@ -33,12 +33,10 @@ def load(path: Path | str, dtype: str | None = None) -> SRModel | Upscaler:
     Raises:
         UserError: as load_upscaler.
     """
-    upscaler = load_upscaler(path, dtype)
-    if not isinstance(upscaler, KerasUpscaler):
-        return upscaler
-    manifest = read_manifest(path)
-    about = manifest.model_dump(include={"training", "licence", "limits"})
-    return SRModel.from_networks(upscaler.networks, about)
+    _check(dtype)
+    if _find_export(path) is None:
+        return read_model(path, _policy(dtype))
+    return load_upscaler(path, dtype)
 
 
 def load_upscaler(path: Path | str, dtype: str | None = None) -> Upscaler:
@@ -56,14 +54,10 @@ def load_upscaler(path: Path | str, dtype: str | None = None) -> Upscaler:
         UserError: if there is no model at the path, it is damaged, or a package that it needs is
             not installed.
     """
-    if dtype not in (*_POLICIES, "auto"):
-        raise UserError(
-            f"dtype {dtype!r}: expected float32, bfloat16 or auto", argument="precision"
-        )
+    _check(dtype)
     open_export = _find_export(path)
     if open_export is None:
-        policy = measure_rates().precision if dtype == "auto" else _POLICIES[dtype]
-        return KerasUpscaler(read_networks(presets.find(path), policy))
+        return KerasUpscaler(read_networks(path, _policy(dtype)))
     # "float32" passes, because commands have it as their default.
     if dtype == "bfloat16":
         raise UserError(
@@ -72,6 +66,18 @@ def load_upscaler(path: Path | str, dtype: str | None = None) -> Upscaler:
             argument="precision",
         )
     return open_export()
+
+
+def _check(dtype: str | None) -> None:
+    if dtype not in (*_POLICIES, "auto"):
+        raise UserError(
+            f"dtype {dtype!r}: expected float32, bfloat16 or auto", argument="precision"
+        )
+
+
+def _policy(dtype: str | None) -> str:
+    """Returns the Keras dtype policy of a precision."""
+    return measure_rates().precision if dtype == "auto" else _POLICIES[dtype]
 
 
 def _find_export(path: Path | str) -> Callable[[], Upscaler] | None:

@@ -13,6 +13,8 @@ from udl_tf.inference.upscaler import BORDER
 from udl_tf.uncertainty.fit import Sample, calibrate
 from udl_tf.uncertainty.record import Calibration
 
+_MOST_PIXELS = 20_000  # per image, drawn at random
+
 
 def fit_calibration(networks: Networks, batches: Any, data: str, **options: Any) -> Calibration:
     """Fits theta to the errors of networks on held-out images, computed as `upscale` does.
@@ -53,4 +55,6 @@ def _sample(upscaler: KerasUpscaler, lr: np.ndarray, hr: np.ndarray, index: int)
     sr, theta = upscaler.predict(lr, BORDER)
     assert theta is not None
     error = np.abs(hr.astype(np.float32) - np.clip(sr, 0, 255)).reshape(-1, 3)
-    return Sample(f"{index}", error, np.log(theta).reshape(-1, 3), {}, hash(hr.tobytes()))
+    pixels = np.random.default_rng(index).permutation(len(error))[:_MOST_PIXELS]
+    log_theta = np.log(theta).reshape(-1, 3)
+    return Sample(f"{index}", error[pixels], log_theta[pixels], {}, hash(hr.tobytes()))

@@ -129,7 +129,7 @@ def write_preset(
     if folder.exists() and not is_preset(folder):
         raise UserError(f"{folder}: exists and is not a preset: choose a new folder")
     config = model.get_config()
-    architecture = architecture_of(config["backbone"])
+    architecture_of(config["backbone"])  # fails before anything is written
     with complete_folder(folder, replace=True) as new:
         serialized = {"module": None, "class_name": "SRModel", "registered_name": _CLASS}
         write_json(new / CONFIG, {**serialized, "config": config})
@@ -137,17 +137,36 @@ def write_preset(
         if results is not None:
             write_json(new / RESULTS, {"results": results})
         write_metadata(new, model.count_params())
-        about, calibration = model.about, model.calibration
-        write_text(
-            new / CARD, card_text(folder.name, architecture, calibration, about, results or [])
-        )
+        write_card(new, _name_of(folder))
 
 
 def change_calibration(folder: Path, calibration: Calibration) -> None:
-    """Replaces the calibration of a preset in its config."""
+    """Replaces the calibration of a preset in its config and its model card."""
     content = read_json(folder / CONFIG, "restore the file")
     content["config"]["theta"]["calibration"] = calibration.model_dump()
     write_json(folder / CONFIG, content)
+    write_card(folder, _name_of(folder))
+
+
+def _name_of(folder: Path) -> str:
+    """Returns the name of the preset in a folder; in a run folder, that of the run."""
+    folder = folder.resolve()
+    return folder.parent.name if folder.name == IN_RUN else folder.name
+
+
+def write_card(folder: Path, name: str) -> None:
+    """Writes the model card of the preset of this name in a folder."""
+    config, file = read_json(folder / CONFIG)["config"], folder / RESULTS
+    theta = config["theta"]
+    calibration = theta and theta["calibration"]
+    text = card_text(
+        name,
+        architecture_of(config["backbone"]),
+        calibration and Calibration.model_validate(calibration),
+        config["about"],
+        read_json(file)["results"] if file.is_file() else [],
+    )
+    write_text(folder / CARD, text)
 
 
 def write_metadata(folder: Path, parameters: int) -> None:

@@ -104,8 +104,8 @@ class SRTraining(keras.Model):
             return super().compute_loss(x, y, y_pred, sample_weight, training)
         assert y_pred is not None
         y = ops.cast(y, "float32")
-        if sample_weight is None and self.pixel_weight is not None:
-            sample_weight = self.pixel_weight(ops.cast(x, "float32"), y)
+        if not training:  # train_step has weighted its batch
+            *_, sample_weight = self._weighted((x, y, sample_weight))
         if not isinstance(self.sr_loss, SRLoss):
             return self.sr_loss(y, y_pred["sr"], sample_weight)
         if self.theta is not None and "theta" in y_pred:

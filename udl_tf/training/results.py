@@ -18,10 +18,10 @@ from udl_tf.saved.bundle import (
     NetworkFile,
     UncertaintyFile,
     read_manifest,
+    read_model,
     read_networks,
     write_manifest,
 )
-from udl_tf.tasks import SRModel
 from udl_tf.tasks.preset_folder import IN_RUN, write_preset
 from udl_tf.training.data import RunData
 from udl_tf.training.networks import head_of, read_step_network
@@ -111,10 +111,8 @@ def evaluate_run(run: RunFolder, notes: dict[str, Any], data: RunData) -> dict[s
         KerasUpscaler(read_networks(run.path)), data.test, run.figures, figures
     )
     write_json(run.metrics, notes)
-    about = read_manifest(run.path).model_dump(include={"training", "licence", "limits"})
-    model = SRModel.from_networks(read_networks(run.path), about)
     try:
-        write_preset(model, run.path / IN_RUN, totals(notes["results"]))
+        write_preset(read_model(run.path), run.path / IN_RUN, totals(notes["results"]))
     except UserError as error:  # of a network that is not the package's
         log.info("no preset: %s", error)
     table = results_table(notes["results"], run.path.name)
