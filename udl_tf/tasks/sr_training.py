@@ -107,7 +107,11 @@ class SRTraining(keras.Model):
         if not training:  # train_step has weighted its batch
             *_, sample_weight = self._weighted((x, y, sample_weight))
         if not isinstance(self.sr_loss, SRLoss):
-            return self.sr_loss(y, y_pred["sr"], sample_weight)
+            sr = y_pred["sr"]
+            if sample_weight is not None and len(sample_weight.shape) == len(y.shape):
+                # Losses of Keras are means over the last axis, which has weights of its own here.
+                y, sr = ops.expand_dims(y, -1), ops.expand_dims(sr, -1)
+            return self.sr_loss(y, sr, sample_weight)
         if self.theta is not None and "theta" in y_pred:
             y_pred = {"sr": y_pred["sr"], LOG_SCALE: self.theta.log_scale_of(y_pred["theta"])}
         return self.sr_loss(y, y_pred, sample_weight)
