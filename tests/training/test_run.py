@@ -209,6 +209,9 @@ def test_a_flat_image_gives_valid_json(config, tmp_path):
     text = (tmp_path / "run/metrics.json").read_text()
     assert "Infinity" not in text
     assert json.loads(text)["results"][0]["bicubic_psnr_y"] is None
+    assert (
+        "| flat     | 1      | inf (bicubic inf)" in (tmp_path / "run/preset/README.md").read_text()
+    )
 
 
 @pytest.mark.slow

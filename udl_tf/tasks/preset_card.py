@@ -61,12 +61,19 @@ def results_text(results: list[dict[str, Any]]) -> str:
             [
                 found["dataset"],
                 str(found["images"]),
-                f"{found['psnr_y']:.3f} (bicubic {found['bicubic_psnr_y']:.3f})",
-                f"{found['ssim_y']:.4f} (bicubic {found['bicubic_ssim_y']:.4f})",
+                _beside_bicubic(found, "psnr_y", 3),
+                _beside_bicubic(found, "ssim_y", 4),
                 "" if coverage is None else f"{100 * coverage:.1f} %",
             ]
         )
     return markdown_table(cells)
+
+
+def _beside_bicubic(found: dict[str, Any], metric: str, digits: int) -> str:
+    """Returns a metric of the model and of bicubic interpolation; JSON has null for infinity."""
+    values = (found[metric], found[f"bicubic_{metric}"])
+    own, bicubic = ("inf" if v is None else f"{v:.{digits}f}" for v in values)
+    return f"{own} (bicubic {bicubic})"
 
 
 def history(training: dict[str, Any], title: str = "trained") -> Iterator[tuple[str, str]]:
