@@ -7,9 +7,12 @@ from helpers.images import noise_image
 from helpers.models import make_run, plain_calibration
 
 import udl_tf
+from udl_tf.data.sources import folder_dataset
 from udl_tf.errors import UserError
+from udl_tf.evaluation import evaluate, measure
 from udl_tf.hub import presets
 from udl_tf.hub.handles import FILES
+from udl_tf.inference import Options, plan_jobs, run_jobs
 from udl_tf.saved.bundle import read_manifest, read_networks, write_calibration
 from udl_tf.saved.loading import fingerprint
 from udl_tf.tasks import SRModel
@@ -109,6 +112,16 @@ def test_cards_describe_the_presets(name):
     assert text.startswith("---\nlibrary_name: keras\n")
     assert f'SRModel.from_preset("{name}")' in text
     assert re.search(r"\| BSD100 +\| 100 ", text)
+
+
+def test_functions_of_upscalers_take_a_model(image_folder, tmp_path):
+    model = udl_tf.load(make_run(tmp_path / "run", "edsr_s", 2))
+    sources = folder_dataset(image_folder, 2)
+    (result,) = evaluate(model, [sources], beside={"again": model})
+    assert result["beside"]["again"]["psnr_y"] == result["psnr_y"]
+    assert len(measure(model, sources.sources[:1], baselines=False)) == 1
+    jobs = plan_jobs([image_folder], tmp_path / "out", Options())
+    assert run_jobs(model, jobs, Options()).done == len(sources.sources)
 
 
 def test_the_repr_names_scale_and_theta():

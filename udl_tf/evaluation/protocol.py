@@ -14,7 +14,7 @@ from udl_tf.errors import UserError
 from udl_tf.evaluation.figures import comparison_figure
 from udl_tf.imaging.dtypes import to_dtype
 from udl_tf.imaging.resize import imresize
-from udl_tf.inference.upscaler import Upscaler
+from udl_tf.inference.upscaler import Upscaler, upscaler_of
 from udl_tf.metrics import SSIM_WINDOW, psnr_y, ssim_y
 
 _METRICS = ("psnr_y", "ssim_y")
@@ -31,7 +31,7 @@ def evaluate(
     """Computes PSNR-Y and SSIM-Y of a model and of bicubic interpolation.
 
     Args:
-        model: the model to evaluate.
+        model: the model to evaluate; an Upscaler or an SRModel.
         datasets: the test sets.
         figures: folder for figures, or None.
         count: figures per dataset.
@@ -47,13 +47,14 @@ def evaluate(
     Raises:
         UserError: for an image that is unreadable or too small.
     """
-    results = []
+    model, results = upscaler_of(model), []
+    compared = {other: upscaler_of(found) for other, found in (beside or {}).items()}
     for dataset in datasets:
         per_image = []
         for index, source in enumerate(dataset.sources):
             figure = figures / f"{dataset.name}_{source.hr.stem}.png" if figures else None
             drawn = figure if index < count else None
-            per_image.append(_evaluate_image(model, source, drawn, beside or {}, name))
+            per_image.append(_evaluate_image(model, source, drawn, compared, name))
         head = {"dataset": dataset.name, "scale": model.scale, "images": len(per_image)}
         means = _means(per_image, (*_METRICS, *(f"bicubic_{metric}" for metric in _METRICS)))
         others = {

@@ -27,7 +27,7 @@ def measure(
     """Measures error and uncertainty of a model on images, computed as `upscale` computes them.
 
     Args:
-        model: with uncertainty; its calibration is ignored.
+        model: a KerasUpscaler or an SRModel with uncertainty; its calibration is ignored.
         sources: HR images or pairs.
         baselines: whether to measure also what needs no training: the gradient of
             bicubic interpolation, and the spread of the self-ensemble (eight more passes).

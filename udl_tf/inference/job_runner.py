@@ -22,7 +22,7 @@ from udl_tf.inference.jobs import MAP_TITLES, Job, Options
 from udl_tf.inference.legend import legend
 from udl_tf.inference.result import Upscaled
 from udl_tf.inference.targets import check_targets
-from udl_tf.inference.upscaler import Upscaler
+from udl_tf.inference.upscaler import Upscaler, upscaler_of
 
 _COLOR = 3 * 1  # bytes per pixel of an 8-bit RGB image
 _FLOAT = 3 * 4  # of a float32 map
@@ -78,7 +78,7 @@ def run_jobs(
     need more than half of the free memory are not upscaled at the same time.
 
     Args:
-        model: upscales the images.
+        model: upscales the images; an Upscaler or an SRModel.
         jobs: what plan_jobs returned.
         options: of all jobs.
         progress: receives the LR pixels that are done, those of failed files included.
@@ -86,7 +86,7 @@ def run_jobs(
     Returns:
         Results, notes and failures in the order of the jobs.
     """
-    summary, begin = Summary(), time.perf_counter()
+    model, summary, begin = upscaler_of(model), Summary(), time.perf_counter()
     sizes = [_size(job, options) for job in jobs]
     counter = Counter(progress, sum(height * width for height, width in sizes))
     most, turn = (_SHARING, nullcontext()) if model.thread_safe else (_BY_TURNS, threading.Lock())

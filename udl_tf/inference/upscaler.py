@@ -241,6 +241,11 @@ class Upscaler(ABC):
         return maps
 
 
+def upscaler_of(model: Any) -> Any:
+    """Returns the Upscaler of a model: itself, or that of an SRModel."""
+    return getattr(model, "upscaler", model)
+
+
 def description(model: Any) -> str:
     """Returns class, scale and uncertainty of a trained model, for its `repr`."""
     theta = "no theta"

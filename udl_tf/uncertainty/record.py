@@ -80,10 +80,18 @@ class Calibration(Section):
         """
         if not self.levels[0] <= level <= self.levels[-1]:
             raise UserError(f"level {level}: expected {self.levels[0]}..{self.levels[-1]}")
+        return self.quantiles(np.array([level]))[0]
+
+    def quantiles(self, levels: np.ndarray) -> np.ndarray:
+        """Returns the half widths of the intervals of several levels among the measured ones.
+
+        Returns:
+            (n, 3), in theta' of each channel.
+        """
         # Interpolated as for Laplace errors, linearly in -ln(1 - level).
-        x, known = -np.log1p(-level), -np.log1p(-np.array(self.levels))
+        x, known = -np.log1p(-levels), -np.log1p(-np.array(self.levels))
         factors = np.array(self.factors)
-        return np.array([np.interp(x, known, column) for column in factors.T])
+        return np.stack([np.interp(x, known, column) for column in factors.T], axis=1)
 
 
 def log_theta_line(
