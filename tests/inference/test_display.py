@@ -14,7 +14,7 @@ from udl_tf.inference.result import Upscaled
 RANDOM = np.random.default_rng(0)
 
 
-def pictures(html: str) -> list[np.ndarray]:
+def images_in(html: str) -> list[np.ndarray]:
     """Returns the images in the HTML, the scale bar last."""
     found = re.findall(r"data:image/webp;base64,([^\"]+)", html)
     return [np.asarray(Image.open(io.BytesIO(base64.b64decode(text)))) for text in found]
@@ -29,7 +29,7 @@ def test_image_and_theta_stand_side_by_side_with_a_scale_in_words():
     theta[:, :30] = 1.0
     result = Upscaled(noise(40, 60, 3), theta, calibration=plain_calibration())
     html = result._repr_html_()
-    image, map_, bar = pictures(html)
+    image, map_, bar = images_in(html)
     assert image.shape == map_.shape == (40, 60, 3)
     assert bar.shape == (10, 256, 3)
     # The brightest colour is theta = 20, as the legend says. WebP changes colours slightly.
@@ -43,7 +43,7 @@ def test_image_and_theta_stand_side_by_side_with_a_scale_in_words():
 
 
 def test_without_theta_only_the_image_is_shown():
-    (image,) = pictures(Upscaled(noise(8, 9, 3))._repr_html_())
+    (image,) = images_in(Upscaled(noise(8, 9, 3))._repr_html_())
     assert image.shape == (8, 9, 3)
 
 
@@ -65,14 +65,14 @@ def test_theta_that_is_not_calibrated_has_no_intervals():
     ],
 )
 def test_an_image_of_every_type_is_shown_in_8_bits(image, value_range):
-    (shown,) = pictures(Upscaled(image, value_range=value_range)._repr_html_())
+    (shown,) = images_in(Upscaled(image, value_range=value_range)._repr_html_())
     assert shown.shape[:2] == (8, 9)
     assert np.abs(shown - 200.0).max() <= 2  # WebP is lossy
 
 
 def test_a_stack_shares_one_scale():
     theta = np.stack([np.full((8, 8, 3), value, np.float32) for value in (1, 2, 8, 4, 4)])
-    found = pictures(Upscaled(noise(5, 8, 8, 3), theta)._repr_html_())
+    found = images_in(Upscaled(noise(5, 8, 8, 3), theta)._repr_html_())
     assert len(found) == 2 * 4 + 1  # four images, their maps, the scale bar
     levels = [int(found[index].mean()) for index in (1, 3, 5)]
     assert levels == sorted(set(levels))
@@ -82,7 +82,7 @@ def test_large_images_are_small_and_no_text_needs_a_light_background():
     image = noise(900, 1200, 3)
     html = Upscaled(image, image.astype(np.float32))._repr_html_()
     assert len(html) < 200_000
-    assert max(found.shape[1] for found in pictures(html)) == 320
+    assert max(found.shape[1] for found in images_in(html)) == 320
     assert "color:" not in html
     assert "<script" not in html
     parser = HTMLParser()
