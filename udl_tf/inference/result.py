@@ -10,7 +10,7 @@ from udl_tf.imaging.resize import imresize
 from udl_tf.uncertainty.record import Calibration
 
 _SHARES = np.arange(1, 100, 2) / 100  # the middles of fifty equal shares
-_PIXELS = 1500  # enough for a quantile to a few per cent, in a millisecond
+_PIXELS = 1000  # enough for a quantile to a few per cent, in less than a millisecond
 
 
 @dataclass(frozen=True, repr=False)
