@@ -38,7 +38,7 @@ def make_browser_page(model: Path | str, runtime: Path, output: Path) -> float:
         UserError: if the output already exists, or the model has no calibrated theta.
     """
     from udl_tf.export.onnx import export_onnx
-    from udl_tf.imaging.theta_map import colorize
+    from udl_tf.imaging.theta_map import MAP_TOP, colorize
 
     if output.exists():
         raise UserError(f"{output}: already exists: delete it first")
@@ -54,6 +54,7 @@ def make_browser_page(model: Path | str, runtime: Path, output: Path) -> float:
         facts = card.model_dump(include={"name", "scale", "margin", "align", "limits", "licence"})
         # Half the width of 90 % intervals, in theta.
         facts["factor"] = float(card.calibration.quantile(0.9).mean())
+        facts["top"] = MAP_TOP
         facts["colors"] = colorize(np.linspace(0, 1, 256)[None], 1.0)[0].tolist()
         write_json(folder / "model.json", facts)
         return sum(file.stat().st_size for file in folder.iterdir()) / 1e6

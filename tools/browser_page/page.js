@@ -79,7 +79,6 @@ function show({ name, type }, bitmap, result) {
   before.fillRect(0, 0, width, height);
   before.drawImage(bitmap, 0, 0, width, height);
   after.putImageData(new ImageData(result.pixels, width, height), 0, 0);
-  result.top = percentile(result.theta, 0.995);
   shown = result;
   at("result").hidden = false;
   say(`${name}: ${width} × ${height} pixels`);
@@ -88,23 +87,16 @@ function show({ name, type }, bitmap, result) {
   offer(name);
 }
 
-/** Returns a percentile, of 100,000 values at most. */
-function percentile(values, share) {
-  const step = Math.ceil(values.length / 1e5);
-  const sample = values.filter((_, index) => index % step === 0).sort();
-  return sample[Math.floor(share * (sample.length - 1))];
-}
-
 function describe(lossy) {
-  const { theta, squares, top } = shown;
+  const { theta, squares } = shown;
   const mean = theta.reduce((sum, value) => sum + value, 0) / theta.length;
   // The mean squared error of Laplace errors is 2 theta².
   const psnr = 10 * Math.log10(255 ** 2 / ((2 * squares) / (3 * theta.length)));
   at("summary").textContent = `Nine of ten true values are expected within \
 ${facts.factor.toPrecision(2)} θ of the result. θ is ${mean.toPrecision(2)} grey levels on average. \
 Predicted PSNR: ${psnr.toFixed(1)} dB.${lossy ? WARNING : ""}`;
-  at("middle").textContent = (top / 2).toPrecision(3);
-  at("top").textContent = `${top.toPrecision(3)} or more`;
+  at("middle").textContent = facts.top / 2;
+  at("top").textContent = `${facts.top} or more`;
   const bar = new ImageData(256, 1);
   facts.colors.forEach((color, index) => bar.data.set([...color, 255], 4 * index));
   at("bar").getContext("2d").putImageData(bar, 0, 0);
@@ -112,7 +104,7 @@ Predicted PSNR: ${psnr.toFixed(1)} dB.${lossy ? WARNING : ""}`;
 
 /** Draws theta in colour, and greys out where the interval is wider than the level. */
 function drawTheta() {
-  const { theta, width, height, top } = shown;
+  const { theta, width, height } = shown;
   const alpha = Math.round(2.55 * at("opacity").value);
   const level = Number(at("level").value);
   const limit = level > 255 ? Infinity : level / (2 * facts.factor);
@@ -121,7 +113,7 @@ function drawTheta() {
   for (let index = 0; index < theta.length; index++) {
     const hidden = theta[index] > limit;
     if (!hidden && alpha === 0) continue;
-    const share = Math.min(Math.floor((theta[index] / top) * 256), 255);
+    const share = Math.min(Math.floor((theta[index] / facts.top) * 256), 255);
     const color = hidden ? GREY : facts.colors[share];
     for (let channel = 0; channel < 3; channel++) {
       overlay.data[4 * index + channel] = color[channel];

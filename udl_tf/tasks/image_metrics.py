@@ -12,10 +12,13 @@ class _ImageMetric(keras.metrics.Mean):
 
     Args:
         shave: pixels to remove on every side; the scale, by the protocol.
+        name: of the metric; None: default_name.
     """
 
+    default_name: str
+
     def __init__(self, shave: int, name: str | None = None, dtype=None):
-        super().__init__(name=name, dtype=dtype)
+        super().__init__(name=name or self.default_name, dtype=dtype)
         self.shave = shave
 
     def update_state(self, y_true, y_pred, sample_weight=None):
@@ -42,8 +45,7 @@ class PSNRY(_ImageMetric):
         name: of the metric.
     """
 
-    def __init__(self, shave: int, name: str = "psnr_y", dtype=None):
-        super().__init__(shave, name, dtype)
+    default_name = "psnr_y"
 
     def _of_images(self, sr, hr):
         mse = ops.mean(ops.square(sr - hr), axis=(1, 2, 3))
@@ -59,8 +61,7 @@ class SSIMY(_ImageMetric):
         name: of the metric.
     """
 
-    def __init__(self, shave: int, name: str = "ssim_y", dtype=None):
-        super().__init__(shave, name, dtype)
+    default_name = "ssim_y"
 
     def _of_images(self, sr, hr):
         # Centred, so that variances lose no digits in float32.
