@@ -76,6 +76,11 @@ class EvaluationConfig(Section):
     """Evaluation at the end of a run."""
 
     figures: int = Field(default=2, ge=0, description="figures per test set")
+    bands: tuple[int, int, int] = Field(
+        default=(1, 2, 3),
+        description="channels, counted from 1, that figures show as red, green and blue if there"
+        " are more than three",
+    )
     crop: int | None = Field(
         default=None,
         ge=32,
