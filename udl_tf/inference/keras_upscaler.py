@@ -40,10 +40,6 @@ class Networks:
     calibration: Calibration | None = None
     policy: str = "float32"
 
-    def __post_init__(self):
-        if self.calibration is not None:
-            self.calibration.check_channels(self.channels)
-
     @property
     def channels(self) -> int:
         """Number of channels of the images."""
