@@ -88,7 +88,7 @@ def build_network(model: ModelConfig, head: LogScaleHead | None) -> keras.Model:
     options = {**model.options, "uncertainty": head is not None}
     if head is not None:
         options["log_scale_head"] = head
-    return build_model(model.name, model.scale, **options)
+    return build_model(model.name, model.scale, model.channels, **options)
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
