@@ -8,9 +8,9 @@ import json
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from udl_tf._support.json_files import parse_json, parse_model
 from udl_tf.config import ModelConfig, Section
@@ -50,7 +50,7 @@ class ModelCard(Section):
         name: name of the model.
         format, precision: of the export.
         scale: HR size divided by LR size.
-        range: smallest and largest value of lr and sr, RGB.
+        range: smallest and largest value of lr and sr.
         image_dtype, theta_dtype: dtypes of the tensors; uint8 theta is quantized.
         outputs: "sr", the image in grey levels 0..255, and "theta", the Laplace scale of its error
             in grey levels, corrected by `calibration` if that is given.
@@ -99,6 +99,17 @@ class ModelCard(Section):
     limits: str = "not stated"
     versions: dict[str, str]
     parity: dict[str, Any] = Field(default={})
+
+    @model_validator(mode="after")
+    def _check_calibration(self) -> Self:
+        if self.calibration is not None:
+            self.calibration.check_channels(self.channels)
+        return self
+
+    @property
+    def channels(self) -> int:
+        """Number of channels of lr, sr and theta."""
+        return self.architecture.channels
 
     def summary(self) -> str:
         """Returns one line with the differences from the Keras networks."""

@@ -1,15 +1,21 @@
 """Opening of scenes: which module reads a file."""
 
 from collections.abc import Callable
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+
+import numpy as np
 
 from udl_tf.errors import UserError, needs_extra
 from udl_tf.scenes.scene import Scene
 
 HEAD = 512
 """Bytes at the beginning of a file by which its kind is recognised."""
+
+MAX_CHANNELS = 64
+"""Channels of a scene, at most."""
 
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _TIFF_SUFFIXES = (".tif", ".tiff")
@@ -93,11 +99,33 @@ def open_scene(path: Path | str, nodata: float | None = None) -> Scene:
     if kind is None:
         known = ", ".join(kind.name for kind in KINDS)
         raise UserError(f"{path}: not a scene of a known kind ({known}): convert it to one of them")
-    if kind.extra is None:
-        return _open(kind, path, nodata)
-    with needs_extra(kind.extra):
-        return _open(kind, path, nodata)
+    with needs_extra(kind.extra) if kind.extra else nullcontext():
+        module = import_module(f"udl_tf.scenes.{kind.module}")
+    with ExitStack() as stack:
+        scene = stack.enter_context(module.open_file(path, nodata))
+        _check_values(scene, nodata)
+        stack.pop_all()
+    return scene
 
 
-def _open(kind: Kind, path: Path, nodata: float | None) -> Scene:
-    return import_module(f"udl_tf.scenes.{kind.module}").open_file(path, nodata)
+def _check_values(scene: Scene, nodata: float | None) -> None:
+    """Requires numbers that float64 represents exactly, and a `nodata` that is one of them."""
+    path, dtype = scene.path, scene.dtype
+    if not (dtype.kind in "iu" and dtype.itemsize <= 4) and dtype not in (np.float32, np.float64):
+        raise UserError(
+            f"{path}: holds values of dtype {dtype}; expected integers of at most 32 bits, float32"
+            " or float64: convert it"
+        )
+    if not 1 <= scene.channels <= MAX_CHANNELS:
+        raise UserError(
+            f"{path}: has {scene.channels} channels; expected 1 to {MAX_CHANNELS}, as the last axis"
+            " of an array: select some of them, or move the axis"
+        )
+    if nodata is not None and dtype.kind != "f":
+        limits = np.iinfo(dtype)
+        if not (limits.min <= nodata <= limits.max and nodata == int(nodata)):
+            raise UserError(
+                f"{path}: nodata {nodata:g}; expected a value of its dtype {dtype}, a whole number"
+                f" in {limits.min}..{limits.max}",
+                argument="nodata",
+            )
