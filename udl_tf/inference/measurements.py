@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -10,39 +11,28 @@ import numpy as np
 from udl_tf._support.progress import Progress, no_progress
 from udl_tf.errors import UserError
 from udl_tf.imaging.dtypes import FULL_RANGE, to_dtype
-from udl_tf.imaging.nodata import fill_nodata, near_nodata
+from udl_tf.imaging.nodata import FILL_DISTANCE, fill_nodata, near_nodata
 from udl_tf.imaging.value_range import ValueRange
 from udl_tf.inference.consistency import back_project
 from udl_tf.inference.image_arrays import fill_plain_areas
-from udl_tf.inference.passes import Effort
-from udl_tf.inference.result import Upscaled
+from udl_tf.inference.images import parts_of
+from udl_tf.inference.passes import BORDER, Effort, Wanted
+from udl_tf.inference.result import Upscaled, stacked
+from udl_tf.scenes.image_scene import open_raster
+from udl_tf.scenes.scene import Window
 
 if TYPE_CHECKING:
     from udl_tf.inference.upscaler import Upscaler
 
-FILL_DISTANCE = 16
-"""LR pixels by which data grow into nodata before the networks see them."""
+NODATA_REACH = 8
+"""LR pixels from nodata at which filling it changes results noticeably, if it was not measured."""
 
 VALID, NEAR, NODATA = 0, 1, 2
 FLAGS: Mapping[int, str] = MappingProxyType({VALID: "valid", NEAR: "near nodata", NODATA: "nodata"})
 """Names of the flags of result pixels."""
 
-_PLAIN = 8  # LR pixels of one value all around a pixel that then keeps it; as for images
 _INTEGERS = ("u1", "u2", "u4", "i1", "i2", "i4")
 _EXPECTED = "expected floats, or integers of at most 32 bits"
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What is computed of measurements.
-
-    Attributes:
-        uncertainty, self_ensemble, consistent: as for Upscaler.upscale.
-    """
-
-    uncertainty: bool = True
-    self_ensemble: bool = False
-    consistent: bool = False
 
 
 @dataclass(frozen=True)
@@ -85,9 +75,9 @@ def compute(
     # First of all without nodata: its values may be too large for float32.
     lr = value_range.to_network(values if valid.all() else np.where(valid, values, low))
     lr = fill_nodata(lr, valid, FILL_DISTANCE)
-    maps, spread = model.compute(lr, wanted.uncertainty, wanted.self_ensemble, effort, progress)
+    maps, spread = model.compute(lr, wanted, effort, progress)
     sr = maps["sr"]
-    fill_plain_areas(sr, lr, _PLAIN)
+    fill_plain_areas(sr, lr, BORDER)
     if wanted.consistent:
         sr = back_project(sr, lr, model.scale)
     return Computed(lr, sr, maps.get("theta"), spread)
@@ -128,29 +118,58 @@ def coverage_by_flag(covered: np.ndarray, flags: np.ndarray) -> dict[str, float]
     return {name: float(found.mean()) for name, found in kinds.items() if found.size}
 
 
-def upscale_array(
+def upscale_measurements(
+    model: "Upscaler",
+    image: np.ndarray | Path | str,
+    nodata: float | None,
+    valid: np.ndarray | None,
+    value_range: tuple[float, float] | None,
+    wanted: Wanted,
+    effort: Effort,
+    progress: Progress,
+) -> Upscaled:
+    """Upscales a file, an array or a stack of arrays; arguments as for `Upscaler.upscale`."""
+    if isinstance(image, Path | str):
+        array, known = _read(Path(image), nodata)
+    else:
+        array, known = np.asarray(image), True
+    array = check_array(array, model.channels)
+    known = valid_of(array, nodata, valid) & known
+    found_range = range_of(model.value_range, array.dtype, value_range)
+    if array.ndim < 4:
+        return _upscale(model, array, known, found_range, wanted, effort, progress)
+    parts = parts_of(progress, len(array))
+    return stacked(
+        [
+            _upscale(model, *one, found_range, wanted, effort, part)
+            for *one, part in zip(array, known, parts, strict=True)
+        ]
+    )
+
+
+def _read(path: Path, nodata: float | None) -> tuple[np.ndarray, np.ndarray]:
+    """Returns (values, valid) of a file: (h, w, c), or (n, h, w, c) if it has several planes."""
+    with open_raster(path, nodata) as scene:
+        windows = [Window(p, 0, 0, scene.height, scene.width) for p in range(scene.planes)]
+        planes = [scene.read(window) for window in windows]
+    if len(planes) == 1:
+        return planes[0]
+    values, valid = zip(*planes, strict=True)
+    return np.stack(values), np.stack(valid)
+
+
+def _upscale(
     model: "Upscaler",
     array: np.ndarray,
-    valid: np.ndarray,
+    known: np.ndarray,
     value_range: ValueRange,
     wanted: Wanted,
     effort: Effort,
-    progress: Progress = no_progress,
+    progress: Progress,
 ) -> Upscaled:
-    """Upscales an array of measurements.
-
-    Args:
-        model: as for `compute`.
-        array: (h, w, c), or (h, w) for one channel.
-        valid: bool, of the shape of the array.
-        value_range, wanted, effort, progress: as for `compute`.
-
-    Returns:
-        The result in the dtype of the array, and its maps, in the unit of `value_range`. Pixels
-        without data are NaN in maps and results of floats; integers keep the value of the array.
-    """
+    """Upscales one array (h, w, c) or (h, w); `known` has its shape and is False for nodata."""
     shape = (*array.shape[:2], -1)
-    values, known = array.reshape(shape), valid.reshape(shape)
+    values, known = array.reshape(shape), known.reshape(shape)
     found = compute(model, values, known, value_range, wanted, effort, progress)
     scale, step = model.scale, value_range.step.astype(np.float32)
     image = to_dtype(value_range.from_network(found.sr), array.dtype)
@@ -163,9 +182,11 @@ def upscale_array(
             map_[missing] = np.nan
     if array.ndim == 2:
         image, *maps = (None if m is None else m[..., 0] for m in (image, *maps))
+    theta, spread = maps
     return Upscaled(
         image,
-        *maps,
+        theta,
+        spread,
         model.calibration,
         tuple(effort.notes),
         (min(value_range.low), max(value_range.high)),
