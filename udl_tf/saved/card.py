@@ -22,6 +22,12 @@ CARD = "model_card.json"
 THETA_STEPS = 256.0
 """Factor by which theta is multiplied in a 16-bit PNG."""
 
+FILE_CHANNELS = (1, 3, 4)
+"""Numbers of channels of which image files are sent to a server: grey, RGB, and RGB with a fourth.
+
+Those of 1 and 4 channels are PNG files.
+"""
+
 _LARGEST = 2**14  # side of a tile
 
 Precision = Literal["float32", "float16", "int8"]
@@ -111,13 +117,18 @@ class ModelCard(Section):
         """Number of channels of lr, sr and theta."""
         return self.architecture.channels
 
+    @property
+    def psnr(self) -> str:
+        """Name of the PSNR of int8: that of the luma for RGB, else the mean over channels."""
+        return "PSNR-Y" if self.channels == 3 else "PSNR"
+
     def summary(self) -> str:
         """Returns one line with the differences from the Keras networks."""
         found = self.parity
         seam = f"; seams of tiles {found['seam']:.2g} grey levels" if "seam" in found else ""
         if self.precision == "int8":
             return (
-                f"int8 loses {found['psnr_loss']:.3f} dB of PSNR-Y on {found['patches']} real"
+                f"int8 loses {found['psnr_loss']:.3f} dB of {self.psnr} on {found['patches']} real"
                 f" patches (bound {found['bound']:g}){seam}"
             )
         worst = ", ".join(f"{name} {found[name]:.2g}" for name in self.outputs)
