@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +85,13 @@ class Pixels:
             "channels": self.channels,
             "value_range": None if self.value_range is None else self.value_range.ranges,
         }
+
+    @property
+    def text(self) -> str:
+        """Description for logs, such as "4 channels, values 0..1"."""
+        ranges = zip(self.unit.low, self.unit.high, strict=True)
+        values = ", ".join(f"{low:g}..{high:g}" for low, high in ranges)
+        return f"{self.channels} channel{'s' * (self.channels > 1)}, values {values}"
 
     def read(self, path: Path) -> np.ndarray:
         """Reads a file, (h, w, channels), as described above.
@@ -172,8 +179,3 @@ def lr_of(hr: np.ndarray, scale: int) -> np.ndarray:
     height, width, channels = lr.shape
     parts = holes.reshape(height, scale, width, scale, channels)
     return without_holes(np.where(parts.any(axis=(1, 3)), np.float32(np.nan), lr))
-
-
-def with_channel_quantiles(pixels: Pixels, paths: Sequence[Path]) -> Pixels:
-    """Returns the pixels with the value range that `quantiles` finds in files."""
-    return replace(pixels, value_range=pixels.quantiles(paths))
