@@ -13,8 +13,8 @@ class Repeating(Upscaler):
     has_uncertainty = True
     radius = 0
 
-    def __init__(self, scale: int):
-        self.scale = scale
+    def __init__(self, scale: int, channels: int = 3):
+        self.scale, self.channels = scale, channels
 
     def _passes(self, uncertainty, bordered=False):
         return [Pass(self, ("sr", "log_scale") if uncertainty else ("sr",))]

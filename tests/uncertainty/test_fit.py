@@ -47,5 +47,5 @@ def test_conformal_intervals_need_enough_distinct_images():
 
 def test_no_error_is_one_line():
     flat = [replace(s, error=np.zeros_like(s.error)) for s in laplace_samples(2)]
-    with pytest.raises(UserError, match="flat: the error is zero everywhere in a colour channel"):
+    with pytest.raises(UserError, match="flat: the error is zero everywhere in a channel"):
         calibrate(flat, "flat")

@@ -123,8 +123,8 @@ class UpscalingModule(tf.Module):
         super().__init__()
         chains = model.networks.build_chains("theta" in card.outputs, bordered=True)
         self.tracked = weights_of(chain for _, chain in chains)
-        shape = (1, card.tile, card.tile, 3) if card.tile else (None, None, None, 3)
-        self.signature = [tf.TensorSpec(shape, tf.float32, name="lr")]
+        size = (1, card.tile, card.tile) if card.tile else (None, None, None)
+        self.signature = [tf.TensorSpec((*size, card.channels), tf.float32, name="lr")]
 
         def upscale(lr):
             x = mirror(lr, card.border)

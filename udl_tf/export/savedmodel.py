@@ -1,12 +1,10 @@
 """Export to SavedModels for TensorFlow Serving, which loads them from BASE/VERSION."""
 
-import io
 import tempfile
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image
 
 from udl_tf._support.files import complete_folder, write_text
 from udl_tf.errors import UserError, needs_extra
@@ -14,7 +12,7 @@ from udl_tf.export.graph import make_card, read_run
 from udl_tf.export.parity import Step, check_parity, real_pairs
 from udl_tf.export.served import ServedModule
 from udl_tf.inference.keras_upscaler import KerasUpscaler
-from udl_tf.saved.card import CARD, ModelCard
+from udl_tf.saved.card import CARD, FILE_CHANNELS, ModelCard
 from udl_tf.saved.exported import open_savedmodel, version_numbers
 
 MAX_PIXELS = 2048**2
@@ -78,7 +76,7 @@ def export_savedmodel(
         _save(model, card, temporary, memory_gb)
         card = _add_parity(model, card, temporary, images)
         if warmup:
-            _write_warmup(temporary, base.name, tf.as_dtype(image_dtype))
+            _write_warmup(temporary, base.name, card)
     return folder, card
 
 
@@ -106,27 +104,23 @@ def _add_parity(
     steps: dict[str, Step] = {"sr": np.ones_like}
     if card.theta_dtype == "float16":
         steps["theta"] = lambda theta: np.spacing(theta.astype(np.float16))
-    pairs = real_pairs(model.scale, images)
+    pairs = real_pairs(model.scale, images, model.channels)
     parity = check_parity(model, open_savedmodel(folder), pairs, steps)
     card = card.model_copy(update={"parity": parity})
     write_text(folder / "assets" / CARD, card.text())
     return card
 
 
-def _write_warmup(folder: Path, name: str, image_dtype: tf.DType) -> None:
+def _write_warmup(folder: Path, name: str, card: ModelCard) -> None:
     """Writes a request per upscaling signature; TensorFlow Serving replays them when it starts."""
     from tensorflow_serving.apis import prediction_log_pb2
 
-    image = np.zeros((1, _WARMUP_SIDE, _WARMUP_SIDE, 3), np.uint8)
-    encoded = io.BytesIO()
-    Image.fromarray(image[0]).save(encoded, "png")
-    image = tf.constant(image, image_dtype)
-    requests = {
-        "serving_default": {"image": image},
-        "sr_only": {"image": image},
-        "image_bytes": {"image_bytes": tf.constant([encoded.getvalue()])},
-        "image_bytes_sr_only": {"image_bytes": tf.constant([encoded.getvalue()])},
-    }
+    image = tf.zeros((1, _WARMUP_SIDE, _WARMUP_SIDE, card.channels), tf.uint8)
+    numbers = {"image": tf.cast(image, card.image_dtype)}
+    requests = {"serving_default": numbers, "sr_only": numbers}
+    if card.channels in FILE_CHANNELS:
+        file = {"image_bytes": tf.io.encode_png(image)}
+        requests |= {"image_bytes": file, "image_bytes_sr_only": file}
     path = folder / "assets.extra" / "tf_serving_warmup_requests"
     path.parent.mkdir(exist_ok=True)
     with tf.io.TFRecordWriter(str(path)) as writer:

@@ -1,7 +1,7 @@
 """The functions of a served SavedModel: images in, images and theta out, all inside the graph.
 
-Results of colour images equal those of KerasUpscaler.upscale: mirrored borders, plain areas, tiles
-and rounding.
+Results equal those of KerasUpscaler.upscale, except of grey images stored as RGB: mirrored
+borders, plain areas, tiles and rounding.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from udl_tf.export.served_input import check_images, decode_image
 from udl_tf.export.served_passes import Form, ServedChain, ServedPass
 from udl_tf.inference.keras_upscaler import KerasUpscaler
 from udl_tf.inference.upscaler import BORDER
-from udl_tf.saved.card import THETA_STEPS, ModelCard
+from udl_tf.saved.card import FILE_CHANNELS, THETA_STEPS, ModelCard
 
 _OUTPUTS = {"sr": "sr", "log_scale": "theta"}  # of endpoints, by the map of a network
 
@@ -73,7 +73,7 @@ class ServedModule(tf.Module):
         self.endpoints = self._make_endpoints(image_dtype)
 
     def _make_endpoints(self, image_dtype: tf.DType) -> dict[str, Any]:
-        image = tf.TensorSpec((None, None, None, 3), image_dtype, name="image")
+        image = tf.TensorSpec((None, None, None, self._card.channels), image_dtype, name="image")
         data = tf.TensorSpec((None,), tf.string, name="image_bytes")
         query = tf.TensorSpec((None,), tf.string, name="query")
         every, sr = self._passes, self._sr_passes
@@ -91,6 +91,7 @@ class ServedModule(tf.Module):
         return {
             name: tf.function(function, input_signature=[spec], autograph=False)
             for name, (function, spec) in functions.items()
+            if spec is not data or self._card.channels in FILE_CHANNELS
         }
 
     def _return_card(self, query):
@@ -98,7 +99,7 @@ class ServedModule(tf.Module):
         return {"card": tf.fill(tf.shape(query), tf.io.read_file(self._card_file.asset_path))}
 
     def _upscale(self, image, passes: Sequence[ServedPass]) -> dict[str, Any]:
-        """Returns "sr" (uint8) and "theta" of images (n, h, w, 3) with values 0..255."""
+        """Returns "sr" (uint8) and "theta" of images (n, h, w, c) with values 0..255."""
         lr, scale = check_images(image, self._max_pixels), self._card.scale
         maps = {name: m for one in passes for name, m in one(lr).items()}
         maps["sr"] = _fill_plain_areas(maps["sr"], lr, scale)
@@ -108,7 +109,7 @@ class ServedModule(tf.Module):
         """Returns PNG images, and theta as 16-bit PNG in steps of 1/256, of encoded images."""
 
         def upscale_one(data):
-            image = decode_image(data, self._max_pixels)
+            image = decode_image(data, self._max_pixels, self._card.channels)
             maps = self._upscale(image[None], passes)
             encoded = {"sr_image_bytes": tf.io.encode_png(maps["sr"][0])}
             if "theta" in maps:

@@ -33,7 +33,7 @@ def export_tflite(
     images: Path | None = None,
     licence: str | None = None,
 ) -> ModelCard:
-    """Writes a .tflite file of builtin operators: `lr` (n, h, w, 3) -> `sr`, `theta`.
+    """Writes a .tflite file of builtin operators: `lr` (n, h, w, c) -> `sr`, `theta`.
 
     The file is written only after it has been compared with the Keras networks.
 
@@ -74,7 +74,7 @@ def export_tflite(
             f" choose a tile of at least {2 * card.margin + card.align}, or a smaller margin (the"
             " export then states the difference at seams)"
         )
-    pairs = real_pairs(model.scale, images)
+    pairs = real_pairs(model.scale, images, model.channels)
     with _quantizable_elu(model.networks.uncertainty if precision == "int8" else None):
         converted = _name_tensors(_convert(UpscalingModule(model, card), card, pairs), card)
     with complete_file(output) as temporary:
@@ -144,4 +144,4 @@ def _representative(card: ModelCard, pairs: Sequence[Pair]) -> Iterator[dict[str
     for lr, _ in pairs:
         yield {"lr": piece(lr, (side, side))[None].astype(np.float32)}
     for plain in (0.0, 255.0):
-        yield {"lr": np.full((1, side, side, 3), plain, np.float32)}
+        yield {"lr": np.full((1, side, side, card.channels), plain, np.float32)}

@@ -40,14 +40,26 @@ def result_html(result: "Upscaled") -> str:
 
 def _in_8_bits(result: "Upscaled") -> Image.Image:
     """Returns the image of a result in 8 bits, grey, RGB or with alpha."""
-    pixels = result.image
+    pixels = _shown_channels(result)
     if np.issubdtype(pixels.dtype, np.floating):
         low, high = result.value_range
         pixels = (pixels - low) * (255.0 / (high - low))
     elif pixels.dtype != np.uint8:
         pixels = pixels / np.float32(gray_level(pixels.dtype))
     pixels = to_dtype(pixels, np.uint8)
-    return Image.fromarray(pixels[..., 0] if pixels.shape[2:] == (1,) else pixels)
+    return Image.fromarray(pixels)
+
+
+def _shown_channels(result: "Upscaled") -> np.ndarray:
+    """Returns the channels of an image that are shown: the first three, or the first, and alpha."""
+    pixels, theta = result.image, result.theta
+    if pixels.ndim == 2:
+        return pixels
+    channels = pixels.shape[2]
+    has_alpha = channels in (2, 4) and (theta is None or theta.shape[2] < channels)
+    if has_alpha or channels == 3:
+        return pixels
+    return pixels[..., :3] if channels > 3 else pixels[..., 0]
 
 
 def _shrunk(image: Image.Image, side: int) -> Image.Image:

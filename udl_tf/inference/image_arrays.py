@@ -71,6 +71,34 @@ def in_value_range(result: Upscaled, value_range: tuple[float, float], dtype: np
     return replace(result, image=image, theta=theta, spread=spread, value_range=value_range)
 
 
+def split_channels(image: np.ndarray, channels: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """Returns the channels that a model computes, and alpha if it computes RGB.
+
+    Args:
+        image: uint8, uint16 or float; for a model of three channels as for split_alpha, else (h, w,
+            channels), or (h, w) for one channel.
+        channels: of the model.
+
+    Returns:
+        (those of the image (h, w, c), alpha (h, w) or None).
+
+    Raises:
+        UserError: if the array is not an image, or has other channels than the model.
+    """
+    if channels == 3:
+        return split_alpha(image)
+    shapes = f"(h, w, {channels}) or (n, h, w, {channels})"
+    shapes = f"(h, w), {shapes}" if channels == 1 else shapes
+    if image.ndim == 2:
+        image = image[..., None]
+    if image.ndim != 3 or image.shape[2] != channels or image.size == 0:
+        raise UserError(
+            f"an image of shape {image.shape}: expected {shapes}, the channels of the model"
+        )
+    _check_dtype(image, f"expected uint8, uint16 or float of shape {shapes}")
+    return image, None
+
+
 def split_alpha(image: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
     """Separates the alpha channel of an image.
 
@@ -86,12 +114,16 @@ def split_alpha(image: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
     channels = image.shape[-1] if image.ndim == 3 else 1
     if image.ndim not in (2, 3) or channels not in (1, 2, 3, 4) or image.size == 0:
         raise UserError(f"an image of shape {image.shape}: {_EXPECTED}")
-    if image.dtype not in (np.uint8, np.uint16) and not np.issubdtype(image.dtype, np.floating):
-        raise UserError(f"an image of dtype {image.dtype}: {_EXPECTED}")
+    _check_dtype(image, _EXPECTED)
     image = image.reshape(*image.shape[:2], channels)
     if channels in (1, 3):
         return image, None
     return image[..., :-1], image[..., -1]
+
+
+def _check_dtype(image: np.ndarray, expected: str) -> None:
+    if image.dtype not in (np.uint8, np.uint16) and not np.issubdtype(image.dtype, np.floating):
+        raise UserError(f"an image of dtype {image.dtype}: {expected}")
 
 
 def without_color(colors: np.ndarray) -> np.ndarray:

@@ -40,6 +40,15 @@ class Networks:
     calibration: Calibration | None = None
     policy: str = "float32"
 
+    def __post_init__(self):
+        if self.calibration is not None:
+            self.calibration.check_channels(self.channels)
+
+    @property
+    def channels(self) -> int:
+        """Number of channels of the images."""
+        return self.mean.input_shape[-1]
+
     def build_chains(
         self, uncertainty: bool, bordered: bool
     ) -> list[tuple[tuple[str, ...], Chain]]:
@@ -61,11 +70,11 @@ class Networks:
 
     @property
     def log_theta_line(self) -> tuple[np.ndarray, np.ndarray]:
-        """(a, b) of ln theta = a + b log_scale, calibrated; each float32 (3,)."""
+        """(a, b) of ln theta = a + b log_scale, calibrated; each float32 (c,) or (1,)."""
         return log_theta_line(self.unit, self.power, self.calibration)
 
     def theta_of(self, log_scale: np.ndarray) -> np.ndarray:
-        """Returns theta for a map (..., 3) of s: calibrated, in grey levels, at most 255."""
+        """Returns theta for a map (..., c) of s: calibrated, in grey levels, at most 255."""
         a, b = self.log_theta_line
         log_theta = np.minimum(a + b * log_scale, np.float32(math.log(LARGEST_THETA)))
         return np.exp(log_theta, dtype=np.float32)
@@ -85,7 +94,8 @@ class KerasUpscaler(Upscaler):
 
     def __init__(self, networks: Networks):
         self.networks = networks
-        self.scale, self.calibration = networks.scale, networks.calibration
+        self.scale, self.channels = networks.scale, networks.channels
+        self.calibration = networks.calibration
         self._built: dict[tuple[bool, bool], list[Pass]] = {}
         self._building = threading.Lock()
 

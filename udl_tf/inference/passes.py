@@ -33,7 +33,7 @@ class Runner(Protocol):
         """Yields parts that cover the image once, and may exceed it at the bottom and right.
 
         Args:
-            lr: float32 (h, w, 3), values 0..255.
+            lr: float32 (h, w, c), values 0..255.
             tile: side of a part, LR pixels; None: the side that computes fewest pixels twice.
             budget: bytes of working memory; None: chosen by the runner.
             notes: receives lines about how the image was computed.
@@ -51,8 +51,8 @@ class Pass:
 
     Attributes:
         runner: computes the maps.
-        maps: their names, in the order of the runner's channels, three channels each: "sr",
-            "theta" (grey levels) or "log_scale" (of a Keras network).
+        maps: their names, in the order of the runner's channels, each with as many as the image:
+            "sr", "theta" (grey levels) or "log_scale" (of a Keras network).
     """
 
     runner: Runner
@@ -81,19 +81,20 @@ def compute_maps(pass_: Pass, lr: np.ndarray, scale: int, border: int, effort: E
 
     Args:
         pass_: what to run.
-        lr: float32 (h, w, 3).
+        lr: float32 (h, w, c).
         scale: HR size divided by LR size.
         border: LR pixels.
         effort: tiles, memory and progress.
 
     Returns:
-        By name float32 (scale h, scale w, 3).
+        By name float32 (scale h, scale w, c).
     """
     height, width = (side * scale for side in lr.shape[:2])
+    channels = lr.shape[2]
     offset = border * scale
     padded = np.pad(lr, ((border, border), (border, border), (0, 0)), "symmetric")
     padded_height, padded_width = (side * scale for side in padded.shape[:2])
-    maps: Maps = {name: np.empty((height, width, 3), np.float32) for name in pass_.maps}
+    maps: Maps = {name: np.empty((height, width, channels), np.float32) for name in pass_.maps}
     parts = pass_.runner.run(padded, effort.tile, effort.budget, effort.notes, effort.counter)
     for (rows, columns), values in parts:
         # The part's rows and columns in the image. Its pixels in the mirrored border are dropped.
@@ -104,7 +105,8 @@ def compute_maps(pass_: Pass, lr: np.ndarray, scale: int, border: int, effort: E
             first, column = top + offset - rows.start, left + offset - columns.start
             inside = values[first : first + bottom - top, column : column + right - left]
             for index, name in enumerate(pass_.maps):
-                maps[name][top:bottom, left:right] = inside[..., 3 * index : 3 * index + 3]
+                own = slice(channels * index, channels * (index + 1))
+                maps[name][top:bottom, left:right] = inside[..., own]
         if effort.counter:
             covered = max(0, min(rows.stop, padded_height) - rows.start)
             covered *= max(0, min(columns.stop, padded_width) - columns.start)

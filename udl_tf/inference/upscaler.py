@@ -19,7 +19,7 @@ from udl_tf.inference.image_arrays import (
     fill_plain_areas,
     in_gray_levels,
     in_value_range,
-    split_alpha,
+    split_channels,
     to_image,
     without_color,
 )
@@ -41,11 +41,13 @@ class Upscaler(ABC):
 
     Attributes:
         scale: HR size divided by LR size.
+        channels: of the images.
         calibration: of theta; None: theta is as trained.
         thread_safe: whether several threads may call `upscale` at once.
     """
 
     scale: int
+    channels: int = 3
     calibration: Calibration | None
     thread_safe: bool = False
     _border: int = BORDER  # LR pixels by which `upscale` mirrors an image before the passes
@@ -100,7 +102,8 @@ class Upscaler(ABC):
                 averaged. (h, w, 3) is RGB; if its three channels are equal, it is computed as grey
                 and stays grey. (h, w, 2) and (h, w, 4) have alpha last, which is upscaled by
                 bicubic interpolation; colours where alpha is 0 are replaced by those of the nearest
-                pixel that is not hidden. (n, h, w, c) is a stack of n images.
+                pixel that is not hidden. A model of other than three channels takes (h, w,
+                channels), and (h, w) if it has one. (n, h, w, c) is a stack of n images.
             uncertainty: whether to compute theta too, if the model has it.
             self_ensemble: whether to average the eight flips and rotations, and to return their
                 spread.
@@ -144,16 +147,20 @@ class Upscaler(ABC):
         progress: Progress,
     ) -> Upscaled:
         """Upscales an image; floats are grey levels."""
-        colors, alpha = split_alpha(pixels.astype(pixels.dtype.newbyteorder("="), copy=False))
+        native = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
+        colors, alpha = split_channels(native, self.channels)
         channels = colors.shape[2]
-        colors = without_color(colors if alpha is None else fill_hidden(colors, alpha))
+        colors = colors if alpha is None else fill_hidden(colors, alpha)
+        if self.channels == 3:
+            colors = without_color(colors)
         maps, spread = self._compute(colors, uncertainty, self_ensemble, effort, progress)
         theta = maps.get("theta")
         sr = to_image(maps.pop("sr"), colors.dtype)
         fill_plain_areas(sr, colors, BORDER)
         if colors.shape[2] < channels:  # a grey image stored as RGB
-            sr = np.repeat(sr, 3, axis=-1)
-            theta, spread = (None if m is None else np.repeat(m, 3, -1) for m in (theta, spread))
+            sr, theta, spread = (
+                None if m is None else np.repeat(m, channels, -1) for m in (sr, theta, spread)
+            )
         if alpha is not None:
             sr = np.concatenate([sr, resize_image(alpha[..., None], self.scale)], axis=-1)
         if pixels.ndim == 2:
@@ -164,12 +171,12 @@ class Upscaler(ABC):
         """Returns the output of the networks for an image, neither clipped nor rounded.
 
         Args:
-            lr: (h, w, 3) RGB, values 0..255, any dtype.
+            lr: (h, w, channels), values 0..255, any dtype.
             border: LR pixels by which the image is mirrored outwards first. The field's protocol
                 evaluates networks without a border; `upscale` uses BORDER.
 
         Returns:
-            (sr, theta): float32 (scale h, scale w, 3) in grey levels; theta is None without
+            (sr, theta): float32 (scale h, scale w, channels) in grey levels; theta is None without
             uncertainty.
         """
         passes = self._passes(self.has_uncertainty, bordered=border >= BORDER)
@@ -187,7 +194,7 @@ class Upscaler(ABC):
         """Computes the maps of an image without alpha.
 
         Args:
-            colors: (h, w, 1 or 3), the dtype of the image.
+            colors: (h, w, channels), or (h, w, 1) for grey images; the dtype of the image.
             uncertainty, self_ensemble, progress: as for `upscale`.
             effort: tiles and memory.
 
@@ -196,8 +203,8 @@ class Upscaler(ABC):
             self-ensemble).
         """
         lr = (colors / np.float32(gray_level(colors.dtype))).astype(np.float32, copy=False)
-        lr = np.broadcast_to(lr, (*colors.shape[:2], 3))
-        border, gray = self._border, colors.shape[2] == 1
+        lr = np.broadcast_to(lr, (*colors.shape[:2], self.channels))
+        border, gray = self._border, colors.shape[2] < self.channels
         passes = self._passes(uncertainty, bordered=border >= BORDER)
         runs = len(passes) * (MEMBERS if self_ensemble else 1)
         height, width = (side + 2 * border for side in lr.shape[:2])
@@ -223,7 +230,7 @@ class Upscaler(ABC):
 
         Args:
             passes: what to run.
-            lr: float32 (h, w, 3).
+            lr: float32 (h, w, channels).
             border: LR pixels by which the image is mirrored outwards first.
             effort: tiles, memory and progress.
 

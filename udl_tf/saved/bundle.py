@@ -1,8 +1,9 @@
 """Bundles: a trained model on disk, a folder with `model.json` and the weight files it names.
 
     {"format": 4,
-     "architecture": {"name": "edsr_s", "scale": 4, "options": {...}},   arguments of build_model
-     "range": [0, 255],                                                  of lr and sr values, RGB
+     "architecture": {"name": "edsr_s", "scale": 4, "channels": 3, "options": {...}},
+                                                                         arguments of build_model
+     "range": [0, 255],                                                  of lr and sr values
      "mean": {"weights": "weights/step3-esu.weights.h5", "log_scale_head": "light",
               "sha256": "..."},
      "uncertainty": {"weights": "weights/step3-esu.weights.h5", "log_scale_head": "light",

@@ -8,9 +8,9 @@ import json
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from udl_tf._support.json_files import parse_json, parse_model
 from udl_tf.config import ModelConfig, Section
@@ -21,6 +21,12 @@ CARD = "model_card.json"
 
 THETA_STEPS = 256.0
 """Factor by which theta is multiplied in a 16-bit PNG."""
+
+FILE_CHANNELS = (1, 3, 4)
+"""Numbers of channels of which image files are sent to a server: grey, RGB, and RGB with a fourth.
+
+Those of 1 and 4 channels are PNG files.
+"""
 
 _LARGEST = 2**14  # side of a tile
 
@@ -50,7 +56,7 @@ class ModelCard(Section):
         name: name of the model.
         format, precision: of the export.
         scale: HR size divided by LR size.
-        range: smallest and largest value of lr and sr, RGB.
+        range: smallest and largest value of lr and sr.
         image_dtype, theta_dtype: dtypes of the tensors; uint8 theta is quantized.
         outputs: "sr", the image in grey levels 0..255, and "theta", the Laplace scale of its error
             in grey levels, corrected by `calibration` if that is given.
@@ -100,13 +106,29 @@ class ModelCard(Section):
     versions: dict[str, str]
     parity: dict[str, Any] = Field(default={})
 
+    @model_validator(mode="after")
+    def _check_calibration(self) -> Self:
+        if self.calibration is not None:
+            self.calibration.check_channels(self.channels)
+        return self
+
+    @property
+    def channels(self) -> int:
+        """Number of channels of lr, sr and theta."""
+        return self.architecture.channels
+
+    @property
+    def psnr(self) -> str:
+        """Name of the PSNR of int8: that of the luma for RGB, else the mean over channels."""
+        return "PSNR-Y" if self.channels == 3 else "PSNR"
+
     def summary(self) -> str:
         """Returns one line with the differences from the Keras networks."""
         found = self.parity
         seam = f"; seams of tiles {found['seam']:.2g} grey levels" if "seam" in found else ""
         if self.precision == "int8":
             return (
-                f"int8 loses {found['psnr_loss']:.3f} dB of PSNR-Y on {found['patches']} real"
+                f"int8 loses {found['psnr_loss']:.3f} dB of {self.psnr} on {found['patches']} real"
                 f" patches (bound {found['bound']:g}){seam}"
             )
         worst = ", ".join(f"{name} {found[name]:.2g}" for name in self.outputs)

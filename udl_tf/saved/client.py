@@ -52,9 +52,10 @@ class Client(ExportedUpscaler):
         def forward(lr: np.ndarray, outputs: Sequence[str]) -> dict[str, np.ndarray]:
             with expected_answers(url):
                 maps = transport.upscale(lr, "theta" in outputs, card.image_dtype)
-                n, height, width, _ = lr.shape
+                n, height, width, channels = lr.shape
+                shape = (n, card.scale * height, card.scale * width, channels)
                 for name in outputs:
-                    if maps[name].shape != (n, card.scale * height, card.scale * width, 3):
+                    if maps[name].shape != shape:
                         raise ValueError(f"{name} of the shape {maps[name].shape}")
                 return {name: maps[name].astype(np.float32) for name in outputs}
 

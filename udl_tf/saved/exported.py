@@ -25,7 +25,7 @@ class ExportedUpscaler(Upscaler):
 
     def __init__(self, card: ModelCard, forward: Forward):
         self.card, self.forward = card, forward
-        self.scale, self.calibration = card.scale, card.calibration
+        self.scale, self.channels, self.calibration = card.scale, card.channels, card.calibration
         self._border = 0 if card.border else BORDER
 
     @property

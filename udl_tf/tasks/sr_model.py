@@ -31,7 +31,7 @@ class SRModel(SRTraining):
 
         model = SRModel("edsr_s", scale=4)          # ESU step
         model.compile("adam", "esu")
-        model.fit(dataset)                          # of (lr, hr), RGB in 0..255
+        model.fit(dataset)                          # of (lr, hr) in 0..255
 
         student = model.udl_student(floor=1.0)      # UDL step: `model` weighs the pixels
         student.compile("adam", "udl")
@@ -58,13 +58,15 @@ class SRModel(SRTraining):
         about: what is known of the model: "training" (as in a bundle, udl_tf.saved.bundle),
             "licence" and "limits" of use, in words.
         name: of the model.
-        options: further constructor arguments of the backbone, such as num_blocks.
+        options: further constructor arguments of the backbone, such as num_blocks
+            or channels.
 
     Call arguments:
-        lr: (n, h, w, 3), RGB in 0..255, of any height, width and number type.
+        lr: (n, h, w, channels) in 0..255, of any height, width and number type; RGB, unless the
+            backbone has other channels.
 
     Returns:
-        {"sr", "theta"}, float32 (n, scale h, scale w, 3), in grey levels; only "sr" without
+        {"sr", "theta"}, float32 (n, scale h, scale w, channels), in grey levels; only "sr" without
         uncertainty. With training=True, the outputs of the backbone, which losses need: {"sr",
         "log_scale"}.
 
@@ -97,6 +99,8 @@ class SRModel(SRTraining):
             log_scale = keras.Model(lr, log_scale, name="uncertainty")(lr)
         theta = None
         if log_scale is not None:
+            if calibration is not None:
+                calibration.check_channels(network.input_shape[-1])
             theta = Theta(unit, power, calibration)
             outputs["theta"] = theta(log_scale)
         super().__init__(lr, outputs, name=name)
@@ -117,6 +121,11 @@ class SRModel(SRTraining):
     def about(self) -> dict[str, Any]:
         """What is known of the model: "training", "licence" and "limits"."""
         return json.loads(self._about)
+
+    @property
+    def channels(self) -> int:
+        """Number of channels of the images."""
+        return self.backbone.input_shape[-1]
 
     @property
     def has_uncertainty(self) -> bool:
@@ -193,7 +202,7 @@ class SRModel(SRTraining):
         """Calibrates theta on held-out images; see udl_tf.tasks.calibrating.fit_calibration.
 
         Args:
-            batches: (lr, hr), or an iterable or keras.utils.PyDataset of these; RGB in 0..255.
+            batches: (lr, hr), or an iterable or keras.utils.PyDataset of these, in 0..255.
             data: description of the images, stored with the calibration.
             options: "method" and "conformal" of udl_tf.uncertainty.calibrate.
         """
@@ -205,7 +214,9 @@ class SRModel(SRTraining):
 
     def export(self, filepath, format="tf_saved_model", **options):
         """Exports the model as keras.Model.export; see docs/export.md for `udl-tf export`."""
-        self(np.zeros((1, 8, 8, 3), np.float32))  # Keras refuses models that were never called
+        self(
+            np.zeros((1, 8, 8, self.channels), np.float32)
+        )  # Keras refuses models that were never called
         super().export(filepath, format=format, **options)
 
     def get_config(self) -> dict[str, Any]:
