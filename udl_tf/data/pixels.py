@@ -16,7 +16,7 @@ from udl_tf.imaging.nodata import fill_nodata
 from udl_tf.imaging.opening import image_size
 from udl_tf.imaging.resize import imresize
 from udl_tf.imaging.rgb_files import read_rgb
-from udl_tf.imaging.value_range import ValueRange
+from udl_tf.imaging.value_range import GREY_LEVELS, ValueRange
 
 QUANTILES = (0.001, 0.999)
 """Of the values in the training set: what a network sees as 0 and 255 with "percentile"."""
@@ -52,7 +52,7 @@ class Pixels:
         channels, wanted = config.model.channels, config.data.value_range
         if wanted is None:
             return cls(channels)
-        value_range = ValueRange() if wanted == "percentile" else ValueRange.of(wanted)
+        value_range = GREY_LEVELS if wanted == "percentile" else ValueRange.of(wanted)
         if len(value_range.low) not in (1, channels):
             raise UserError(
                 f"data.value_range has {len(value_range.low)} pairs, and model.channels is"
@@ -73,7 +73,7 @@ class Pixels:
     @property
     def unit(self) -> ValueRange:
         """The value range; 0..255 for 8-bit files."""
-        return self.value_range or ValueRange()
+        return self.value_range or GREY_LEVELS
 
     @property
     def facts(self) -> dict[str, Any]:

@@ -105,9 +105,7 @@ class Dataset:
         return None if degrade is None else degrade.text
 
 
-def find_datasets(
-    config: DataConfig, part: str, scale: int, pixels: Pixels = RGB
-) -> list[Dataset]:
+def find_datasets(config: DataConfig, part: str, scale: int, pixels: Pixels = RGB) -> list[Dataset]:
     """Finds the datasets that a config names.
 
     With a data root, every named dataset must exist, and "bundled" is used only if no other name is
@@ -254,7 +252,9 @@ def _packed_dataset(folder: Path, scale: int, pixels: Pixels) -> Dataset:
             f"{folder}: packed for x{pack.facts['scale']}; expected x{scale}: pack the images for"
             f" x{scale} too"
         )
-    found = {key: pack.facts[key] for key in ("dtype", "channels", "value_range") if key in pack.facts}
+    found = {
+        key: pack.facts[key] for key in ("dtype", "channels", "value_range") if key in pack.facts
+    }
     if found != pixels.facts:
         raise UserError(
             f"{folder}: packed with {_packed_as(found)}; expected {_packed_as(pixels.facts)}: set"

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from udl_tf.config import DataConfig
-from udl_tf.data.sources import ImageSource
 from udl_tf.data.pixels import Pixels, lr_of, without_holes
+from udl_tf.data.sources import ImageSource
 from udl_tf.errors import UserError
 from udl_tf.imaging.resize import imresize, mod_crop
 from udl_tf.imaging.rgb_files import read_rgb, write_rgb
@@ -63,7 +63,9 @@ def _read_files(
             " side: remove it"
         )
     if source.lr is None:
-        return lr_of(hr, scale) if pixels.measured else _computed_lr(source.hr, hr, scale, cache), hr
+        return lr_of(hr, scale) if pixels.measured else _computed_lr(
+            source.hr, hr, scale, cache
+        ), hr
     if not source.lr.exists():
         raise UserError(f"{source.hr}: its LR file {source.lr} is missing: add it")
     lr = pixels.read(source.lr)

@@ -15,6 +15,7 @@ from udl_tf.imaging.dtypes import FULL_RANGE, gray_level
 from udl_tf.imaging.image_files import read_image
 from udl_tf.imaging.resize import resize_image
 from udl_tf.imaging.transparency import fill_hidden
+from udl_tf.imaging.value_range import GREY_LEVELS, ValueRange
 from udl_tf.inference.image_arrays import (
     fill_plain_areas,
     in_gray_levels,
@@ -42,12 +43,15 @@ class Upscaler(ABC):
     Attributes:
         scale: HR size divided by LR size.
         channels: of the images.
+        value_range: values that the networks see as 0 and 255, in the unit of the training data;
+            (0, 255) also stands for black and white of images.
         calibration: of theta; None: theta is as trained.
         thread_safe: whether several threads may call `upscale` at once.
     """
 
     scale: int
     channels: int = 3
+    value_range: ValueRange = GREY_LEVELS
     calibration: Calibration | None
     thread_safe: bool = False
     _border: int = BORDER  # LR pixels by which `upscale` mirrors an image before the passes

@@ -25,9 +25,7 @@ def make_pixel_weight(
     """
     options = config.model_dump(exclude={"source"})
     if cached:
-        return lambda lr, hr, s, valid=None: weighting.uncertainty_weight(
-            s, valid=valid, **options
-        )
+        return lambda lr, hr, s, valid=None: weighting.uncertainty_weight(s, valid=valid, **options)
     if config.source == "uncertainty":
         part = uncertainty_part(frozen)
         part.trainable = False

@@ -8,7 +8,7 @@ from typing import Any
 from udl_tf.config import Config, Degradation, ValueRanges, degradations_text
 from udl_tf.data.degradations import ImageDegradations
 from udl_tf.data.pixels import Pixels
-from udl_tf.data.sources import Dataset, ImageSource, cropped, degraded, find_datasets
+from udl_tf.data.sources import Dataset, ImageSource, cropped, degraded, find_datasets, read_as
 from udl_tf.data.split import Split, keep_split, large_enough, split_validation
 from udl_tf.data.store import ImageStore, cache_folder
 from udl_tf.errors import UserError
@@ -62,6 +62,10 @@ def load_data(config: Config, split: Split | None, fallback: Path) -> RunData:
     scale, seed, evaluation = config.model.scale, config.training.seed, config.evaluation
     pixels = Pixels.of(config)
     sets = find_datasets(config.data, "train", scale, pixels)
+    test = [
+        degraded(cropped(dataset, evaluation.crop), evaluation.degrade)
+        for dataset in find_datasets(config.data, "test", scale, pixels)
+    ]
     sources = [source for dataset in sets for source in dataset.sources]
     large = large_enough(sources, config.data)
     if split is None:
@@ -76,16 +80,12 @@ def load_data(config: Config, split: Split | None, fallback: Path) -> RunData:
         training, held_out = keep_split(large, split)
     if split.value_range is not None:
         pixels = replace(pixels, value_range=ValueRange.of(split.value_range))
-    test = [
-        degraded(cropped(dataset, evaluation.crop), evaluation.degrade)
-        for dataset in find_datasets(config.data, "test", scale, pixels)
-    ]
+        test = [read_as(dataset, pixels) for dataset in test]
     operations = tuple(config.data.degradations)
     degrade = ImageDegradations(operations, seed) if operations else None
     training = [replace(source, pixels=pixels) for source in training]
     held_out = [
-        replace(source, pixels=pixels, crop=evaluation.crop, degrade=degrade)
-        for source in held_out
+        replace(source, pixels=pixels, crop=evaluation.crop, degrade=degrade) for source in held_out
     ]
     cache = cache_folder(config.data, fallback)
     store = ImageStore(training, scale, config.data.memory_gb, cache)
@@ -97,13 +97,11 @@ def load_data(config: Config, split: Split | None, fallback: Path) -> RunData:
     counts = len(training), len(held_out), len(sources) - len(large)
     summary = _summary(sets, *counts, split.changes(large), config.data.degradations)
     if pixels.measured:
-        summary["text"] += f"; {pixels.text}"
+        summary |= {"text": f"{summary['text']}; {pixels.text}", "value_range": pixels.unit.ranges}
     return RunData(store, validation, test, split, cache, summary)
 
 
-def _percentiles(
-    config: Config, pixels: Pixels, training: list[ImageSource]
-) -> ValueRanges | None:
+def _percentiles(config: Config, pixels: Pixels, training: list[ImageSource]) -> ValueRanges | None:
     """Returns the value range of the training images if the config asks for their percentiles."""
     if config.data.value_range != "percentile":
         return None
