@@ -12,7 +12,7 @@ from udl_tf._support.progress import Progress, no_progress
 from udl_tf.errors import UserError
 from udl_tf.imaging.dtypes import FULL_RANGE, to_dtype
 from udl_tf.imaging.nodata import FILL_DISTANCE, fill_nodata, near_nodata
-from udl_tf.imaging.value_range import ValueRange
+from udl_tf.imaging.value_range import GREY_LEVELS, ValueRange
 from udl_tf.inference.consistency import back_project
 from udl_tf.inference.image_arrays import fill_plain_areas
 from udl_tf.inference.images import parts_of
@@ -207,7 +207,7 @@ def range_of(
     Raises:
         UserError: if a range is given for a model that has one of its own, or for integers.
     """
-    if model_range != ValueRange():
+    if model_range != GREY_LEVELS:
         if given is not None:
             raise UserError(
                 f"a value range of {given[0]:g} to {given[1]:g}: the model has its own,"

@@ -11,7 +11,7 @@ import numpy as np
 
 from udl_tf._support.progress import Counter, Progress, no_progress
 from udl_tf.errors import UserError
-from udl_tf.imaging.value_range import ValueRange
+from udl_tf.imaging.value_range import GREY_LEVELS, ValueRange
 from udl_tf.inference.consistency import back_project
 from udl_tf.inference.images import upscale_images
 from udl_tf.inference.measurements import NODATA_REACH, upscale_measurements
@@ -37,7 +37,7 @@ class Upscaler(ABC):
 
     scale: int
     channels: int = 3
-    value_range: ValueRange = ValueRange()
+    value_range: ValueRange = GREY_LEVELS
     calibration: Calibration | None
     thread_safe: bool = False
     _border: int = BORDER  # LR pixels by which `upscale` mirrors an image before the passes
@@ -68,7 +68,7 @@ class Upscaler(ABC):
     @property
     def measures(self) -> bool:
         """Whether arrays are measurements in the unit of `value_range`, not images."""
-        return self.value_range != ValueRange()
+        return self.value_range != GREY_LEVELS
 
     @property
     def radius(self) -> int:
