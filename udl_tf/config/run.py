@@ -136,6 +136,31 @@ class Config(Section):
     evaluation: EvaluationConfig = EvaluationConfig()
     quick: QuickConfig = QuickConfig()
 
+    @property
+    def measured(self) -> bool:
+        """Whether the images are measurements; otherwise they are 8-bit RGB."""
+        return self.model.channels != 3 or self.data.value_range is not None
+
+    @model_validator(mode="after")
+    def _check_measurements(self) -> "Config":
+        channels, bands = self.model.channels, self.evaluation.bands
+        if channels > 3 and not all(1 <= band <= channels for band in bands):
+            raise ValueError(
+                f"evaluation.bands {list(bands)}: expected three numbers in 1..{channels}, the"
+                " channels of the model"
+            )
+        degradations = {
+            "data.degradations": self.data.degradations,
+            "evaluation.degrade": self.evaluation.degrade,
+        }
+        for key, wanted in degradations.items():
+            if wanted and self.measured:
+                raise ValueError(
+                    f"{key} is for 8-bit RGB images, and model.channels or data.value_range declare"
+                    " measurements: remove it"
+                )
+        return self
+
     @model_validator(mode="after")
     def _check_consistency(self) -> "Config":
         if self.data.hr_patch_size % self.model.scale:

@@ -81,6 +81,7 @@ def make_card(
         "scale": model.scale,
         "outputs": ["sr", "theta"] if "log_scale" in sum(outputs, ()) else ["sr"],
         "architecture": manifest.architecture,
+        "range": manifest.range,
         "parameters": sum(v.shape.num_elements() or 0 for v in variables.values()),
         "border": BORDER,
         "smallest": 1,

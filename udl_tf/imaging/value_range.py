@@ -61,3 +61,7 @@ class ValueRange:
         Multiplied by it, theta and half widths of intervals are in that unit.
         """
         return (np.array(self.high) - np.array(self.low)) / 255.0
+
+
+GREY_LEVELS = ValueRange()
+"""0..255, in which networks see 8-bit images."""

@@ -47,7 +47,7 @@ def in_gray_levels(image: np.ndarray, value_range: tuple[float, float] | None) -
         warnings.warn(
             "floats of at most 1, taken as 0..255, are nearly black: pass value_range=(0, 1) if 1"
             " is white, or value_range=(0, 255) if the image is dark",
-            stacklevel=3,  # the caller of Upscaler.upscale
+            stacklevel=4,  # the caller of Upscaler.upscale
         )
     low, high = value_range or FULL_RANGE
     check_value_range((low, high))

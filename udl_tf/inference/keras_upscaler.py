@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
+from udl_tf.imaging.value_range import GREY_LEVELS, ValueRange
 from udl_tf.inference.chain_runner import ChainRunner
 from udl_tf.inference.passes import Pass
 from udl_tf.inference.upscaler import Upscaler
@@ -30,6 +31,7 @@ class Networks:
         unit, power: theta as trained is unit * exp(log_scale / power), in grey levels.
         calibration: corrects theta; None: theta stays as trained.
         policy: Keras dtype policy that the networks compute in.
+        value_range: values of measurements that the networks see as 0 and 255.
     """
 
     scale: int
@@ -39,6 +41,7 @@ class Networks:
     power: float = 1.0
     calibration: Calibration | None = None
     policy: str = "float32"
+    value_range: ValueRange = GREY_LEVELS
 
     @property
     def channels(self) -> int:
@@ -91,7 +94,7 @@ class KerasUpscaler(Upscaler):
     def __init__(self, networks: Networks):
         self.networks = networks
         self.scale, self.channels = networks.scale, networks.channels
-        self.calibration = networks.calibration
+        self.calibration, self.value_range = networks.calibration, networks.value_range
         self._built: dict[tuple[bool, bool], list[Pass]] = {}
         self._building = threading.Lock()
 

@@ -3,7 +3,8 @@
     {"format": 4,
      "architecture": {"name": "edsr_s", "scale": 4, "channels": 3, "options": {...}},
                                                                          arguments of build_model
-     "range": [0, 255],                                                  of lr and sr values
+     "range": [0, 255],                 values that networks see as 0 and 255, or such a pair per
+                                        channel; of measurements in the unit of their files
      "mean": {"weights": "weights/step3-esu.weights.h5", "log_scale_head": "light",
               "sha256": "..."},
      "uncertainty": {"weights": "weights/step3-esu.weights.h5", "log_scale_head": "light",
@@ -35,10 +36,11 @@ from udl_tf.config import LogScaleHead, ModelConfig, Section
 from udl_tf.errors import UserError
 from udl_tf.hub import presets
 from udl_tf.hub.handles import CONFIG, METADATA, WEIGHTS
+from udl_tf.imaging.value_range import ValueRange
 from udl_tf.inference.keras_upscaler import Networks
 from udl_tf.models import build_model, precision
 from udl_tf.models.weight_files import load_weights
-from udl_tf.saved.card import ValueRange
+from udl_tf.saved.card import EIGHT_BIT, Range
 from udl_tf.tasks import SRModel
 from udl_tf.tasks.preset_folder import (
     IN_RUN,
@@ -75,7 +77,7 @@ class Manifest(Section):
 
     format: int = FORMAT
     architecture: ModelConfig
-    range: ValueRange = Field(default=[0, 255])
+    range: Range = Field(default=EIGHT_BIT)
     mean: NetworkFile
     uncertainty: UncertaintyFile | None
     calibration: Calibration | None = None
@@ -158,6 +160,7 @@ def _preset_manifest(config: dict[str, Any], checksum: str) -> dict[str, Any]:
         parts["uncertainty"] |= {"unit": theta["unit"], "power": theta["power"]}
     return {
         "architecture": architecture_of(config["backbone"]).model_dump(),
+        "range": config.get("value_range", EIGHT_BIT),
         "mean": parts["mean"],
         "uncertainty": None if theta is None else parts["uncertainty"],
         "calibration": theta and theta["calibration"],
@@ -212,9 +215,10 @@ def read_networks(bundle: Path | str, policy: str = "float32") -> Networks:
         return read_preset(folder, policy).networks
     manifest = read_manifest(folder)
     model, uncertainty = manifest.architecture, manifest.uncertainty
+    value_range = ValueRange.of(manifest.range)
     mean = _read_network(folder, model, manifest.mean, policy)
     if uncertainty is None:
-        return Networks(model.scale, mean, None, policy=policy)
+        return Networks(model.scale, mean, None, policy=policy, value_range=value_range)
     same = uncertainty.weights == manifest.mean.weights
     return Networks(
         model.scale,
@@ -224,6 +228,7 @@ def read_networks(bundle: Path | str, policy: str = "float32") -> Networks:
         uncertainty.power,
         manifest.calibration,
         policy,
+        value_range,
     )
 
 

@@ -13,8 +13,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from udl_tf._support.json_files import parse_json, parse_model
-from udl_tf.config import ModelConfig, Section
+from udl_tf.config import ModelConfig, Section, ValueRanges
 from udl_tf.errors import UserError
+from udl_tf.imaging.value_range import GREY_LEVELS, ValueRange
 from udl_tf.uncertainty.record import Calibration
 
 CARD = "model_card.json"
@@ -28,15 +29,17 @@ FILE_CHANNELS = (1, 3, 4)
 Those of 1 and 4 channels are PNG files.
 """
 
+EIGHT_BIT: ValueRanges = [0, 255]
+"""The range of models of 8-bit images."""
+
 _LARGEST = 2**14  # side of a tile
 
 Precision = Literal["float32", "float16", "int8"]
 
 
-def _check_range(values: list[int]) -> list[int]:
-    if values != [0, 255]:
-        raise ValueError("expected [0, 255]: this version of udl_tf supports no other")
-    return values
+def _check_range(ranges: ValueRanges) -> ValueRanges:
+    found = ValueRange.of(ranges)
+    return EIGHT_BIT if found == GREY_LEVELS else found.ranges
 
 
 def _check_outputs(names: list[str]) -> list[str]:
@@ -45,8 +48,8 @@ def _check_outputs(names: list[str]) -> list[str]:
     return names
 
 
-ValueRange = Annotated[list[int], AfterValidator(_check_range)]
-"""Smallest and largest value of images."""
+Range = Annotated[ValueRanges, AfterValidator(_check_range)]
+"""Values that networks see as 0 and 255: one pair, or one per channel."""
 
 
 class ModelCard(Section):
@@ -56,7 +59,7 @@ class ModelCard(Section):
         name: name of the model.
         format, precision: of the export.
         scale: HR size divided by LR size.
-        range: smallest and largest value of lr and sr.
+        range: values, in the unit of the training images, that are 0 and 255 in lr and sr.
         image_dtype, theta_dtype: dtypes of the tensors; uint8 theta is quantized.
         outputs: "sr", the image in grey levels 0..255, and "theta", the Laplace scale of its error
             in grey levels, corrected by `calibration` if that is given.
@@ -83,7 +86,7 @@ class ModelCard(Section):
     format: Literal["savedmodel", "tflite", "onnx"]
     precision: Precision
     scale: int = Field(ge=2, le=4)
-    range: ValueRange = Field(default=[0, 255])
+    range: Range = Field(default=EIGHT_BIT)
     image_dtype: Literal["uint8", "float32"] = "float32"
     theta_dtype: Literal["uint8", "float16", "float32"] = "float32"
     outputs: Annotated[list[Literal["sr", "theta"]], AfterValidator(_check_outputs)]

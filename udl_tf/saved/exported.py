@@ -9,6 +9,7 @@ import numpy as np
 from udl_tf._support.hardware import usable_cores
 from udl_tf.errors import UserError, needs_extra
 from udl_tf.imaging.dtypes import to_dtype
+from udl_tf.imaging.value_range import ValueRange
 from udl_tf.inference.passes import Pass
 from udl_tf.inference.upscaler import BORDER, Upscaler
 from udl_tf.saved.card import CARD, ModelCard, missing_card, parse_card, read_appended_card
@@ -26,6 +27,7 @@ class ExportedUpscaler(Upscaler):
     def __init__(self, card: ModelCard, forward: Forward):
         self.card, self.forward = card, forward
         self.scale, self.channels, self.calibration = card.scale, card.channels, card.calibration
+        self.value_range = ValueRange.of(card.range)
         self._border = 0 if card.border else BORDER
 
     @property

@@ -8,7 +8,9 @@ import keras
 import numpy as np
 from keras import ops
 
+from udl_tf.config import ValueRanges
 from udl_tf.hub import presets
+from udl_tf.imaging.value_range import GREY_LEVELS, ValueRange
 from udl_tf.inference.keras_upscaler import KerasUpscaler, Networks
 from udl_tf.inference.result import Upscaled
 from udl_tf.inference.upscaler import description
@@ -55,6 +57,8 @@ class SRModel(SRTraining):
         calibration: as for Theta.
         train: "network", or "uncertainty_head" to freeze all but the head.
         student: whether the pixels are weighed in training; see `weigh_by`.
+        value_range: values that are 0 and 255 in lr and hr: [low, high], or such a pair per
+            channel; `upscale` then takes measurements in their unit. None: images.
         about: what is known of the model: "training" (as in a bundle, udl_tf.saved.bundle),
             "licence" and "limits" of use, in words.
         name: of the model.
@@ -84,6 +88,7 @@ class SRModel(SRTraining):
         calibration: Calibration | None = None,
         train: str = "network",
         student: bool = False,
+        value_range: ValueRanges | None = None,
         about: dict[str, Any] | None = None,
         name: str = "sr_model",
         **options,
@@ -111,6 +116,7 @@ class SRModel(SRTraining):
         self.scale, self.train, self.is_student = scale_of(network), train, student
         if train == "uncertainty_head":
             freeze_all_but_head(network)
+        self.value_range = GREY_LEVELS if value_range is None else ValueRange.of(value_range)
         self._about = json.dumps(about or {})  # Keras would wrap a dict
         self._current = CurrentUpscaler()
 
@@ -143,12 +149,12 @@ class SRModel(SRTraining):
         mean, uncertainty = fused(self.backbone), None
         policy = self.backbone.dtype_policy.name
         if self.theta is None:
-            return Networks(self.scale, mean, None, policy=policy)
+            return Networks(self.scale, mean, None, policy=policy, value_range=self.value_range)
         second = self.uncertainty_backbone
         uncertainty = mean if second is None else fused(second)
         theta = self.theta
         facts = theta.unit, theta.power, theta.calibration
-        return Networks(self.scale, mean, uncertainty, *facts, policy)
+        return Networks(self.scale, mean, uncertainty, *facts, policy, self.value_range)
 
     @property
     def upscaler(self) -> KerasUpscaler:
@@ -236,6 +242,7 @@ class SRModel(SRTraining):
             unit=networks.unit,
             power=networks.power,
             calibration=networks.calibration,
+            value_range=networks.value_range.ranges,
             about=about,
         )
 

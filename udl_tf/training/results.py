@@ -22,6 +22,7 @@ from udl_tf.saved.bundle import (
     read_networks,
     write_manifest,
 )
+from udl_tf.saved.card import EIGHT_BIT
 from udl_tf.tasks.preset_folder import IN_RUN, write_preset
 from udl_tf.training.data import RunData
 from udl_tf.training.networks import head_of, read_step_network
@@ -80,6 +81,7 @@ def make_manifest(
     plain = {key: value for key, value in model.options.items() if key != "branches"}
     return Manifest(
         architecture=model.changed(options=plain),
+        range=notes["data"].get("value_range", EIGHT_BIT),
         mean=parts[-1],
         uncertainty=uncertainty,
         training={"steps": steps, "data": notes["data"], "origin": notes["origin"]},
