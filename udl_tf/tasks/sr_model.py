@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from udl_tf.config import GREY_LEVELS, ValueRanges
+from udl_tf.config import ValueRanges
 from udl_tf.hub import presets
 from udl_tf.imaging.value_range import GREY_LEVELS, ValueRange
 from udl_tf.inference.keras_upscaler import KerasUpscaler, Networks
