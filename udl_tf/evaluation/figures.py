@@ -22,6 +22,7 @@ def comparison_figure(
     error: np.ndarray,
     theta: np.ndarray | None,
     name: str,
+    level: str = "grey levels",
 ) -> None:
     """Writes the figure of one test image.
 
@@ -32,14 +33,15 @@ def comparison_figure(
         path: PNG file to write.
         title: one line above.
         images: label -> uint8 RGB, all of one size, such as bicubic, SR and HR.
-        error: of the model, |HR - SR|, (h, w, 3) in grey levels.
-        theta: of the model, (h, w, 3) in grey levels, or None.
+        error: of the model, |HR - SR|, (h, w, c) in the network's 0..255; NaN for nodata.
+        theta: of the model, (h, w, c) in the same unit, or None.
         name: of the model.
+        level: name of that unit.
     """
     height, width = error.shape[:2]
-    maps = {f"|HR − {name}|, grey levels": error}
+    maps = {f"|HR − {name}|, {level}": error}
     if theta is not None:
-        maps[f"θ of {name}, grey levels"] = theta
+        maps[f"θ of {name}, {level}"] = theta
     row = _CELL * height / width
     figure = Figure(figsize=(_CELL * len(images), 2 * row + _CROP + 1.0), layout="constrained")
     figure.suptitle(title)

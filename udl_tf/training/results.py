@@ -110,7 +110,11 @@ def evaluate_run(run: RunFolder, notes: dict[str, Any], data: RunData) -> dict[s
     """Evaluates the run on the test sets; returns the new content of metrics.json."""
     figures = run.config.evaluation.figures
     notes["results"] = evaluate(
-        KerasUpscaler(read_networks(run.path)), data.test, run.figures, figures
+        KerasUpscaler(read_networks(run.path)),
+        data.test,
+        run.figures,
+        figures,
+        bands=run.config.evaluation.bands,
     )
     write_json(run.metrics, notes)
     try:
