@@ -60,6 +60,12 @@ class Pixels:
             )
         return cls(channels, value_range)
 
+    @classmethod
+    def seen_by(cls, model: Any) -> "Pixels":
+        """Returns the pixels of the images that an Upscaler was trained for."""
+        images = model.channels == 3 and model.value_range == GREY_LEVELS
+        return cls(model.channels, None if images else model.value_range)
+
     @property
     def measured(self) -> bool:
         """Whether the images are measurements; otherwise they are 8-bit RGB."""

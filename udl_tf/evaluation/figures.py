@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from udl_tf._support.files import complete_file
+from udl_tf.evaluation.theta_text import psnr_name, unit_name
 from udl_tf.imaging.theta_map import COLORS, MAP_TOP, channel_mean
 from udl_tf.uncertainty import FRACTIONS
 
@@ -119,7 +120,8 @@ def _draw_reliability(axes: Any, result: dict[str, Any]) -> None:
     theta, error = np.array(result["reliability"])[:, :2].T
     axes.loglog(theta, error, "o-", label="measured")
     axes.loglog(theta, theta, "k:", label="ideal")
-    axes.set(xlabel="mean θ' of a bin, grey levels", ylabel="mean |HR − SR|", title="Reliability")
+    xlabel = f"mean θ' of a bin, {unit_name(result)}"
+    axes.set(xlabel=xlabel, ylabel="mean |HR − SR|", title="Reliability")
 
 
 def _draw_coverage(axes: Any, result: dict[str, Any]) -> None:
@@ -149,5 +151,6 @@ def _draw_psnrs(axes: Any, result: dict[str, Any]) -> None:
     ends = [min(actual + predicted), max(actual + predicted)]
     axes.plot(predicted, actual, "o", label="images")
     axes.plot(ends, ends, "k:", label="ideal")
-    axes.set(xlabel="PSNR (RGB) predicted from θ', dB", ylabel="PSNR (RGB), dB")
+    name = psnr_name(result)
+    axes.set(xlabel=f"{name} predicted from θ', dB", ylabel=f"{name}, dB")
     axes.set_title("Predicted PSNR")

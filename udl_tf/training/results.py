@@ -101,7 +101,7 @@ def calibrate_theta(run: RunFolder, data: RunData) -> None:
     calibration = calibrate(samples, text)
     manifest = read_manifest(run.path).model_copy(update={"calibration": calibration})
     write_manifest(run.path, manifest)
-    results = [assess(name, samples, calibration, seen=True)]
+    results = [assess(name, samples, calibration, seen=True, pixels=data.pixels)]
     write_report(run.path / "calibration", results, calibration, run.path.name)
     log.info("calibration of theta: %s", run.path / "calibration" / "report.md")
 
