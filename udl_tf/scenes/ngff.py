@@ -109,7 +109,10 @@ class Multiscale:
         pixel, place = self._pixel(len(image["axes"]))
         fine = [size / (scale if name in "YX" else 1) for size, name in self._sized(pixel)]
         image["datasets"] = [
-            {"path": path, "coordinateTransformations": _transformations(pixel, place, fine, factor)}
+            {
+                "path": path,
+                "coordinateTransformations": _transformations(pixel, place, fine, factor),
+            }
             for path, factor in zip(self.levels, factors, strict=False)
         ]
         image["type"] = "mean"
