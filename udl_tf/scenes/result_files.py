@@ -109,7 +109,8 @@ class ResultWriter:
         if theta is not None:
             parts |= {Content.THETA: theta, Content.BOTH: np.concatenate([values, theta], axis=-1)}
         if flags is not None:
-            parts[Content.FLAGS] = flags[..., np.newaxis]
+            missing = flags == FLAGS.nodata
+            parts[Content.FLAGS] = np.where(missing, np.nan, flags)[..., np.newaxis]
         for content, file in self._files.items():
             file.write(window, parts[content])
 

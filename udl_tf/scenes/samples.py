@@ -36,15 +36,21 @@ class Samples:
     def store(self, values: np.ndarray) -> np.ndarray:
         """Returns floats as they are stored: rounded and clipped if integers, NaN as nodata.
 
-        Values that would be stored as nodata become its neighbour.
+        Values that would be stored as nodata become the next number of the dtype.
         """
         missing = np.isnan(values)
         stored = to_dtype(np.where(missing, 0, values.astype(np.float64, copy=False)), self.dtype)
-        if self.dtype.kind != "f" and self.nodata is not None:
-            at_top = self.nodata >= np.iinfo(self.dtype).max
-            stored[stored == self.nodata] = self.nodata + (-1 if at_top else 1)
+        if self.nodata is not None and not np.isnan(self.nodata):
+            stored[stored == self.nodata] = self._beside_nodata()
         stored[missing] = self.fill
         return stored
+
+    def _beside_nodata(self) -> float:
+        """Returns the number next to nodata, towards 0 (or 1 for 0)."""
+        towards = 0 if self.nodata else 1
+        if self.dtype.kind == "f":
+            return np.nextafter(self.dtype.type(self.nodata), self.dtype.type(towards))
+        return self.nodata + np.sign(towards - self.nodata)
 
 
 FLAGS = Samples(np.dtype(np.uint8), nodata=2)
