@@ -18,13 +18,11 @@ from udl_tf.errors import UserError
 from udl_tf.imaging.metadata import MARK
 from udl_tf.scenes.array_scene import ArrayScene, readable
 from udl_tf.scenes.axes import Axes
+from udl_tf.scenes.medical import NOT_MEDICAL
 from udl_tf.scenes.raw_array import RawArray
 from udl_tf.scenes.rescaled import Rescaled
 from udl_tf.scenes.result_files import Content, ResultFile
 from udl_tf.scenes.samples import THETA, Samples
-
-NOT_MEDICAL = "not a medical device: never use a result for diagnosis"
-"""Note on results of medical images."""
 
 _NAMES = ("C", "T", "Z", "Y", "X")  # the last changes fastest: NIfTI's dim[1]
 _DESCRIPTION = "{} x{}; not a medical device: never for diagnosis"  # at most 79 bytes

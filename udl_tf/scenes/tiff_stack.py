@@ -32,6 +32,15 @@ _TILE = (512, 512)
 _CLASSIC = 2**32 - 2**25  # bytes of pixels that a TIFF other than BigTIFF can hold
 
 
+def open_file(path: Path, nodata: float | None) -> "TiffStackScene":
+    """Opens an OME-TIFF or a hyperstack of ImageJ as a scene.
+
+    Raises:
+        UserError: if it is damaged.
+    """
+    return TiffStackScene(path, nodata)
+
+
 class TiffStackScene(ArrayScene):
     """An OME-TIFF or a hyperstack of ImageJ, of which the first series is read.
 
@@ -41,12 +50,9 @@ class TiffStackScene(ArrayScene):
     Args:
         path: of the file.
         nodata: value of pixels without data; None: only NaN.
-
-    Raises:
-        UserError: if it is no such file.
     """
 
-    def __init__(self, path: Path, nodata: float | None = None):
+    def __init__(self, path: Path, nodata: float | None):
         resources = ExitStack()
         with readable(path):
             tiff = resources.enter_context(tifffile.TiffFile(path))
@@ -134,6 +140,8 @@ class TiffStackScene(ArrayScene):
 
     def _resolution(self, scale: int) -> dict[str, Any]:
         page = self._series.keyframe
+        if "XResolution" not in page.tags:
+            return {}
         across, down = page.resolution
         return {
             "resolution": (across * scale, down * scale),
