@@ -25,7 +25,7 @@ def adapt_channels(source: keras.Model, target: keras.Model) -> dict[str, str]:
     inputs = "inputs summed" if fewer else "inputs repeated", links / links.sum(1, keepdims=True)
     outputs = "outputs averaged" if fewer else "outputs repeated", links / links.sum(0)
     changes = {}
-    for layer in target.layers:
+    for layer in (layer for layer in target.layers if layer.weights):
         weights, done = source.get_layer(layer.name).get_weights(), set()
         for index, variable in enumerate(layer.weights):
             for axis, length in enumerate(variable.shape):

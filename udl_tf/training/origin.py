@@ -106,7 +106,8 @@ def take_over(origin: Origin, network: keras.Model) -> str:
     parts = [part for part in (origin.model.uncertainty, origin.model.mean) if part is not None]
     fresh = [copy_weights(part, network) for part in parts]  # the mean network overwrites last
     fresh = [name for name in fresh[0] if name in fresh[-1]]
-    changed = [f"{name} ({what})" for name, what in origin.changes.items() if name not in fresh]
+    taken = {layer.name for layer in network.layers if layer.weights} - set(fresh)
+    changed = [f"{name} ({what})" for name, what in origin.changes.items() if name in taken]
     return "; ".join(
         [
             *(["kernels split into branches"] if has_branches(network) else []),
