@@ -76,8 +76,10 @@ class EvaluationConfig(Section):
     """Evaluation at the end of a run."""
 
     figures: int = Field(default=2, ge=0, description="figures per test set")
-    bands: tuple[int, int, int] = Field(
-        default=(1, 2, 3),
+    bands: list[int] = Field(
+        default=[1, 2, 3],
+        min_length=3,
+        max_length=3,
         description="channels, counted from 1, that figures show as red, green and blue if there"
         " are more than three",
     )
@@ -146,7 +148,7 @@ class Config(Section):
         channels, bands = self.model.channels, self.evaluation.bands
         if channels > 3 and not all(1 <= band <= channels for band in bands):
             raise ValueError(
-                f"evaluation.bands {list(bands)}: expected three numbers in 1..{channels}, the"
+                f"evaluation.bands {bands}: expected three numbers in 1..{channels}, the"
                 " channels of the model"
             )
         degradations = {

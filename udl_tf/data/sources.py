@@ -17,6 +17,7 @@ from udl_tf.config import DataConfig, parse_degradations
 from udl_tf.data.degradations import ImageDegradations
 from udl_tf.data.measurements import list_measurements
 from udl_tf.data.pack import Pack, is_pack
+from udl_tf.data.pairs import pair_files
 from udl_tf.data.pixels import RGB, Pixels
 from udl_tf.errors import UserError
 from udl_tf.imaging.rgb_files import list_images
@@ -240,7 +241,8 @@ def _sources(folder: Path, scale: int, list_files: ListFiles) -> tuple[ImageSour
             for lr_name in lr_names:
                 lr_folder = folder / lr_name.format(scale=scale)
                 if lr_folder.is_dir() and _has_images(lr_folder):
-                    return _pairs(hr_files, list_files(lr_folder), lr_folder, scale)
+                    pairs = pair_files(hr_files, list_files(lr_folder), lr_folder, scale)
+                    return tuple(ImageSource(hr, lr) for hr, lr in pairs)
             return tuple(ImageSource(file) for file in hr_files)
     return tuple(ImageSource(file) for file in list_files(folder))
 
@@ -274,28 +276,3 @@ def _packed_as(facts: dict[str, Any]) -> str:
 
 def _has_images(folder: Path) -> bool:
     return any(p.is_file() for p in folder.iterdir())
-
-
-def _pairs(
-    hr_files: Sequence[Path], lr_files: Sequence[Path], lr_folder: Path, scale: int
-) -> tuple[ImageSource, ...]:
-    """Returns the pairs of HR files and LR files.
-
-    Raises:
-        UserError: if two HR files have the same LR file, or two LR files the same name.
-    """
-    by_stem: dict[str, Path] = {}
-    for lr in lr_files:
-        if (other := by_stem.setdefault(lr.stem, lr)) != lr:
-            raise UserError(f"{other} and {lr}: LR images of the same name: remove one")
-    taken: dict[Path, Path] = {}
-    for hr in hr_files:
-        # If the LR file is missing, read_pair reports it under the expected name.
-        expected = lr_folder / f"{hr.stem}x{scale}{hr.suffix}"
-        lr = by_stem.get(hr.stem) or by_stem.get(expected.stem) or expected
-        if (other := taken.setdefault(lr, hr)) != hr:
-            raise UserError(
-                f"{other} and {hr}: both have the LR image {lr}; expected one HR image for each LR"
-                " image: remove or rename one"
-            )
-    return tuple(ImageSource(hr, lr) for lr, hr in taken.items())
