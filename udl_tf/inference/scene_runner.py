@@ -22,7 +22,6 @@ from udl_tf.imaging.nodata import FILL_DISTANCE
 from udl_tf.inference.consistency import MARGIN, Consistency
 from udl_tf.inference.measurements import (
     Computed,
-    check_dtype,
     compute,
     enlarged,
     flags_of,
@@ -225,10 +224,6 @@ def _check_match(model: Upscaler, scene: Scene, uncertainty: bool) -> None:
         )
     if uncertainty and not model.has_uncertainty:
         raise UserError("the model has no uncertainty: omit theta", argument="uncertainty")
-    try:
-        check_dtype(scene.dtype)
-    except UserError as error:
-        raise UserError(f"{scene.path}: {error}") from None
 
 
 def _inside(window: Window, outer: Window) -> tuple[slice, slice]:
