@@ -66,7 +66,7 @@ def near_nodata(valid: np.ndarray, distance: int) -> np.ndarray:
     Returns:
         bool (h, w), True also for the pixels without data themselves.
     """
-    return _grown(~valid.all(axis=-1), distance)
+    return _grown(np.logical_not(valid.all(axis=-1)), distance)
 
 
 def _grown(mask: np.ndarray, distance: int) -> np.ndarray:

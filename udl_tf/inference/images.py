@@ -85,11 +85,11 @@ def _upscale(
     sr = to_image(maps.pop("sr"), colors.dtype)
     fill_plain_areas(sr, colors, BORDER)
     if colors.shape[2] < channels:  # a grey image stored as RGB
-        sr, theta, spread = (
-            None if m is None else np.repeat(m, channels, -1) for m in (sr, theta, spread)
-        )
+        sr = np.repeat(sr, channels, -1)
+        theta, spread = (None if m is None else np.repeat(m, channels, -1) for m in (theta, spread))
     if alpha is not None:
         sr = np.concatenate([sr, resize_image(alpha[..., None], model.scale)], axis=-1)
     if pixels.ndim == 2:
-        sr, theta, spread = (None if m is None else m[..., 0] for m in (sr, theta, spread))
+        sr = sr[..., 0]
+        theta, spread = (None if m is None else m[..., 0] for m in (theta, spread))
     return Upscaled(sr, theta, spread, model.calibration, tuple(effort.notes))

@@ -32,7 +32,6 @@ FLAGS: Mapping[int, str] = MappingProxyType({VALID: "valid", NEAR: "near nodata"
 """Names of the flags of result pixels."""
 
 _INTEGERS = ("u1", "u2", "u4", "i1", "i2", "i4")
-_EXPECTED = "expected floats, or integers of at most 32 bits"
 
 
 @dataclass(frozen=True)
@@ -141,8 +140,8 @@ def upscale_measurements(
     parts = parts_of(progress, len(array))
     return stacked(
         [
-            _upscale(model, *one, found_range, wanted, effort, part)
-            for *one, part in zip(array, known, parts, strict=True)
+            _upscale(model, values, mask, found_range, wanted, effort, part)
+            for values, mask, part in zip(array, known, parts, strict=True)
         ]
     )
 
@@ -168,30 +167,23 @@ def _upscale(
     progress: Progress,
 ) -> Upscaled:
     """Upscales one array (h, w, c) or (h, w); `known` has its shape and is False for nodata."""
-    shape = (*array.shape[:2], -1)
+    shape = (*array.shape[:2], model.channels)
     values, known = array.reshape(shape), known.reshape(shape)
     found = compute(model, values, known, value_range, wanted, effort, progress)
     scale, step = model.scale, value_range.step.astype(np.float32)
     image = to_dtype(value_range.from_network(found.sr), array.dtype)
     missing = enlarged(~known, scale)
-    is_float = image.dtype.kind == "f"
-    image[missing] = np.nan if is_float else enlarged(values, scale)[missing]
-    maps = [None if m is None else m * step for m in (found.theta, found.spread)]
-    for map_ in maps:
-        if map_ is not None:
-            map_[missing] = np.nan
-    if array.ndim == 2:
-        image, *maps = (None if m is None else m[..., 0] for m in (image, *maps))
-    theta, spread = maps
-    return Upscaled(
-        image,
-        theta,
-        spread,
-        model.calibration,
-        tuple(effort.notes),
-        (min(value_range.low), max(value_range.high)),
-        flags_of(known, model.nodata_reach, scale),
+    image[missing] = np.nan if array.dtype.kind == "f" else enlarged(values, scale)[missing]
+    theta, spread = (
+        None if m is None else np.where(missing, np.float32(np.nan), m * step)
+        for m in (found.theta, found.spread)
     )
+    if array.ndim == 2:
+        image = image[..., 0]
+        theta, spread = (None if m is None else m[..., 0] for m in (theta, spread))
+    limits = min(value_range.low), max(value_range.high)
+    notes, flags = tuple(effort.notes), flags_of(known, model.nodata_reach, scale)
+    return Upscaled(image, theta, spread, model.calibration, notes, limits, flags)
 
 
 def range_of(
@@ -238,9 +230,17 @@ def check_array(array: np.ndarray, channels: int) -> np.ndarray:
     plain = channels == 1 and array.ndim == 2
     if not (plain or (array.ndim in (3, 4) and array.shape[-1] == channels)) or not array.size:
         raise UserError(f"an array of shape {array.shape}: expected {shapes}")
-    if array.dtype.kind != "f" and array.dtype.str[1:] not in _INTEGERS:
-        raise UserError(f"an array of dtype {array.dtype}: {_EXPECTED}")
+    check_dtype(array.dtype)
     return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def check_dtype(dtype: np.dtype) -> None:
+    """Raises UserError unless values of this dtype can be measurements."""
+    if dtype.kind != "f" and dtype.str[1:] not in _INTEGERS:
+        raise UserError(
+            f"values of dtype {dtype}: expected floats, or integers of at most 32 bits: convert"
+            " them"
+        )
 
 
 def valid_of(array: np.ndarray, nodata: float | None, valid: np.ndarray | None) -> np.ndarray:

@@ -22,10 +22,14 @@ class Runner(Protocol):
 
     Attributes:
         radius: LR pixels on each side that a pixel of the maps may depend on.
+        align: multiple of LR pixels at which a part of an image must start to equal the whole.
     """
 
     @property
     def radius(self) -> int: ...
+
+    @property
+    def align(self) -> int: ...
 
     def run(
         self,
@@ -75,6 +79,10 @@ class Wanted:
     uncertainty: bool = True
     self_ensemble: bool = False
     consistent: bool = False
+
+
+WANTED = Wanted()
+"""Image and theta."""
 
 
 @dataclass(frozen=True)

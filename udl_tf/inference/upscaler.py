@@ -76,6 +76,11 @@ class Upscaler(ABC):
         return max(pass_.runner.radius for pass_ in self._passes(self.has_uncertainty))
 
     @property
+    def align(self) -> int:
+        """Multiple of LR pixels at which a part of an image must start to equal the whole."""
+        return max(pass_.runner.align for pass_ in self._passes(self.has_uncertainty))
+
+    @property
     def nodata_reach(self) -> int:
         """LR pixels from nodata at which filling it still changes the result noticeably."""
         measured = None if self.calibration is None else self.calibration.nodata_reach

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -60,7 +60,13 @@ class ResultFile:
         self.array[self.axes.index(window)] = self.axes.from_pixels(stored)
 
 
-Creator = Callable[[Path, int, Content], AbstractContextManager[ResultFile]]
+class WindowFile(Protocol):
+    """A file of a result, which accepts windows of values (h, w, c), NaN for nodata."""
+
+    def write(self, window: Window, values: np.ndarray) -> None: ...
+
+
+Creator = Callable[[Path, int, Content], AbstractContextManager[WindowFile]]
 """Creates a file, given its path, the scale and its content; the file is complete at the end."""
 
 
@@ -82,7 +88,7 @@ class ResultWriter:
             self._contents[Content.FLAGS] = flags_path(path)
         self._create, self._scale = create, scale
         self._stack = ExitStack()
-        self._files: dict[Content, ResultFile] = {}
+        self._files: dict[Content, WindowFile] = {}
 
     def __enter__(self) -> "ResultWriter":
         with ExitStack() as stack:
