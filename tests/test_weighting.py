@@ -84,3 +84,19 @@ def test_no_gradient_flows_through_any_weight():
         total = tf.reduce_sum(uncertainty_weight(s, floor=1.0))
         total += tf.reduce_sum(error_map_weight(HR, sr, floor=1.0))
     assert tape.gradient(total, [s, sr]) == [None, None]
+
+
+@pytest.mark.parametrize("channels", [1, 5])
+def test_each_channel_has_weights_of_its_own(channels):
+    random = np.random.default_rng(0)
+    hr, sr = random.uniform(0, 255, (2, 2, 6, 8, channels)).astype("float32")
+    lr = hr[:, ::2, ::2]
+    functions = (
+        lambda *c: uncertainty_weight(hr[c], floor=1.0),
+        lambda *c: error_map_weight(hr[c], sr[c], floor=1.0),
+        lambda *c: hr_gradient_weight(hr[c], floor=1.0),
+        lambda *c: lr_gradient_weight(lr[c], scale=2, floor=1.0),
+    )
+    for weight in functions:
+        parts = [weight(..., slice(c, c + 1)) for c in range(channels)]
+        assert np.allclose(weight(...), np.concatenate(parts, axis=-1), rtol=1e-6)

@@ -11,7 +11,7 @@ class Repeating(Upscaler):
 
     calibration = None
     has_uncertainty = True
-    radius = 0
+    radius, align = 0, 1
 
     def __init__(self, scale: int, channels: int = 3):
         self.scale, self.channels = scale, channels

@@ -96,3 +96,13 @@ def test_a_resized_result_stays_in_its_value_range():
     image[:, 3:] = 65535.0
     resized = Upscaled(image, value_range=(0, 65535)).resized((5, 5))
     assert (resized.image.min(), resized.image.max()) == (0, 65535)
+
+
+@pytest.mark.parametrize(
+    ("channels", "shown"), [(1, [0, 0, 0]), (2, [0, 0, 0]), (4, [0, 1, 2]), (6, [0, 1, 2])]
+)
+def test_of_many_channels_three_are_shown(channels, shown):
+    levels = np.arange(40, 40 + 30 * channels, 30)
+    image = np.broadcast_to(levels.astype(np.uint8), (8, 9, channels))
+    html = Upscaled(image, np.ones((8, 9, channels), np.float32))._repr_html_()
+    assert np.abs(images_in(html)[0][..., :3].astype(int) - levels[shown]).max() < 4  # WebP

@@ -62,6 +62,17 @@ def test_needed_memory_is_what_is_allocated(scale, options):
     assert needed_memory(height, width, scale, options) == pytest.approx(peak, rel=0.2)
 
 
+@pytest.mark.parametrize("channels", [1, 4])
+def test_needed_memory_grows_with_the_channels(channels):
+    image = np.random.default_rng(0).integers(0, 256, (900, 160, channels), dtype=np.uint8)
+    model, options = Repeating(2, channels), Options(theta=True)
+    tracemalloc.start()
+    upscale_file(model, ImageFile(image), options)
+    peak = tracemalloc.get_traced_memory()[1] + image.nbytes
+    tracemalloc.stop()
+    assert needed_memory(900, 160, 2, options, channels) == pytest.approx(peak, rel=0.25)
+
+
 @pytest.mark.parametrize(
     "options",
     [

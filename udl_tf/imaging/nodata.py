@@ -3,6 +3,9 @@
 import numpy as np
 from scipy.ndimage import maximum_filter1d
 
+FILL_DISTANCE = 8
+"""LR pixels by which data grow into nodata before a network sees them, as images are mirrored."""
+
 MIDDLE = 127.5
 """Value of pixels that are far from all data: the middle of the network's 0..255."""
 
@@ -63,7 +66,7 @@ def near_nodata(valid: np.ndarray, distance: int) -> np.ndarray:
     Returns:
         bool (h, w), True also for the pixels without data themselves.
     """
-    return _grown(~valid.all(axis=-1), distance)
+    return _grown(np.logical_not(valid.all(axis=-1)), distance)
 
 
 def _grown(mask: np.ndarray, distance: int) -> np.ndarray:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -31,7 +32,7 @@ class ValueRange:
         Raises:
             UserError: unless each range has two finite numbers, the smaller one first.
         """
-        pairs = [ranges] if not isinstance(ranges[0], Sequence) else ranges
+        pairs: list[Any] = [ranges] if not isinstance(ranges[0], Sequence) else ranges
         for pair in pairs:
             if not (len(pair) == 2 and math.isfinite(pair[1] - pair[0]) and pair[0] < pair[1]):
                 raise UserError(

@@ -47,7 +47,7 @@ def in_gray_levels(image: np.ndarray, value_range: tuple[float, float] | None) -
         warnings.warn(
             "floats of at most 1, taken as 0..255, are nearly black: pass value_range=(0, 1) if 1"
             " is white, or value_range=(0, 255) if the image is dark",
-            stacklevel=3,  # the caller of Upscaler.upscale
+            stacklevel=4,  # the caller of Upscaler.upscale
         )
     low, high = value_range or FULL_RANGE
     check_value_range((low, high))
@@ -89,14 +89,13 @@ def split_channels(image: np.ndarray, channels: int) -> tuple[np.ndarray, np.nda
         return split_alpha(image)
     shapes = f"(h, w, {channels}) or (n, h, w, {channels})"
     shapes = f"(h, w), {shapes}" if channels == 1 else shapes
-    if image.ndim == 2:
-        image = image[..., None]
-    if image.ndim != 3 or image.shape[2] != channels or image.size == 0:
+    values = image[..., None] if image.ndim == 2 else image
+    if values.ndim != 3 or values.shape[2] != channels or values.size == 0:
         raise UserError(
             f"an image of shape {image.shape}: expected {shapes}, the channels of the model"
         )
-    _check_dtype(image, f"expected uint8, uint16 or float of shape {shapes}")
-    return image, None
+    _check_dtype(values, f"expected uint8, uint16 or float of shape {shapes}")
+    return values, None
 
 
 def split_alpha(image: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:

@@ -43,10 +43,6 @@ class Networks:
     policy: str = "float32"
     value_range: ValueRange = GREY_LEVELS
 
-    def __post_init__(self):
-        if self.calibration is not None:
-            self.calibration.check_channels(self.channels)
-
     @property
     def channels(self) -> int:
         """Number of channels of the images."""

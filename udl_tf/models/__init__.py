@@ -9,6 +9,7 @@ import keras
 from pydantic import PydanticUserError, TypeAdapter, ValidationError
 
 from udl_tf.errors import UserError, nearest
+from udl_tf.models.channels import adapt_channels, adapted_values
 from udl_tf.models.contract import check_contract
 from udl_tf.models.dpdnn import DPDNN
 from udl_tf.models.dtype_policy import precision
@@ -22,6 +23,8 @@ __all__ = [
     "DPDNN",
     "EDSR",
     "SPAN",
+    "adapt_channels",
+    "adapted_values",
     "build_model",
     "check_contract",
     "copy_weights",

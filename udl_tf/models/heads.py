@@ -43,20 +43,22 @@ def apply_head(
     """
     filters, channels = features.shape[-1], detail.shape[-1] // scale**2
     if kind == "light":
-        return light_head(filters, channels, scale, enlarged)([features, detail])
-    return released_head(features, filters, channels, activation, scale // enlarged)
+        return light_head(filters, scale, enlarged, channels)([features, detail])
+    return released_head(features, filters, activation, scale // enlarged, channels)
 
 
-def released_head(features, filters: int, channels: int, activation: str = "elu", scale: int = 1):
+def released_head(
+    features, filters: int, activation: str = "elu", scale: int = 1, channels: int = 3
+):
     """Applies three convolutions that predict s per pixel and channel.
 
     Args:
         features: (n, h, w, filters).
         filters: channels of the features and of the head.
-        channels: of s.
         activation: activation of the last convolution: "elu" as released, so s > -1, or "linear"
             for GRAM.
         scale: HR size over the size of the features, which are upsampled by nearest neighbours.
+        channels: of s.
 
     Returns:
         s, float32 (n, scale h, scale w, channels).
@@ -73,7 +75,7 @@ def released_head(features, filters: int, channels: int, activation: str = "elu"
     return keras.layers.Identity(name=LOG_SCALE, dtype="float32")(head(features))
 
 
-def light_head(filters: int, channels: int, scale: int, features_scale: int = 1) -> keras.Model:
+def light_head(filters: int, scale: int, features_scale: int = 1, channels: int = 3) -> keras.Model:
     """Builds a network [features, detail] -> s.
 
     In addition to the features, it gets the detail that the network added to the LR image, which it
@@ -85,9 +87,9 @@ def light_head(filters: int, channels: int, scale: int, features_scale: int = 1)
     Args:
         filters: channels of the features. The head has half as many, at least 16 and at
             most 32.
-        channels: of s.
         scale: HR over LR size.
         features_scale: size of the features over LR size; 1 or `scale`.
+        channels: of s.
 
     Returns:
         Network from features (n, features_scale h, features_scale w, filters) and detail (n, h, w,

@@ -25,10 +25,10 @@ had "uncertainty" (true or false) instead of "log_scale_head".
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import keras
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from udl_tf._support.files import sha256
 from udl_tf._support.json_files import parse_model, read_json, write_json
@@ -84,6 +84,12 @@ class Manifest(Section):
     training: dict[str, Any]
     licence: str = "not stated"
     limits: str = "not stated"
+
+    @model_validator(mode="after")
+    def _check_calibration(self) -> Self:
+        if self.calibration is not None:
+            self.calibration.check_channels(self.architecture.channels)
+        return self
 
 
 def build_network(model: ModelConfig, head: LogScaleHead | None) -> keras.Model:

@@ -47,6 +47,10 @@ class WindowRunner:
     def radius(self) -> int:
         return self.card.radius
 
+    @property
+    def align(self) -> int:
+        return self.card.align
+
     def run(
         self,
         lr: np.ndarray,

@@ -19,6 +19,15 @@ from udl_tf.scenes.scene import Window
 from udl_tf.scenes.zarr_levels import average, create_array, level_factors, smaller
 
 
+def open_file(path: Path, nodata: float | None) -> "OmeZarrScene":
+    """Opens a folder of OME-Zarr as a scene.
+
+    Raises:
+        UserError: if it is damaged, or not an image of OME-Zarr 0.4 or 0.5.
+    """
+    return OmeZarrScene(path, nodata)
+
+
 class OmeZarrScene(ArrayScene):
     """A folder of OME-Zarr 0.4 or 0.5, of which the level of full resolution is read.
 
@@ -27,12 +36,9 @@ class OmeZarrScene(ArrayScene):
     Args:
         path: of the folder.
         nodata: value of pixels without data; None: only NaN and missing chunks.
-
-    Raises:
-        UserError: if it is not such a folder.
     """
 
-    def __init__(self, path: Path, nodata: float | None = None):
+    def __init__(self, path: Path, nodata: float | None):
         with readable(path):
             group = zarr.open_group(path, mode="r")
             self._image = Multiscale.of(path, group)

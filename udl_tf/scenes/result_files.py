@@ -5,7 +5,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -60,7 +60,13 @@ class ResultFile:
         self.array[self.axes.index(window)] = self.axes.from_pixels(stored)
 
 
-Creator = Callable[[Path, int, Content], AbstractContextManager[ResultFile]]
+class WindowFile(Protocol):
+    """A file of a result, which accepts windows of values (h, w, c), NaN for nodata."""
+
+    def write(self, window: Window, values: np.ndarray) -> None: ...
+
+
+Creator = Callable[[Path, int, Content], AbstractContextManager[WindowFile]]
 """Creates a file, given its path, the scale and its content; the file is complete at the end."""
 
 
@@ -79,10 +85,10 @@ class ResultWriter:
         if theta == path:
             self._contents = {Content.BOTH: path}
         if flags:
-            self._contents[Content.FLAGS] = flags_path(path)
+            self._contents[Content.FLAGS] = path_beside(path, "flags")
         self._create, self._scale = create, scale
         self._stack = ExitStack()
-        self._files: dict[Content, ResultFile] = {}
+        self._files: dict[Content, WindowFile] = {}
 
     def __enter__(self) -> "ResultWriter":
         with ExitStack() as stack:
@@ -115,8 +121,8 @@ class ResultWriter:
             file.write(window, parts[content])
 
 
-def flags_path(path: Path) -> Path:
-    """Returns the file of the flags beside a result: `a_flags.ome.tif` for `a.ome.tif`."""
+def path_beside(path: Path, name: str) -> Path:
+    """Returns a file beside a result: `a_theta.ome.tif` for `a.ome.tif` and "theta"."""
     suffix = next((end for end in _SUFFIXES if path.name.lower().endswith(end)), path.suffix)
     stem = path.name[: len(path.name) - len(suffix)]
-    return path.with_name(f"{stem}_flags{path.name[len(stem) :]}")
+    return path.with_name(f"{stem}_{name}{path.name[len(stem) :]}")

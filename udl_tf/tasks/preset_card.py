@@ -57,7 +57,8 @@ def card_text(
 def results_text(results: list[dict[str, Any]]) -> str:
     """Returns a Markdown table of results on test sets, beside bicubic interpolation."""
     known = [metric for metric in TITLES if metric in results[0]]
-    titles = [f"{name}, {unit}".removesuffix(", ") for name, unit, _ in map(TITLES.get, known)]
+    names = [TITLES[metric][:2] for metric in known]
+    titles = [f"{name}, {unit}" if unit else name for name, unit in names]
     cells = [["test set", "images", *titles, "80 % intervals cover"]]
     for found in results:
         coverage = found.get("coverage_80")

@@ -44,6 +44,8 @@ class Calibration(Section):
         conformal: conformal intervals, or None.
         data: names of the datasets of the fit.
         images: number of images of the fit.
+        nodata_reach: LR pixels from nodata within which filling it changes sr by more than one grey
+            level (udl_tf.inference.nodata_reach); None: not measured.
     """
 
     method: Literal["scale", "affine"]
@@ -54,6 +56,7 @@ class Calibration(Section):
     conformal: Conformal | None = None
     data: str
     images: int
+    nodata_reach: int | None = Field(default=None, ge=0)
 
     @property
     def channels(self) -> int:
