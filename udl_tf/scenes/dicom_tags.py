@@ -200,4 +200,4 @@ def _functional_groups(dataset: Dataset) -> list[Dataset]:
 
 def decimal(value: float) -> float:
     """Rounds a number to what DICOM stores: decimals of at most 16 characters."""
-    return float(format_number_as_ds(value))
+    return float(format_number_as_ds(float(value)))
