@@ -1,5 +1,7 @@
 """Arrays stored uncompressed in files, read and written part by part."""
 
+import math
+import os
 from pathlib import Path
 
 import numpy as np
@@ -28,8 +30,9 @@ class RawArray:
 
     def fill(self, value: float) -> None:
         """Sets all values, plane by plane; the file grows as needed."""
-        with open(self.path, "r+b") as file:
-            file.truncate(self.offset + int(np.prod(self.shape)) * self.dtype.itemsize)
+        size = self.offset + math.prod(self.shape) * self.dtype.itemsize
+        if self.path.stat().st_size < size:
+            os.truncate(self.path, size)
         if value != 0:  # also NaN; a grown file reads as 0
             for plane in np.ndindex(self.shape[:-2]):
                 self[plane] = value
