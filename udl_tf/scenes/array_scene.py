@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from udl_tf.errors import UserError, first_line
+from udl_tf.errors import UserError
+from udl_tf.imaging.library_warnings import collected_warnings
 from udl_tf.scenes.axes import Axes
 from udl_tf.scenes.result_files import Content, ResultWriter
 from udl_tf.scenes.samples import Samples
@@ -73,12 +74,12 @@ def readable(path: Path) -> Iterator[None]:
         UserError: for any exception inside; libraries share no narrower base class.
     """
     try:
-        yield
+        with collected_warnings():  # of damage, which is an exception too, or harmless
+            yield
     except UserError:
         raise
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file: check the path") from error
     except Exception as error:
-        raise UserError(
-            f"{path}: cannot be read ({first_line(error)}): replace or remove it"
-        ) from error
+        text = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{path}: cannot be read ({text}): replace or remove it") from error

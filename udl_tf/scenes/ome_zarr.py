@@ -19,6 +19,15 @@ from udl_tf.scenes.scene import Window
 from udl_tf.scenes.zarr_levels import average, create_array, level_factors, smaller
 
 
+def open_file(path: Path, nodata: float | None) -> "OmeZarrScene":
+    """Opens a folder of OME-Zarr as a scene.
+
+    Raises:
+        UserError: if it is damaged, or not an image of OME-Zarr 0.4 or 0.5.
+    """
+    return OmeZarrScene(path, nodata)
+
+
 class OmeZarrScene(ArrayScene):
     """A folder of OME-Zarr 0.4 or 0.5, of which the level of full resolution is read.
 
@@ -27,12 +36,9 @@ class OmeZarrScene(ArrayScene):
     Args:
         path: of the folder.
         nodata: value of pixels without data; None: only NaN and missing chunks.
-
-    Raises:
-        UserError: if it is not such a folder.
     """
 
-    def __init__(self, path: Path, nodata: float | None = None):
+    def __init__(self, path: Path, nodata: float | None):
         with readable(path):
             group = zarr.open_group(path, mode="r")
             self._image = Multiscale.of(path, group)
@@ -104,7 +110,7 @@ class OmeZarrScene(ArrayScene):
             steps = []
         if source is not self._axes:
             steps = [_inserted(step, source.names.index("C")) for step in steps]
-        factors = list(itertools.accumulate(steps, np.multiply, initial=np.ones(len(axes.names))))
+        factors = list(itertools.accumulate(steps, _product, initial=(1,) * len(axes.names)))
         metadata = image.result(scale, content, self.channels, factors)
         with complete_folder(path, replace=True) as temporary:
             group = zarr.create_group(
@@ -138,6 +144,10 @@ def _array(group: zarr.Group, name: str) -> zarr.Array:
     if not isinstance(array, zarr.Array):
         raise ValueError(f"{name} is not an array")
     return array
+
+
+def _product(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(first * second for first, second in zip(one, other, strict=True))
 
 
 def _inserted(step: tuple[int, ...], at: int) -> tuple[int, ...]:

@@ -1,5 +1,6 @@
 """Opening of scenes: which module reads a file."""
 
+import zlib
 from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
@@ -74,8 +75,36 @@ def _is_geotiff(path: Path, head: bytes) -> bool:
     return is_single and find_spec("rasterio") is not None
 
 
+def _is_tiff_stack(path: Path, head: bytes) -> bool:
+    if not _is_tiff(path, head):
+        return False
+    try:
+        with tifffile.TiffFile(path) as tiff:
+            return tiff.is_ome or tiff.is_imagej
+    except Exception:  # of a damaged file, which the next kind reports
+        return False
+
+
+def _is_ome_zarr(path: Path, head: bytes) -> bool:
+    return any((path / name).is_file() for name in (".zgroup", "zarr.json"))
+
+
+def _is_nifti(path: Path, head: bytes) -> bool:
+    if head.startswith(b"\x1f\x8b") and path.name.lower().endswith(".nii.gz"):
+        head = zlib.decompressobj(wbits=31).decompress(head)  # of gzip
+    return head[344:348] == b"n+1\0" or head[4:8] == b"n+2\0"
+
+
+def _is_dicom(path: Path, head: bytes) -> bool:
+    return head[128:132] == b"DICM"
+
+
 KINDS = (  # the first that recognises a file counts
     Kind("NumPy array", (".npy",), _is_numpy, "numpy_files"),
+    Kind("OME-TIFF or ImageJ", _TIFF_SUFFIXES, _is_tiff_stack, "tiff_stack", "micro"),
+    Kind("OME-Zarr", (".zarr",), _is_ome_zarr, "ome_zarr", "micro"),
+    Kind("NIfTI", (".nii", ".nii.gz"), _is_nifti, "nifti", "medical"),
+    Kind("DICOM", (".dcm",), _is_dicom, "dicom", "medical"),
     Kind("GeoTIFF", _TIFF_SUFFIXES, _is_geotiff, "geotiff", "geo"),
     Kind("TIFF", _TIFF_SUFFIXES, _is_tiff, "plain_tiff"),
 )
