@@ -28,8 +28,10 @@ def main(arguments: list[str] | None = None) -> None:
     options = _parse(arguments)
     check_backend("tensorflow", "jax")
     with quiet():
+        from udl_tf.data.pixels import Pixels
         from udl_tf.data.sources import degraded, folder_datasets
-        from udl_tf.evaluation.theta_report import report_text, write_report
+        from udl_tf.evaluation.theta_report import write_report
+        from udl_tf.evaluation.theta_text import report_text
         from udl_tf.inference.keras_upscaler import KerasUpscaler
         from udl_tf.saved.bundle import read_manifest, read_networks
         from udl_tf.training.run_folder import is_running
@@ -45,14 +47,14 @@ def main(arguments: list[str] | None = None) -> None:
         raise UserError(
             f"{options.model}: not calibrated yet: give --data, a folder of held-out images"
         )
-    found = folder_datasets([*options.data, *options.test], model.scale)
+    found = folder_datasets([*options.data, *options.test], model.scale, Pixels.seen_by(model))
     sets = [degraded(dataset, options.degrade) for dataset in found]
     held_out = sets[: len(options.data)]
     if options.data and model.calibration is not None and not options.overwrite:
         _check_earlier(options.model, model.calibration, held_out)
     if options.conformal:  # reject too few images early; duplicates are subtracted later
         risk_bound(sum(len(d.sources) for d in held_out), *options.conformal)
-    samples = _measure(model, sets, not options.no_baselines)
+    samples = _measure(model, sets, not options.no_baselines, options.classes)
     name, calibration, results = options.model.resolve().name, model.calibration, []
     if options.data:
         calibration, result = _fit(options, manifest, held_out, samples)
@@ -99,6 +101,13 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         help="omit the gradient and the self-ensemble's spread, which take most of the time",
     )
     parser.add_argument(
+        "--classes",
+        type=Path,
+        metavar="FOLDER",
+        help="8-bit label images with the names of the HR images: report the coverage of each class"
+        " of pixels too",
+    )
+    parser.add_argument(
         "--overwrite",
         action="store_true",
         help="replace a calibration even if it was fitted on more images",
@@ -141,7 +150,9 @@ def _check_earlier(model: Path, earlier: "Calibration", held_out: "list[Dataset]
         )
 
 
-def _measure(model: Any, sets: "list[Dataset]", baselines: bool) -> "list[list[Sample]]":
+def _measure(
+    model: Any, sets: "list[Dataset]", baselines: bool, classes: Path | None
+) -> "list[list[Sample]]":
     """Returns the errors and uncertainties of the images of each set."""
     from udl_tf._support.progress import part_of
     from udl_tf.evaluation import measure
@@ -154,6 +165,7 @@ def _measure(model: Any, sets: "list[Dataset]", baselines: bool) -> "list[list[S
                 dataset.sources,
                 baselines,
                 part_of(progress, sum(counts[:index]), counts[index], sum(counts)),
+                classes,
             )
             for index, dataset in enumerate(sets)
         ]
@@ -174,7 +186,8 @@ def _fit(
     name = " + ".join(dataset.name for dataset in held_out)
     text = f"{name} ({len(fitted)} images)" + _degraded_by(held_out[0])
     calibration = calibrate(fitted, text, options.method, options.conformal)
-    result = assess(name + _degraded_by(held_out[0]), fitted, calibration, seen=True)
+    title, pixels = name + _degraded_by(held_out[0]), held_out[0].pixels
+    result = assess(title, fitted, calibration, seen=True, pixels=pixels)
     if read_manifest(options.model) != manifest:
         raise UserError(f"{options.model}: has changed in the meantime: calibrate it again")
     write_calibration(options.model, calibration)
@@ -187,7 +200,13 @@ def _assess(
     from udl_tf.evaluation import assess
 
     return [
-        assess(dataset.name + _degraded_by(dataset), part, calibration, seen=False)
+        assess(
+            dataset.name + _degraded_by(dataset),
+            part,
+            calibration,
+            seen=False,
+            pixels=dataset.pixels,
+        )
         for dataset, part in zip(sets, samples, strict=True)
     ]
 

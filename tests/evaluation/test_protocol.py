@@ -50,9 +50,9 @@ def test_other_models_are_compared(image_folder, tmp_path, monkeypatch):
     dataset = folder_dataset(image_folder, 2)
     figures = []
 
-    def recording(path, title, images, error, theta, name):
+    def recording(path, title, images, error, theta, name, level):
         figures.append(([label.split()[0] for label in images], name))
-        comparison_figure(path, title, images, error, theta, name)
+        comparison_figure(path, title, images, error, theta, name, level)
 
     monkeypatch.setattr(protocol, "comparison_figure", recording)
     (row,) = evaluate(model, [dataset], tmp_path / "figures", 1, {"nearest": other}, "mine")

@@ -5,7 +5,8 @@ import pytest
 from helpers.models import laplace_samples
 from PIL import Image
 
-from udl_tf.evaluation.theta_report import assess, report_text, write_report
+from udl_tf.evaluation.theta_report import assess, write_report
+from udl_tf.evaluation.theta_text import report_text
 from udl_tf.uncertainty import LEVELS
 from udl_tf.uncertainty.fit import calibrate
 

@@ -60,6 +60,12 @@ class Pixels:
             )
         return cls(channels, value_range)
 
+    @classmethod
+    def seen_by(cls, model: Any) -> "Pixels":
+        """Returns the pixels of the images that an Upscaler was trained for."""
+        images = model.channels == 3 and model.value_range == GREY_LEVELS
+        return cls(model.channels, None if images else model.value_range)
+
     @property
     def measured(self) -> bool:
         """Whether the images are measurements; otherwise they are 8-bit RGB."""
@@ -74,6 +80,11 @@ class Pixels:
     def unit(self) -> ValueRange:
         """The value range; 0..255 for 8-bit files."""
         return self.value_range or GREY_LEVELS
+
+    @property
+    def level(self) -> str:
+        """What one step of the network's 0..255 is called in figures and reports."""
+        return "1/255 of the value range" if self.measured else "grey levels"
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -111,6 +122,20 @@ class Pixels:
     def rounded(self, values: np.ndarray) -> np.ndarray:
         """Returns the output of a network as it is evaluated: rounded to 8 bits for RGB."""
         return values if self.measured else to_dtype(values, np.uint8)
+
+    def as_rgb(self, image: np.ndarray, bands: Sequence[int] = (1, 2, 3)) -> np.ndarray:
+        """Returns an image to look at, uint8 (h, w, 3), with 0..255 of the network as they are.
+
+        Args:
+            image: (h, w, channels), as `read` returns it; nodata becomes black.
+            bands: channels, from 1, of red, green and blue if there are more than three. One
+                channel is shown in grey, and of two the first.
+        """
+        if not self.measured:
+            return image
+        shown = [band - 1 for band in bands] if self.channels > 3 else [0, 1, 2]
+        shown = shown if self.channels >= 3 else [0, 0, 0]
+        return to_dtype(np.nan_to_num(image[..., shown]), np.uint8)
 
     def quantiles(self, paths: Sequence[Path]) -> ValueRange:
         """Returns the QUANTILES of the values in files, per channel, as a value range.

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from udl_tf._support.files import complete_file
+from udl_tf.evaluation.theta_text import psnr_name, unit_name
 from udl_tf.imaging.theta_map import COLORS, MAP_TOP, channel_mean
 from udl_tf.uncertainty import FRACTIONS
 
@@ -22,6 +23,7 @@ def comparison_figure(
     error: np.ndarray,
     theta: np.ndarray | None,
     name: str,
+    level: str = "grey levels",
 ) -> None:
     """Writes the figure of one test image.
 
@@ -32,14 +34,15 @@ def comparison_figure(
         path: PNG file to write.
         title: one line above.
         images: label -> uint8 RGB, all of one size, such as bicubic, SR and HR.
-        error: of the model, |HR - SR|, (h, w, 3) in grey levels.
-        theta: of the model, (h, w, 3) in grey levels, or None.
+        error: of the model, |HR - SR|, (h, w, c) in the network's 0..255; NaN for nodata.
+        theta: of the model, (h, w, c) in the same unit, or None.
         name: of the model.
+        level: name of that unit.
     """
     height, width = error.shape[:2]
-    maps = {f"|HR − {name}|, grey levels": error}
+    maps = {f"|HR − {name}|, {level}": error}
     if theta is not None:
-        maps[f"θ of {name}, grey levels"] = theta
+        maps[f"θ of {name}, {level}"] = theta
     row = _CELL * height / width
     figure = Figure(figsize=(_CELL * len(images), 2 * row + _CROP + 1.0), layout="constrained")
     figure.suptitle(title)
@@ -117,7 +120,8 @@ def _draw_reliability(axes: Any, result: dict[str, Any]) -> None:
     theta, error = np.array(result["reliability"])[:, :2].T
     axes.loglog(theta, error, "o-", label="measured")
     axes.loglog(theta, theta, "k:", label="ideal")
-    axes.set(xlabel="mean θ' of a bin, grey levels", ylabel="mean |HR − SR|", title="Reliability")
+    xlabel = f"mean θ' of a bin, {unit_name(result)}"
+    axes.set(xlabel=xlabel, ylabel="mean |HR − SR|", title="Reliability")
 
 
 def _draw_coverage(axes: Any, result: dict[str, Any]) -> None:
@@ -147,5 +151,6 @@ def _draw_psnrs(axes: Any, result: dict[str, Any]) -> None:
     ends = [min(actual + predicted), max(actual + predicted)]
     axes.plot(predicted, actual, "o", label="images")
     axes.plot(ends, ends, "k:", label="ideal")
-    axes.set(xlabel="PSNR (RGB) predicted from θ', dB", ylabel="PSNR (RGB), dB")
+    name = psnr_name(result)
+    axes.set(xlabel=f"{name} predicted from θ', dB", ylabel=f"{name}, dB")
     axes.set_title("Predicted PSNR")

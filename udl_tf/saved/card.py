@@ -29,7 +29,7 @@ FILE_CHANNELS = (1, 3, 4)
 Those of 1 and 4 channels are PNG files.
 """
 
-EIGHT_BIT: ValueRanges = [0, 255]
+EIGHT_BIT = [0, 255]
 """The range of models of 8-bit images."""
 
 _LARGEST = 2**14  # side of a tile
@@ -37,7 +37,7 @@ _LARGEST = 2**14  # side of a tile
 Precision = Literal["float32", "float16", "int8"]
 
 
-def _check_range(ranges: ValueRanges) -> ValueRanges:
+def _check_range(ranges: list[int] | ValueRanges) -> list[int] | ValueRanges:
     found = ValueRange.of(ranges)
     return EIGHT_BIT if found == GREY_LEVELS else found.ranges
 
@@ -48,7 +48,8 @@ def _check_outputs(names: list[str]) -> list[str]:
     return names
 
 
-Range = Annotated[ValueRanges, AfterValidator(_check_range)]
+# Earlier versions wrote, and read, [0, 255] as integers.
+Range = Annotated[list[int] | ValueRanges, AfterValidator(_check_range)]
 """Values that networks see as 0 and 255: one pair, or one per channel."""
 
 

@@ -101,7 +101,7 @@ def calibrate_theta(run: RunFolder, data: RunData) -> None:
     calibration = calibrate(samples, text)
     manifest = read_manifest(run.path).model_copy(update={"calibration": calibration})
     write_manifest(run.path, manifest)
-    results = [assess(name, samples, calibration, seen=True)]
+    results = [assess(name, samples, calibration, seen=True, pixels=data.pixels)]
     write_report(run.path / "calibration", results, calibration, run.path.name)
     log.info("calibration of theta: %s", run.path / "calibration" / "report.md")
 
@@ -110,7 +110,11 @@ def evaluate_run(run: RunFolder, notes: dict[str, Any], data: RunData) -> dict[s
     """Evaluates the run on the test sets; returns the new content of metrics.json."""
     figures = run.config.evaluation.figures
     notes["results"] = evaluate(
-        KerasUpscaler(read_networks(run.path)), data.test, run.figures, figures
+        KerasUpscaler(read_networks(run.path)),
+        data.test,
+        run.figures,
+        figures,
+        bands=run.config.evaluation.bands,
     )
     write_json(run.metrics, notes)
     try:

@@ -112,11 +112,10 @@ def train_step(session: Session, index: int) -> tuple[dict[str, Any], bool]:
     if step.start.update:
         restore_checkpoint(run.path, step.trainer)
     log.info("%s: %s", step.name, _beginning(step))
-    pairs = session.data.held_out.pairs()  # may raise UserError, with no file open
+    held_out, network = session.data.held_out, step.trainer.network
+    held_out.load_all()  # may raise UserError, with no file open
     board = TensorBoardLog(run.step_log(index), _updates_before(config, index))
-    network, scale = step.trainer.network, config.model.scale
-    names = [source.hr.name for source in session.data.held_out.sources]
-    validation = Validation(pairs, names, scale, network, step.frozen, board)
+    validation = Validation(held_out, network, step.frozen, board, config.evaluation.bands)
     started = time.monotonic()
     clock = callbacks.Clock(step.start.update, step.config.updates)
 

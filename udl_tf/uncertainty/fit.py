@@ -1,7 +1,7 @@
 """Calibration of theta on errors of held-out images."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -23,10 +23,11 @@ class Sample:
 
     Attributes:
         name: of the image.
-        error: |hr - sr| with sr clipped to 0..255, float32 (n, c).
+        error: |hr - sr|, with sr of 8-bit images clipped to 0..255, float32 (n, c).
         log_theta: ln of theta as trained, float32 (n, c).
         baselines: other measures of uncertainty by name, float32 (n, c).
         key: hash of the HR image, equal for duplicates.
+        groups: of pixels, by name, bool (n,); for example the classes of a label image.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Sample:
     log_theta: np.ndarray
     baselines: dict[str, np.ndarray]
     key: int
+    groups: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 def calibrate(
