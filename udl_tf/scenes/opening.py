@@ -57,6 +57,24 @@ def _is_tiff(path: Path, head: bytes) -> bool:
     return head.startswith(_TIFF)
 
 
+def _is_geotiff(path: Path, head: bytes) -> bool:
+    """Returns whether GDAL should read a file: for its tags, or because it reads windows only.
+
+    It reads one image per file.
+    """
+    if not _is_tiff(path, head):
+        return False
+    try:
+        with tifffile.TiffFile(path) as tiff:
+            if not _GEO_TAGS.isdisjoint(tiff.pages.first.tags.keys()):
+                return True
+            images = (page for page in tiff.pages if not page.aspage().subfiletype)
+            is_single = len(list(islice(images, 2))) == 1
+    except Exception:  # damaged; tifffile raises exceptions of many kinds
+        return False
+    return is_single and find_spec("rasterio") is not None
+
+
 def _is_tiff_stack(path: Path, head: bytes) -> bool:
     if not _is_tiff(path, head):
         return False
@@ -79,24 +97,6 @@ def _is_nifti(path: Path, head: bytes) -> bool:
 
 def _is_dicom(path: Path, head: bytes) -> bool:
     return head[128:132] == b"DICM"
-
-
-def _is_geotiff(path: Path, head: bytes) -> bool:
-    """Returns whether GDAL should read a file: for its tags, or because it reads windows only.
-
-    It reads one image per file.
-    """
-    if not _is_tiff(path, head):
-        return False
-    try:
-        with tifffile.TiffFile(path) as tiff:
-            if not _GEO_TAGS.isdisjoint(tiff.pages.first.tags.keys()):
-                return True
-            images = (page for page in tiff.pages if not page.aspage().subfiletype)
-            is_single = len(list(islice(images, 2))) == 1
-    except Exception:  # damaged; tifffile raises exceptions of many kinds
-        return False
-    return is_single and find_spec("rasterio") is not None
 
 
 KINDS = (  # the first that recognises a file counts
