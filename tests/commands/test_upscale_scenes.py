@@ -93,7 +93,7 @@ def test_png_files_are_measurements_for_a_model_of_one_channel(tmp_path):
 
 
 def test_nodata_makes_scenes_of_images(transparent_run, tmp_path):
-    image = noise_image(10, 12)
+    image = noise_image(10, 12).copy()
     image[4, 5] = 0
     Image.fromarray(image).save(tmp_path / "a.png")
     options = "--model", transparent_run, "--nodata", 0, "--output", tmp_path / "out"
@@ -116,7 +116,8 @@ def test_consistent_results_of_images_equal_their_inputs_when_degraded(transpare
     """The network repeats pixels, which shrinking blurs."""
     from udl_tf.imaging.resize import imresize
 
-    image = noise_image(20, 24) // 2 + 60  # room for overshoot: results are clipped
+    # Room for overshoot, because results are clipped.
+    image = np.random.default_rng(0).integers(80, 160, (20, 24, 3)).astype(np.uint8)
     Image.fromarray(image).save(tmp_path / "a.png")
     errors = []
     for more in ([], ["--consistent"]):
@@ -124,5 +125,5 @@ def test_consistent_results_of_images_equal_their_inputs_when_degraded(transpare
         assert run_command("upscale", tmp_path / "a.png", *options).returncode == 0
         found = np.asarray(Image.open(tmp_path / "out/a.png")).astype(np.float32)
         errors.append(np.abs(imresize(found, 0.5) - image).mean())
-    assert errors[0] > 3
-    assert errors[1] < 0.3
+    assert errors[0] > 5
+    assert errors[1] < 0.5
