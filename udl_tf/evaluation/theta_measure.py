@@ -11,6 +11,7 @@ from udl_tf.data.measurements import list_measurements, read_measurement
 from udl_tf.data.sources import ImageSource
 from udl_tf.data.store import read_pair
 from udl_tf.errors import UserError
+from udl_tf.imaging.nodata import near_nodata
 from udl_tf.imaging.resize import imresize
 from udl_tf.inference.keras_upscaler import KerasUpscaler
 from udl_tf.inference.self_ensemble import mean_and_spread
@@ -37,7 +38,7 @@ def measure(
             bicubic interpolation, and the spread of the self-ensemble (eight more passes).
         progress: receives the images that are done.
         classes: folder of 8-bit label images with the names of the HR images, whose values become
-            groups of pixels; None: no classes.
+            groups of pixels, beside that of pixels near nodata; None: no classes.
 
     Returns:
         A sample per image with data; together at most about a million pixels, all with data in
@@ -59,6 +60,7 @@ def measure(
         pixels = known[np.random.default_rng(index).permutation(len(known))[:count]]
         if len(pixels):
             groups = {} if classes is None else _classes(classes, source.hr, hr.shape[:2])
+            groups |= _near_nodata(model, hr)
             maps = _maps(as_trained, lr, hr, baselines, source.pixels.measured)
             drawn = {
                 name: values.reshape(-1, model.channels)[pixels].astype(np.float32)
@@ -72,6 +74,14 @@ def measure(
     if not samples:
         raise UserError("the images hold no pixels with data: expected some to calibrate on")
     return samples
+
+
+def _near_nodata(model: KerasUpscaler, hr: np.ndarray) -> dict[str, np.ndarray]:
+    """Returns which pixels have nodata close to them, bool (h, w), if the image has nodata."""
+    valid = np.isfinite(hr)
+    if valid.all():
+        return {}
+    return {"near nodata": near_nodata(valid, model.nodata_reach * model.scale)}
 
 
 def _classes(folder: Path, hr: Path, size: tuple[int, int]) -> dict[str, np.ndarray]:

@@ -3,8 +3,8 @@
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 
@@ -56,7 +56,7 @@ class Summary:
 
 
 @dataclass(frozen=True)
-class _Outcome:
+class Outcome:
     """Outcome of a job: notes, pixels of the result, time.perf_counter() at the end."""
 
     notes: list[str]
@@ -90,7 +90,7 @@ def run_jobs(
     counter = Counter(progress, sum(height * width for height, width in sizes))
     most, turn = (_SHARING, nullcontext()) if model.thread_safe else (_BY_TURNS, threading.Lock())
     room, stop = free_memory() / 2, threading.Event()
-    running: deque[tuple[Job, Future[_Outcome], int]] = deque()
+    running: deque[tuple[Job, Callable[[], Outcome], int]] = deque()
     with ThreadPoolExecutor(most) as pool:
         try:
             for job, (height, width) in zip(jobs, sizes, strict=True):
@@ -98,11 +98,12 @@ def run_jobs(
                 while running and (
                     len(running) == most or needed + sum(n for _, _, n in running) > room
                 ):
-                    _settle(*running.popleft()[:2], summary, begin)
+                    settle(*running.popleft()[:2], summary, begin)
                 report = _JobProgress(counter, height * width, job.source.name, stop)
-                running.append((job, pool.submit(_run, model, job, options, turn, report), needed))
+                done = pool.submit(_run, model, job, options, turn, report)
+                running.append((job, done.result, needed))
             while running:
-                _settle(*running.popleft()[:2], summary, begin)
+                settle(*running.popleft()[:2], summary, begin)
         finally:
             stop.set()  # after an interruption, the images in progress end with their next tile
     return summary
@@ -144,7 +145,7 @@ def _run(
     options: Options,
     turn: AbstractContextManager,
     report: _JobProgress,
-) -> _Outcome:
+) -> Outcome:
     """Reads, upscales and writes an image; `turn` is held while the model computes."""
     try:
         report(0, 1)  # the label, while the file is read
@@ -156,13 +157,20 @@ def _run(
         notes, pixels = write_job(job, image, result, options)
     finally:
         report(1, 1)  # even if the file failed
-    return _Outcome(notes, pixels, replaces, time.perf_counter())
+    return Outcome(notes, pixels, replaces, time.perf_counter())
 
 
-def _settle(job: Job, outcome: Future[_Outcome], summary: Summary, begin: float) -> None:
-    """Waits for a job and adds its outcome to the summary."""
+def settle(job: Job, finish: Callable[[], Outcome], summary: Summary, begin: float) -> None:
+    """Adds the outcome of a job to the summary, or its failure.
+
+    Args:
+        job: the job.
+        finish: does the job, or waits for it.
+        summary: of all jobs so far.
+        begin: time.perf_counter() at the start of all jobs.
+    """
     try:
-        found = outcome.result()
+        found = finish()
     except UserError as error:
         # Errors of reading and writing name their file, those of the model do not.
         if not any(str(path) in str(error) for path in (job.source, *job.targets)):
@@ -255,6 +263,7 @@ def upscale_file(
         value_range=FULL_RANGE if is_float else None,  # grey levels, as read
         uncertainty=options.computes_theta,
         self_ensemble=options.averages,
+        consistent=options.consistent,
         tile=options.tile,
         memory_gb=options.memory_gb,
         progress=progress,

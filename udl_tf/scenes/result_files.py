@@ -85,7 +85,7 @@ class ResultWriter:
         if theta == path:
             self._contents = {Content.BOTH: path}
         if flags:
-            self._contents[Content.FLAGS] = flags_path(path)
+            self._contents[Content.FLAGS] = path_beside(path, "flags")
         self._create, self._scale = create, scale
         self._stack = ExitStack()
         self._files: dict[Content, WindowFile] = {}
@@ -121,8 +121,8 @@ class ResultWriter:
             file.write(window, parts[content])
 
 
-def flags_path(path: Path) -> Path:
-    """Returns the file of the flags beside a result: `a_flags.ome.tif` for `a.ome.tif`."""
+def path_beside(path: Path, name: str) -> Path:
+    """Returns a file beside a result: `a_theta.ome.tif` for `a.ome.tif` and "theta"."""
     suffix = next((end for end in _SUFFIXES if path.name.lower().endswith(end)), path.suffix)
     stem = path.name[: len(path.name) - len(suffix)]
-    return path.with_name(f"{stem}_flags{path.name[len(stem) :]}")
+    return path.with_name(f"{stem}_{name}{path.name[len(stem) :]}")
