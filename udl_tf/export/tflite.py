@@ -62,8 +62,8 @@ def export_tflite(
     model = read_run(run)
     if precision == "int8" and model.measures:
         raise UserError(
-            f"{run}: the model has a value range of its own, {model.value_range.ranges}, for which"
-            " int8 has too few values: choose float16 or float32",
+            f"int8 has too few values for a model with the value range {model.value_range.ranges}:"
+            " choose float16 or float32",
             argument="precision",
         )
     facts: dict[str, Any] = {"format": "tflite", "precision": precision, "tile": tile}
