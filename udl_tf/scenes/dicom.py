@@ -10,7 +10,7 @@ import numpy as np
 from pydicom import Dataset, dcmread
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import pixel_array
-from pydicom.uid import ExplicitVRBigEndian
+from pydicom.uid import UID, ExplicitVRBigEndian
 
 from udl_tf._support.files import complete_file, temporary_path
 from udl_tf.errors import UserError
@@ -146,6 +146,8 @@ class _Planes:
 def _check(path: Path, dataset: Dataset) -> None:
     """Refuses what is no image, or of a kind that is not supported."""
     syntax = dataset.file_meta.TransferSyntaxUID
+    if syntax == ExplicitVRBigEndian:
+        raise UserError(f"{path}: of the retired transfer syntax {syntax.name}: convert it")
     if "Rows" not in dataset:
         raise UserError(f"{path}: a DICOM file without an image: give the files of images")
     kind = dataset.PhotometricInterpretation
@@ -160,10 +162,15 @@ def _check(path: Path, dataset: Dataset) -> None:
         )
     if "TotalPixelMatrixColumns" in dataset:
         raise UserError(f"{path}: frames are tiles of a slide: convert it to OME-TIFF")
-    if syntax == ExplicitVRBigEndian:
-        raise UserError(f"{path}: of the retired transfer syntax {syntax.name}: convert it")
-    if syntax.is_compressed and not get_decoder(syntax).is_available:
+    if syntax.is_compressed and not _has_decoder(syntax):
         raise _not_decoded(path, f"{syntax.name}: no installed package decodes it")
+
+
+def _has_decoder(syntax: UID) -> bool:
+    try:
+        return get_decoder(syntax).is_available
+    except NotImplementedError:  # of videos, for example
+        return False
 
 
 def _not_decoded(path: Path, reason: str) -> UserError:
