@@ -1,9 +1,10 @@
 """TIFF files without georeference or axes: one page, or pages of equal size, through tifffile."""
 
+import math
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import tifffile
@@ -68,11 +69,11 @@ class PlainTiffScene(ArrayScene):
             unit = self._page.resolutionunit
             options = {"resolution": (across * scale, down * scale), "resolutionunit": unit}
         with complete_file(path) as temporary:
-            offset, _ = tifffile.imwrite(
+            place = tifffile.imwrite(  # of values that are not written yet
                 temporary,
                 shape=sizes if channels > 1 else sizes[:-1],
                 dtype=samples.dtype,
-                bigtiff=np.prod(sizes) * samples.dtype.itemsize > _CLASSIC,
+                bigtiff=math.prod(sizes) * samples.dtype.itemsize > _CLASSIC,
                 photometric="rgb" if is_rgb else "minisblack",
                 planarconfig="contig" if channels > 1 else None,
                 software=MARK.decode(),
@@ -80,6 +81,7 @@ class PlainTiffScene(ArrayScene):
                 returnoffset=True,
                 **options,
             )
+            offset, _ = cast(tuple[int, int], place)
             array = RawArray(temporary, samples.dtype, sizes, offset)
             array.fill(samples.fill)
             yield ResultFile(array, Axes(names, sizes), samples)
@@ -99,7 +101,7 @@ class _Pages:
         self._sizes = axes.sizes
         self._number, self._page = -1, np.empty(0)
 
-    def __getitem__(self, index: tuple[int | slice, ...]) -> np.ndarray:
+    def __getitem__(self, index: tuple[Any, ...]) -> np.ndarray:
         sizes, position = self._sizes[: self._planes], index[: self._planes]
         number = int(np.ravel_multi_index(position, sizes)) if position else 0
         if number != self._number:
@@ -109,7 +111,7 @@ class _Pages:
         return self._page[index[self._planes :]]
 
 
-def _array(path: Path, series: TiffPageSeries, axes: Axes, byteorder: str) -> Any:
+def _array(path: Path, series: TiffPageSeries, axes: Axes, byteorder: Any) -> Any:
     """Returns the values of a series, of which only what is indexed is read."""
     if series.dataoffset is not None and not series.is_multifile:
         dtype = series.dtype.newbyteorder(byteorder)

@@ -25,7 +25,7 @@ class RawArray:
     def __getitem__(self, index) -> np.ndarray:
         return np.array(self._map("r")[index])
 
-    def __setitem__(self, index, values: np.ndarray) -> None:
+    def __setitem__(self, index, values: np.ndarray | float) -> None:
         self._map("r+")[index] = values
 
     def fill(self, value: float) -> None:
