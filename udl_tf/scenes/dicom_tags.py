@@ -64,7 +64,7 @@ def notes_of(source: Dataset) -> Iterator[str]:
         yield "values are stored numbers: the modality LUT is not applied"
     if "DoseGridScaling" in source:
         yield "values are stored numbers: DoseGridScaling is not applied"
-    if any(tag in _IN_PIXELS[1] for tag in source.keys()):  # noqa: SIM118
+    if any(int(element.tag) in _IN_PIXELS[1] for element in source):
         yield "overlays not carried over"
     if "SequenceOfUltrasoundRegions" in source:
         yield "ultrasound regions not carried over"
@@ -102,7 +102,7 @@ def result_dataset(
 def _remove(result: Dataset, content: Content) -> None:
     names = (*_OF_PIXELS, *(() if content is Content.IMAGE else _OF_VALUES))
     for element in list(result):
-        in_pixels = any(element.tag in tags for tags in _IN_PIXELS)
+        in_pixels = any(int(element.tag) in tags for tags in _IN_PIXELS)
         if in_pixels or element.keyword in names:
             del result[element.tag]
     if content is not Content.IMAGE:
