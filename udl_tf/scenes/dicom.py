@@ -88,12 +88,11 @@ class DicomScene(ArrayScene):
             raw = _raw_array(path, axes, stored, stack)
             array = self._rescaled(raw) if content is Content.IMAGE else raw
             yield ResultFile(array, axes, samples)
-            elements = {}
+            elements = Dataset()
             if content is Content.THETA:
                 raw, elements = _with_slope(raw, path, axes, stack)
             dataset = result_dataset(self._dataset, axes, scale, content, raw.dtype)
-            for keyword, value in elements.items():
-                setattr(dataset, keyword, value)
+            dataset.update(elements)
             _save(dataset, raw, temporary)
 
 
@@ -191,7 +190,7 @@ def _raw_array(path: Path, axes: Axes, samples: Samples, stack: ExitStack) -> Ra
 
 def _with_slope(
     theta: RawArray, path: Path, axes: Axes, stack: ExitStack
-) -> tuple[RawArray, dict[str, float]]:
+) -> tuple[RawArray, Dataset]:
     """Returns theta as integers, and the elements that make them theta: images hold no floats.
 
     Its largest value becomes the largest integer but one, which means nodata.
@@ -205,7 +204,9 @@ def _with_slope(
     stored = Rescaled(numbers, slope, 0.0, _THETA)
     for frame in range(axes.planes):
         stored[frame] = theta[frame]
-    elements = {"RescaleSlope": slope, "RescaleIntercept": 0, "PixelPaddingValue": 65535}
+    elements = Dataset()
+    elements.RescaleSlope, elements.RescaleIntercept = slope, 0
+    elements.add_new("PixelPaddingValue", "US", int(_THETA.fill))
     return numbers, elements
 
 
