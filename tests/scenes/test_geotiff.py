@@ -177,6 +177,39 @@ def test_given_nodata_replaces_that_of_the_file(tmp_path):
         assert result.nodata == 3
 
 
+def test_nodata_of_each_band_counts_and_that_of_the_first_is_written(tmp_path):
+    write(tmp_path / "a.tif", np.array([[[1, 2]], [[1, 2]]], np.int16), nodata=1)
+    (tmp_path / "a.tif.aux.xml").write_text(
+        '<PAMDataset><PAMRasterBand band="2"><NoDataValue>2</NoDataValue></PAMRasterBand>'
+        "</PAMDataset>"
+    )
+    with open_scene(tmp_path / "a.tif") as scene:
+        valid = scene.read(Window(0, 0, 0, 1, 2))[1]
+        assert scene.notes == ("nodata differs between bands: the result has 1.0 in all",)
+    np.testing.assert_array_equal(valid, [[[False, True], [True, False]]])
+    enlarge(tmp_path / "a.tif", tmp_path / "b.tif", scale=1)
+    with rasterio.open(tmp_path / "b.tif") as result:
+        # Of the second band, 2 is nodata, and 1 is not: it becomes the next number.
+        np.testing.assert_array_equal(result.read(), [[[1, 2]], [[0, 1]]])
+
+
+def test_colours_and_sizes_of_photographs_are_kept(tmp_path):
+    resolution = {"TIFFTAG_XRESOLUTION": "100", "TIFFTAG_YRESOLUTION": "50"}
+    path = write(tmp_path / "a.tif", np.ones((3, 4, 4), np.uint16), photometric="RGB")
+    with rasterio.open(path, "r+") as file:
+        file.update_tags(**resolution, TIFFTAG_RESOLUTIONUNIT="3 (pixels/cm)")
+    enlarge(path, tmp_path / "b.tif", theta=tmp_path / "b.tif")
+    with rasterio.open(tmp_path / "b.tif") as result:
+        rgb = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
+        assert result.colorinterp == (*rgb, *[ColorInterp.undefined] * 3)
+        assert result.descriptions[3:] == tuple(f"theta of band {band}" for band in (1, 2, 3))
+        assert result.tags()["TIFFTAG_XRESOLUTION"] == "200"  # pixels per centimetre
+    write(tmp_path / "a.tif", np.ones((1, 4, 4), np.uint8), photometric="MINISWHITE")
+    enlarge(tmp_path / "a.tif", tmp_path / "b.tif")
+    with rasterio.open(tmp_path / "b.tif") as result:
+        assert result.tags(ns="IMAGE_STRUCTURE")["MINISWHITE"] == "YES"
+
+
 @pytest.mark.parametrize("internal", [True, False])
 def test_a_mask_of_the_file_is_read_and_written(tmp_path, internal):
     array, mask = np.arange(32, dtype=np.uint8).reshape(2, 4, 4), np.eye(4, dtype=bool)
@@ -320,4 +353,23 @@ def test_damage_is_reported_in_one_line_and_leaves_no_result(tmp_path):
     path.write_bytes(path.read_bytes()[:9000])
     with pytest.raises(UserError, match=r"a\.tif: cannot be read \(.*\): replace or remove it"):
         enlarge(path, tmp_path / "b.tif")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.tif"]
+
+
+@pytest.mark.parametrize("compress", ["none", "lzw"])
+def test_a_full_disk_is_reported_at_any_moment(tmp_path, compress):
+    """GDAL holds blocks until the file is closed, and rasterio ignores failures then."""
+    resource = pytest.importorskip("resource")
+    array = np.random.default_rng(0).random((1, 128, 128), np.float32)
+    write(tmp_path / "a.tif", array, tiled=True, blockxsize=32, blockysize=32, compress=compress)
+    size = enlarge(tmp_path / "a.tif", tmp_path / "b.tif", step=10).stat().st_size
+    (tmp_path / "b.tif").unlink()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        for most in range(3000, size, size // 5):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (most, limits[1]))
+            with pytest.raises(UserError, match=r"b\.tif: cannot be written \(.*: check the disk"):
+                enlarge(tmp_path / "a.tif", tmp_path / "b.tif", step=10)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert [path.name for path in tmp_path.iterdir()] == ["a.tif"]
