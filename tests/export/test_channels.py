@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from udl_tf.errors import UserError
 from udl_tf.export.graph import make_card, read_run
 from udl_tf.export.onnx import export_onnx
 from udl_tf.export.savedmodel import export_savedmodel
@@ -38,6 +39,39 @@ def test_a_file_equals_keras(format, channels, make_single, hr_images, tmp_path)
     assert np.abs(outputs["sr"][0] - np.clip(sr, 0, 255)).max() <= 1e-3
     assert np.abs(outputs["theta"][0] - theta).max() <= 1e-3
     assert np.array_equal(exported.upscale(lr, tile=40).image, exported.upscale(lr).image)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("format", ["onnx", "savedmodel"])
+def test_an_export_of_measurements_neither_clips_nor_rounds(
+    format, make_single, hr_images, tmp_path
+):
+    run = make_single("edsr_s", 2, channels=1, value_range=(-1.0, 1.0), **TINY)
+    if format == "onnx":
+        path = tmp_path / "model.onnx"
+        card = export_onnx(run, path, images=hr_images)
+    else:
+        path, card = export_savedmodel(
+            run, tmp_path / "m", max_pixels=50 * 50, warmup=False, images=hr_images
+        )
+        assert not card.takes_files
+    assert (card.range, card.image_dtype) == ([-1.0, 1.0], "float32")
+    assert max(card.parity["sr"], card.parity["theta"]) <= 1e-3
+    trained, exported = load_upscaler(run), load_upscaler(path)
+    assert not exported.eight_bit
+    lr = np.random.default_rng(0).uniform(-3, 3, (9, 14)).astype(np.float32)
+    result, expected = exported.upscale(lr), trained.upscale(lr)
+    assert np.abs(expected.image).max() > 1  # an untrained network leaves the range
+    assert np.abs(result.image - expected.image).max() <= 1e-4
+    assert np.abs(result.theta - expected.theta).max() <= 1e-4
+
+
+def test_measurements_in_8_bits_are_one_line(make_single, tmp_path):
+    run = make_single("edsr_s", 2, value_range=(-1.0, 1.0), **TINY)
+    with pytest.raises(UserError, match=r"range of its own, \[-1\.0, 1\.0\], for which int8 has"):
+        export_tflite(run, tmp_path / "model.tflite", "int8")
+    with pytest.raises(UserError, match=r"range of its own, .* for which uint8 has too few"):
+        export_savedmodel(run, tmp_path / "m", image_dtype="uint8", warmup=False)
 
 
 @pytest.mark.slow

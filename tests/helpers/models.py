@@ -62,6 +62,7 @@ def make_run(
     calibrated: bool = True,
     light: bool = False,
     channels: int = 3,
+    value_range: tuple[float, float] | None = None,
     **options,
 ) -> Path:
     """Writes a run folder of untrained networks; theta is a few grey levels.
@@ -103,6 +104,7 @@ def make_run(
             weights=files["uncertainty"], log_scale_head=kind, unit=1.5, power=1.0
         ),
         calibration=calibration if calibrated else None,
+        range=[0, 255] if value_range is None else list(value_range),
         training={},
     )
     bundle.write_manifest(folder, manifest)

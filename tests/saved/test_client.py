@@ -410,11 +410,20 @@ def test_what_the_stand_in_refuses(tmp_path, served, addresses):
         assert f":{taken[way]}: {message}" in str(error.value)
 
 
-def test_five_channels_need_grpc():
-    address = transport.Address.parse("http://host:8501/stack")
-    rest = transport.RestTransport(address, timeout=1, retries=0)
-    with pytest.raises(UserError, match="REST transports images of 1, 3 or 4 channels, this model"):
-        rest.upscale(np.zeros((1, 2, 2, 5)), True, "uint8")
+@pytest.mark.parametrize(
+    ("facts", "part"),
+    [
+        ({"architecture": {"channels": 5}}, r"of 5 channels and the value range \[0, 255\] does"),
+        ({"range": [-1.0, 1.0]}, r"of 3 channels and the value range \[-1\.0, 1\.0\] does not"),
+    ],
+)
+def test_models_that_take_no_files_need_grpc(facts, part, served, monkeypatch):
+    card = json.loads((served / "1/assets/model_card.json").read_text())
+    architecture = card["architecture"] | facts.pop("architecture", {})
+    card |= {"architecture": architecture, "calibration": None, **facts}
+    monkeypatch.setattr(transport.RestTransport, "card", lambda self: json.dumps(card).encode())
+    with pytest.raises(UserError, match=part + r".*: use gRPC, as in grpc://HOST:8500/a"):
+        Client("http://host:8501/a")
 
 
 @pytest.mark.parametrize("channels", [1, 4])

@@ -4,15 +4,16 @@ import warnings
 
 import numpy as np
 import pytest
+import rasterio
+import rasterio.shutil
+from helpers.scenes import enlarge, repeated
+from rasterio.control import GroundControlPoint
+from rasterio.enums import ColorInterp, MaskFlags, Resampling
+from rasterio.errors import NotGeoreferencedWarning
+from rasterio.rpc import RPC
 
-rasterio = pytest.importorskip("rasterio")
-from rasterio.control import GroundControlPoint  # noqa: E402
-from rasterio.enums import ColorInterp, MaskFlags, Resampling  # noqa: E402
-from rasterio.errors import NotGeoreferencedWarning  # noqa: E402
-from rasterio.rpc import RPC  # noqa: E402
-
-from udl_tf.errors import UserError  # noqa: E402
-from udl_tf.scenes import Window, open_scene  # noqa: E402
+from udl_tf.errors import UserError
+from udl_tf.scenes import Window, open_scene
 
 NORTH_UP = rasterio.Affine(10, 0, 500000, 0, -10, 4000000)
 BAND_NAMES = ("B2", "B3", "B4", "B8")
@@ -32,29 +33,6 @@ def edit(path, **attributes):
     with rasterio.open(path, "r+") as file:
         for name, value in attributes.items():
             setattr(file, name, value)
-
-
-def repeated(scene, window, scale):
-    """Returns (values, valid) of a window as a result, each pixel repeated."""
-    values, valid = scene.read(window)
-    return [part.repeat(scale, axis=0).repeat(scale, axis=1) for part in (values, valid)]
-
-
-def enlarge(source, target, scale=2, theta=None, flags=False, step=None, nodata=None):
-    """Writes a result that repeats each pixel, with a theta of 0.5, in windows of `step` rows."""
-    with (
-        open_scene(source, nodata) as scene,
-        scene.create(target, scale, theta, flags) as result,
-    ):
-        step = step or scene.height
-        for top in range(0, scene.height, step):
-            window = Window(0, top, 0, min(step, scene.height - top), scene.width)
-            values, valid = repeated(scene, window, scale)
-            place = Window(0, top * scale, 0, *values.shape[:2])
-            half = np.where(valid, 0.5, np.nan).astype(np.float32) if theta else None
-            marks = np.where(valid.all(axis=2), 0, 2).astype(np.uint8) if flags else None
-            result.write(place, values.astype(np.float64), valid, half, marks)
-    return target
 
 
 @pytest.fixture
@@ -248,7 +226,7 @@ def test_blocks_without_data_are_neither_read_nor_written(tmp_path):
         assert scene.holds_data(Window(0, 9000, 0, 10, 257))
         assert not scene.holds_data(Window(0, 9000, 0, 10, 256))
         window = Window(0, 9000, 300, 8, 8)
-        values, valid = repeated(scene, window, 2)
+        values, valid = (repeated(part, 2) for part in scene.read(window))
         result.write(Window(0, 18000, 600, 16, 16), values, valid)
     assert (tmp_path / "b.tif").stat().st_size < 4e6
     with rasterio.open(tmp_path / "b.tif") as file:

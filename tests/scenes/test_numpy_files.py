@@ -1,14 +1,11 @@
 import numpy as np
 import pytest
+from helpers.scenes import repeated
 
 from udl_tf.errors import UserError
 from udl_tf.scenes import Window, open_scene
 
 ALL = Window(0, 0, 0, 4, 6)  # a result of 2x3 pixels at scale 2
-
-
-def doubled(values):
-    return values.repeat(2, axis=0).repeat(2, axis=1)
 
 
 @pytest.mark.parametrize("order", ["C", "F"])
@@ -28,12 +25,14 @@ def test_arrays_are_read_by_window_and_results_have_the_same_axes(tmp_path, shap
         with scene.create(tmp_path / "b.npy", 2, None, flags=False) as result:
             for plane, values in enumerate(planes):
                 window = Window(plane, 0, 0, 4, 6)
-                result.write(window, doubled(values) + 0.25, np.ones((4, 6, scene.channels), bool))
+                result.write(
+                    window, repeated(values, 2) + 0.25, np.ones((4, 6, scene.channels), bool)
+                )
     written = np.load(tmp_path / "b.npy")
     assert written.dtype == np.int16
     assert written.ndim == len(shape)
     np.testing.assert_array_equal(
-        written.reshape(-1, 4, 6, scene.channels)[-1], doubled(planes[-1])
+        written.reshape(-1, 4, 6, scene.channels)[-1], repeated(planes[-1], 2)
     )
 
 
@@ -44,7 +43,7 @@ def test_nan_and_nodata_are_not_valid_and_windows_not_written_are_nodata(tmp_pat
         values, valid = scene.read(Window(0, 0, 0, 2, 3))
         with scene.create(tmp_path / "b.npy", 2, None, flags=False) as result:
             top = Window(0, 0, 0, 2, 6)
-            result.write(top, doubled(values)[:2], doubled(valid)[:2])
+            result.write(top, repeated(values, 2)[:2], repeated(valid, 2)[:2])
     np.testing.assert_array_equal(valid[..., 0], [[True, False, False], [True, True, False]])
     top = [1, 1, -9999, -9999, -9999, -9999]
     np.testing.assert_array_equal(np.load(tmp_path / "b.npy"), [top, top, [-9999] * 6, [-9999] * 6])

@@ -132,7 +132,8 @@ class UpscalingModule(tf.Module):
             outputs = {}
             for names, chain in chains:
                 outputs |= dict(zip(names, run_chain(chain, x), strict=True))
-            maps = {"sr": tf.clip_by_value(outputs["sr"], 0.0, 255.0)}
+            sr = outputs["sr"]
+            maps = {"sr": sr if card.measures else tf.clip_by_value(sr, 0.0, 255.0)}
             if "theta" in card.outputs:
                 maps["theta"] = theta_of(model, outputs["log_scale"])
             edge = card.border * card.scale

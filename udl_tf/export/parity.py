@@ -10,8 +10,10 @@ from udl_tf.data.sources import bundled_dataset, folder_dataset
 from udl_tf.data.store import read_pair
 from udl_tf.errors import UserError
 from udl_tf.imaging.dtypes import to_dtype
+from udl_tf.imaging.value_range import GREY_LEVELS
 from udl_tf.inference.keras_upscaler import KerasUpscaler
-from udl_tf.inference.upscaler import BORDER
+from udl_tf.inference.measurements import compute
+from udl_tf.inference.passes import BORDER, Effort, Wanted
 from udl_tf.metrics import psnr, psnr_y
 from udl_tf.saved.card import ModelCard, Precision
 from udl_tf.saved.exported import ExportedUpscaler
@@ -197,8 +199,12 @@ def _inner(card: ModelCard, values: np.ndarray) -> np.ndarray:
 def _expected_maps(model: KerasUpscaler, card: ModelCard, lr: np.ndarray) -> dict[str, np.ndarray]:
     """Returns the maps that the export must reproduce, and "raw", sr before it is clipped."""
     raw, theta = model.predict(lr, card.border)
-    sr = np.clip(raw, 0, 255)
-    if card.format == "savedmodel":
+    sr = raw if card.measures else np.clip(raw, 0, 255)
+    if card.format == "savedmodel" and card.measures:
+        wanted, valid = Wanted(self_ensemble=card.self_ensemble), np.ones(lr.shape, bool)
+        found = compute(model, lr, valid, GREY_LEVELS, wanted, Effort())
+        sr, theta = found.sr, found.theta
+    elif card.format == "savedmodel":
         result = model.upscale(lr, self_ensemble=card.self_ensemble)
         sr, theta = result.image, result.theta
     maps = {"raw": raw, "sr": sr}
@@ -227,9 +233,11 @@ def _measure_seam(model: KerasUpscaler, export: ExportedUpscaler, pairs: Sequenc
         width = 2 * tile
     lr = max((lr for lr, _ in pairs), key=np.size)
     lr = _in_color(piece(lr, (height, max(width, 32))).astype(np.float32))
+    if card.measures:
+        lr = model.value_range.from_network(lr).astype(np.float32)
     expected = whole.upscale(lr, uncertainty=False).image
     tiled = export.upscale(lr, uncertainty=False, tile=tile).image
-    return largest_difference(tiled, expected)
+    return largest_difference(tiled, expected, unit=model.value_range.step)
 
 
 def piece(image: np.ndarray, size: tuple[int, int], scale: int = 1) -> np.ndarray:

@@ -12,7 +12,7 @@ from udl_tf.export.graph import make_card, read_run
 from udl_tf.export.parity import Step, check_parity, real_pairs
 from udl_tf.export.served import ServedModule
 from udl_tf.inference.keras_upscaler import KerasUpscaler
-from udl_tf.saved.card import CARD, FILE_CHANNELS, ModelCard
+from udl_tf.saved.card import CARD, ModelCard
 from udl_tf.saved.exported import open_savedmodel, version_numbers
 
 MAX_PIXELS = 2048**2
@@ -26,7 +26,7 @@ def export_savedmodel(
     uncertainty: bool = True,
     self_ensemble: bool = False,
     max_pixels: int = MAX_PIXELS,
-    image_dtype: str = "uint8",
+    image_dtype: str | None = None,
     theta_dtype: str = "float32",
     memory_gb: float | None = None,
     warmup: bool = True,
@@ -42,7 +42,8 @@ def export_savedmodel(
         uncertainty: whether to export theta, if the model predicts it.
         self_ensemble: whether to average over the eight flips and rotations, eight times slower.
         max_pixels: largest image of a request (height times width, LR pixels); others are refused.
-        image_dtype: "uint8" or "float32".
+        image_dtype: "uint8" or "float32"; None: the first, or the second for a model with a value
+            range of its own, which supports no other.
         theta_dtype: "float32", or "float16", which is available by gRPC only.
         memory_gb: working memory in addition to the result; None: 1 GB, or more for DPDNN.
         warmup: whether to add warm-up requests, without which the first request is slower.
@@ -62,13 +63,19 @@ def export_savedmodel(
         with needs_extra("serve"):
             import tensorflow_serving.apis  # noqa: F401  # reported before the work begins
     model = read_run(run)
+    if model.measures and image_dtype == "uint8":
+        raise UserError(
+            f"{run}: the model has a value range of its own, {model.value_range.ranges}, for which"
+            " uint8 has too few values: choose float32",
+            argument="image_type",
+        )
     facts = {
         "format": "savedmodel",
         "precision": "float32",
         "smallest": 1,
         "self_ensemble": self_ensemble,
         "max_pixels": max_pixels,
-        "image_dtype": image_dtype,
+        "image_dtype": image_dtype or ("float32" if model.measures else "uint8"),
         "theta_dtype": theta_dtype,
     }
     card = make_card(run, model, uncertainty, licence, **facts)
@@ -101,7 +108,7 @@ def _add_parity(
     model: KerasUpscaler, card: ModelCard, folder: Path, images: Path | None
 ) -> ModelCard:
     """Compares the export with the Keras networks; writes and returns its card with the result."""
-    steps: dict[str, Step] = {"sr": np.ones_like}
+    steps: dict[str, Step] = {} if card.measures else {"sr": np.ones_like}
     if card.theta_dtype == "float16":
         steps["theta"] = lambda theta: np.spacing(theta.astype(np.float16))
     pairs = real_pairs(model.scale, images, model.channels)
@@ -118,7 +125,7 @@ def _write_warmup(folder: Path, name: str, card: ModelCard) -> None:
     image = tf.zeros((1, _WARMUP_SIDE, _WARMUP_SIDE, card.channels), tf.uint8)
     numbers = {"image": tf.cast(image, card.image_dtype)}
     requests = {"serving_default": numbers, "sr_only": numbers}
-    if card.channels in FILE_CHANNELS:
+    if card.takes_files:
         file = {"image_bytes": tf.io.encode_png(image)}
         requests |= {"image_bytes": file, "image_bytes_sr_only": file}
     path = folder / "assets.extra" / "tf_serving_warmup_requests"

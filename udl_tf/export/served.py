@@ -16,7 +16,7 @@ from udl_tf.export.served_input import check_images, decode_image
 from udl_tf.export.served_passes import Form, ServedChain, ServedPass
 from udl_tf.inference.keras_upscaler import KerasUpscaler
 from udl_tf.inference.upscaler import BORDER
-from udl_tf.saved.card import FILE_CHANNELS, THETA_STEPS, ModelCard
+from udl_tf.saved.card import THETA_STEPS, ModelCard
 
 _OUTPUTS = {"sr": "sr", "log_scale": "theta"}  # of endpoints, by the map of a network
 
@@ -50,7 +50,9 @@ class ServedModule(tf.Module):
         self._card, self._max_pixels = card, card.max_pixels
         self._card_file = tf.saved_model.Asset(str(card_file))
         forms = {
-            "sr": Form(tf.identity, _to_uint8, tf.uint8),
+            "sr": Form(tf.identity, tf.identity, tf.float32)
+            if card.measures
+            else Form(tf.identity, _to_uint8, tf.uint8),
             "log_scale": Form(
                 partial(theta_of, model), partial(tf.cast, dtype=theta_dtype), theta_dtype
             ),
@@ -91,7 +93,7 @@ class ServedModule(tf.Module):
         return {
             name: tf.function(function, input_signature=[spec], autograph=False)
             for name, (function, spec) in functions.items()
-            if spec is not data or self._card.channels in FILE_CHANNELS
+            if spec is not data or self._card.takes_files
         }
 
     def _return_card(self, query):
@@ -99,8 +101,9 @@ class ServedModule(tf.Module):
         return {"card": tf.fill(tf.shape(query), tf.io.read_file(self._card_file.asset_path))}
 
     def _upscale(self, image, passes: Sequence[ServedPass]) -> dict[str, Any]:
-        """Returns "sr" (uint8) and "theta" of images (n, h, w, c) with values 0..255."""
-        lr, scale = check_images(image, self._max_pixels), self._card.scale
+        """Returns "sr" (uint8, of measurements float32) and "theta" of images (n, h, w, c)."""
+        card = self._card
+        lr, scale = check_images(image, self._max_pixels, not card.measures), card.scale
         maps = {name: m for one in passes for name, m in one(lr).items()}
         maps["sr"] = _fill_plain_areas(maps["sr"], lr, scale)
         return maps
@@ -139,7 +142,8 @@ def _fill_plain_areas(sr, lr, scale: int):
         return tf.repeat(tf.repeat(x, scale, axis=1), scale, axis=2)
 
     plain = tf.reduce_all(tf.equal(maximum(lr), -maximum(-lr)), axis=-1, keepdims=True)
-    return tf.where(enlarge(plain), enlarge(_to_uint8(lr)), sr)
+    values = _to_uint8(lr) if sr.dtype == tf.uint8 else lr
+    return tf.where(enlarge(plain), enlarge(values), sr)
 
 
 def _to_uint8(x):

@@ -8,8 +8,14 @@ _PNG_KIND = 25  # byte of a PNG that states what the channels are
 _PNG_KINDS = {1: (b"\0", "grey"), 4: (b"\6", "RGB and alpha")}
 
 
-def check_images(image, max_pixels: int):
-    """Returns images (n, h, w, c) as float32, if their size and values are valid."""
+def check_images(image, max_pixels: int, in_gray_levels: bool = True):
+    """Returns images (n, h, w, c) as float32, if their size and values are valid.
+
+    Args:
+        image: uint8 or float32.
+        max_pixels: largest image.
+        in_gray_levels: whether values must be in 0..255, not only finite.
+    """
     shape = tf.shape(image)
     checks = [
         tf.debugging.Assert(
@@ -18,9 +24,13 @@ def check_images(image, max_pixels: int):
         _check_size(shape[1], shape[2], max_pixels),
     ]
     if image.dtype == tf.float32:
-        inside = tf.reduce_all((image >= 0.0) & (image <= 255.0))  # false for NaN
-        message = "image with values outside 0..255 or NaN: expected values in 0..255"
-        checks.append(tf.debugging.Assert(inside, [message]))
+        if in_gray_levels:
+            valid = (image >= 0.0) & (image <= 255.0)  # false for NaN
+            message = "image with values outside 0..255 or NaN: expected values in 0..255"
+        else:
+            valid = tf.math.is_finite(image)
+            message = "image with NaN or infinite values: expected finite values"
+        checks.append(tf.debugging.Assert(tf.reduce_all(valid), [message]))
     with tf.control_dependencies(checks):
         return tf.cast(tf.identity(image), tf.float32)
 

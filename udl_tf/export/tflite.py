@@ -60,6 +60,12 @@ def export_tflite(
     """
     check_suffix(output, ".tflite")
     model = read_run(run)
+    if precision == "int8" and model.measures:
+        raise UserError(
+            f"{run}: the model has a value range of its own, {model.value_range.ranges}, for which"
+            " int8 has too few values: choose float16 or float32",
+            argument="precision",
+        )
     facts: dict[str, Any] = {"format": "tflite", "precision": precision, "tile": tile}
     if precision == "int8":
         facts |= {"image_dtype": "uint8", "theta_dtype": "uint8"}

@@ -6,9 +6,9 @@ is many times cheaper than tiles that overlap by the radius of the whole network
 
 A network has a method `build_chain(*outputs, bordered=False)`, or only an attribute `radius`: it is
 then a single stage. The last network of a chain computes the given `outputs`, "sr" or "log_scale"
-or both. With `bordered`, the caller promises to crop the outermost pixels of
-the result (udl_tf.inference.upscaler.BORDER). They need not be exact, which permits a faster chain;
-it may hold a copy of the weights, which later changes of the network do not reach.
+or both. With `bordered`, the caller promises to crop the outermost pixels of the result
+(udl_tf.inference.upscaler.BORDER). They need not be exact, which permits a faster chain; it may
+hold a copy of the weights, which later changes of the network do not reach.
 """
 
 from collections.abc import Sequence

@@ -23,12 +23,6 @@ CARD = "model_card.json"
 THETA_STEPS = 256.0
 """Factor by which theta is multiplied in a 16-bit PNG."""
 
-FILE_CHANNELS = (1, 3, 4)
-"""Numbers of channels of which image files are sent to a server: grey, RGB, and RGB with a fourth.
-
-Those of 1 and 4 channels are PNG files.
-"""
-
 EIGHT_BIT = [0, 255]
 """The range of models of 8-bit images."""
 
@@ -120,6 +114,16 @@ class ModelCard(Section):
     def channels(self) -> int:
         """Number of channels of lr, sr and theta."""
         return self.architecture.channels
+
+    @property
+    def measures(self) -> bool:
+        """Whether values are measurements of another range: neither clipped nor in 8 bits."""
+        return self.range != EIGHT_BIT
+
+    @property
+    def takes_files(self) -> bool:
+        """Whether a server takes image files: PNG, and for RGB also JPEG and WebP."""
+        return self.channels in (1, 3, 4) and not self.measures
 
     @property
     def psnr(self) -> str:

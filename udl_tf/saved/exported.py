@@ -36,7 +36,8 @@ class ExportedUpscaler(Upscaler):
 
     @property
     def eight_bit(self) -> bool:
-        return self.card.format == "savedmodel" or self.card.image_dtype == "uint8"
+        in_graph = self.card.format == "savedmodel" and not self.card.measures
+        return in_graph or self.card.image_dtype == "uint8"
 
     def _passes(self, uncertainty: bool, bordered: bool = False) -> Sequence[Pass]:
         names = [name for name in self.card.outputs if uncertainty or name == "sr"]
@@ -142,7 +143,7 @@ def open_savedmodel(folder: Path) -> ExportedUpscaler:
     """Opens a SavedModel in TensorFlow: the folder of a version, or of versions (the latest).
 
     The graph rounds the image to 8 bits and, unless it was exported with image_dtype float32,
-    accepts 8-bit images only.
+    accepts 8-bit images only; that of measurements does neither.
 
     Raises:
         UserError: if the folder is corrupt or was not exported by udl_tf.

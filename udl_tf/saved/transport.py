@@ -19,7 +19,7 @@ from requests.adapters import HTTPAdapter
 
 from udl_tf.errors import UserError, first_line, needs_extra
 from udl_tf.imaging.dtypes import to_dtype
-from udl_tf.saved.card import FILE_CHANNELS, THETA_STEPS
+from udl_tf.saved.card import THETA_STEPS
 
 _CONNECTIONS = 64  # idle connections in the pool
 _UNREACHABLE = "unreachable"
@@ -227,12 +227,6 @@ class RestTransport(Transport):
         return self._predict("model_card", [{"query": ""}])[0].encode()
 
     def upscale(self, images: np.ndarray, theta: bool, dtype: str) -> dict[str, np.ndarray]:
-        channels = images.shape[-1]
-        if channels not in FILE_CHANNELS:
-            raise UserError(
-                f"{self.address}: REST transports images of 1, 3 or 4 channels, this model has"
-                f" {channels}: use gRPC, as in grpc://HOST:8500/{self.address.model}"
-            )
         signature = "image_bytes" if theta else "image_bytes_sr_only"
         answers = self._predict(signature, [{"image_bytes": _encode_png(x)} for x in images])
         if not theta:

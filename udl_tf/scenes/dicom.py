@@ -8,16 +8,16 @@ from typing import Any
 
 import numpy as np
 from pydicom import Dataset, dcmread
-from pydicom.pixels import get_decoder, pixel_array
-from pydicom.uid import ExplicitVRBigEndian
-from pydicom.valuerep import DSfloat
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.pixels.utils import pixel_array
+from pydicom.uid import UID, ExplicitVRBigEndian
 
 from udl_tf._support.files import complete_file, temporary_path
 from udl_tf.errors import UserError
 from udl_tf.imaging.library_warnings import collected_warnings
 from udl_tf.scenes.array_scene import ArrayScene, readable
 from udl_tf.scenes.axes import Axes
-from udl_tf.scenes.dicom_tags import notes_of, rescale_of_frame, result_dataset
+from udl_tf.scenes.dicom_tags import decimal, notes_of, rescale_of_frame, result_dataset
 from udl_tf.scenes.medical import NOT_MEDICAL
 from udl_tf.scenes.raw_array import RawArray
 from udl_tf.scenes.rescaled import Rescaled
@@ -93,7 +93,7 @@ class DicomScene(ArrayScene):
                 raw, slope = _with_slope(raw, path, axes, stack)
             dataset = result_dataset(self._dataset, axes, scale, content, raw.dtype)
             if slope is not None:
-                dataset.RescaleSlope, dataset.RescaleIntercept = slope, DSfloat(0)
+                dataset.RescaleSlope, dataset.RescaleIntercept = slope, 0
                 dataset.add_new("PixelPaddingValue", "US", int(_THETA.fill))
             _save(dataset, raw, temporary)
 
@@ -146,6 +146,8 @@ class _Planes:
 def _check(path: Path, dataset: Dataset) -> None:
     """Refuses what is no image, or of a kind that is not supported."""
     syntax = dataset.file_meta.TransferSyntaxUID
+    if syntax == ExplicitVRBigEndian:
+        raise UserError(f"{path}: of the retired transfer syntax {syntax.name}: convert it")
     if "Rows" not in dataset:
         raise UserError(f"{path}: a DICOM file without an image: give the files of images")
     kind = dataset.PhotometricInterpretation
@@ -160,10 +162,15 @@ def _check(path: Path, dataset: Dataset) -> None:
         )
     if "TotalPixelMatrixColumns" in dataset:
         raise UserError(f"{path}: frames are tiles of a slide: convert it to OME-TIFF")
-    if syntax == ExplicitVRBigEndian:
-        raise UserError(f"{path}: of the retired transfer syntax {syntax.name}: convert it")
-    if syntax.is_compressed and not get_decoder(syntax).is_available:
+    if syntax.is_compressed and not _has_decoder(syntax):
         raise _not_decoded(path, f"{syntax.name}: no installed package decodes it")
+
+
+def _has_decoder(syntax: UID) -> bool:
+    try:
+        return get_decoder(syntax).is_available
+    except NotImplementedError:  # of videos, for example
+        return False
 
 
 def _not_decoded(path: Path, reason: str) -> UserError:
@@ -185,7 +192,7 @@ def _raw_array(path: Path, axes: Axes, samples: Samples, stack: ExitStack) -> Ra
 
 def _with_slope(
     theta: RawArray, path: Path, axes: Axes, stack: ExitStack
-) -> tuple[RawArray, DSfloat]:
+) -> tuple[RawArray, float]:
     """Returns theta as integers, and the slope that makes them theta: DICOM images hold no floats.
 
     Its largest value becomes the largest integer but one, which means nodata.
@@ -194,9 +201,9 @@ def _with_slope(
     for frame in range(axes.planes):
         values = theta[frame]
         largest = max(largest, values.max(where=np.isfinite(values), initial=0.0))
-    slope = DSfloat(largest / (_THETA.fill - 1) or 1.0, auto_format=True)
+    slope = decimal(largest / (_THETA.fill - 1) or 1.0)
     numbers = _raw_array(path, axes, _THETA, stack)
-    stored = Rescaled(numbers, float(slope), 0.0, _THETA)
+    stored = Rescaled(numbers, slope, 0.0, _THETA)
     for frame in range(axes.planes):
         stored[frame] = theta[frame]
     return numbers, slope

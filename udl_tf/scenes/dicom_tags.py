@@ -10,7 +10,7 @@ import numpy as np
 from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
-from pydicom.valuerep import DSfloat
+from pydicom.valuerep import format_number_as_ds
 
 from udl_tf.imaging.metadata import MARK
 from udl_tf.scenes.axes import Axes
@@ -140,11 +140,11 @@ def _set_places(result: Dataset, source: Dataset, scale: int) -> None:
         for holder in (item, *item.get("PixelMeasuresSequence", [])):
             for keyword in _SPACINGS:
                 if holder.get(keyword):
-                    finer = [_decimal(float(one) / scale) for one in holder.get(keyword)]
+                    finer = [decimal(float(one) / scale) for one in holder.get(keyword)]
                     setattr(holder, keyword, finer)
 
 
-def _moved(position: Any, source: Dataset, frame: int, scale: int) -> list[DSfloat]:
+def _moved(position: Any, source: Dataset, frame: int, scale: int) -> list[float]:
     """Returns the centre of a result's first pixel, whose corner is that of the source's."""
     spacing = element_of_frame(source, frame, "PixelMeasuresSequence", "PixelSpacing")
     directions = element_of_frame(
@@ -156,7 +156,7 @@ def _moved(position: Any, source: Dataset, frame: int, scale: int) -> list[DSflo
     between_rows, between_columns = (float(one) for one in spacing)
     step = along_row * between_columns + along_column * between_rows
     moved = np.array(position, float) + step * (1 / scale - 1) / 2
-    return [_decimal(one) for one in moved]
+    return [decimal(one) for one in moved]
 
 
 def _set_origin(result: Dataset, source: Dataset, scale: int, content: Content) -> None:
@@ -198,5 +198,6 @@ def _functional_groups(dataset: Dataset) -> list[Dataset]:
     ]
 
 
-def _decimal(value: float) -> DSfloat:
-    return DSfloat(value, auto_format=True)
+def decimal(value: float) -> float:
+    """Rounds a number to what DICOM stores: decimals of at most 16 characters."""
+    return float(format_number_as_ds(float(value)))

@@ -36,14 +36,16 @@ class GeoTiffFile:
 
     def write(self, window: Window, values: np.ndarray) -> None:
         """Writes a window of values (h, w, c), NaN for nodata: all bands at once."""
-        bands = np.moveaxis(self._samples.store(values), -1, 0)
+        bands = np.empty((values.shape[2], *values.shape[:2]), self._samples.dtype)
+        for index, band in enumerate(bands):
+            band[:] = self._samples.store(values[..., index])
         valid = ~np.isnan(values).all(axis=-1)
         if self._alpha:
             opaque = np.iinfo(bands.dtype).max if bands.dtype.kind != "f" else 1
             bands = np.insert(bands, self._alpha - 1, valid * opaque, axis=0)
         part = rasterio.windows.Window(window.left, window.top, window.width, window.height)
         with gdal.writing(self._path):
-            self._file.write(np.ascontiguousarray(bands), window=part)
+            self._file.write(bands, window=part)
             if self._has_mask:
                 self._file.write_mask(valid, window=part)
 

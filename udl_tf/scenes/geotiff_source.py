@@ -20,6 +20,7 @@ _WIDEST_STRIP = 1024  # pixels; wider ones, written window by window, are compre
 _TILE = 256  # pixels
 _OUTDATED = ("STATISTICS_", "NODATA_VALUES", "TIFFTAG_SOFTWARE")  # tags, untrue of a result
 _NO_TAGS = {"IMAGE_STRUCTURE", "DERIVED_SUBDATASETS", "RPC", "TIFF", "xml:XMP"}  # namespaces
+_RESOLUTIONS = {"TIFFTAG_XRESOLUTION", "TIFFTAG_YRESOLUTION"}  # pixels per unit
 _RGB = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
 
 
@@ -134,7 +135,10 @@ class GeoTiffSource:
                 result.rpcs = _scaled(own.rpcs, scale)
             for namespace in set(own.tag_namespaces()) - _NO_TAGS:
                 result.update_tags(ns=namespace, **own.tags(ns=namespace))
-        result.update_tags(**_lasting(own.tags()), TIFFTAG_SOFTWARE=MARK.decode())
+        tags = _lasting(own.tags())
+        for name in _RESOLUTIONS & tags.keys():
+            tags[name] = str(float(tags[name]) * scale)
+        result.update_tags(**tags, TIFFTAG_SOFTWARE=MARK.decode())
         sources = own.indexes if content is Content.IMAGE else self.bands
         names = content.names([own.descriptions[band - 1] or "" for band in sources])
         for band, name in enumerate(names, 1):

@@ -4,7 +4,7 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import zarr
 
@@ -24,7 +24,7 @@ class Multiscale:
     """
 
     attributes: dict[str, Any]
-    zarr_format: int
+    zarr_format: Literal[2, 3]
 
     @classmethod
     def of(cls, path: Path, group: zarr.Group) -> "Multiscale":

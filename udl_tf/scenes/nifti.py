@@ -52,14 +52,14 @@ class NiftiScene(ArrayScene):
             image: Any = nibabel.load(path)
             if not isinstance(image, Nifti1Image | Nifti2Image):
                 raise UserError(f"{path}: of another kind than NIfTI in one file: convert it")
-            self._header = image.header
+            self._header: Any = image.header
             shape = image.shape[::-1]
             if not 2 <= len(shape) <= len(_NAMES):
                 raise UserError(f"{path}: has {len(shape)} axes; expected 2 to 5: split it")
-            stored, dtype = path, image.get_data_dtype()
+            stored, dtype = path, np.dtype(image.get_data_dtype())
             if path.name.endswith(".gz"):
                 stored = _decompressed(path, resources)
-            proxy = image.dataobj
+            proxy: Any = image.dataobj
             self._slope, self._intercept = float(proxy.slope), float(proxy.inter)
             array: Any = RawArray(stored, dtype, shape, proxy.offset)
         self._stored = Samples(dtype.newbyteorder("="))

@@ -110,7 +110,7 @@ class OmeZarrScene(ArrayScene):
             steps = []
         if source is not self._axes:
             steps = [_inserted(step, source.names.index("C")) for step in steps]
-        factors = list(itertools.accumulate(steps, np.multiply, initial=np.ones(len(axes.names))))
+        factors = list(itertools.accumulate(steps, _product, initial=(1,) * len(axes.names)))
         metadata = image.result(scale, content, self.channels, factors)
         with complete_folder(path, replace=True) as temporary:
             group = zarr.create_group(
@@ -144,6 +144,10 @@ def _array(group: zarr.Group, name: str) -> zarr.Array:
     if not isinstance(array, zarr.Array):
         raise ValueError(f"{name} is not an array")
     return array
+
+
+def _product(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(first * second for first, second in zip(one, other, strict=True))
 
 
 def _inserted(step: tuple[int, ...], at: int) -> tuple[int, ...]:

@@ -5,10 +5,12 @@ from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.util import find_spec
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from tifffile import TiffFile
+import tifffile
 
 from udl_tf.errors import UserError, needs_extra
 from udl_tf.scenes.scene import Scene
@@ -21,6 +23,10 @@ MAX_CHANNELS = 64
 
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _TIFF_SUFFIXES = (".tif", ".tiff")
+_GEO_TAGS = {
+    *(33550, 33922, 34264, 34735),  # GeoTIFF: pixel size, tie points, matrix, coordinate system
+    *(42112, 42113, 50844),  # GDAL: metadata, nodata; coefficients of a sensor
+}
 
 
 @dataclass(frozen=True)
@@ -51,11 +57,29 @@ def _is_tiff(path: Path, head: bytes) -> bool:
     return head.startswith(_TIFF)
 
 
+def _is_geotiff(path: Path, head: bytes) -> bool:
+    """Returns whether GDAL should read a file: for its tags, or because it reads windows only.
+
+    It reads one image per file.
+    """
+    if not _is_tiff(path, head):
+        return False
+    try:
+        with tifffile.TiffFile(path) as tiff:
+            if not _GEO_TAGS.isdisjoint(tiff.pages.first.tags.keys()):
+                return True
+            images = (page for page in tiff.pages if not page.aspage().subfiletype)
+            is_single = len(list(islice(images, 2))) == 1
+    except Exception:  # damaged; tifffile raises exceptions of many kinds
+        return False
+    return is_single and find_spec("rasterio") is not None
+
+
 def _is_tiff_stack(path: Path, head: bytes) -> bool:
     if not _is_tiff(path, head):
         return False
     try:
-        with TiffFile(path) as tiff:
+        with tifffile.TiffFile(path) as tiff:
             return tiff.is_ome or tiff.is_imagej
     except Exception:  # of a damaged file, which the next kind reports
         return False
@@ -81,7 +105,8 @@ KINDS = (  # the first that recognises a file counts
     Kind("OME-Zarr", (".zarr",), _is_ome_zarr, "ome_zarr", "micro"),
     Kind("NIfTI", (".nii", ".nii.gz"), _is_nifti, "nifti", "medical"),
     Kind("DICOM", (".dcm",), _is_dicom, "dicom", "medical"),
-    Kind("GeoTIFF", _TIFF_SUFFIXES, _is_tiff, "geotiff", "geo"),
+    Kind("GeoTIFF", _TIFF_SUFFIXES, _is_geotiff, "geotiff", "geo"),
+    Kind("TIFF", _TIFF_SUFFIXES, _is_tiff, "plain_tiff"),
 )
 
 

@@ -1,5 +1,7 @@
 """Arrays stored uncompressed in files, read and written part by part."""
 
+import math
+import os
 from pathlib import Path
 
 import numpy as np
@@ -23,13 +25,14 @@ class RawArray:
     def __getitem__(self, index) -> np.ndarray:
         return np.array(self._map("r")[index])
 
-    def __setitem__(self, index, values: np.ndarray) -> None:
+    def __setitem__(self, index, values: np.ndarray | float) -> None:
         self._map("r+")[index] = values
 
     def fill(self, value: float) -> None:
         """Sets all values, plane by plane; the file grows as needed."""
-        with open(self.path, "r+b") as file:
-            file.truncate(self.offset + int(np.prod(self.shape)) * self.dtype.itemsize)
+        size = self.offset + math.prod(self.shape) * self.dtype.itemsize
+        if self.path.stat().st_size < size:
+            os.truncate(self.path, size)
         if value != 0:  # also NaN; a grown file reads as 0
             for plane in np.ndindex(self.shape[:-2]):
                 self[plane] = value

@@ -6,6 +6,8 @@ import numpy as np
 
 from udl_tf.imaging.dtypes import to_dtype
 
+_ROWS = 128  # stored at a time, so that intermediate arrays stay small
+
 
 @dataclass(frozen=True)
 class Samples:
@@ -38,19 +40,25 @@ class Samples:
 
         Values that would be stored as nodata become the next number of the dtype.
         """
+        stored = np.empty(values.shape, self.dtype)
+        for row in range(0, len(values), _ROWS):
+            stored[row : row + _ROWS] = self._stored(values[row : row + _ROWS])
+        return stored
+
+    def _stored(self, values: np.ndarray) -> np.ndarray:
         missing = np.isnan(values)
         stored = to_dtype(np.where(missing, 0, values.astype(np.float64, copy=False)), self.dtype)
         if self.nodata is not None and not np.isnan(self.nodata):
-            stored[stored == self.nodata] = self._beside_nodata()
+            stored[stored == self.nodata] = self._next_to(self.nodata)
         stored[missing] = self.fill
         return stored
 
-    def _beside_nodata(self) -> float:
-        """Returns the number next to nodata, towards 0 (or 1 for 0)."""
-        towards = 0 if self.nodata else 1
+    def _next_to(self, nodata: float) -> float:
+        """Returns the number of the dtype next to nodata, towards 0 (or 1 for 0)."""
+        towards = 0 if nodata else 1
         if self.dtype.kind == "f":
-            return np.nextafter(self.dtype.type(self.nodata), self.dtype.type(towards))
-        return self.nodata + np.sign(towards - self.nodata)
+            return np.nextafter(self.dtype.type(nodata), self.dtype.type(towards))
+        return nodata + np.sign(towards - nodata)
 
 
 FLAGS = Samples(np.dtype(np.uint8), nodata=2)

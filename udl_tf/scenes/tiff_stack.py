@@ -4,7 +4,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import tifffile
@@ -58,7 +58,7 @@ class TiffStackScene(ArrayScene):
             tiff = resources.enter_context(tifffile.TiffFile(path))
             self._series, self._big = tiff.series[0], tiff.is_bigtiff
             self._text: OmeXml | ImageJ = (
-                OmeXml(tiff.ome_metadata) if tiff.is_ome else ImageJ(tiff.imagej_metadata)
+                OmeXml(tiff.ome_metadata) if tiff.ome_metadata else ImageJ(tiff.imagej_metadata)
             )
             axes = Axes(tuple(self._series.get_axes(False)), self._series.get_shape(False))
             array = _array(path, self._series, tiff.byteorder)
@@ -69,7 +69,8 @@ class TiffStackScene(ArrayScene):
     def _notes(self) -> Iterator[str]:
         page = self._series.keyframe
         if page.compression not in _LOSSLESS:
-            yield f"compressed with {page.compression.name}, which loses detail; result: deflate"
+            name = COMPRESSION(page.compression).name
+            yield f"the result is compressed with deflate instead of {name}"
 
     @contextmanager
     def _create_file(self, path: Path, scale: int, content: Content) -> Iterator[ResultFile]:
@@ -149,7 +150,7 @@ class TiffStackScene(ArrayScene):
         }
 
 
-def _array(path: Path, series: TiffPageSeries, byteorder: str) -> Any:
+def _array(path: Path, series: TiffPageSeries, byteorder: Literal["<", ">"]) -> Any:
     """Returns the values of a series, of which only what is indexed is read."""
     if series.dataoffset is not None and not series.is_multifile:
         dtype = series.dtype.newbyteorder(byteorder)
@@ -182,16 +183,14 @@ def _write(
 ) -> None:
     """Writes all pages of all levels, the smaller levels as SubIFDs of the first."""
     for number, level in enumerate(levels):
-        own = first | {"subifds": len(levels) - 1} if number == 0 else {"metadata": None}
-        shape = level.shape if level.shape[-1] > 1 else level.shape[:-1]
+        own: dict[str, Any] = {"subfiletype": 1, "metadata": None}
+        if number == 0:
+            own = {"subfiletype": 0, "subifds": len(levels) - 1} | first
+        has_samples = level.shape[-1] > 1
         pages = (np.asarray(level[part]) for part in chunks_of(level))
-        tiff.write(
-            (
-                page.reshape(page.shape[-3:] if page.shape[-1] > 1 else page.shape[-3:-1])
-                for page in pages
-            ),
-            shape=shape,
-            subfiletype=1 if number else 0,
-            **options,
-            **own,
-        )
+        if has_samples:
+            pixels = (page.reshape(page.shape[-3:]) for page in pages)
+        else:
+            pixels = (page.reshape(page.shape[-3:-1]) for page in pages)
+        shape = level.shape if has_samples else level.shape[:-1]
+        tiff.write(pixels, shape=shape, **options, **own)
