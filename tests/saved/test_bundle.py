@@ -96,7 +96,10 @@ def test_a_bundle_without_uncertainty(bundle):
             {"calibration": {**PLAIN, "factors": [[1.0, 1.0, -1.0], *PLAIN["factors"][1:]]}},
             r"calibration\.factors\.0\.2: got -1\.0; input should be greater than or equal to 0",
         ),
-        ({"range": [0, 1]}, r"model\.json: range: got \[0, 1\]; expected \[0, 255\]"),
+        (
+            {"range": [1, 1]},
+            r"model\.json: range: got \[1, 1\]; a value range of \[1, 1\]: expected",
+        ),
         (
             {"uncertainty": {"weights": "x", "log_scale_head": "light", "unit": 1.0, "power": 0}},
             r"uncertainty\.power: got 0; input should be greater than 0",

@@ -2,11 +2,12 @@
 
 udl-tf data check --config CONFIG [--set key=value ...]
 udl-tf data check FOLDER [FOLDER ...] [--test FOLDER ...] [--scale 4] [--hr-patch-size 192]
-udl-tf data pack FOLDER [FOLDER ...] --output PACK [--scale 4]
+udl-tf data pack FOLDER [FOLDER ...] --output PACK [--scale 4 | --config CONFIG]
 """
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,11 @@ from typing import Any
 from udl_tf._support import command_line
 from udl_tf._support.config_file import load_config
 from udl_tf._support.json_files import parse_model
-from udl_tf.config import Config
+from udl_tf.config import Config, ModelConfig
 from udl_tf.data.check import check_sets
 from udl_tf.data.pack import Arrays, write_pack
-from udl_tf.data.sources import ImageSource, find_datasets, folder_datasets
+from udl_tf.data.pixels import Pixels
+from udl_tf.data.sources import ImageSource, find_datasets, folder_datasets, read_as
 from udl_tf.data.store import read_pair
 from udl_tf.errors import UserError
 
@@ -57,23 +59,36 @@ def main(arguments: list[str] | None = None) -> None:
     pack.add_argument("folders", nargs="+", type=Path, help="folders as for check")
     pack.add_argument("--output", type=Path, required=True, help="new folder for the packed data")
     pack.add_argument("--scale", type=int, default=4, choices=(2, 3, 4), help="default: 4")
+    pack.add_argument("--config", help="pack for the scale, channels and value range of a config")
     options = parser.parse_args(arguments)
     if options.command == "pack":
-        _pack(options.folders, options.output, options.scale)
+        wanted = Config(model=ModelConfig(scale=options.scale))
+        _pack(
+            options.folders,
+            options.output,
+            load_config(options.config) if options.config else wanted,
+        )
     else:
         _check(_config_of(options))
 
 
-def _pack(folders: Sequence[Path], output: Path, scale: int) -> None:
+def _pack(folders: Sequence[Path], output: Path, config: Config) -> None:
+    scale, pixels = config.model.scale, Pixels.of(config)
+    datasets = folder_datasets(folders, scale, pixels)
+    if config.data.value_range == "percentile":
+        files = [source.hr for dataset in datasets for source in dataset.sources]
+        pixels = replace(pixels, value_range=pixels.quantiles(files))
     items = [
         (f"{dataset.name}/{source.hr.name}", partial(_arrays, source, scale))
-        for dataset in folder_datasets(folders, scale)
+        for dataset in (read_as(dataset, pixels) for dataset in datasets)
         for source in dataset.sources
     ]
     with command_line.progress_bar("images") as progress:
-        write_pack(output, {"scale": scale}, items, progress)
+        write_pack(output, {"scale": scale, **pixels.facts}, items, progress)
     size = sum(file.stat().st_size for file in output.iterdir()) / 1e9
     print(f"written: {output} ({len(items)} images, {size:.2f} GB), all checksums verified")
+    if pixels.value_range is not None:
+        print(f"data.value_range of this pack: {pixels.value_range.ranges}")
 
 
 def _arrays(source: ImageSource, scale: int) -> tuple[Arrays, dict[str, Any]]:
@@ -99,8 +114,9 @@ def _config_of(options: argparse.Namespace) -> Config:
 
 def _check(config: Config) -> None:
     scale = config.model.scale
-    training = find_datasets(config.data, "train", scale)
-    test = find_datasets(config.data, "test", scale) if config.data.test else []
+    pixels = Pixels.of(config)
+    training = find_datasets(config.data, "train", scale, pixels)
+    test = find_datasets(config.data, "test", scale, pixels) if config.data.test else []
     count = 0
     for finding in check_sets(training, test, scale, config.data):
         print(finding.text)

@@ -6,9 +6,9 @@ import numpy as np
 
 from udl_tf.errors import UserError
 from udl_tf.imaging.formats import READABLE
-from udl_tf.imaging.image_files import read_image
 from udl_tf.imaging.opening import image_size
 from udl_tf.imaging.rgb_files import list_images
+from udl_tf.scenes.image_scene import open_raster
 from udl_tf.scenes.opening import open_scene, scene_kind, scene_suffixes
 from udl_tf.scenes.scene import Scene, Window
 
@@ -32,11 +32,7 @@ def read_measurement(path: Path) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         UserError: if the file cannot be read, or holds several planes.
     """
-    if scene_kind(path) is None:
-        pixels = read_image(path).pixels
-        values = pixels[..., None] if pixels.ndim == 2 else pixels
-        return values, np.ones(values.shape, bool)
-    with open_scene(path) as scene:
+    with open_raster(path) as scene:
         _check_planes(scene)
         values, valid = scene.read(Window(0, 0, 0, scene.height, scene.width))
     return values, valid & np.isfinite(values)

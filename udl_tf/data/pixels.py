@@ -12,7 +12,7 @@ from udl_tf.config import Config
 from udl_tf.data.measurements import measurement_size, read_measurement
 from udl_tf.errors import UserError
 from udl_tf.imaging.dtypes import to_dtype
-from udl_tf.imaging.nodata import fill_nodata
+from udl_tf.imaging.nodata import FILL_DISTANCE, fill_nodata
 from udl_tf.imaging.opening import image_size
 from udl_tf.imaging.resize import imresize
 from udl_tf.imaging.rgb_files import read_rgb
@@ -20,9 +20,6 @@ from udl_tf.imaging.value_range import GREY_LEVELS, ValueRange
 
 QUANTILES = (0.001, 0.999)
 """Of the values in the training set: what a network sees as 0 and 255 with "percentile"."""
-
-FILL_DISTANCE = 8
-"""LR pixels from data within which nodata is filled from its surroundings."""
 
 _MOST_VALUES = 4_000_000  # per channel, from which quantiles are computed
 
@@ -113,7 +110,9 @@ class Pixels:
         if not self.measured:
             return read_rgb(path)
         values, valid = self._read_measurement(path)
-        return np.where(valid, self.unit.to_network(values), np.float32(np.nan))
+        if not valid.all():  # before the conversion, for which marks of nodata may be too large
+            values = np.where(valid, values, np.nan)
+        return self.unit.to_network(values)
 
     def size(self, path: Path) -> tuple[int, int]:
         """Reads (height, width) from the header of a file."""
