@@ -120,6 +120,12 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     command_line.add_degrade(parser)
     options = parser.parse_args(arguments)
     options.conformal = _conformal(options.conformal)
+    _check_options(options)
+    return options
+
+
+def _check_options(options: argparse.Namespace) -> None:
+    """Raises UserError if options lack others, or a preset would be written to."""
     if not (options.data or options.test):
         raise UserError(
             "nothing to do: give --data, to fit theta on, or --test, to assess the calibration on"
@@ -131,7 +137,6 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
             f"{options.model.name}: presets are read-only: give --test and --output to assess the"
             f" preset, or calibrate a copy of {options.model}"
         )
-    return options
 
 
 def _conformal(text: str | None) -> tuple[float, float] | None:
