@@ -99,6 +99,16 @@ def test_planes_are_upscaled_one_after_another(tmp_path, monkeypatch):
     assert (summary.windows, summary.empty) == (12, 0)
 
 
+def test_a_model_of_one_channel_upscales_each_channel_by_itself(tmp_path, monkeypatch):
+    model, values = network_model("edsr_s", 1), holed((40, 30, 2))
+    both = upscaled(model, scene_file(tmp_path, values), monkeypatch, 200)
+    for channel in range(2):
+        path = scene_file(tmp_path, values[..., [channel]])
+        one = upscaled(model, path, monkeypatch, 200)
+        for found, expected in zip(both[:2], one[:2], strict=True):
+            assert np.array_equal(found[..., [channel]], expected, equal_nan=True)
+
+
 def test_windows_without_data_are_neither_computed_nor_written(tmp_path, monkeypatch):
     values = np.full((64, 64, 1), np.nan, np.float32)
     values[40:42, 3:6] = 100

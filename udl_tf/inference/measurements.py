@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -65,7 +66,7 @@ def compute(
     """Computes the maps of measurements.
 
     Args:
-        model: of as many channels.
+        model: of as many channels, or of one: then it computes each channel by itself.
         values: (h, w, c), of any number type, in the unit of `value_range`.
         valid: bool (h, w, c): False for nodata, whose values do not matter.
         value_range: what the networks see as 0 and 255.
@@ -73,6 +74,11 @@ def compute(
         effort: tiles and memory.
         progress: receives the LR pixels that are done, over all passes.
     """
+    channels = values.shape[2]
+    if channels > model.channels == 1:
+        run = partial(compute, model, value_range=value_range, wanted=wanted, effort=effort)
+        parts = enumerate(parts_of(progress, channels))
+        return _joined([run(values[..., [c]], valid[..., [c]], progress=part) for c, part in parts])
     low = np.array(value_range.low, np.float64)
     # First of all without nodata: its values may be too large for float32.
     lr = value_range.to_network(values if valid.all() else np.where(valid, values, low))
@@ -83,6 +89,16 @@ def compute(
     if wanted.consistent:
         sr = back_project(sr, lr, model.scale)
     return Computed(lr, sr, maps.get("theta"), spread)
+
+
+def _joined(channels: list[Computed]) -> Computed:
+    """Joins what was computed of single channels."""
+
+    def join(name: str) -> Any:
+        maps = [getattr(channel, name) for channel in channels]
+        return None if maps[0] is None else np.concatenate(maps, axis=-1)
+
+    return Computed(join("lr"), join("sr"), join("theta"), join("spread"))
 
 
 def flags_of(valid: np.ndarray, reach: int, scale: int) -> np.ndarray:

@@ -70,7 +70,8 @@ def upscale_scene(
     """Upscales a scene into a file of the same format, plane after plane.
 
     Args:
-        model: an Upscaler or an SRModel, of as many channels as the scene.
+        model: an Upscaler or an SRModel, of as many channels as the scene, or of one: then it
+            upscales each channel by itself.
         scene: an open scene.
         output: file of the result, which appears when it is complete; flags are stored with it.
         theta: file for theta, `output` itself to store it there as further channels; None: theta
@@ -217,7 +218,7 @@ class SceneRun:
 
 def _check_match(model: Upscaler, scene: Scene, uncertainty: bool) -> None:
     """Raises UserError unless the model can upscale the scene."""
-    if scene.channels != model.channels:
+    if model.channels not in (1, scene.channels):
         count = f"{scene.channels} channel{'s' * (scene.channels > 1)}"
         raise UserError(
             f"{scene.path}: has {count}; expected {model.channels}, those of the model: choose"
