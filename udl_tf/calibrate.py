@@ -54,10 +54,10 @@ def main(arguments: list[str] | None = None) -> None:
         _check_earlier(options.model, model.calibration, held_out)
     if options.conformal:  # reject too few images early; duplicates are subtracted later
         risk_bound(sum(len(d.sources) for d in held_out), *options.conformal)
-    samples = _measure(model, sets, not options.no_baselines, options.classes)
+    samples = _measure(model, sets, options)
     name, calibration, results = options.model.resolve().name, model.calibration, []
     if options.data:
-        calibration, result = _fit(options, manifest, held_out, samples)
+        calibration, result = _fit(options, manifest, model, held_out, samples)
         results.append(result)
     assert calibration is not None
     results += _assess(sets[len(held_out) :], samples[len(held_out) :], calibration)
@@ -108,6 +108,11 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         " of pixels too",
     )
     parser.add_argument(
+        "--consistent",
+        action="store_true",
+        help="calibrate for results of upscale --consistent",
+    )
+    parser.add_argument(
         "--overwrite",
         action="store_true",
         help="replace a calibration even if it was fitted on more images",
@@ -151,7 +156,7 @@ def _check_earlier(model: Path, earlier: "Calibration", held_out: "list[Dataset]
 
 
 def _measure(
-    model: Any, sets: "list[Dataset]", baselines: bool, classes: Path | None
+    model: Any, sets: "list[Dataset]", options: argparse.Namespace
 ) -> "list[list[Sample]]":
     """Returns the errors and uncertainties of the images of each set."""
     from udl_tf._support.progress import part_of
@@ -163,9 +168,10 @@ def _measure(
             measure(
                 model,
                 dataset.sources,
-                baselines,
+                not options.no_baselines,
                 part_of(progress, sum(counts[:index]), counts[index], sum(counts)),
-                classes,
+                options.classes,
+                options.consistent,
             )
             for index, dataset in enumerate(sets)
         ]
@@ -174,18 +180,22 @@ def _measure(
 def _fit(
     options: argparse.Namespace,
     manifest: "Manifest",
+    model: Any,
     held_out: "list[Dataset]",
     samples: "list[list[Sample]]",
 ) -> "tuple[Calibration, dict[str, Any]]":
     """Calibrates theta on the held-out images, and stores the calibration in the model."""
     from udl_tf.evaluation import assess
+    from udl_tf.evaluation.theta_measure import with_nodata_reach
     from udl_tf.saved.bundle import read_manifest, write_calibration
     from udl_tf.uncertainty.fit import calibrate
 
     fitted = [sample for part in samples[: len(held_out)] for sample in part]
     name = " + ".join(dataset.name for dataset in held_out)
     text = f"{name} ({len(fitted)} images)" + _degraded_by(held_out[0])
+    text += ", consistent results" if options.consistent else ""
     calibration = calibrate(fitted, text, options.method, options.conformal)
+    calibration = with_nodata_reach(calibration, model, held_out[0].sources)
     title, pixels = name + _degraded_by(held_out[0]), held_out[0].pixels
     result = assess(title, fitted, calibration, seen=True, pixels=pixels)
     if read_manifest(options.model) != manifest:

@@ -14,11 +14,15 @@ from udl_tf.errors import UserError
 from udl_tf.imaging.nodata import near_nodata
 from udl_tf.imaging.resize import imresize
 from udl_tf.inference.keras_upscaler import KerasUpscaler
+from udl_tf.inference.measurements import FLAGS, NEAR
+from udl_tf.inference.nodata_reach import measure_reach
 from udl_tf.inference.self_ensemble import mean_and_spread
 from udl_tf.inference.upscaler import BORDER
 from udl_tf.uncertainty.fit import Sample
+from udl_tf.uncertainty.record import Calibration
 
 _MOST_PIXELS = 1_000_000  # per set; larger sets are subsampled at random
+_REACH_IMAGES = 10
 _GRADIENT, _SPREAD = "gradient of bicubic", "self-ensemble spread"
 
 
@@ -28,6 +32,7 @@ def measure(
     baselines: bool = True,
     progress: Progress = no_progress,
     classes: Path | None = None,
+    consistent: bool = False,
 ) -> list[Sample]:
     """Measures error and uncertainty of a model on images, computed as `upscale` computes them.
 
@@ -39,10 +44,11 @@ def measure(
         progress: receives the images that are done.
         classes: folder of 8-bit label images with the names of the HR images, whose values become
             groups of pixels, beside that of pixels near nodata; None: no classes.
+        consistent: whether the results are back-projected, as with `upscale(consistent=True)`.
 
     Returns:
         A sample per image with data; together at most about a million pixels, all with data in
-        every channel.
+        every channel. Pixels near nodata are a group.
 
     Raises:
         UserError: for an unreadable image, a missing label image, or a model without uncertainty.
@@ -60,8 +66,8 @@ def measure(
         pixels = known[np.random.default_rng(index).permutation(len(known))[:count]]
         if len(pixels):
             groups = {} if classes is None else _classes(classes, source.hr, hr.shape[:2])
-            groups |= _near_nodata(model, hr)
-            maps = _maps(as_trained, lr, hr, baselines, source.pixels.measured)
+            groups |= _near_nodata(as_trained, hr)
+            maps = _maps(as_trained, lr, hr, baselines, source.pixels.measured, consistent)
             drawn = {
                 name: values.reshape(-1, model.channels)[pixels].astype(np.float32)
                 for name, values in maps.items()
@@ -81,7 +87,17 @@ def _near_nodata(model: KerasUpscaler, hr: np.ndarray) -> dict[str, np.ndarray]:
     valid = np.isfinite(hr)
     if valid.all():
         return {}
-    return {"near nodata": near_nodata(valid, model.nodata_reach * model.scale)}
+    return {FLAGS[NEAR]: near_nodata(valid, model.nodata_reach * model.scale)}
+
+
+def with_nodata_reach(
+    calibration: Calibration, model: KerasUpscaler, sources: Sequence[ImageSource]
+) -> Calibration:
+    """Adds how far nodata reaches, measured on at most ten images; not for 8-bit images."""
+    if not sources[0].pixels.measured:
+        return calibration
+    images = (read_pair(source, model.scale)[0] for source in sources[:_REACH_IMAGES])
+    return calibration.model_copy(update={"nodata_reach": measure_reach(model, images)})
 
 
 def _classes(folder: Path, hr: Path, size: tuple[int, int]) -> dict[str, np.ndarray]:
@@ -105,10 +121,15 @@ def _classes(folder: Path, hr: Path, size: tuple[int, int]) -> dict[str, np.ndar
 
 
 def _maps(
-    model: KerasUpscaler, lr: np.ndarray, hr: np.ndarray, baselines: bool, measured: bool
+    model: KerasUpscaler,
+    lr: np.ndarray,
+    hr: np.ndarray,
+    baselines: bool,
+    measured: bool,
+    consistent: bool,
 ) -> dict[str, np.ndarray]:
     """Returns "error", "log_theta" and, if asked for, the baselines of an image, each (h, w, c)."""
-    sr, theta = model.predict(lr, BORDER)
+    sr, theta = model.predict(lr, BORDER, consistent)
     assert theta is not None
     shown = sr if measured else np.clip(sr, 0, 255)
     maps = {"error": np.abs(hr - shown), "log_theta": np.log(theta)}

@@ -31,8 +31,9 @@ from udl_tf.inference.passes import WANTED, Effort, Wanted
 from udl_tf.inference.upscaler import Upscaler, upscaler_of
 from udl_tf.scenes.scene import Scene, SceneWriter, Window
 
-_LARGEST_CORE, _STEP = 2048, 64  # LR pixels; sides of cores are multiples of the step if possible
-_SMALLEST_CORE = 32
+_LARGEST_CORE, _SMALLEST_CORE = 2048, 32  # LR pixels
+_BLOCK = 256  # LR pixels; larger cores are multiples of it, and so start with the blocks of files
+_STEP = 64  # LR pixels to which a window is cut down if the rest of it has no data
 _DEFAULT_ROOM = 2e9  # bytes in addition to what the process uses, if so much is free
 _RESERVE = 0.25e9  # bytes by which libraries grow while they compute
 _LR_BYTES, _HR_BYTES, _ENSEMBLE_BYTES = 48, 56, 24  # of all arrays, per value at the peak
@@ -211,7 +212,7 @@ class SceneRun:
                 argument="memory",
             )
         side = min(math.isqrt(int(max(room, needed) / 2 / per_pixel)) - edge, _LARGEST_CORE)
-        return (side // _STEP * _STEP or side), room / 2
+        return (side // _BLOCK * _BLOCK or side), room / 2
 
 
 def _check_match(model: Upscaler, scene: Scene, uncertainty: bool) -> None:

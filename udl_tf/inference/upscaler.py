@@ -176,7 +176,7 @@ class Upscaler(ABC):
         return sr, maps.get("theta")
 
     def compute(
-        self, lr: np.ndarray, wanted: Wanted, effort: Effort, progress: Progress
+        self, lr: np.ndarray, wanted: Wanted, effort: Effort, progress: Progress = no_progress
     ) -> tuple[Maps, np.ndarray | None]:
         """Computes the maps of an image without alpha and without nodata.
 
