@@ -321,3 +321,22 @@ def test_damage_is_reported_in_one_line_and_leaves_no_result(tmp_path):
     with pytest.raises(UserError, match=r"a\.tif: cannot be read \(.*\): replace or remove it"):
         enlarge(path, tmp_path / "b.tif")
     assert [path.name for path in tmp_path.iterdir()] == ["a.tif"]
+
+
+@pytest.mark.parametrize("compress", ["none", "lzw"])
+def test_a_full_disk_is_reported_at_any_moment(tmp_path, compress):
+    """GDAL holds blocks until the file is closed, and rasterio ignores failures then."""
+    resource = pytest.importorskip("resource")
+    array = np.random.default_rng(0).random((1, 128, 128), np.float32)
+    write(tmp_path / "a.tif", array, tiled=True, blockxsize=32, blockysize=32, compress=compress)
+    size = enlarge(tmp_path / "a.tif", tmp_path / "b.tif", step=10).stat().st_size
+    (tmp_path / "b.tif").unlink()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        for most in range(3000, size, size // 5):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (most, limits[1]))
+            with pytest.raises(UserError, match=r"b\.tif: cannot be written \(.*: check the disk"):
+                enlarge(tmp_path / "a.tif", tmp_path / "b.tif", step=10)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.tif"]

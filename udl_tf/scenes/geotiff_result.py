@@ -75,6 +75,7 @@ def created(
                 _copy_as_cog(plain, final, source, content)
             else:
                 _build_overviews(plain, source, scale, content)
+        gdal.require_complete(final, path)
 
 
 @contextmanager
