@@ -12,6 +12,7 @@ SPAN_SHIFT = {"shift": 127.5}  # by default, the mean of RGB is subtracted from 
 def network(name, channels, head="light"):
     options = {"branches": False} if name == "light" else {}
     options |= SPAN_SHIFT if name == "span" else {}
+    options |= {"num_stages": 1, "num_filters": 4} if name == "dpdnn" else {}
     result = build_small(name, 2, channels=channels, log_scale_head=head, **options)
     if name == "span":
         shrink(result.get_layer("tail"), 50)

@@ -63,19 +63,13 @@ def export_savedmodel(
         with needs_extra("serve"):
             import tensorflow_serving.apis  # noqa: F401  # reported before the work begins
     model = read_run(run)
-    if model.measures and image_dtype == "uint8":
-        raise UserError(
-            f"{run}: the model has a value range of its own, {model.value_range.ranges}, for which"
-            " uint8 has too few values: choose float32",
-            argument="image_type",
-        )
     facts = {
         "format": "savedmodel",
         "precision": "float32",
         "smallest": 1,
         "self_ensemble": self_ensemble,
         "max_pixels": max_pixels,
-        "image_dtype": image_dtype or ("float32" if model.measures else "uint8"),
+        "image_dtype": _image_dtype(model, image_dtype),
         "theta_dtype": theta_dtype,
     }
     card = make_card(run, model, uncertainty, licence, **facts)
@@ -85,6 +79,19 @@ def export_savedmodel(
         if warmup:
             _write_warmup(temporary, base.name, card)
     return folder, card
+
+
+def _image_dtype(model: KerasUpscaler, chosen: str | None) -> str:
+    """Returns the dtype of images: the chosen one, or uint8 if that has enough values."""
+    if not model.measures:
+        return chosen or "uint8"
+    if chosen == "uint8":
+        raise UserError(
+            f"uint8 has too few values for a model with the value range {model.value_range.ranges}:"
+            " choose float32",
+            argument="image_type",
+        )
+    return "float32"
 
 
 def _new_version(base: Path, version: int | None) -> Path:

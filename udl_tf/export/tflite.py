@@ -16,6 +16,7 @@ from udl_tf._support.files import complete_file
 from udl_tf.errors import UserError
 from udl_tf.export.graph import UpscalingModule, check_suffix, make_card, read_run
 from udl_tf.export.parity import Pair, check_parity, piece, real_pairs
+from udl_tf.inference.keras_upscaler import KerasUpscaler
 from udl_tf.saved.card import ModelCard, Precision, write_with_card
 from udl_tf.saved.exported import open_tflite
 from udl_tf.saved.windows import core_of_tile
@@ -60,19 +61,7 @@ def export_tflite(
     """
     check_suffix(output, ".tflite")
     model = read_run(run)
-    if precision == "int8" and model.measures:
-        raise UserError(
-            f"{run}: the model has a value range of its own, {model.value_range.ranges}, for which"
-            " int8 has too few values: choose float16 or float32",
-            argument="precision",
-        )
-    facts: dict[str, Any] = {"format": "tflite", "precision": precision, "tile": tile}
-    if precision == "int8":
-        facts |= {"image_dtype": "uint8", "theta_dtype": "uint8"}
-    if tile is not None:
-        facts |= {"border": 0, "smallest": tile}
-    if margin is not None:
-        facts["margin"] = margin
+    facts = _facts(model, precision, tile, margin)
     card = make_card(run, model, uncertainty, licence, **facts)
     if tile is not None and core_of_tile(tile, card.margin, card.align) < 1:
         raise UserError(
@@ -89,6 +78,26 @@ def export_tflite(
         card = card.model_copy(update={"parity": parity})
         write_with_card(temporary, converted, card)
     return card
+
+
+def _facts(
+    model: KerasUpscaler, precision: Precision, tile: int | None, margin: int | None
+) -> dict[str, Any]:
+    """Returns the fields of the card that depend on the format."""
+    facts: dict[str, Any] = {"format": "tflite", "precision": precision, "tile": tile}
+    if precision == "int8":
+        if model.measures:
+            raise UserError(
+                "int8 has too few values for a model with the value range"
+                f" {model.value_range.ranges}: choose float16 or float32",
+                argument="precision",
+            )
+        facts |= {"image_dtype": "uint8", "theta_dtype": "uint8"}
+    if tile is not None:
+        facts |= {"border": 0, "smallest": tile}
+    if margin is not None:
+        facts["margin"] = margin
+    return facts
 
 
 @contextmanager
