@@ -26,6 +26,8 @@ _WATER, _ASPHALT = (420, 380, 260, 130), (900, 950, 1000, 1100)
 _ROOFS = np.array([(1500, 1700, 2300, 2500), (2500, 2600, 2700, 2900), (1100, 1150, 1250, 1400)])
 _LARGEST = 10000
 
+_COARSE_SIGMA = 3  # of smooth noise, pixels of the coarse grid
+
 _OFFSET, _GAIN = 100, 20  # of the camera: counts without light, and per photon
 _LARGEST_COUNT = 65535
 
@@ -128,10 +130,11 @@ def _smooth_noise(random: np.random.Generator, height: int, width: int, sigma: f
 
     It is enlarged from a coarse grid, which is faster than a wide filter.
     """
-    every = max(sigma / 3, 1)
-    coarse = [int(np.ceil(size / every)) + 2 for size in (height, width)]
+    every = max(sigma / _COARSE_SIGMA, 1)
+    margin = 6 * _COARSE_SIGMA  # so that small images have unit variance on average, not each
+    coarse = [int(np.ceil(size / every)) + margin for size in (height, width)]
     noise = gaussian_filter(random.normal(size=coarse), sigma / every, mode="wrap")
-    noise /= noise.std() or 1
+    noise = (noise - noise.mean()) / noise.std()
     places = [np.arange(size) / every + 0.5 for size in (height, width)]
     return map_coordinates(noise, np.meshgrid(*places, indexing="ij"), order=3, mode="nearest")
 
