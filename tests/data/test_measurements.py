@@ -119,9 +119,7 @@ def test_packs_keep_floats_and_state_their_range(tmp_path):
             assert a.dtype == np.float32
             assert np.array_equal(a, b)
     for other in (HEIGHTS, Pixels()):
-        with pytest.raises(
-            UserError, match=r"packed with 4 channels and the value range \[0, 1"
-        ):
+        with pytest.raises(UserError, match=r"packed with 4 channels and the value range \[0, 1"):
             folder_dataset(tmp_path / "pack", 2, other)
 
 

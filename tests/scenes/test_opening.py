@@ -1,5 +1,10 @@
+import sys
+
+import nibabel
 import numpy as np
 import pytest
+import tifffile
+import zarr
 
 from udl_tf.errors import UserError
 from udl_tf.scenes import open_scene, scene_kind, scene_suffixes
@@ -15,10 +20,61 @@ def test_the_content_of_a_file_decides_its_kind(tmp_path):
         assert (scene.height, scene.width, scene.channels) == (2, 3, 1)
 
 
+def write_ome_tiff(path):
+    tifffile.imwrite(path, np.zeros((3, 2, 2), np.uint16), metadata={"axes": "ZYX"}, ome=True)
+
+
+def write_imagej(path):
+    array = np.zeros((3, 2, 2), np.uint16)
+    tifffile.imwrite(path, array, imagej=True, metadata={"axes": "ZYX"})
+
+
+def write_ome_zarr(path):
+    image = {"axes": [{"name": name, "type": "space"} for name in "zyx"]}
+    step = {"type": "scale", "scale": [1, 1, 1]}
+    image["datasets"] = [{"path": "0", "coordinateTransformations": [step]}]
+    ome = {"version": "0.5", "multiscales": [image]}
+    group = zarr.create_group(path, attributes={"ome": ome})
+    group.create_array("0", shape=(3, 2, 2), dtype=np.uint16)
+
+
+def write_nifti(path):
+    nibabel.save(nibabel.Nifti1Image(np.zeros((2, 2, 3), np.uint16), np.eye(4)), path)
+
+
+MICRO_AND_MEDICAL = pytest.mark.parametrize(
+    ("write", "name", "module", "extra", "package"),
+    [
+        (write_ome_tiff, "a.tif", "tiff_stack", "micro", "zarr"),
+        (write_imagej, "a.tif", "tiff_stack", "micro", "zarr"),
+        (write_ome_zarr, "a.zarr", "ome_zarr", "micro", "zarr"),
+        (write_nifti, "a.nii", "nifti", "medical", "nibabel"),
+        (write_nifti, "a.nii.gz", "nifti", "medical", "nibabel"),
+    ],
+)
+
+
+@MICRO_AND_MEDICAL
+def test_files_of_microscopy_and_medicine_are_recognised(
+    tmp_path, monkeypatch, write, name, module, extra, package
+):
+    write(tmp_path / name)
+    kind = scene_kind(tmp_path / name)
+    assert kind is not None
+    assert (kind.module, kind.extra) == (module, extra)
+    assert name.endswith(kind.suffixes)
+    with open_scene(tmp_path / name) as scene:
+        assert (scene.planes, scene.height, scene.width, scene.channels) == (3, 2, 2, 1)
+    monkeypatch.delitem(sys.modules, f"udl_tf.scenes.{module}")
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(UserError, match=rf'{package} is not installed: .*"udl_tf\[{extra}\]"'):
+        open_scene(tmp_path / name)
+
+
 def test_suffixes_are_listed_once_each():
     suffixes = scene_suffixes()
     assert len(set(suffixes)) == len(suffixes)
-    assert {".npy", ".tif", ".tiff"} <= set(suffixes)
+    assert {".npy", ".tif", ".tiff", ".nii.gz", ".dcm", ".zarr"} <= set(suffixes)
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ def measure(
             bicubic interpolation, and the spread of the self-ensemble (eight more passes).
         progress: receives the images that are done.
         classes: folder of 8-bit label images with the names of the HR images, whose values become
-            groups of pixels, beside that of pixels near nodata; None: no classes.
+            groups of pixels; None: no classes.
         consistent: whether the results are back-projected, as with `upscale(consistent=True)`.
 
     Returns:
@@ -66,7 +66,9 @@ def measure(
         pixels = known[np.random.default_rng(index).permutation(len(known))[:count]]
         if len(pixels):
             groups = {} if classes is None else _classes(classes, source.hr, hr.shape[:2])
-            groups |= _near_nodata(as_trained, hr)
+            if len(known) < hr.shape[0] * hr.shape[1]:
+                reach = model.scale * as_trained.nodata_reach
+                groups[FLAGS[NEAR]] = near_nodata(np.isfinite(hr), reach)
             maps = _maps(as_trained, lr, hr, baselines, source.pixels.measured, consistent)
             drawn = {
                 name: values.reshape(-1, model.channels)[pixels].astype(np.float32)
@@ -80,14 +82,6 @@ def measure(
     if not samples:
         raise UserError("the images hold no pixels with data: expected some to calibrate on")
     return samples
-
-
-def _near_nodata(model: KerasUpscaler, hr: np.ndarray) -> dict[str, np.ndarray]:
-    """Returns which pixels have nodata close to them, bool (h, w), if the image has nodata."""
-    valid = np.isfinite(hr)
-    if valid.all():
-        return {}
-    return {FLAGS[NEAR]: near_nodata(valid, model.nodata_reach * model.scale)}
 
 
 def with_nodata_reach(

@@ -26,13 +26,13 @@ class ValueRange:
     high: tuple[float, ...] = (FULL_RANGE[1],)
 
     @classmethod
-    def of(cls, ranges: ValueRanges) -> "ValueRange":
+    def of(cls, ranges: Sequence[float] | Sequence[Sequence[float]]) -> "ValueRange":
         """Returns the range that a config or metadata states.
 
         Raises:
             UserError: unless each range has two finite numbers, the smaller one first.
         """
-        pairs: list[Any] = [ranges] if not isinstance(ranges[0], Sequence) else ranges
+        pairs: Sequence[Any] = ranges if isinstance(ranges[0], Sequence) else [ranges]
         for pair in pairs:
             if not (len(pair) == 2 and math.isfinite(pair[1] - pair[0]) and pair[0] < pair[1]):
                 raise UserError(

@@ -49,9 +49,9 @@ class Upscaled:
         unit = " grey levels" if self.flags is None else ""
         if self.theta is not None:
             kind = "not calibrated" if self.calibration is None else "calibrated"
-            text += f", mean theta {_mean(self.theta):.3g}{unit} ({kind})"
+            text += f", mean theta {mean_of_known(self.theta):.3g}{unit} ({kind})"
         if self.spread is not None:
-            text += f", mean spread {_mean(self.spread):.3g}{unit}"
+            text += f", mean spread {mean_of_known(self.spread):.3g}{unit}"
         return f"{text})"
 
     def _repr_html_(self) -> str:
@@ -192,7 +192,7 @@ class Upscaled:
         return center - half, center + half
 
 
-def _mean(values: np.ndarray) -> float:
+def mean_of_known(values: np.ndarray) -> float:
     """Returns the mean of the values that are not NaN."""
     known = values[np.isfinite(values)]
     return float(known.mean()) if known.size else math.nan
