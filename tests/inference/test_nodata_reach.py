@@ -47,3 +47,8 @@ def test_the_reach_is_stored_with_a_calibration():
     model.calibration = plain_calibration((0.0,), (1.0,)).model_copy(update={"nodata_reach": 7})
     assert model.nodata_reach == 7
     assert Averaging(2).nodata_reach == 2
+
+
+def test_images_smaller_than_the_distance_of_holes_have_holes_too():
+    small = [image[:9, :11] for image in steps()]
+    assert measure_reach(Averaging(2), small) == 2

