@@ -177,6 +177,39 @@ def test_given_nodata_replaces_that_of_the_file(tmp_path):
         assert result.nodata == 3
 
 
+def test_nodata_of_each_band_counts_and_that_of_the_first_is_written(tmp_path):
+    write(tmp_path / "a.tif", np.array([[[1, 2]], [[1, 2]]], np.int16), nodata=1)
+    (tmp_path / "a.tif.aux.xml").write_text(
+        '<PAMDataset><PAMRasterBand band="2"><NoDataValue>2</NoDataValue></PAMRasterBand>'
+        "</PAMDataset>"
+    )
+    with open_scene(tmp_path / "a.tif") as scene:
+        valid = scene.read(Window(0, 0, 0, 1, 2))[1]
+        assert scene.notes == ("nodata differs between bands: the result has 1.0 in all",)
+    np.testing.assert_array_equal(valid, [[[False, True], [True, False]]])
+    enlarge(tmp_path / "a.tif", tmp_path / "b.tif", scale=1)
+    with rasterio.open(tmp_path / "b.tif") as result:
+        # Of the second band, 2 is nodata, and 1 is not: it becomes the next number.
+        np.testing.assert_array_equal(result.read(), [[[1, 2]], [[0, 1]]])
+
+
+def test_colours_and_sizes_of_photographs_are_kept(tmp_path):
+    resolution = {"TIFFTAG_XRESOLUTION": "100", "TIFFTAG_YRESOLUTION": "50"}
+    path = write(tmp_path / "a.tif", np.ones((3, 4, 4), np.uint16), photometric="RGB")
+    with rasterio.open(path, "r+") as file:
+        file.update_tags(**resolution, TIFFTAG_RESOLUTIONUNIT="3 (pixels/cm)")
+    enlarge(path, tmp_path / "b.tif", theta=tmp_path / "b.tif")
+    with rasterio.open(tmp_path / "b.tif") as result:
+        rgb = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
+        assert result.colorinterp == (*rgb, *[ColorInterp.undefined] * 3)
+        assert result.descriptions[3:] == tuple(f"theta of band {band}" for band in (1, 2, 3))
+        assert result.tags()["TIFFTAG_XRESOLUTION"] == "200"  # pixels per centimetre
+    write(tmp_path / "a.tif", np.ones((1, 4, 4), np.uint8), photometric="MINISWHITE")
+    enlarge(tmp_path / "a.tif", tmp_path / "b.tif")
+    with rasterio.open(tmp_path / "b.tif") as result:
+        assert result.tags(ns="IMAGE_STRUCTURE")["MINISWHITE"] == "YES"
+
+
 @pytest.mark.parametrize("internal", [True, False])
 def test_a_mask_of_the_file_is_read_and_written(tmp_path, internal):
     array, mask = np.arange(32, dtype=np.uint8).reshape(2, 4, 4), np.eye(4, dtype=bool)

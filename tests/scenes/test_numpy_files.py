@@ -49,18 +49,6 @@ def test_nan_and_nodata_are_not_valid_and_windows_not_written_are_nodata(tmp_pat
     np.testing.assert_array_equal(np.load(tmp_path / "b.npy"), [top, top, [-9999] * 6, [-9999] * 6])
 
 
-def test_values_that_would_read_as_nodata_are_stored_as_the_next_number(tmp_path):
-    np.save(tmp_path / "a.npy", np.zeros((1, 1), np.uint8))
-    one = np.ones((1, 1, 1), bool)
-    for nodata, value, stored in [(0, -3.0, 1), (255, 300.0, 254), (7, 7.4, 6)]:
-        with (
-            open_scene(tmp_path / "a.npy", nodata) as scene,
-            scene.create(tmp_path / "b.npy", 1, None, flags=False) as result,
-        ):
-            result.write(Window(0, 0, 0, 1, 1), one * value, one)
-        assert np.load(tmp_path / "b.npy").item() == stored
-
-
 def test_theta_and_flags_are_stored_beside_or_as_channels(tmp_path):
     np.save(tmp_path / "a.npy", np.zeros((2, 3), np.uint16))
     values, theta = np.full((4, 6, 1), 7.0), np.full((4, 6, 1), 0.5, np.float32)

@@ -75,10 +75,8 @@ class GeoTiffSource:
         nodata = self.nodata
         if nodata is None and self.dtype.kind == "f" and not self.is_masked:
             nodata = np.nan
-        if nodata is not None and self.dtype.kind != "f":
-            limits = np.iinfo(self.dtype)
-            if not (limits.min <= nodata <= limits.max and nodata == int(nodata)):
-                nodata = None  # declared, but no value of the file can be it
+        elif nodata is not None and self.dtype.kind != "f" and nodata != int(nodata):
+            nodata = None  # declared, but no value can be it
         return content.samples(Samples(self.dtype, nodata))
 
     def layout(self, scale: int, dtype: np.dtype, content: Content) -> dict[str, Any]:
@@ -130,49 +128,51 @@ class GeoTiffSource:
     def describe(self, result: Any, scale: int, content: Content) -> None:
         """Sets what an open result states as a whole and of its bands."""
         own = self.file
-        if content is not Content.FLAGS:
-            if own.rpcs is not None:
-                result.rpcs = _scaled(own.rpcs, scale)
-            for namespace in set(own.tag_namespaces()) - _NO_TAGS:
-                result.update_tags(ns=namespace, **own.tags(ns=namespace))
         tags = _lasting(own.tags())
         for name in _RESOLUTIONS & tags.keys():
             tags[name] = str(float(tags[name]) * scale)
         result.update_tags(**tags, TIFFTAG_SOFTWARE=MARK.decode())
-        sources = own.indexes if content is Content.IMAGE else self.bands
-        names = content.names([own.descriptions[band - 1] or "" for band in sources])
-        for band, name in enumerate(names, 1):
+        if own.rpcs is not None:
+            result.rpcs = _scaled(own.rpcs, scale)
+        if content is Content.FLAGS:
+            result.descriptions = content.names([])
+            return
+        for namespace in set(own.tag_namespaces()) - _NO_TAGS:
+            result.update_tags(ns=namespace, **own.tags(ns=namespace))
+        self._describe_bands(result, content)
+
+    def _describe_bands(self, result: Any, content: Content) -> None:
+        """Sets meanings, names, units and tags of bands; theta has those of its channel."""
+        own, origins = self.file, self._origins(content)
+        # Set as a whole, because GDAL derives the meaning of the file from them; theta has none.
+        meanings = [
+            ColorInterp.undefined if is_theta else own.colorinterp[band - 1]
+            for band, is_theta in origins
+        ]
+        result.colorinterp = [ColorInterp.gray] if meanings == [ColorInterp.undefined] else meanings
+        for number, (band, is_theta) in enumerate(origins, 1):
+            name, unit = own.descriptions[band - 1], own.units[band - 1]
+            if is_theta:
+                (name,) = Content.THETA.names([name or f"band {band}"])
+            else:
+                result.update_tags(number, **_lasting(own.tags(band)))
             if name:
-                result.set_band_description(band, name)
-        result.colorinterp = self._meanings(content, result.count)
-        if content is not Content.FLAGS:
-            self._describe_bands(result, [*sources, *sources][: result.count], content)
-
-    def _describe_bands(self, result: Any, sources: list[int], content: Content) -> None:
-        """Sets unit, scale and offset of bands, and tags of those that are not theta."""
-        own, images = self.file, 0 if content is Content.THETA else len(self.bands)
-        is_theta = [index >= images for index in range(len(sources))]
-        units = [own.units[band - 1] for band in sources]
-        scales = [own.scales[band - 1] for band in sources]
-        offsets = [own.offsets[band - 1] for band in sources]
-        for band, unit in enumerate(units, 1):
+                result.set_band_description(number, name)
             if unit:
-                result.set_band_unit(band, unit)
-        if set(scales) != {1}:
+                result.set_band_unit(number, unit)
+        scales = [own.scales[band - 1] for band, _ in origins]
+        offsets = [0 if is_theta else own.offsets[band - 1] for band, is_theta in origins]
+        if any(scale != 1 for scale in scales):
             result.scales = scales
-        if set(offsets) != {0}:  # theta is a difference of values
-            pairs = zip(offsets, is_theta, strict=True)
-            result.offsets = [0 if theta else offset for offset, theta in pairs]
-        for band, (source, theta) in enumerate(zip(sources, is_theta, strict=True), 1):
-            if not theta:
-                result.update_tags(band, **_lasting(own.tags(source)))
+        if any(offsets):
+            result.offsets = offsets
 
-    def _meanings(self, content: Content, count: int) -> list[ColorInterp]:
-        if content is Content.IMAGE:
-            return list(self.file.colorinterp)
-        own = [self.file.colorinterp[band - 1] for band in self.bands]
-        images = own if content is Content.BOTH else [ColorInterp.gray]
-        return [*images, *[ColorInterp.undefined] * count][:count]
+    def _origins(self, content: Content) -> list[tuple[int, bool]]:
+        """Returns (band of the source, whether it is theta of it) for each band of a result."""
+        sources = self.file.indexes if content is Content.IMAGE else self.bands
+        images = [(band, False) for band in sources if content is not Content.THETA]
+        thetas = [(band, True) for band in self.bands if content is not Content.IMAGE]
+        return [*images, *thetas]
 
 
 def _lasting(tags: dict[str, str]) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """Opening of scenes: which module reads a file."""
 
+import logging
 import zlib
 from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
@@ -27,6 +28,9 @@ _GEO_TAGS = {
     *(33550, 33922, 34264, 34735),  # GeoTIFF: pixel size, tie points, matrix, coordinate system
     *(42112, 42113, 50844),  # GDAL: metadata, nodata; coefficients of a sensor
 }
+
+# Otherwise tifffile prints warnings of damaged tags.
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,8 @@ class Window:
 class Scene(Protocol):
     """An open file of one or more planes of equal size; a context manager.
 
+    One thread at a time uses it and its writers.
+
     Attributes:
         path: of the file.
         planes: number of planes, at least 1.
@@ -55,9 +57,9 @@ class Scene(Protocol):
         ...
 
     def holds_data(self, window: Window) -> bool:
-        """Returns False if the window is certainly all nodata, without reading its pixels.
+        """Returns False if the window is certainly all nodata, without reading its values.
 
-        Files that store no such blocks answer True.
+        Formats tell by blocks that are not stored, or by a mask; others answer True.
         """
         ...
 
@@ -65,16 +67,16 @@ class Scene(Protocol):
         """Starts a result, `scale` times as high and wide, in the format of this file.
 
         It carries over what the format says about places and units: coordinates, pixel sizes (which
-        are divided by the scale), names of channels, nodata.
+        are divided by the scale), names of channels, nodata. `notes` state what is lost.
 
         Args:
             path: of the result, which appears when the writer is closed without an exception.
             scale: whole number of result pixels per pixel.
             theta: file of the same format for theta, float32; None: no theta. If it equals `path`,
-                theta is stored in the same file, as further channels (in the dtype of the result,
-                which is then float32).
-            flags: whether `write` is given flags, which are stored in the mask of the format, or
-                else in a further uint8 file beside the result.
+                theta is stored in the same file, as further channels; all are then float32, with
+                NaN as nodata.
+            flags: whether `write` is given flags, which are stored in a further uint8 file,
+                `flags_path(path)`, with 2 as nodata.
 
         Raises:
             UserError: if the file cannot be written.
@@ -105,7 +107,8 @@ class SceneWriter(Protocol):
         Args:
             window: in pixels of the result; windows do not overlap.
             values: (h, w, c) in the unit of the file, float64 or float32; rounded and clipped to
-                the dtype of the result if that is an integer.
+                the dtype of the result if that is an integer. A valid value that would read as
+                nodata becomes the next number.
             valid: (h, w, c) bool; False is stored as nodata.
             theta: float32 (h, w, c) in the unit of the file, NaN for nodata; None: none.
             flags: uint8 (h, w): 0 valid, 1 near nodata, 2 nodata in any channel; None: none.
