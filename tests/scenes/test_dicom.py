@@ -81,7 +81,7 @@ def test_results_are_derived_images_in_the_same_place(tmp_path):
     assert after.SeriesInstanceUID != before.SeriesInstanceUID
     assert after.SourceImageSequence[0].ReferencedSOPInstanceUID == before.SOPInstanceUID
     assert after.SeriesDescription == "chest image x2"
-    assert after.ImageComments == "Not a medical device: never use this image for diagnosis."
+    assert after.ImageComments == NOT_MEDICAL
     assert "LargestImagePixelValue" not in after
 
 

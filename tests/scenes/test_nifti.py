@@ -53,7 +53,10 @@ def test_slices_are_planes_and_results_of_the_same_type(tmp_path, suffix, kind):
     np.testing.assert_allclose(result.header.get_zooms(), (0.4, 0.45, 3), rtol=1e-6)
     assert result.header.get_xyzt_units() == ("mm", "sec")
     assert result.header["cal_max"] == 500
-    assert b"x2; not a medical device: never for diagnosis" in result.header["descrip"].item()
+    assert (
+        b"x2; not a medical device: never use a result for diagnosis"
+        in result.header["descrip"].item()
+    )
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])

@@ -13,7 +13,7 @@ def levels(tmp_path, array, factors, samples):
     large = create_array(group, "0", array.shape, samples, chunks=(2, 2))
     large[:] = array
     small = create_array(group, "1", smaller(array.shape, factors), samples, chunks=(1, 1))
-    average(large, small, factors, samples)
+    average([large, small], [factors], samples)
     return small
 
 

@@ -88,13 +88,11 @@ class DicomScene(ArrayScene):
             raw = _raw_array(path, axes, stored, stack)
             array = self._rescaled(raw) if content is Content.IMAGE else raw
             yield ResultFile(array, axes, samples)
-            slope = None
+            elements = Dataset()
             if content is Content.THETA:
-                raw, slope = _with_slope(raw, path, axes, stack)
+                raw, elements = _with_slope(raw, path, axes, stack)
             dataset = result_dataset(self._dataset, axes, scale, content, raw.dtype)
-            if slope is not None:
-                dataset.RescaleSlope, dataset.RescaleIntercept = slope, 0
-                dataset.add_new("PixelPaddingValue", "US", int(_THETA.fill))
+            dataset.update(elements)
             _save(dataset, raw, temporary)
 
 
@@ -192,8 +190,8 @@ def _raw_array(path: Path, axes: Axes, samples: Samples, stack: ExitStack) -> Ra
 
 def _with_slope(
     theta: RawArray, path: Path, axes: Axes, stack: ExitStack
-) -> tuple[RawArray, float]:
-    """Returns theta as integers, and the slope that makes them theta: DICOM images hold no floats.
+) -> tuple[RawArray, Dataset]:
+    """Returns theta as integers, and the elements that make them theta: images hold no floats.
 
     Its largest value becomes the largest integer but one, which means nodata.
     """
@@ -206,7 +204,10 @@ def _with_slope(
     stored = Rescaled(numbers, slope, 0.0, _THETA)
     for frame in range(axes.planes):
         stored[frame] = theta[frame]
-    return numbers, slope
+    elements = Dataset()
+    elements.RescaleSlope, elements.RescaleIntercept = slope, 0
+    elements.add_new("PixelPaddingValue", "US", int(_THETA.fill))
+    return numbers, elements
 
 
 def _save(dataset: Dataset, pixels: RawArray, path: Path) -> None:

@@ -14,10 +14,10 @@ from pydicom.valuerep import format_number_as_ds
 
 from udl_tf.imaging.metadata import MARK
 from udl_tf.scenes.axes import Axes
+from udl_tf.scenes.medical import NOT_MEDICAL
 from udl_tf.scenes.result_files import Content
 
 _RUN = str(uuid.uuid4())  # results of one series in one process are one series
-_COMMENT = "Not a medical device: never use this image for diagnosis."
 _SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
 # Statistics and digests of the pixels, and places in pixels.
 _OF_PIXELS = (
@@ -31,7 +31,8 @@ _OF_VALUES = (
     *("ModalityLUTSequence", "RealWorldValueMappingSequence", "RescaleSlope", "RescaleIntercept"),
     "PixelPaddingValue",
 )
-_GROUPS_IN_PIXELS = ("Shutter", "Collimator")  # beginnings of keywords
+_IN_PIXELS = (range(0x00181600, 0x00181721), range(0x60000000, 0x61000000))
+"""Tags of shutters, collimators and overlays, which lie in pixels."""
 
 
 def element_of_frame(source: Dataset, frame: int, sequence: str, keyword: str) -> Any:
@@ -61,7 +62,9 @@ def notes_of(source: Dataset) -> Iterator[str]:
         yield "text is burned into the image, and upscaled with it"
     if "ModalityLUTSequence" in source:
         yield "values are stored numbers: the modality LUT is not applied"
-    if any(0x6000 <= element.tag.group < 0x6100 for element in source):
+    if "DoseGridScaling" in source:
+        yield "values are stored numbers: DoseGridScaling is not applied"
+    if any(int(element.tag) in _IN_PIXELS[1] for element in source):
         yield "overlays not carried over"
     if "SequenceOfUltrasoundRegions" in source:
         yield "ultrasound regions not carried over"
@@ -99,8 +102,8 @@ def result_dataset(
 def _remove(result: Dataset, content: Content) -> None:
     names = (*_OF_PIXELS, *(() if content is Content.IMAGE else _OF_VALUES))
     for element in list(result):
-        is_overlay = 0x6000 <= element.tag.group < 0x6100
-        if is_overlay or element.keyword.startswith(_GROUPS_IN_PIXELS) or element.keyword in names:
+        in_pixels = any(int(element.tag) in tags for tags in _IN_PIXELS)
+        if in_pixels or element.keyword in names:
             del result[element.tag]
     if content is not Content.IMAGE:
         for item in _functional_groups(result):
@@ -178,8 +181,8 @@ def _set_origin(result: Dataset, source: Dataset, scale: int, content: Content) 
     what = f"{content.value} of super-resolution x{scale}, {MARK.decode()}"
     description = f"{source.get('SeriesDescription', '')} {content.value} x{scale}".strip()
     result.SeriesDescription = description[-64:]
-    result.DerivationDescription = f"{what}. {_COMMENT}"
-    result.ImageComments = _COMMENT
+    result.DerivationDescription = f"{what}; {NOT_MEDICAL}"
+    result.ImageComments = NOT_MEDICAL
     reference = Dataset()
     reference.ReferencedSOPClassUID = source.SOPClassUID
     reference.ReferencedSOPInstanceUID = source.SOPInstanceUID

@@ -78,8 +78,6 @@ class Multiscale:
 
     def with_channel_axis(self) -> "Multiscale":
         """Returns the metadata with a channel axis, inserted before the axes of space."""
-        if "C" in self.axis_names:
-            return self
         result = copy.deepcopy(self)
         axes = result.first["axes"]
         at = next(index for index, axis in enumerate(axes) if axis.get("type") == "space")
@@ -116,6 +114,7 @@ class Multiscale:
             for path, factor in zip(self.levels, factors, strict=False)
         ]
         image["type"] = "mean"
+        image.pop("metadata", None)  # of how the levels of the source were computed
         result.ome["multiscales"] = [image]
         if content is Content.FLAGS:
             result.ome.pop("omero", None)

@@ -25,7 +25,6 @@ from udl_tf.scenes.result_files import Content, ResultFile
 from udl_tf.scenes.samples import THETA, Samples
 
 _NAMES = ("C", "T", "Z", "Y", "X")  # the last changes fastest: NIfTI's dim[1]
-_DESCRIPTION = "{} x{}; not a medical device: never for diagnosis"  # at most 79 bytes
 _INTENTS = {Content.THETA: ("estimate", "theta"), Content.FLAGS: ("label", "flags")}
 
 
@@ -47,28 +46,22 @@ class NiftiScene(ArrayScene):
     """
 
     def __init__(self, path: Path, nodata: float | None):
-        resources = ExitStack()
-        with readable(path):
-            image: Any = nibabel.load(path)
-            if not isinstance(image, Nifti1Image | Nifti2Image):
-                raise UserError(f"{path}: of another kind than NIfTI in one file: convert it")
-            self._header: Any = image.header
-            shape = image.shape[::-1]
-            if not 2 <= len(shape) <= len(_NAMES):
-                raise UserError(f"{path}: has {len(shape)} axes; expected 2 to 5: split it")
-            stored, dtype = path, np.dtype(image.get_data_dtype())
-            if path.name.endswith(".gz"):
-                stored = _decompressed(path, resources)
-            proxy: Any = image.dataobj
-            self._slope, self._intercept = float(proxy.slope), float(proxy.inter)
+        with ExitStack() as stack:
+            with readable(path):
+                image: Any = nibabel.load(path)
+                _check(path, image)
+                self._header, shape = image.header, image.shape[::-1]
+                stored = _decompressed(path, stack) if path.name.endswith(".gz") else path
+                proxy, dtype = image.dataobj, np.dtype(image.get_data_dtype())
+                self._slope, self._intercept = float(proxy.slope), float(proxy.inter)
             array: Any = RawArray(stored, dtype, shape, proxy.offset)
-        self._stored = Samples(dtype.newbyteorder("="))
-        samples = Samples(self._stored.dtype, nodata)
-        if self._is_rescaled:
-            array = Rescaled(array, self._slope, self._intercept, self._stored)
-            samples = Samples(THETA.dtype, nodata)
-        axes = Axes(_NAMES[-len(shape) :], shape)
-        super().__init__(path, array, axes, samples, (NOT_MEDICAL,), resources)
+            self._stored = Samples(dtype.newbyteorder("="))
+            samples = Samples(self._stored.dtype, nodata)
+            if self._is_rescaled:
+                array = Rescaled(array, self._slope, self._intercept, self._stored)
+                samples = Samples(THETA.dtype, nodata)
+            axes = Axes(_NAMES[-len(shape) :], shape)
+            super().__init__(path, array, axes, samples, (NOT_MEDICAL,), stack.pop_all())
 
     @property
     def _is_rescaled(self) -> bool:
@@ -114,7 +107,7 @@ class NiftiScene(ArrayScene):
             header.set_sform(_finer(sform, scale), int(scode))
         header.set_data_dtype(dtype)
         header["vox_offset"] = 0  # set by write_to
-        header["descrip"] = _DESCRIPTION.format(MARK.decode(), scale)
+        header["descrip"] = f"{MARK.decode()} x{scale}; {NOT_MEDICAL}"[:79]
         if content is Content.IMAGE:
             header.set_slope_inter(self._slope, self._intercept)
         else:
@@ -124,6 +117,13 @@ class NiftiScene(ArrayScene):
                 code, name = _INTENTS[content]
                 header.set_intent(code, (), name)
         return header
+
+
+def _check(path: Path, image: Any) -> None:
+    if not isinstance(image, Nifti1Image | Nifti2Image):
+        raise UserError(f"{path}: of another kind than NIfTI in one file: convert it")
+    if not 2 <= len(image.shape) <= len(_NAMES):
+        raise UserError(f"{path}: has {len(image.shape)} axes; expected 2 to 5: split it")
 
 
 def _finer(affine: np.ndarray, scale: int) -> np.ndarray:
@@ -139,7 +139,7 @@ def _finer(affine: np.ndarray, scale: int) -> np.ndarray:
 
 
 def _decompressed(path: Path, resources: ExitStack) -> Path:
-    """Returns a file with the content of a compressed one, which has no place to start within."""
+    """Returns a temporary file with the content of a compressed one, to read any part of."""
     volume = _temporary_folder(None, resources) / "volume"
     with gzip.open(path, "rb") as source, open(volume, "wb") as target:
         shutil.copyfileobj(source, target)

@@ -11,11 +11,11 @@ from udl_tf.imaging.metadata import MARK
 from udl_tf.scenes.axes import Axes
 from udl_tf.scenes.result_files import Content
 
-# Refer to other images, or to places in pixels of this one.
+# They refer to other images, or to places in pixels of this one.
 _DROPPED = {"Project", "Dataset", "Folder", "Experiment", "Plate", "Screen", "ROI"}
 _DROPPED_OF_IMAGE = {"ROIRef", "ExperimentRef", "MicrobeamManipulationRef"}
 _STORED = {"BinData", "TiffData", "MetadataOnly"}  # where pixels are in the source
-_TYPES = {"float32": "float", "float64": "double", "complex64": "complex"}  # OME's other names
+_TYPES = {"float32": "float", "float64": "double"}  # OME's other names
 _XSI = "http://www.w3.org/2001/XMLSchema-instance"
 
 

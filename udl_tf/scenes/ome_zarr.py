@@ -116,14 +116,13 @@ class OmeZarrScene(ArrayScene):
             group = zarr.create_group(
                 temporary, zarr_format=image.zarr_format, attributes=metadata.attributes
             )
-            shape, levels = axes.sizes, []
-            for name, step in zip(metadata.levels, [None, *steps], strict=True):
-                shape = shape if step is None else smaller(shape, step)
-                options = self._options(axes, metadata, shape)
-                levels.append(create_array(group, name, shape, samples, **options))
+            shapes = itertools.accumulate(steps, smaller, initial=axes.sizes)
+            levels = [
+                create_array(group, name, shape, samples, **self._options(axes, metadata, shape))
+                for name, shape in zip(metadata.levels, shapes, strict=True)
+            ]
             yield ResultFile(levels[0], axes, samples)
-            for (large, small), step in zip(itertools.pairwise(levels), steps, strict=True):
-                average(large, small, step, samples)
+            average(levels, steps, samples)
 
     def _options(self, axes: Axes, image: Multiscale, shape: tuple[int, ...]) -> dict[str, Any]:
         """Returns how an array is stored: as in the source, but one plane per chunk."""

@@ -1,5 +1,6 @@
 """TIFF files of microscopy, OME-TIFF and ImageJ's: series of pages with named axes."""
 
+import itertools
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -21,14 +22,14 @@ from udl_tf.scenes.ome_xml import OmeXml
 from udl_tf.scenes.raw_array import RawArray
 from udl_tf.scenes.result_files import Content, ResultFile
 from udl_tf.scenes.samples import Samples
-from udl_tf.scenes.zarr_levels import average, chunks_of, create_array, level_factors, smaller
+from udl_tf.scenes.zarr_levels import average, create_array, level_factors, parts_of, smaller
 
 _LOSSLESS = {
     *(COMPRESSION.NONE, COMPRESSION.LZW, COMPRESSION.ADOBE_DEFLATE, COMPRESSION.DEFLATE),
     *(COMPRESSION.PACKBITS, COMPRESSION.ZSTD, COMPRESSION.LZMA),
 }
 _LARGE = 2**24  # pixels of a page from which results of striped files are tiled
-_TILE = (512, 512)
+_TILE = (512, 512)  # of them, and of chunks in which results are collected
 _CLASSIC = 2**32 - 2**25  # bytes of pixels that a TIFF other than BigTIFF can hold
 
 
@@ -53,18 +54,18 @@ class TiffStackScene(ArrayScene):
     """
 
     def __init__(self, path: Path, nodata: float | None):
-        resources = ExitStack()
-        with readable(path):
-            tiff = resources.enter_context(tifffile.TiffFile(path))
-            self._series, self._big = tiff.series[0], tiff.is_bigtiff
-            self._text: OmeXml | ImageJ = (
-                OmeXml(tiff.ome_metadata) if tiff.ome_metadata else ImageJ(tiff.imagej_metadata)
-            )
-            axes = Axes(tuple(self._series.get_axes(False)), self._series.get_shape(False))
-            array = _array(path, self._series, tiff.byteorder)
-        samples = Samples(self._series.dtype, nodata)
-        notes = (*self._text.notes(), *self._notes())
-        super().__init__(path, array, axes, samples, notes, resources)
+        with ExitStack() as stack:
+            with readable(path):
+                tiff = stack.enter_context(tifffile.TiffFile(path))
+                self._series, self._big = tiff.series[0], tiff.is_bigtiff
+                self._text: OmeXml | ImageJ = (
+                    OmeXml(tiff.ome_metadata) if tiff.ome_metadata else ImageJ(tiff.imagej_metadata)
+                )
+                axes = Axes(tuple(self._series.get_axes(False)), self._series.get_shape(False))
+                array = _array(path, self._series, tiff.byteorder)
+            samples = Samples(self._series.dtype, nodata)
+            notes = (*self._text.notes(), *self._notes())
+            super().__init__(path, array, axes, samples, notes, stack.pop_all())
 
     def _notes(self) -> Iterator[str]:
         page = self._series.keyframe
@@ -90,19 +91,19 @@ class TiffStackScene(ArrayScene):
             tempfile.TemporaryDirectory(prefix=".", suffix=".part", dir=path.parent) as folder,
         ):
             group = zarr.create_group(folder)
-            levels = [_staged(group, "0", axes.sizes, axes, tile, samples)]
+            shapes = itertools.accumulate(steps, smaller, initial=axes.sizes)
+            levels = [
+                create_array(group, str(number), shape, samples, chunks=_parts(shape, axes, _TILE))
+                for number, shape in enumerate(shapes)
+            ]
             yield ResultFile(levels[0], axes, samples)
-            for number, step in enumerate(steps, start=1):
-                shape = smaller(levels[-1].shape, step)
-                level = _staged(group, str(number), shape, axes, tile, samples)
-                average(levels[-1], level, step, samples)
-                levels.append(level)
+            average(levels, steps, samples)
             options = self._options(axes, content, samples.dtype) | {"tile": tile}
             texts = self._text.options(axes, scale, content, samples.dtype)
             imagej = isinstance(self._text, ImageJ)
             big = not imagej and (self._big or size > _CLASSIC)
             with tifffile.TiffWriter(temporary, bigtiff=big, imagej=imagej, ome=False) as tiff:
-                _write(tiff, levels, options, texts | self._resolution(scale))
+                _write(tiff, levels, axes, options, texts | self._resolution(scale))
 
     def _tile(self, axes: Axes) -> tuple[int, int] | None:
         """Returns the tiles of a result; None: strips."""
@@ -158,39 +159,28 @@ def _array(path: Path, series: TiffPageSeries, byteorder: Literal["<", ">"]) -> 
     return zarr.open_array(series.aszarr(level=0, squeeze=False), mode="r")
 
 
-def _staged(
-    group: zarr.Group,
-    name: str,
-    shape: Sequence[int],
-    axes: Axes,
-    tile: tuple[int, int] | None,
-    samples: Samples,
-) -> zarr.Array:
-    """Creates a level whose chunks are tiles or pages."""
-    sizes = dict(zip(axes.names, shape, strict=True))
-    chunk = {"Y": sizes["Y"], "X": sizes["X"], "S": axes.size("S")}
+def _parts(shape: Sequence[int], axes: Axes, tile: tuple[int, int] | None) -> tuple[int, ...]:
+    """Returns the shape of a tile in an array, or of a page if `tile` is None."""
+    part = dict(zip(axes.names, shape, strict=True))
     if tile is not None:
-        chunk |= {"Y": min(tile[0], sizes["Y"]), "X": min(tile[1], sizes["X"])}
-    chunks = tuple(chunk.get(one, 1) for one in axes.names)
-    return create_array(group, name, shape, samples, chunks=chunks)
+        part |= {"Y": min(tile[0], part["Y"]), "X": min(tile[1], part["X"])}
+    return tuple(part[name] if name in ("Y", "X", "S") else 1 for name in axes.names)
 
 
 def _write(
     tiff: tifffile.TiffWriter,
     levels: list[zarr.Array],
+    axes: Axes,
     options: dict[str, Any],
     first: dict[str, Any],
 ) -> None:
     """Writes all pages of all levels, the smaller levels as SubIFDs of the first."""
+    samples = axes.sizes[-1:] if axes.sizes[-1] > 1 else ()
     for number, level in enumerate(levels):
         own: dict[str, Any] = {"subfiletype": 1, "metadata": None}
         if number == 0:
             own = {"subfiletype": 0, "subifds": len(levels) - 1} | first
-        has_samples = level.shape[-1] > 1
-        pages = (np.asarray(level[part]) for part in chunks_of(level))
-        if has_samples:
-            pixels = (page.reshape(page.shape[-3:]) for page in pages)
-        else:
-            pixels = (page.reshape(page.shape[-3:-1]) for page in pages)
-        shape = level.shape if has_samples else level.shape[:-1]
-        tiff.write(pixels, shape=shape, **options, **own)
+        parts = parts_of(level.shape, _parts(level.shape, axes, options["tile"]))
+        stored = (np.asarray(level[part]) for part in parts)
+        pixels = (part.reshape(*part.shape[-3:-1], *samples) for part in stored)
+        tiff.write(pixels, shape=(*level.shape[:-1], *samples), **options, **own)

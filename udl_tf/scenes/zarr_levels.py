@@ -42,25 +42,35 @@ def create_array(
     )
 
 
-def average(source: zarr.Array, target: zarr.Array, factors: Sequence[int], samples: Samples):
-    """Writes the means of blocks of `source` to `target`, chunk by chunk.
+def average(levels: Sequence[zarr.Array], factors: Sequence[Sequence[int]], samples: Samples):
+    """Writes all levels but the first: means of blocks of the level before, chunk by chunk.
 
-    Pixels without data do not count; where a block has none, neither has `target`.
+    Pixels without data do not count; where a block has none, neither has the next level.
+
+    Args:
+        levels: the largest first.
+        factors: per level but the first, sizes of its blocks.
+        samples: how values are stored.
     """
-    for part in chunks_of(target):
+    for (source, target), steps in zip(itertools.pairwise(levels), factors, strict=True):
+        _average(source, target, steps, samples)
+
+
+def parts_of(shape: Sequence[int], sizes: Sequence[int]) -> Iterator[tuple[slice, ...]]:
+    """Yields the index of each part of an array, in order; the last ones may be smaller."""
+    starts = (range(0, *pair) for pair in zip(shape, sizes, strict=True))
+    for corner in itertools.product(*starts):
+        ends = zip(corner, sizes, shape, strict=True)
+        yield tuple(slice(start, min(start + size, end)) for start, size, end in ends)
+
+
+def _average(source: zarr.Array, target: zarr.Array, factors: Sequence[int], samples: Samples):
+    for part in parts_of(target.shape, target.chunks):
         block = tuple(
             slice(one.start * factor, one.stop * factor)
             for one, factor in zip(part, factors, strict=True)
         )
         target[part] = samples.store(_block_means(np.asarray(source[block]), factors, samples))
-
-
-def chunks_of(array: zarr.Array) -> Iterator[tuple[slice, ...]]:
-    """Yields the index of each chunk, in order."""
-    starts = (range(0, *pair) for pair in zip(array.shape, array.chunks, strict=True))
-    for corner in itertools.product(*starts):
-        sizes = zip(corner, array.chunks, array.shape, strict=True)
-        yield tuple(slice(start, min(start + size, end)) for start, size, end in sizes)
 
 
 def _block_means(stored: np.ndarray, factors: Sequence[int], samples: Samples) -> np.ndarray:
