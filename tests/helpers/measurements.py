@@ -51,5 +51,5 @@ def tiny_config(name: str, images: Path) -> dict[str, Any]:
     for step in config["steps"]:
         step["updates"] = 6
     config["training"] |= {"precision": "float32", "interval": 3, "cache_uncertainty": True}
-    config["evaluation"]["figures"] = 1
+    config["evaluation"]["figures"] = 1 if config["model"]["channels"] > 1 else 0
     return config
