@@ -92,6 +92,13 @@ def test_channels_are_one_to_64():
             build_model("edsr_s", 2, channels)
 
 
+@pytest.mark.parametrize("name", ["edsr_s", "span"])
+@pytest.mark.parametrize("option", ["shift", "divide"])
+def test_a_normalisation_of_other_channels_is_one_line(name, option):
+    with pytest.raises(UserError, match=rf"{option} has 3 numbers: expected one, or .* 4 channels"):
+        build_small(name, 2, channels=4, **{option: [1.0, 2.0, 3.0]})
+
+
 def test_span_subtracts_the_mean_of_div2k_from_rgb_and_middle_grey_from_others():
     def shift(channels):
         return -np.array(build_small("span", 2, channels=channels).get_layer("normalize").offset)

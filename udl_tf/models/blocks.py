@@ -39,8 +39,20 @@ def nearest_up_conv(
     return NearestUpConv2D(filters, scale, name=name, **_uniform(inputs * 9), **options)
 
 
-def normalize(shift: float | list[float], divide: float | list[float]) -> keras.layers.Layer:
-    """Builds a layer that computes (lr - shift) / divide, of numbers or one per channel."""
+def normalize(
+    shift: float | list[float], divide: float | list[float], channels: int
+) -> keras.layers.Layer:
+    """Builds a layer that computes (lr - shift) / divide, of numbers or one per channel.
+
+    Raises:
+        ValueError: for lists that have not one number per channel.
+    """
+    for name, values in (("shift", shift), ("divide", divide)):
+        if np.size(values) not in (1, channels):
+            raise ValueError(
+                f"{name} has {np.size(values)} numbers: expected one, or one for each of the"
+                f" {channels} channels"
+            )
     factor = 1.0 / np.asarray(divide, "float64")
     offset = -np.asarray(shift) * factor
     return keras.layers.Rescaling(

@@ -83,7 +83,7 @@ class EDSR(keras.Model):
     ):
         convolution = BranchedConv2D if branches else conv
         lr = keras.Input((None, None, channels), name="lr")
-        head = convolution(num_filters, channels, "head")(normalize(shift, divide)(lr))
+        head = convolution(num_filters, channels, "head")(normalize(shift, divide, channels)(lr))
         features = head
         for block in range(num_blocks):
             name = f"block{block}"

@@ -74,7 +74,7 @@ class SPAN(keras.Model):
         convolution = BranchedConv2D if branches else conv
         lr = keras.Input((None, None, channels), name="lr")
         mean = _MEAN if channels == 3 else _MIDDLE_GREY
-        normalized = normalize(mean if shift is None else shift, divide)(lr)
+        normalized = normalize(mean if shift is None else shift, divide, channels)(lr)
         head = convolution(num_filters, channels, "head")(normalized)
         first = last = inner = head
         for block in range(num_blocks):
