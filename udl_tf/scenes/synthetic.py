@@ -4,6 +4,8 @@ They have structures of about one to ten pixels, of which low-resolution images 
 networks can learn from them; they do not replace real data.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 from scipy.ndimage import gaussian_filter, map_coordinates
 from scipy.spatial import cKDTree
@@ -90,7 +92,7 @@ def camera_counts(photons: np.ndarray, seed: int) -> np.ndarray:
 
 
 def elevation(seed: int, height: int, width: int) -> np.ndarray:
-    """Returns a fractal terrain with ridges, valleys, terraces and embankments.
+    """Returns the surface of a terrain with ridges, valleys, terraces, embankments and houses.
 
     Returns:
         float32 (height, width, 1): metres above the sea.
@@ -99,7 +101,12 @@ def elevation(seed: int, height: int, width: int) -> np.ndarray:
     shape = height * _FINE, width * _FINE
     y, x = _grid(height, width)
     metres = 12 * _smooth_noise(random, *shape, 80)
-    for sigma, size in ((48, 14), (24, 8), (12, 4)):  # creases: ridges upwards, valleys downwards
+    for sigma, size in (
+        (48, 14),
+        (24, 8),
+        (12, 5),
+        (6, 3),
+    ):  # creases: ridges upwards, valleys downwards
         sign = random.choice((-1, 1))
         metres += sign * size * np.abs(_smooth_noise(random, *shape, sigma))
     steps = np.round(metres / 5) * 5
@@ -107,6 +114,9 @@ def elevation(seed: int, height: int, width: int) -> np.ndarray:
     for _ in range(random.poisson(2) + 1):
         distance = _distance_to_line(random, y, x, bend=0.1)
         metres += 4 * np.clip(2.5 - distance, 0, 1)  # with slopes of one pixel
+    for _ in range(random.poisson(height * width / 12000) + 1):
+        for part, across, inside in _houses(random, y, x):
+            metres[part] += inside * (random.uniform(3, 9) - 0.7 * np.abs(across))
     metres = _pixel_means(gaussian_filter(metres, _FINE / 2)[..., None])
     metres += 100 + random.normal(0, 0.05, metres.shape)
     return metres.astype(np.float32)
@@ -150,9 +160,11 @@ def _fields(random: np.random.Generator, y: np.ndarray, x: np.ndarray) -> np.nda
     field = cKDTree(seeds).query(points)[1].reshape(y.shape)
     kind = random.choice(len(_COVERS), len(seeds), p=(0.3, 0.2, 0.15, 0.2, 0.15))
     shade = random.uniform(0.8, 1.2, (len(seeds), 1)) * random.uniform(0.93, 1.07, (len(seeds), 4))
-    rows = random.uniform(2.5, 7, len(seeds))  # pixels from row to row
+    rows = random.uniform(3.5, 8, len(seeds))  # pixels from row to row
     depth = np.where(random.random(len(seeds)) < 0.5, random.uniform(0.05, 0.15, len(seeds)), 0)
-    wave = np.sin(2 * np.pi * np.where(field % 2, u, v) / rows[field])
+    direction = random.uniform(0, np.pi, len(seeds))[field]
+    along, _ = _turned(y, x, direction)
+    wave = np.sin(2 * np.pi * along / rows[field])
     canopy = gaussian_filter(random.normal(size=y.shape), 1.2 * _FINE) * 4 * _FINE
     texture = np.where(kind[field] == _FOREST, 0.18 * canopy, depth[field] * wave)
     return (_COVERS[kind] * shade)[field] * (1 + texture)[..., None]
@@ -161,7 +173,18 @@ def _fields(random: np.random.Generator, y: np.ndarray, x: np.ndarray) -> np.nda
 def _draw_village(
     random: np.random.Generator, land: np.ndarray, y: np.ndarray, x: np.ndarray
 ) -> None:
-    """Draws some 20 roofs around a place, along one direction."""
+    """Draws some 20 roofs around a place."""
+    for part, across, inside in _houses(random, y, x):
+        roof = random.choice(_ROOFS) * random.uniform(0.8, 1.2)
+        land[part][inside & (across < 0)] = roof  # one side is lit
+        land[part][inside & (across >= 0)] = 0.7 * roof
+
+
+def _houses(
+    random: np.random.Generator, y: np.ndarray, x: np.ndarray
+) -> Iterator[tuple[tuple[slice, slice], np.ndarray, np.ndarray]]:
+    """Yields the houses of a village, along one direction: (part of the image, the distance from
+    the ridge in pixels, whether pixels are inside), the last two for that part."""
     centre = random.uniform(0, y.max()), random.uniform(0, x.max())
     angle = random.uniform(0, np.pi)
     for _ in range(random.poisson(20)):
@@ -172,10 +195,7 @@ def _draw_village(
             for middle in (top, left)
         )
         u, v = _turned(y[rows, columns] - top, x[rows, columns] - left, angle)
-        inside = (np.abs(u) < half[0]) & (np.abs(v) < half[1])
-        roof = random.choice(_ROOFS) * random.uniform(0.8, 1.2)
-        land[rows, columns][inside & (u < 0)] = roof  # one side is lit
-        land[rows, columns][inside & (u >= 0)] = 0.7 * roof
+        yield (rows, columns), u, (np.abs(u) < half[0]) & (np.abs(v) < half[1])
 
 
 def _distance_to_line(
@@ -188,7 +208,9 @@ def _distance_to_line(
     return np.abs(v - place - bend * length * np.sin(u / length * 2 + random.uniform(0, 6)))
 
 
-def _turned(y: np.ndarray, x: np.ndarray, angle: float) -> tuple[np.ndarray, np.ndarray]:
+def _turned(
+    y: np.ndarray, x: np.ndarray, angle: float | np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     return np.cos(angle) * y + np.sin(angle) * x, np.cos(angle) * x - np.sin(angle) * y
 
 
