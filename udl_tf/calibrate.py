@@ -95,6 +95,26 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         help="also find intervals that, with probability at least 1 - DELTA, miss at most a"
         " fraction ALPHA of the true values",
     )
+    _add_measurement(parser)
+    command_line.add_degrade(parser)
+    options = parser.parse_args(arguments)
+    options.conformal = _conformal(options.conformal)
+    if not (options.data or options.test):
+        raise UserError(
+            "nothing to do: give --data, to fit theta on, or --test, to assess the calibration on"
+        )
+    if options.conformal and not options.data:
+        raise UserError("--conformal fits intervals on --data: give --data too")
+    if presets.contains(options.model) and (options.data or not options.output):
+        raise UserError(
+            f"{options.model.name}: presets are read-only: give --test and --output to assess the"
+            f" preset, or calibrate a copy of {options.model}"
+        )
+    return options
+
+
+def _add_measurement(parser: argparse.ArgumentParser) -> None:
+    """Adds the options on what is measured, and what is replaced."""
     parser.add_argument(
         "--no-baselines",
         action="store_true",
@@ -117,21 +137,6 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         action="store_true",
         help="replace a calibration even if it was fitted on more images",
     )
-    command_line.add_degrade(parser)
-    options = parser.parse_args(arguments)
-    options.conformal = _conformal(options.conformal)
-    if not (options.data or options.test):
-        raise UserError(
-            "nothing to do: give --data, to fit theta on, or --test, to assess the calibration on"
-        )
-    if options.conformal and not options.data:
-        raise UserError("--conformal fits intervals on --data: give --data too")
-    if presets.contains(options.model) and (options.data or not options.output):
-        raise UserError(
-            f"{options.model.name}: presets are read-only: give --test and --output to assess the"
-            f" preset, or calibrate a copy of {options.model}"
-        )
-    return options
 
 
 def _conformal(text: str | None) -> tuple[float, float] | None:

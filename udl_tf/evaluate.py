@@ -44,8 +44,9 @@ def main(arguments: list[str] | None = None) -> None:
     if options.output is None:
         _check_earlier(output, datasets)
     figures = output / "figures", options.figures
-    results = evaluate(model, datasets, *figures, beside, names[0], options.bands)
-    table = results_table(results, names[0])
+    name = names[0] + (", consistent" if options.consistent else "")
+    results = evaluate(model, datasets, *figures, beside, name, options.bands, options.consistent)
+    table = results_table(results, name)
     write_json(output / _RESULTS, {"results": results})
     write_text(output / "results.md", table)
     print(table, end="")
@@ -65,8 +66,8 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--output",
         help="folder for the results (default: MODEL/evaluation; presets: evaluation/MODEL;"
-        " exports: MODEL_evaluation; RUN/running: RUN/evaluation_running; with --degrade:"
-        " evaluation_OPERATIONS)",
+        " exports: MODEL_evaluation; RUN/running: RUN/evaluation_running; with --consistent and"
+        " --degrade: evaluation_consistent, evaluation_OPERATIONS)",
     )
     parser.add_argument(
         "--beside",
@@ -74,6 +75,11 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         default=[],
         metavar="MODEL",
         help="other models of the same scale to compare with, in the table and the figures",
+    )
+    parser.add_argument(
+        "--consistent",
+        action="store_true",
+        help="evaluate results of upscale --consistent",
     )
     parser.add_argument(
         "--figures",
@@ -135,7 +141,8 @@ def _default_output(options: argparse.Namespace) -> Path:
     from udl_tf.training.run_folder import is_running
 
     model = presets.find(options.model)
-    name = command_line.degraded_name("evaluation", options.degrade)
+    name = "evaluation_consistent" if options.consistent else "evaluation"
+    name = command_line.degraded_name(name, options.degrade)
     if presets.contains(model):
         return Path(name) / model.name
     if is_running(model):  # which is deleted when its step has finished

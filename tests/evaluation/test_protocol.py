@@ -22,7 +22,7 @@ class Bicubic(Upscaler):
     def _passes(self, uncertainty, bordered=False):
         raise NotImplementedError
 
-    def predict(self, lr, border=0):
+    def predict(self, lr, border=0, consistent=False):
         sr = imresize(lr, self.scale).astype(np.float32)
         return sr, np.ones_like(sr)
 
@@ -42,7 +42,7 @@ def test_a_bicubic_model_scores_as_the_bicubic_row(image_folder, tmp_path):
 
 def test_other_models_are_compared(image_folder, tmp_path, monkeypatch):
     class Nearest(Bicubic):
-        def predict(self, lr, border=0):
+        def predict(self, lr, border=0, consistent=False):
             sr = lr.repeat(self.scale, axis=0).repeat(self.scale, axis=1).astype(np.float32)
             return sr, np.ones_like(sr)
 

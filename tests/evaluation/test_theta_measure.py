@@ -43,6 +43,18 @@ def test_samples_are_the_errors_of_the_results_of_upscale(model, image_folder):
     assert samples[0].key != samples[1].key
 
 
+def test_consistent_results_have_their_own_errors(model, image_folder):
+    sources = folder_dataset(image_folder, 2).sources[:1]
+    (sample,) = measure(model, sources, baselines=False, consistent=True)
+    lr, hr = read_pair(sources[0], 2)
+    result = model.upscale(lr.astype(np.float32), consistent=True)
+    error = np.abs(hr - result.image).reshape(-1, 3)
+    assert np.allclose(np.sort(sample.error, axis=0), np.sort(error, axis=0), atol=1e-2)
+    (plain,) = measure(model, sources, baselines=False)
+    assert np.array_equal(sample.log_theta, plain.log_theta)
+    assert sample.error.mean() < 0.9 * plain.error.mean()  # of an untrained network
+
+
 def test_a_large_set_is_sampled_evenly(model, image_folder, monkeypatch):
     monkeypatch.setattr("udl_tf.evaluation.theta_measure._MOST_PIXELS", 6 * 48 * 56 // 4)
     samples = measure(model, folder_dataset(image_folder, 2).sources, baselines=False)

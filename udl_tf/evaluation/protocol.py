@@ -26,6 +26,7 @@ def evaluate(
     beside: Mapping[str, Upscaler] | None = None,
     name: str = "SR",
     bands: Sequence[int] = (1, 2, 3),
+    consistent: bool = False,
 ) -> list[dict[str, Any]]:
     """Computes the metrics of a model and of bicubic interpolation.
 
@@ -38,13 +39,16 @@ def evaluate(
         name: of the model in figures.
         bands: channels, from 1, that figures show as red, green and blue if there are more than
             three.
+        consistent: whether the results of all models are back-projected, as with
+            `upscale(consistent=True)`.
 
     Returns:
         For each dataset {"dataset", "scale", "images", "psnr_y", "ssim_y", "bicubic_psnr_y",
         "bicubic_ssim_y", "per_image": [...]}, or the other metrics of image_metrics for
         measurements; the numbers are means of the images' values. With
         `beside` also {"beside": {name: {"psnr_y", "ssim_y"}}}; for crops also {"crop": side}, for
-        degraded LR images {"degrade": their degradations}.
+        degraded LR images {"degrade": their degradations}, for back-projected results
+        {"consistent": True}.
 
     Raises:
         UserError: for an image that is unreadable or too small.
@@ -56,7 +60,9 @@ def evaluate(
         for index, source in enumerate(dataset.sources):
             figure = figures / f"{dataset.name}_{source.hr.stem}.png" if figures else None
             drawn = figure if index < count else None
-            per_image.append(_evaluate_image(model, source, drawn, compared, name, bands))
+            per_image.append(
+                _evaluate_image(model, source, drawn, compared, name, bands, consistent)
+            )
         head = {"dataset": dataset.name, "scale": model.scale, "images": len(per_image)}
         means = mean_metrics(per_image) | mean_metrics(per_image, "bicubic_")
         others = {
@@ -66,6 +72,7 @@ def evaluate(
         extra = {"beside": others} if others else {}
         extra |= {"crop": dataset.crop} if dataset.crop else {}
         extra |= {"degrade": dataset.degrade} if dataset.degrade else {}
+        extra |= {"consistent": True} if consistent else {}
         results.append({**head, **means, **extra, "per_image": per_image})
     return results
 
@@ -92,14 +99,16 @@ def _evaluate_image(
     beside: Mapping[str, Upscaler],
     name: str,
     bands: Sequence[int],
+    consistent: bool,
 ) -> dict[str, Any]:
     """Returns the metrics of one image, and writes its figure if a path is given."""
     check_size(source, model.scale)
     lr, hr = read_pair(source, model.scale)
-    raw, theta = model.predict(lr)
+    raw, theta = model.predict(lr, consistent=consistent)
     pixels, scale = source.pixels, model.scale
     columns = [("bicubic", imresize(lr, scale))]
-    columns += [(other, pixels.rounded(m.predict(lr)[0])) for other, m in beside.items()]
+    for other, compared in beside.items():
+        columns.append((other, pixels.rounded(compared.predict(lr, consistent=consistent)[0])))
     columns.append((name, pixels.rounded(raw)))
     metrics = [image_metrics(image, hr, scale, pixels) for _, image in columns]
     values: dict[str, Any] = {"image": source.hr.name, **metrics[-1]}
