@@ -316,6 +316,14 @@ def test_wide_strips_become_tiles(tmp_path):
         assert result.block_shapes == [(2, 600)]
 
 
+def test_tiles_larger_than_the_scene_stay_tiles(tmp_path):
+    tiles = {"tiled": True, "blockxsize": 64, "blockysize": 32}
+    write(tmp_path / "a.tif", np.ones((1, 40, 40), np.uint8), **tiles)
+    enlarge(tmp_path / "a.tif", tmp_path / "b.tif")
+    with rasterio.open(tmp_path / "b.tif") as result:
+        assert result.block_shapes == [(32, 64)]
+
+
 def test_files_without_georeference_stay_without(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)

@@ -84,14 +84,14 @@ class GeoTiffSource:
         height, width = self.file.block_shapes[0]
         options: dict[str, Any] = {
             "compress": self.compression,
-            "interleave": self.structure.get("INTERLEAVE", "PIXEL"),
+            "interleave": "BAND" if self.structure.get("INTERLEAVE") == "BAND" else "PIXEL",
             "BIGTIFF": "IF_SAFER",
             "SPARSE_OK": True,
             "photometric": self._photometric(content),
         }
         if self.predictor(dtype) != 1:
             options["predictor"] = self.predictor(dtype)
-        if width < self.file.width:
+        if width != self.file.width:  # otherwise strips, or a single tile
             options |= {"tiled": True, "blockxsize": width, "blockysize": height}
         elif self.file.width * scale > _WIDEST_STRIP:
             options |= {"tiled": True, "blockxsize": _TILE, "blockysize": _TILE}
