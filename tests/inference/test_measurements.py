@@ -78,6 +78,23 @@ def test_integers_keep_their_nodata_value(way):
     assert (np.isnan(result.theta) == repeated(~known)).all()
 
 
+def test_valid_integers_do_not_become_nodata():
+    """As in files of scenes: a bug made the two differ."""
+
+    class Darkening(Repeating):
+        def run(self, *arguments, **options):
+            for place, maps in super().run(*arguments, **options):
+                yield place, 0 * maps
+
+    model = Darkening(2, 1)
+    model.value_range = ValueRange.of([-50, 460])  # so that results are -50, which becomes 0
+    values = np.random.default_rng(0).integers(1, 400, (12, 10, 1)).astype(np.uint16)
+    values[3, 4] = 0
+    result = model.upscale(values, nodata=0)
+    assert (result.image == 0).sum() == 4
+    assert (result.image == 1).sum() == 4 * (12 * 10 - 1)
+
+
 def test_the_largest_float_as_nodata_overflows_nothing():
     values = np.full((6, 6, 1), 100.0)
     values[2, 2] = lowest = np.finfo(np.float64).min

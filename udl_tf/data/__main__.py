@@ -1,8 +1,9 @@
-"""Checks images before training, or packs them for faster reading.
+"""Checks images before training, packs them for faster reading, or writes synthetic ones.
 
 udl-tf data check --config CONFIG [--set key=value ...]
 udl-tf data check FOLDER [FOLDER ...] [--test FOLDER ...] [--scale 4] [--hr-patch-size 192]
 udl-tf data pack FOLDER [FOLDER ...] --output PACK [--scale 4 | --config CONFIG]
+udl-tf data synthetic KIND --output FOLDER [--count 40] [--size 256] [--seed 0]
 """
 
 import argparse
@@ -22,6 +23,7 @@ from udl_tf.data.pixels import Pixels
 from udl_tf.data.sources import ImageSource, find_datasets, folder_datasets, read_as
 from udl_tf.data.store import read_pair
 from udl_tf.errors import UserError
+from udl_tf.scenes.synthetic_files import KINDS, write_synthetic
 
 FLAGS = {"overrides": "--set"}
 
@@ -60,8 +62,11 @@ def main(arguments: list[str] | None = None) -> None:
     pack.add_argument("--output", type=Path, required=True, help="new folder for the packed data")
     pack.add_argument("--scale", type=int, default=4, choices=(2, 3, 4), help="default: 4")
     pack.add_argument("--config", help="pack for the scale, channels and value range of a config")
+    _add_synthetic(commands)
     options = parser.parse_args(arguments)
-    if options.command == "pack":
+    if options.command == "synthetic":
+        _write_synthetic(options)
+    elif options.command == "pack":
         wanted = Config(model=ModelConfig(scale=options.scale))
         _pack(
             options.folders,
@@ -70,6 +75,28 @@ def main(arguments: list[str] | None = None) -> None:
         )
     else:
         _check(_config_of(options))
+
+
+def _add_synthetic(commands: Any) -> None:
+    """Adds the command that writes synthetic measurements."""
+    parser = commands.add_parser(
+        "synthetic", help="write synthetic measurements, for the guides of docs/science.md"
+    )
+    parser.add_argument("kind", choices=KINDS)
+    parser.add_argument("--output", type=Path, required=True, help="new folder")
+    parser.add_argument("--count", type=int, default=40, help="training images (default: 40)")
+    parser.add_argument(
+        "--size", type=int, default=256, help="side of HR images, pixels (default: 256)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the first image (default: 0)")
+
+
+def _write_synthetic(options: argparse.Namespace) -> None:
+    command_line.check_positive(options, "count", "size")
+    write_synthetic(options.kind, options.output, options.count, options.size, options.seed)
+    files = [file for file in options.output.rglob("*") if file.is_file()]
+    megabytes = sum(file.stat().st_size for file in files) / 1e6
+    print(f"written: {options.output} ({len(files)} files, {megabytes:.0f} MB)")
 
 
 def _pack(folders: Sequence[Path], output: Path, config: Config) -> None:

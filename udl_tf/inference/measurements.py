@@ -11,7 +11,7 @@ import numpy as np
 
 from udl_tf._support.progress import Progress, no_progress
 from udl_tf.errors import UserError
-from udl_tf.imaging.dtypes import FULL_RANGE, to_dtype
+from udl_tf.imaging.dtypes import FULL_RANGE
 from udl_tf.imaging.nodata import FILL_DISTANCE, fill_nodata, near_nodata
 from udl_tf.imaging.value_range import GREY_LEVELS, ValueRange
 from udl_tf.inference.consistency import back_project
@@ -20,6 +20,7 @@ from udl_tf.inference.images import parts_of
 from udl_tf.inference.passes import BORDER, Effort, Wanted
 from udl_tf.inference.result import Upscaled, stacked
 from udl_tf.scenes.image_scene import open_raster
+from udl_tf.scenes.samples import Samples
 from udl_tf.scenes.scene import Window
 
 if TYPE_CHECKING:
@@ -148,49 +149,55 @@ def upscale_measurements(
 ) -> Upscaled:
     """Upscales a file, an array or a stack of arrays; arguments as for `Upscaler.upscale`."""
     if isinstance(image, Path | str):
-        array, known = _read(Path(image), nodata)
+        array, known, nodata = _read(Path(image), nodata)
     else:
         array, known = np.asarray(image), True
     array = check_array(array, model.channels)
     known = valid_of(array, nodata, valid) & known
+    samples = Samples(array.dtype, nodata)
     found_range = range_of(model.value_range, array.dtype, value_range)
     if array.ndim < 4:
-        return _upscale(model, array, known, found_range, wanted, effort, progress)
+        return _upscale(model, array, known, samples, found_range, wanted, effort, progress)
     parts = parts_of(progress, len(array))
     return stacked(
         [
-            _upscale(model, values, mask, found_range, wanted, effort, part)
+            _upscale(model, values, mask, samples, found_range, wanted, effort, part)
             for values, mask, part in zip(array, known, parts, strict=True)
         ]
     )
 
 
-def _read(path: Path, nodata: float | None) -> tuple[np.ndarray, np.ndarray]:
-    """Returns (values, valid) of a file: (h, w, c), or (n, h, w, c) if it has several planes."""
+def _read(path: Path, nodata: float | None) -> tuple[np.ndarray, np.ndarray, float | None]:
+    """Returns (values, valid, nodata) of a file; (n, h, w, c) if it has several planes."""
     with open_raster(path, nodata) as scene:
         windows = [Window(p, 0, 0, scene.height, scene.width) for p in range(scene.planes)]
         planes = [scene.read(window) for window in windows]
-    if len(planes) == 1:
-        return planes[0]
+        nodata = scene.nodata
     values, valid = zip(*planes, strict=True)
-    return np.stack(values), np.stack(valid)
+    if len(planes) == 1:
+        return values[0], valid[0], nodata
+    return np.stack(values), np.stack(valid), nodata
 
 
 def _upscale(
     model: "Upscaler",
     array: np.ndarray,
     known: np.ndarray,
+    samples: Samples,
     value_range: ValueRange,
     wanted: Wanted,
     effort: Effort,
     progress: Progress,
 ) -> Upscaled:
-    """Upscales one array (h, w, c) or (h, w); `known` has its shape and is False for nodata."""
+    """Upscales one array (h, w, c) or (h, w); `known` has its shape and is False for nodata.
+
+    Valid values of integers do not become nodata by rounding, as in files.
+    """
     shape = (*array.shape[:2], model.channels)
     values, known = array.reshape(shape), known.reshape(shape)
     found = compute(model, values, known, value_range, wanted, effort, progress)
     scale, step = model.scale, value_range.step.astype(np.float32)
-    image = to_dtype(value_range.from_network(found.sr), array.dtype)
+    image = samples.store(value_range.from_network(found.sr))
     missing = enlarged(~known, scale)
     image[missing] = np.nan if array.dtype.kind == "f" else enlarged(values, scale)[missing]
     theta, spread = (

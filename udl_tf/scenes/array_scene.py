@@ -39,7 +39,7 @@ class ArrayScene:
         self.path, self.notes = path, notes
         self.planes, self.channels = axes.planes, axes.channels
         self.height, self.width = axes.height, axes.width
-        self.dtype = samples.dtype
+        self.dtype, self.nodata = samples.dtype, samples.nodata
         self._array, self._axes, self._samples = array, axes, samples
         self._resources = resources or ExitStack()
 

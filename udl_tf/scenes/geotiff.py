@@ -60,6 +60,7 @@ class GeoTiffScene:
         self._source = GeoTiffSource(
             file, self._bands, self._alpha, is_masked, self.dtype, self._nodata[0]
         )
+        self.nodata = self._source.samples(Content.IMAGE).nodata
         self.notes = (*self._notes(), *self._source.notes())
 
     def _notes(self) -> Iterator[str]:

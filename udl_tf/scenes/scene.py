@@ -34,6 +34,7 @@ class Scene(Protocol):
         height, width: of a plane, pixels.
         channels: of a pixel, 1 to 64.
         dtype: of the values in the file.
+        nodata: value that marks pixels without data; None: only a mask of the file, or NaN.
         notes: what of the file is not read, or not carried over to a result; one line each.
     """
 
@@ -43,6 +44,7 @@ class Scene(Protocol):
     width: int
     channels: int
     dtype: np.dtype
+    nodata: float | None
     notes: tuple[str, ...]
 
     def read(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
