@@ -91,7 +91,9 @@ def ssim(sr: np.ndarray, hr: np.ndarray, data_range: npt.ArrayLike = 255.0) -> n
     Windows with nodata are skipped.
 
     Args:
-        sr, hr, data_range: as for psnr; L of ssim_y is data_range; at least 11 x 11 pixels.
+        sr: as for psnr; at least 11 x 11 pixels.
+        hr: as for psnr.
+        data_range: as for psnr; L of ssim_y.
 
     Returns:
         float64 (c,); NaN for a channel without a window of data.
@@ -101,9 +103,10 @@ def ssim(sr: np.ndarray, hr: np.ndarray, data_range: npt.ArrayLike = 255.0) -> n
     """
     _check_pair(sr, hr, smallest=SSIM_WINDOW)
     peak = np.broadcast_to(np.asarray(data_range, np.float64), hr.shape[2:])
+    sr, hr = sr.astype(np.float64), hr.astype(np.float64)
     maps = [
-        _ssim_map(*(x[..., c].astype(np.float64) for x in (sr, hr)), *constants)
-        for c, constants in enumerate(zip((0.01 * peak) ** 2, (0.03 * peak) ** 2, strict=True))
+        _ssim_map(sr[..., c], hr[..., c], (0.01 * one) ** 2, (0.03 * one) ** 2)
+        for c, one in enumerate(peak.tolist())
     ]
     return _valid_mean(np.stack(maps, axis=-1))
 
@@ -114,7 +117,8 @@ def sam(sr: np.ndarray, hr: np.ndarray) -> float:
     Pixels without data in a channel, and those where a spectrum is all 0, are skipped.
 
     Args:
-        sr, hr: as for psnr, of at least two channels.
+        sr: as for psnr, of at least two channels.
+        hr: as for psnr.
 
     Returns:
         The angle; NaN if all pixels are skipped.
@@ -136,7 +140,8 @@ def ergas(sr: np.ndarray, hr: np.ndarray, scale: int) -> float:
     physical, such as radiances.
 
     Args:
-        sr, hr: as for psnr.
+        sr: as for psnr.
+        hr: as for psnr.
         scale: HR over LR size.
 
     Source: Wald 2000, Quality of high resolution synthesised images: is there a simple criterion?
