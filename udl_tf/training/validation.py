@@ -57,11 +57,11 @@ class Validation:
 
     def __call__(self, update: int) -> dict[str, float]:
         """Validates the network after `update` updates; returns the means over the images."""
-        values, ranges = [], []
+        values, ranges, predict_s = [], [], self.predict_s
         for index, (lr, hr) in enumerate(self.pairs):
             prediction = self.predict(lr[None])
-            if "log_scale" not in prediction and self.predict_s is not None:
-                prediction |= self.predict_s(lr[None])
+            if "log_scale" not in prediction and predict_s is not None:
+                prediction |= predict_s(lr[None])
             prediction = {name: values[0] for name, values in prediction.items()}
             sr = self.pixels.rounded(prediction["sr"])
             values.append(image_metrics(sr, hr, self.scale, self.pixels))
