@@ -46,7 +46,7 @@ class Figure(NamedTuple):
 FIGURES = {
     "satellite": Figure(".tif", (640, 300), (200, 2600), 200, "/ 10000"),
     "microscopy": Figure(".ome.tif", (400, 400), (100, 7000), 600, "counts"),
-    "elevation": Figure(".npy", (400, 400), None, 1, "m"),
+    "elevation": Figure(".npy", (115, 215), None, 0.5, "m"),
 }
 
 
@@ -100,8 +100,8 @@ def _shown(values: np.ndarray, hidden: np.ndarray, figure: Figure) -> np.ndarray
     """Returns values as uint8 RGB, white where they are hidden."""
     values = values.astype(np.float32)
     if figure.shown is None:
-        slopes = np.gradient(np.nan_to_num(values[..., 0], nan=float(np.nanmean(values))))
-        grey = 128 + 60 * (slopes[0] + slopes[1])[..., None]
+        slopes = np.gradient(fill_nodata(values, np.isfinite(values), FILL_DISTANCE)[..., 0])
+        grey = 128 + 25 * (slopes[0] + slopes[1])[..., None]
     else:
         low, high = figure.shown
         bands = values[..., [2, 1, 0]] if values.shape[-1] == 4 else values

@@ -91,7 +91,9 @@ def ssim(sr: np.ndarray, hr: np.ndarray, data_range: npt.ArrayLike = 255.0) -> n
     Windows with nodata are skipped.
 
     Args:
-        sr, hr, data_range: as for psnr; L of ssim_y is data_range; at least 11 x 11 pixels.
+        sr: as for psnr, at least 11 x 11 pixels.
+        hr: as for psnr.
+        data_range: as for psnr; L of ssim_y.
 
     Returns:
         float64 (c,); NaN for a channel without a window of data.
@@ -114,7 +116,8 @@ def sam(sr: np.ndarray, hr: np.ndarray) -> float:
     Pixels without data in a channel, and those where a spectrum is all 0, are skipped.
 
     Args:
-        sr, hr: as for psnr, of at least two channels.
+        sr: as for psnr, of at least two channels.
+        hr: as sr.
 
     Returns:
         The angle; NaN if all pixels are skipped.
@@ -136,7 +139,8 @@ def ergas(sr: np.ndarray, hr: np.ndarray, scale: int) -> float:
     physical, such as radiances.
 
     Args:
-        sr, hr: as for psnr.
+        sr: as for psnr.
+        hr: as for psnr.
         scale: HR over LR size.
 
     Source: Wald 2000, Quality of high resolution synthesised images: is there a simple criterion?
