@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from helpers.commands import ROOT, run_command
+from make_science_figures import FIGURES, draw
 
 PAGE = (ROOT / "docs/science.md").read_text(encoding="utf-8")
 GUIDES = {"satellite": "rasterio", "microscopy": "zarr", "elevation": "numpy"}  # what they need
@@ -15,7 +16,7 @@ SMALL_CONFIG = (
     *("model.options.num_blocks=1", "model.options.num_filters=4", "data.batch_size=2"),
     *("data.hr_patch_size=16", "data.validation_images=1", "training.interval=4"),
     *(f"steps.{step}.updates=4" for step in range(3)),
-    *("training.precision=float32", "evaluation.figures=1"),
+    *("training.precision=float32", "evaluation.figures=0", "optimizer.name=adam"),
 )
 SMALL_IMAGES = ("--count", "5", "--size", "32")
 
@@ -34,6 +35,8 @@ def run_smaller(line: str, folder: Path) -> str:
         arguments += [part for value in SMALL_CONFIG for part in ("--set", value)]
     if "synthetic" in arguments:
         arguments += SMALL_IMAGES
+    if command == "calibrate":
+        arguments.append("--no-baselines")
     result = run_command(command, *arguments, cwd=folder)
     assert result.returncode == 0, f"{line}: {result.stderr}"
     return result.stdout
@@ -56,9 +59,15 @@ def test_a_guide_runs_as_it_is_printed(name, tmp_path, monkeypatch, capsys):
                 printed += run_smaller(line, tmp_path)
     assert "1 of 1 images upscaled" in printed
     assert "of the true values are inside" in printed
-    calibration = json.loads((tmp_path / f"runs/science/{name}_x2/model.json").read_text())
-    assert calibration["calibration"] is not None
+    manifest = json.loads((tmp_path / f"runs/science/{name}_x2/model.json").read_text())
+    assert manifest["calibration"] is not None
+    drawn = draw(tmp_path, name, FIGURES[name]._replace(corner=(0, 0)))
+    assert drawn.shape[0] > 2 * 112
+    assert drawn.std() > 20
 
 
-def test_every_guide_is_tested():
-    assert re.findall(r"^## Guide: (\w+)", PAGE, re.M) == list(GUIDES)
+def test_every_guide_is_tested_and_has_a_small_figure():
+    assert re.findall(r"^## Guide: (\w+)", PAGE, re.M) == list(GUIDES) == list(FIGURES)
+    for name in GUIDES:
+        assert f"](science_{name}.webp)" in PAGE
+        assert (ROOT / f"docs/science_{name}.webp").stat().st_size < 60_000

@@ -24,6 +24,7 @@ def comparison_figure(
     theta: np.ndarray | None,
     name: str,
     level: str = "grey levels",
+    top: float = MAP_TOP,
 ) -> None:
     """Writes the figure of one test image.
 
@@ -38,6 +39,7 @@ def comparison_figure(
         theta: of the model, (h, w, c) in the same unit, or None.
         name: of the model.
         level: name of that unit.
+        top: error and theta in the brightest colour.
     """
     height, width = error.shape[:2]
     maps = {f"|HR − {name}|, {level}": error}
@@ -49,7 +51,7 @@ def comparison_figure(
     heights = [row + _CROP, row]
     upper, lower = figure.subfigures(2, 1, squeeze=False, height_ratios=heights)[:, 0]
     _draw_images(upper.subplots(2, len(images), height_ratios=[row, _CROP]), images)
-    _draw_maps(lower, maps)
+    _draw_maps(lower, maps, top)
     with complete_file(path) as temporary:
         figure.savefig(temporary, dpi=100)
 
@@ -67,12 +69,12 @@ def _draw_images(axes: np.ndarray, images: dict[str, np.ndarray]) -> None:
             axis.set_axis_off()
 
 
-def _draw_maps(figure: Any, maps: dict[str, np.ndarray]) -> None:
+def _draw_maps(figure: Any, maps: dict[str, np.ndarray], top: float) -> None:
     """Draws the mean of each map over its channels, with a colour bar; all on one scale."""
     axes = figure.subplots(1, len(maps), squeeze=False)[0]
     for axis, (label, values) in zip(axes, maps.items(), strict=True):
         image = axis.imshow(
-            channel_mean(values), cmap=COLORS, vmin=0, vmax=MAP_TOP, interpolation="none"
+            channel_mean(values), cmap=COLORS, vmin=0, vmax=top, interpolation="none"
         )
         axis.set_title(label)
         axis.set_axis_off()

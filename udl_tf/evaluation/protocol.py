@@ -14,6 +14,7 @@ from udl_tf.errors import UserError
 from udl_tf.evaluation.figures import comparison_figure
 from udl_tf.evaluation.image_metrics import image_metrics, mean_metrics
 from udl_tf.imaging.resize import imresize
+from udl_tf.imaging.theta_map import MAP_TOP
 from udl_tf.inference.upscaler import Upscaler, upscaler_of
 from udl_tf.metrics import SSIM_WINDOW, TITLES
 
@@ -125,7 +126,9 @@ def _evaluate_image(
         error = np.abs(hr.astype(np.float32) - (raw if pixels.measured else np.clip(raw, 0, 255)))
         title = f"{source.hr.name} ×{scale}"
         title += f", LR degraded by {source.degrade.text}" if source.degrade else ""
-        comparison_figure(figure, title, images, error, theta, name, pixels.level)
+        # Photographs share one scale; errors of measurements may be of any size.
+        top = float(np.nanquantile(error, 0.99)) if pixels.measured else MAP_TOP
+        comparison_figure(figure, title, images, error, theta, name, pixels.level, top)
     return values
 
 

@@ -28,6 +28,7 @@ _WATER, _ASPHALT = (420, 380, 260, 130), (900, 950, 1000, 1100)
 _ROOFS = np.array([(1500, 1700, 2300, 2500), (2500, 2600, 2700, 2900), (1100, 1150, 1250, 1400)])
 _LARGEST = 10000
 
+_CREASES = ((48, 14), (24, 8), (12, 5), (6, 3))  # of terrain: half pixels, metres
 _COARSE_SIGMA = 3  # of smooth noise, pixels of the coarse grid
 
 _OFFSET, _GAIN = 100, 20  # of the camera: counts without light, and per photon
@@ -101,13 +102,8 @@ def elevation(seed: int, height: int, width: int) -> np.ndarray:
     shape = height * _FINE, width * _FINE
     y, x = _grid(height, width)
     metres = 12 * _smooth_noise(random, *shape, 80)
-    for sigma, size in (
-        (48, 14),
-        (24, 8),
-        (12, 5),
-        (6, 3),
-    ):  # creases: ridges upwards, valleys downwards
-        sign = random.choice((-1, 1))
+    for sigma, size in _CREASES:
+        sign = random.choice((-1, 1))  # ridges or valleys
         metres += sign * size * np.abs(_smooth_noise(random, *shape, sigma))
     steps = np.round(metres / 5) * 5
     metres = np.where(_smooth_noise(random, *shape, 60) > 0.7, steps, metres)
