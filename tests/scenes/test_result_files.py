@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from udl_tf.scenes.result_files import flags_path
+from udl_tf.scenes.result_files import path_beside
 
 
 @pytest.mark.parametrize(
@@ -16,4 +16,4 @@ from udl_tf.scenes.result_files import flags_path
     ],
 )
 def test_names_of_flags_keep_suffixes_of_two_parts(name, expected):
-    assert flags_path(Path("x") / name) == Path("x") / expected
+    assert path_beside(Path("x") / name, "flags") == Path("x") / expected

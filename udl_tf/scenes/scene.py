@@ -78,7 +78,7 @@ class Scene(Protocol):
                 theta is stored in the same file, as further channels; all are then float32, with
                 NaN as nodata.
             flags: whether `write` is given flags, which are stored in a further uint8 file,
-                `flags_path(path)`, with 2 as nodata.
+                `path_beside(path, "flags")`, with 2 as nodata.
 
         Raises:
             UserError: if the file cannot be written.
