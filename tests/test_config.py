@@ -265,3 +265,28 @@ def test_the_schema_file_is_up_to_date(tmp_path):
 
     main(["--output", str(tmp_path / "schema.json")])
     assert (tmp_path / "schema.json").read_text() == (ROOT / "configs/schema.json").read_text()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"model": {"channels": 5}, "evaluation": {"bands": [6, 2, 1]}}, "three numbers in 1..5"),
+        (
+            {"data": {"value_range": [0, 1], "degradations": [{"kind": "noise", "sigma": [0, 5]}]}},
+            "data.degradations is for 8-bit RGB images",
+        ),
+        (
+            {"model": {"channels": 1}, "evaluation": {"degrade": "noise:5"}},
+            "evaluation.degrade is for 8-bit RGB images",
+        ),
+    ],
+)
+def test_sections_that_do_not_suit_measurements_are_errors(content, message):
+    with pytest.raises(ValueError, match=message):
+        Config.model_validate(content)
+
+
+def test_a_rehearsal_on_measurements_keeps_their_folders():
+    config = load_config("science/satellite_x2", quick=True)
+    assert (config.data.root, config.data.train) == ("data/satellite", ["train"])
+    assert config.steps[0].updates == config.quick.updates

@@ -12,8 +12,18 @@ import udl_tf
 
 PACKAGE = ROOT / "udl_tf"
 ROOMS = [  # a room may import from itself and from the rooms before it
-    *("errors", "config", "_support", "imaging", "metrics", "losses", "weighting", "models"),
-    *("distributed", "uncertainty", "data", "inference", "hub", "tasks", "saved", "evaluation"),
+    *("errors", "config", "_support", "imaging", "scenes", "metrics", "losses", "weighting"),
+    *(
+        "models",
+        "distributed",
+        "uncertainty",
+        "data",
+        "inference",
+        "hub",
+        "tasks",
+        "saved",
+        "evaluation",
+    ),
     *("training", "export", "archive", "web", "commands"),
     *("train", "evaluate", "upscale", "calibrate", "batch", "presets", "doctor", "__main__"),
 ]

@@ -106,3 +106,22 @@ def test_configs_round_trip(name):
     loss = LOSSES[name](**options)
     config = loss.get_config()
     assert {k: config[k] for k in options} == options
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("channels", [1, 5])
+def test_the_loss_of_channels_is_the_mean_of_their_losses(name, channels):
+    random = np.random.default_rng(0)
+    hr, sr, s, w = random.uniform(0.5, 3, (4, 2, 3, 4, channels)).astype("float32")
+    weights = {"sample_weight": w} if name == "udl" else {}
+    loss = LOSSES[name]()
+    found = float(loss(hr, {"sr": sr, "log_scale": s}, **weights))
+    parts = [
+        loss(
+            hr[..., c : c + 1],
+            {"sr": sr[..., c : c + 1], "log_scale": s[..., c : c + 1]},
+            **{key: value[..., c : c + 1] for key, value in weights.items()},
+        )
+        for c in range(channels)
+    ]
+    assert found == pytest.approx(np.mean(parts), rel=1e-5)

@@ -84,3 +84,46 @@ def test_no_gradient_flows_through_any_weight():
         total = tf.reduce_sum(uncertainty_weight(s, floor=1.0))
         total += tf.reduce_sum(error_map_weight(HR, sr, floor=1.0))
     assert tape.gradient(total, [s, sr]) == [None, None]
+
+
+@pytest.mark.parametrize("channels", [1, 5])
+def test_each_channel_has_weights_of_its_own(channels):
+    random = np.random.default_rng(0)
+    hr, sr = random.uniform(0, 255, (2, 2, 6, 8, channels)).astype("float32")
+    lr = hr[:, ::2, ::2]
+    functions = (
+        lambda *c: uncertainty_weight(hr[c], floor=1.0),
+        lambda *c: error_map_weight(hr[c], sr[c], floor=1.0),
+        lambda *c: hr_gradient_weight(hr[c], floor=1.0),
+        lambda *c: lr_gradient_weight(lr[c], scale=2, floor=1.0),
+    )
+    for weight in functions:
+        parts = [weight(..., slice(c, c + 1)) for c in range(channels)]
+        assert np.allclose(weight(...), np.concatenate(parts, axis=-1), rtol=1e-6)
+
+
+@pytest.mark.parametrize("options", [{}, {"quantile": 0.3}, {"normalize": True}])
+def test_pixels_without_data_count_nowhere(options):
+    """Those with data get the weights that they have alone; a row without data is added."""
+    s = np.concatenate([S, np.full_like(S[:, :1], -50)], axis=1)
+    valid = np.ones(s.shape, bool)
+    valid[:, -1] = False
+    w = np.asarray(uncertainty_weight(s, floor=1.0, valid=valid, **options))
+    alone = np.asarray(uncertainty_weight(S, floor=1.0, **options))
+    np.testing.assert_allclose(w[:, :-1], alone, rtol=1e-5)
+    assert np.isfinite(w).all()
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_all_sources_take_images_without_data(source):
+    """NaN in hr, also next to pixels with data, whose gradient it hides: they get the floor."""
+    valid = np.ones(HR.shape, bool)
+    valid[:, 5:9, 5:9] = False
+    hr = np.where(valid, HR, np.nan).astype("float32")
+    weights = {
+        "hr_gradient": lambda **options: hr_gradient_weight(hr, **options),
+        "error_map": lambda **options: error_map_weight(hr, SR, **options),
+    }
+    w = np.asarray(weights.get(source, SOURCES[source])(floor=1.0, valid=valid))
+    assert np.isfinite(w).all()
+    assert w[valid].min() == 1.0

@@ -6,6 +6,7 @@
     python tools/benchmark.py workers [--counts 1 2 3]
     python tools/benchmark.py pipeline --data FOLDER [FOLDER...]
     python tools/benchmark.py upscale --model RUN [--sizes 1 4 16 64]
+    python tools/benchmark.py scene [--side 30000 --channels 4 --share 0.01 --memory 2]
     python tools/benchmark.py files [--model edsr_light_x4 --count 500 --side 64]
     python tools/benchmark.py exports --model RUN [RUN...] --data FOLDER
     python tools/benchmark.py runtimes [--model edsr_s_x4]
@@ -24,6 +25,7 @@ from benchmarks.upscaling_commands import (
     add_files,
     add_load,
     add_runtimes,
+    add_scene,
     add_upscale,
 )
 
@@ -34,6 +36,7 @@ _COMMANDS = (
     add_workers,
     add_pipeline,
     add_upscale,
+    add_scene,
     add_files,
     add_exports,
     add_runtimes,

@@ -35,7 +35,8 @@ def make_browser_page(model: Path | str, runtime: Path, output: Path) -> float:
         output: new folder.
 
     Raises:
-        UserError: if the output already exists, or the model has no calibrated theta.
+        UserError: if the output already exists, or the model has no calibrated theta or is not of
+            RGB images.
     """
     from udl_tf.export.onnx import export_onnx
     from udl_tf.imaging.theta_map import MAP_TOP, colorize
@@ -44,6 +45,11 @@ def make_browser_page(model: Path | str, runtime: Path, output: Path) -> float:
         raise UserError(f"{output}: already exists: delete it first")
     with complete_folder(output) as folder:
         card = export_onnx(model, folder / "model.onnx")
+        if card.channels != 3:
+            raise UserError(
+                f"{model}: its images have {card.channels} channels, but the page shows RGB only:"
+                " choose a model of 3 channels"
+            )
         if card.calibration is None or "theta" not in card.outputs:
             raise UserError(f"{model}: has no calibrated theta: run udl-tf calibrate on it first")
         for file in TEMPLATE.iterdir():

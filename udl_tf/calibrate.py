@@ -28,8 +28,10 @@ def main(arguments: list[str] | None = None) -> None:
     options = _parse(arguments)
     check_backend("tensorflow", "jax")
     with quiet():
+        from udl_tf.data.pixels import Pixels
         from udl_tf.data.sources import degraded, folder_datasets
-        from udl_tf.evaluation.theta_report import report_text, write_report
+        from udl_tf.evaluation.theta_report import write_report
+        from udl_tf.evaluation.theta_text import report_text
         from udl_tf.inference.keras_upscaler import KerasUpscaler
         from udl_tf.saved.bundle import read_manifest, read_networks
         from udl_tf.training.run_folder import is_running
@@ -45,17 +47,17 @@ def main(arguments: list[str] | None = None) -> None:
         raise UserError(
             f"{options.model}: not calibrated yet: give --data, a folder of held-out images"
         )
-    found = folder_datasets([*options.data, *options.test], model.scale)
+    found = folder_datasets([*options.data, *options.test], model.scale, Pixels.seen_by(model))
     sets = [degraded(dataset, options.degrade) for dataset in found]
     held_out = sets[: len(options.data)]
     if options.data and model.calibration is not None and not options.overwrite:
         _check_earlier(options.model, model.calibration, held_out)
     if options.conformal:  # reject too few images early; duplicates are subtracted later
         risk_bound(sum(len(d.sources) for d in held_out), *options.conformal)
-    samples = _measure(model, sets, not options.no_baselines)
+    samples = _measure(model, sets, options)
     name, calibration, results = options.model.resolve().name, model.calibration, []
     if options.data:
-        calibration, result = _fit(options, manifest, held_out, samples)
+        calibration, result = _fit(options, manifest, model, held_out, samples)
         results.append(result)
     assert calibration is not None
     results += _assess(sets[len(held_out) :], samples[len(held_out) :], calibration)
@@ -93,16 +95,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         help="also find intervals that, with probability at least 1 - DELTA, miss at most a"
         " fraction ALPHA of the true values",
     )
-    parser.add_argument(
-        "--no-baselines",
-        action="store_true",
-        help="omit the gradient and the self-ensemble's spread, which take most of the time",
-    )
-    parser.add_argument(
-        "--overwrite",
-        action="store_true",
-        help="replace a calibration even if it was fitted on more images",
-    )
+    _add_measurement(parser)
     command_line.add_degrade(parser)
     options = parser.parse_args(arguments)
     options.conformal = _conformal(options.conformal)
@@ -118,6 +111,32 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
             f" preset, or calibrate a copy of {options.model}"
         )
     return options
+
+
+def _add_measurement(parser: argparse.ArgumentParser) -> None:
+    """Adds the options on what is measured, and what is replaced."""
+    parser.add_argument(
+        "--no-baselines",
+        action="store_true",
+        help="omit the gradient and the self-ensemble's spread, which take most of the time",
+    )
+    parser.add_argument(
+        "--classes",
+        type=Path,
+        metavar="FOLDER",
+        help="8-bit label images with the names of the HR images: report the coverage of each class"
+        " of pixels too",
+    )
+    parser.add_argument(
+        "--consistent",
+        action="store_true",
+        help="calibrate for results of upscale --consistent",
+    )
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace a calibration even if it was fitted on more images",
+    )
 
 
 def _conformal(text: str | None) -> tuple[float, float] | None:
@@ -141,7 +160,9 @@ def _check_earlier(model: Path, earlier: "Calibration", held_out: "list[Dataset]
         )
 
 
-def _measure(model: Any, sets: "list[Dataset]", baselines: bool) -> "list[list[Sample]]":
+def _measure(
+    model: Any, sets: "list[Dataset]", options: argparse.Namespace
+) -> "list[list[Sample]]":
     """Returns the errors and uncertainties of the images of each set."""
     from udl_tf._support.progress import part_of
     from udl_tf.evaluation import measure
@@ -152,8 +173,10 @@ def _measure(model: Any, sets: "list[Dataset]", baselines: bool) -> "list[list[S
             measure(
                 model,
                 dataset.sources,
-                baselines,
+                not options.no_baselines,
                 part_of(progress, sum(counts[:index]), counts[index], sum(counts)),
+                options.classes,
+                options.consistent,
             )
             for index, dataset in enumerate(sets)
         ]
@@ -162,19 +185,24 @@ def _measure(model: Any, sets: "list[Dataset]", baselines: bool) -> "list[list[S
 def _fit(
     options: argparse.Namespace,
     manifest: "Manifest",
+    model: Any,
     held_out: "list[Dataset]",
     samples: "list[list[Sample]]",
 ) -> "tuple[Calibration, dict[str, Any]]":
     """Calibrates theta on the held-out images, and stores the calibration in the model."""
     from udl_tf.evaluation import assess
+    from udl_tf.evaluation.theta_measure import with_nodata_reach
     from udl_tf.saved.bundle import read_manifest, write_calibration
     from udl_tf.uncertainty.fit import calibrate
 
     fitted = [sample for part in samples[: len(held_out)] for sample in part]
     name = " + ".join(dataset.name for dataset in held_out)
     text = f"{name} ({len(fitted)} images)" + _degraded_by(held_out[0])
+    text += ", consistent results" if options.consistent else ""
     calibration = calibrate(fitted, text, options.method, options.conformal)
-    result = assess(name + _degraded_by(held_out[0]), fitted, calibration, seen=True)
+    calibration = with_nodata_reach(calibration, model, held_out[0].sources)
+    title, pixels = name + _degraded_by(held_out[0]), held_out[0].pixels
+    result = assess(title, fitted, calibration, seen=True, pixels=pixels)
     if read_manifest(options.model) != manifest:
         raise UserError(f"{options.model}: has changed in the meantime: calibrate it again")
     write_calibration(options.model, calibration)
@@ -187,7 +215,13 @@ def _assess(
     from udl_tf.evaluation import assess
 
     return [
-        assess(dataset.name + _degraded_by(dataset), part, calibration, seen=False)
+        assess(
+            dataset.name + _degraded_by(dataset),
+            part,
+            calibration,
+            seen=False,
+            pixels=dataset.pixels,
+        )
         for dataset, part in zip(sets, samples, strict=True)
     ]
 

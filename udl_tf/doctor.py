@@ -17,6 +17,7 @@ from udl_tf._support.versions import versions
 _EXTRAS = {
     "onnx": ("onnx", "onnxruntime", "tf2onnx"),
     "tflite": ("ai_edge_litert",),
+    "geo": ("rasterio",),
     "serve": ("grpc", "tensorflow_serving"),
     "ray": ("ray", "pyarrow"),
 }

@@ -36,15 +36,17 @@ def main(arguments: list[str] | None = None) -> None:
         from udl_tf.evaluation.precision import precision_note
 
         print(precision_note(options.model, model))
-    found = _datasets(options.data, model.scale)
+    found = _datasets(options.data, model)
     datasets = [degraded(dataset, options.degrade) for dataset in found]
     names = [presets.find(name).resolve().name for name in (options.model, *options.beside)]
     beside = _load_beside(options, model.scale, names)
     output = Path(options.output or _default_output(options))
     if options.output is None:
         _check_earlier(output, datasets)
-    results = evaluate(model, datasets, output / "figures", options.figures, beside, names[0])
-    table = results_table(results, names[0])
+    figures = output / "figures", options.figures
+    name = names[0] + (", consistent" if options.consistent else "")
+    results = evaluate(model, datasets, *figures, beside, name, options.bands, options.consistent)
+    table = results_table(results, name)
     write_json(output / _RESULTS, {"results": results})
     write_text(output / "results.md", table)
     print(table, end="")
@@ -64,8 +66,8 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--output",
         help="folder for the results (default: MODEL/evaluation; presets: evaluation/MODEL;"
-        " exports: MODEL_evaluation; RUN/running: RUN/evaluation_running; with --degrade:"
-        " evaluation_OPERATIONS)",
+        " exports: MODEL_evaluation; RUN/running: RUN/evaluation_running; with --consistent and"
+        " --degrade: evaluation_consistent, evaluation_OPERATIONS)",
     )
     parser.add_argument(
         "--beside",
@@ -75,24 +77,40 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         help="other models of the same scale to compare with, in the table and the figures",
     )
     parser.add_argument(
+        "--consistent",
+        action="store_true",
+        help="evaluate results of upscale --consistent",
+    )
+    parser.add_argument(
         "--figures",
         type=int,
         default=2,
         help="comparison figures per test set (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--bands",
+        nargs=3,
+        type=int,
+        default=(1, 2, 3),
+        metavar="N",
+        help="channels, counted from 1, that figures show as red, green and blue if there are more"
+        " than three (default: 1 2 3)",
     )
     command_line.add_degrade(parser)
     command_line.add_precision(parser)
     return parser.parse_args(arguments)
 
 
-def _datasets(folders: list[str], scale: int) -> "list[Dataset]":
+def _datasets(folders: list[str], model: "Upscaler") -> "list[Dataset]":
+    from udl_tf.data.pixels import Pixels
     from udl_tf.data.sources import folder_datasets, holds_lr_only
 
     skipped = [folder for folder in folders if holds_lr_only(folder)]
     for folder in skipped:
         print(f"skipped: {folder}, which contains only LR images", file=sys.stderr)
     left = [folder for folder in folders if folder not in skipped]
-    return folder_datasets(left or folders, scale)  # if none is left, this says what is expected
+    # If none is left, this says what is expected.
+    return folder_datasets(left or folders, model.scale, Pixels.seen_by(model))
 
 
 def _load_beside(
@@ -123,7 +141,8 @@ def _default_output(options: argparse.Namespace) -> Path:
     from udl_tf.training.run_folder import is_running
 
     model = presets.find(options.model)
-    name = command_line.degraded_name("evaluation", options.degrade)
+    name = "evaluation_consistent" if options.consistent else "evaluation"
+    name = command_line.degraded_name(name, options.degrade)
     if presets.contains(model):
         return Path(name) / model.name
     if is_running(model):  # which is deleted when its step has finished

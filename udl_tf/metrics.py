@@ -1,11 +1,16 @@
-"""PSNR and SSIM by the standard protocol of super-resolution.
+"""PSNR and SSIM by the standard protocol of super-resolution, and metrics of measurements.
 
-SR and HR images, uint8 RGB, are compared on their unrounded BT.601 luma after `shave` pixels (the
-scale) are removed on every side; the value of a test set is the mean over its images. Other dtypes
-are refused, because the protocol rounds images to 8 bits before they are compared.
+`psnr_y` and `ssim_y` compare SR and HR images, uint8 RGB, on their unrounded BT.601 luma after
+`shave` pixels (the scale) are removed on every side; the value of a test set is the mean over its
+images. Other dtypes are refused, because the protocol rounds images to 8 bits before they are
+compared.
+
+`psnr`, `ssim`, `sam` and `ergas` compare floats of any number of channels, in the unit of the
+files; nodata, which is NaN in HR, is skipped. The first two are computed per channel.
 """
 
 import numpy as np
+import numpy.typing as npt
 from scipy.ndimage import correlate1d
 
 from udl_tf.errors import UserError
@@ -13,6 +18,16 @@ from udl_tf.imaging.color import rgb_to_y
 
 SSIM_WINDOW = 11
 SSIM_C1, SSIM_C2 = (0.01 * 255.0) ** 2, (0.03 * 255.0) ** 2
+
+TITLES = {
+    "psnr_y": ("PSNR-Y", "dB", 3),
+    "ssim_y": ("SSIM-Y", "", 4),
+    "psnr": ("PSNR", "dB", 3),
+    "ssim": ("SSIM", "", 4),
+    "sam": ("SAM", "°", 3),
+    "ergas": ("ERGAS", "", 3),
+}
+"""Name in tables, unit and decimal places of each metric, in the order of tables."""
 
 
 def psnr_y(sr: np.ndarray, hr: np.ndarray, shave: int) -> float:
@@ -46,13 +61,128 @@ def ssim_y(sr: np.ndarray, hr: np.ndarray, shave: int) -> float:
     K2 = 0.03, L = 255, population covariance.
     """
     a, b = _luma_pair(sr, hr, shave, smallest=SSIM_WINDOW)
+    return float(np.mean(_ssim_map(a, b, SSIM_C1, SSIM_C2)))
+
+
+def psnr(sr: np.ndarray, hr: np.ndarray, data_range: npt.ArrayLike = 255.0) -> np.ndarray:
+    """Computes the peak signal-to-noise ratio of each channel, in dB; infinite for equal ones.
+
+    Args:
+        sr: (h, w, c), neither clipped nor rounded.
+        hr: as sr; NaN for nodata.
+        data_range: the peak: difference between the largest and the smallest value of the images'
+            range, of all channels or (c,).
+
+    Returns:
+        float64 (c,); NaN for a channel without data.
+
+    Raises:
+        UserError: for different shapes.
+    """
+    _check_pair(sr, hr)
+    mse = _valid_mean((sr.astype(np.float64) - hr) ** 2)
+    with np.errstate(divide="ignore"):
+        return 10.0 * np.log10(np.asarray(data_range, np.float64) ** 2 / mse)
+
+
+def ssim(sr: np.ndarray, hr: np.ndarray, data_range: npt.ArrayLike = 255.0) -> np.ndarray:
+    """Computes the structural similarity of each channel, as ssim_y does for the luma.
+
+    Windows with nodata are skipped.
+
+    Args:
+        sr: as for psnr; at least 11 x 11 pixels.
+        hr: as for psnr.
+        data_range: as for psnr; L of ssim_y.
+
+    Returns:
+        float64 (c,); NaN for a channel without a window of data.
+
+    Raises:
+        UserError: for different shapes or too few pixels.
+    """
+    _check_pair(sr, hr, smallest=SSIM_WINDOW)
+    peak = np.broadcast_to(np.asarray(data_range, np.float64), hr.shape[2:])
+    sr, hr = sr.astype(np.float64), hr.astype(np.float64)
+    maps = [
+        _ssim_map(sr[..., c], hr[..., c], (0.01 * one) ** 2, (0.03 * one) ** 2)
+        for c, one in enumerate(peak.tolist())
+    ]
+    return _valid_mean(np.stack(maps, axis=-1))
+
+
+def sam(sr: np.ndarray, hr: np.ndarray) -> float:
+    """Computes the spectral angle, in degrees: the mean angle between the spectra of pixels.
+
+    Pixels without data in a channel, and those where a spectrum is all 0, are skipped.
+
+    Args:
+        sr: as for psnr, of at least two channels.
+        hr: as for psnr.
+
+    Returns:
+        The angle; NaN if all pixels are skipped.
+
+    Source: Kruse et al. 1993, The spectral image processing system (SIPS).
+    """
+    _check_pair(sr, hr)
+    a, b = sr.astype(np.float64), hr.astype(np.float64)
+    lengths = np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1)
+    known = lengths > 0  # False for NaN
+    cosine = np.sum(a[known] * b[known], axis=-1) / lengths[known]
+    return float(_valid_mean(np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0)))))
+
+
+def ergas(sr: np.ndarray, hr: np.ndarray, scale: int) -> float:
+    """Computes the relative dimensionless global error in synthesis; 0 is best.
+
+    100 / scale sqrt(mean over channels of MSE / mean(hr)^2). Only for quantities whose zero is
+    physical, such as radiances.
+
+    Args:
+        sr: as for psnr.
+        hr: as for psnr.
+        scale: HR over LR size.
+
+    Source: Wald 2000, Quality of high resolution synthesised images: is there a simple criterion?
+    """
+    _check_pair(sr, hr)
+    mse = _valid_mean((sr.astype(np.float64) - hr) ** 2)
+    means = _valid_mean(hr.astype(np.float64))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return float(100.0 / scale * np.sqrt(_valid_mean(mse / means**2)))
+
+
+def _ssim_map(a: np.ndarray, b: np.ndarray, c1: float, c2: float) -> np.ndarray:
+    """Returns the structural similarity where the window fits, of float64 (h, w)."""
     mean_a, mean_b = _window(a), _window(b)
     var_a = _window(a * a) - mean_a**2
     var_b = _window(b * b) - mean_b**2
     covariance = _window(a * b) - mean_a * mean_b
-    numerator = (2.0 * mean_a * mean_b + SSIM_C1) * (2.0 * covariance + SSIM_C2)
-    denominator = (mean_a**2 + mean_b**2 + SSIM_C1) * (var_a + var_b + SSIM_C2)
-    return float(np.mean(numerator / denominator))
+    numerator = (2.0 * mean_a * mean_b + c1) * (2.0 * covariance + c2)
+    denominator = (mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2)
+    return numerator / denominator
+
+
+def _valid_mean(values: np.ndarray) -> np.ndarray:
+    """Returns the mean of the values that are not NaN over all axes but the last of (h, w, c).
+
+    Of (n,) it is a single number. NaN where no value is left.
+    """
+    axes = tuple(range(values.ndim - 1)) or None
+    known = ~np.isnan(values)
+    with np.errstate(invalid="ignore"):
+        return np.sum(values, axis=axes, where=known) / np.sum(known, axis=axes)
+
+
+def _check_pair(sr: np.ndarray, hr: np.ndarray, smallest: int = 1) -> None:
+    """Requires two images (h, w, c) of one shape, with at least `smallest` pixels per side."""
+    if sr.shape != hr.shape or hr.ndim != 3:
+        raise UserError(
+            f"sr and hr must have the same shape (h, w, c). Received: {sr.shape} and {hr.shape}"
+        )
+    if min(hr.shape[:2]) < smallest:
+        raise UserError(f"expected at least {smallest}x{smallest} pixels. Received: {hr.shape}")
 
 
 def _luma_pair(

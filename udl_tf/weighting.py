@@ -17,7 +17,9 @@ import keras
 from keras import ops
 
 
-def uncertainty_weight(log_scale, *, floor: float, normalize: bool = False, quantile: float = 0.0):
+def uncertainty_weight(
+    log_scale, *, floor: float, normalize: bool = False, quantile: float = 0.0, valid=None
+):
     """Computes w = s - min(s) + floor, the weight of the uncertainty-driven loss.
 
     Args:
@@ -28,8 +30,12 @@ def uncertainty_weight(log_scale, *, floor: float, normalize: bool = False, quan
         quantile: subtract this quantile of s over each image and channel instead of the minimum,
             so that no single pixel determines it; all pixels below it get the weight `floor`. 0:
             minimum, as in the paper.
+        valid: bool (n, h, w, c): False for pixels without data, which count neither for the
+            minimum, the quantile nor the mean, and get the weight `floor`. None: all count.
     """
     s = ops.cast(log_scale, "float32")
+    if valid is not None:
+        return _weight_of_valid(s, valid, floor, normalize, quantile)
     if quantile:
         lowest = ops.quantile(s, quantile, axis=(1, 2), keepdims=True)
     else:
@@ -39,6 +45,34 @@ def uncertainty_weight(log_scale, *, floor: float, normalize: bool = False, quan
         mean = ops.mean(w, axis=(1, 2, 3), keepdims=True)
         w = w / ops.maximum(mean, keras.config.epsilon())
     return ops.stop_gradient(w)
+
+
+def _weight_of_valid(s, valid, floor: float, normalize: bool, quantile: float):
+    """Computes uncertainty_weight over valid pixels with finite s only."""
+    known = ops.logical_and(valid, ops.isfinite(s))
+    lowest = _known_quantile(ops.where(known, s, math.inf), known, quantile)
+    w = ops.where(known, ops.maximum(s - lowest, 0.0), 0.0) + floor
+    if normalize:
+        counted = ops.cast(known, "float32")
+        count = ops.maximum(ops.sum(counted, axis=(1, 2, 3), keepdims=True), 1.0)
+        mean = ops.sum(w * counted, axis=(1, 2, 3), keepdims=True) / count
+        w = w / ops.maximum(mean, keras.config.epsilon())
+    return ops.stop_gradient(w)
+
+
+def _known_quantile(s, known, quantile: float):
+    """Computes a quantile over each image and channel, (n, 1, 1, c), of s, infinite if unknown."""
+    if not quantile:
+        return ops.min(s, axis=(1, 2), keepdims=True)
+    *_, height, width, channels = s.shape
+    ordered = ops.sort(ops.reshape(s, (-1, height * width, channels)), axis=1)
+    count = ops.sum(ops.cast(known, "int32"), axis=(1, 2), keepdims=True)[:, 0]
+    place = quantile * ops.cast(ops.maximum(count - 1, 0), "float32")
+    below = ops.cast(place, "int32")
+    above = ops.minimum(below + 1, ops.maximum(count - 1, 0))
+    low, high = (ops.take_along_axis(ordered, index, axis=1) for index in (below, above))
+    share = place - ops.cast(below, "float32")
+    return (low + share * ops.where(high > low, high - low, 0.0))[:, None]
 
 
 def error_map_weight(hr, sr, **options):

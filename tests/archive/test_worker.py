@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.images import fill_folder, noise_image
+from helpers.upscalers import Repeating
+from PIL import Image
 
 from udl_tf.archive import manifest
 from udl_tf.archive import worker as worker_module
@@ -141,3 +143,17 @@ def test_names_of_results_that_are_too_long_become_rows(work, table, tmp_path):
     errors = [row["error"] for row in worker(table(work)).to_pylist() if row["error"]]
     expected = "its name is longer than 255 bytes: rename the input"
     assert errors == [f"{'a' * 250}.png.webp: {expected}"]
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_images_of_other_channels(channels, work, table, tmp_path, monkeypatch):
+    model = Repeating(2, channels)
+    monkeypatch.setattr(worker_module, "load_upscaler", lambda path, dtype: model)
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 6, channels), dtype=np.uint8)
+    pixels = pixels[..., 0] if channels == 1 else pixels
+    Image.fromarray(pixels).save(tmp_path / "in/a.png")
+    rows = {row["source"]: row for row in Worker(work)(table(work)).to_pylist()}
+    assert rows["a.png"]["error"] is None
+    result = np.asarray(Image.open(tmp_path / "out" / rows["a.png"]["output"]))
+    assert np.array_equal(result, pixels.repeat(2, axis=0).repeat(2, axis=1))
+    assert "an image of shape (20, 24, 3): expected (h, w" in rows["000.png"]["error"]

@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
 from helpers.images import noise_image
+from helpers.measurements import write_heights
 
+from udl_tf.data.pixels import Pixels
 from udl_tf.data.sources import cropped, degraded, folder_dataset
 from udl_tf.errors import UserError
 from udl_tf.evaluation import protocol
@@ -9,6 +11,7 @@ from udl_tf.evaluation.figures import comparison_figure
 from udl_tf.evaluation.protocol import evaluate, results_table
 from udl_tf.imaging.resize import imresize
 from udl_tf.imaging.rgb_files import write_rgb
+from udl_tf.imaging.value_range import ValueRange
 from udl_tf.inference.upscaler import Upscaler
 
 
@@ -22,7 +25,7 @@ class Bicubic(Upscaler):
     def _passes(self, uncertainty, bordered=False):
         raise NotImplementedError
 
-    def predict(self, lr, border=0):
+    def predict(self, lr, border=0, consistent=False):
         sr = imresize(lr, self.scale).astype(np.float32)
         return sr, np.ones_like(sr)
 
@@ -42,7 +45,7 @@ def test_a_bicubic_model_scores_as_the_bicubic_row(image_folder, tmp_path):
 
 def test_other_models_are_compared(image_folder, tmp_path, monkeypatch):
     class Nearest(Bicubic):
-        def predict(self, lr, border=0):
+        def predict(self, lr, border=0, consistent=False):
             sr = lr.repeat(self.scale, axis=0).repeat(self.scale, axis=1).astype(np.float32)
             return sr, np.ones_like(sr)
 
@@ -50,9 +53,10 @@ def test_other_models_are_compared(image_folder, tmp_path, monkeypatch):
     dataset = folder_dataset(image_folder, 2)
     figures = []
 
-    def recording(path, title, images, error, theta, name):
+    def recording(path, title, images, error, theta, name, level, top):
+        assert top == 20
         figures.append(([label.split()[0] for label in images], name))
-        comparison_figure(path, title, images, error, theta, name)
+        comparison_figure(path, title, images, error, theta, name, level, top)
 
     monkeypatch.setattr(protocol, "comparison_figure", recording)
     (row,) = evaluate(model, [dataset], tmp_path / "figures", 1, {"nearest": other}, "mine")
@@ -64,6 +68,15 @@ def test_other_models_are_compared(image_folder, tmp_path, monkeypatch):
     assert "beside" not in alone
     assert figures == [(["bicubic", "nearest", "mine", "HR"], "mine")]
     assert [p.name for p in (tmp_path / "figures").iterdir()] == ["images_image0.png"]
+
+
+def test_the_scale_of_maps_of_measurements_follows_the_errors(tmp_path, monkeypatch):
+    folder = write_heights(tmp_path / "heights", 1)
+    dataset = folder_dataset(folder, 2, Pixels(1, ValueRange.of([900, 1100])))
+    tops = []
+    monkeypatch.setattr(protocol, "comparison_figure", lambda *given: tops.append(given[-1]))
+    evaluate(Bicubic(), [dataset], tmp_path / "figures", 1)
+    assert 0 < tops[0] < 20  # of photographs
 
 
 def test_a_table_of_crops_says_so(image_folder):

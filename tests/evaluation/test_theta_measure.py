@@ -2,13 +2,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from helpers.measurements import write_heights
 from helpers.models import SMALL_NETWORKS, plain_calibration
+from PIL import Image
 
+from udl_tf.data.pixels import Pixels
 from udl_tf.data.sources import folder_dataset
 from udl_tf.data.store import read_pair
 from udl_tf.errors import UserError
 from udl_tf.evaluation.theta_measure import measure
+from udl_tf.imaging.value_range import ValueRange
 from udl_tf.inference.keras_upscaler import KerasUpscaler, Networks
+from udl_tf.inference.upscaler import BORDER
 from udl_tf.models import build_model
 
 
@@ -38,6 +43,18 @@ def test_samples_are_the_errors_of_the_results_of_upscale(model, image_folder):
     assert samples[0].key != samples[1].key
 
 
+def test_consistent_results_have_their_own_errors(model, image_folder):
+    sources = folder_dataset(image_folder, 2).sources[:1]
+    (sample,) = measure(model, sources, baselines=False, consistent=True)
+    lr, hr = read_pair(sources[0], 2)
+    result = model.upscale(lr.astype(np.float32), consistent=True)
+    error = np.abs(hr - result.image).reshape(-1, 3)
+    assert np.allclose(np.sort(sample.error, axis=0), np.sort(error, axis=0), atol=1e-2)
+    (plain,) = measure(model, sources, baselines=False)
+    assert np.array_equal(sample.log_theta, plain.log_theta)
+    assert sample.error.mean() < 0.9 * plain.error.mean()  # of an untrained network
+
+
 def test_a_large_set_is_sampled_evenly(model, image_folder, monkeypatch):
     monkeypatch.setattr("udl_tf.evaluation.theta_measure._MOST_PIXELS", 6 * 48 * 56 // 4)
     samples = measure(model, folder_dataset(image_folder, 2).sources, baselines=False)
@@ -48,3 +65,44 @@ def test_a_model_without_uncertainty_is_one_line(model, image_folder):
     plain = KerasUpscaler(replace(model.networks, uncertainty=None))
     with pytest.raises(UserError, match="no uncertainty to calibrate"):
         measure(plain, folder_dataset(image_folder, 2).sources)
+
+
+@pytest.fixture(scope="module")
+def heights(tmp_path_factory):
+    """A network of one channel, whose 0..255 are 900..1100 m, and a folder of elevations."""
+    network = build_model("edsr_s", 2, 1, **SMALL_NETWORKS["edsr_s"])
+    networks = Networks(2, network, network, value_range=ValueRange((900,), (1100,)))
+    return KerasUpscaler(networks), write_heights(tmp_path_factory.mktemp("heights") / "hr", 2)
+
+
+def test_pixels_without_data_are_not_sampled_and_results_are_not_clipped(heights):
+    model, folder = heights
+    sources = folder_dataset(folder, 2, Pixels.seen_by(model)).sources
+    holes, whole = measure(model, sources)
+    assert len(holes.error) == 40 * 44 - 8 * 14
+    assert len(whole.error) == 40 * 44
+    assert np.isfinite(holes.error).all()
+    assert 0 < holes.groups["near nodata"].mean() < 1
+    assert whole.groups == {}
+    lr, hr = read_pair(sources[1], 2)
+    error = np.abs(hr - model.predict(lr, BORDER)[0]).ravel()
+    assert np.array_equal(np.sort(whole.error[:, 0]), np.sort(error))
+
+
+def test_classes_of_label_images_become_groups(heights, tmp_path):
+    model, folder = heights
+    labels = np.zeros((40, 44), np.uint8)
+    labels[:, 30:] = 7
+    labels[0, 0] = 200
+    for name in "01":
+        Image.fromarray(labels).save(tmp_path / f"{name}.png")
+    sources = folder_dataset(folder, 2, Pixels.seen_by(model)).sources
+    whole = measure(model, sources, baselines=False, classes=tmp_path)[1]
+    counts = {name: int(mask.sum()) for name, mask in whole.groups.items()}
+    assert counts == {"class 0": 40 * 30 - 1, "class 7": 40 * 14, "class 200": 1}
+    Image.fromarray(labels[:20]).save(tmp_path / "1.png")
+    with pytest.raises(UserError, match=r"1\.png: 44x20 pixels, .* expected an 8-bit grey image"):
+        measure(model, sources, baselines=False, classes=tmp_path)
+    (tmp_path / "1.png").unlink()
+    with pytest.raises(UserError, match=r"holds no label image for .*1\.npy"):
+        measure(model, sources, baselines=False, classes=tmp_path)

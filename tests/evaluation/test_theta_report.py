@@ -5,9 +5,12 @@ import pytest
 from helpers.models import laplace_samples
 from PIL import Image
 
-from udl_tf.evaluation.theta_report import assess, report_text, write_report
+from udl_tf.data.pixels import Pixels
+from udl_tf.evaluation.theta_report import assess, write_report
+from udl_tf.evaluation.theta_text import report_text
+from udl_tf.imaging.value_range import ValueRange
 from udl_tf.uncertainty import LEVELS
-from udl_tf.uncertainty.fit import calibrate
+from udl_tf.uncertainty.fit import Sample, calibrate
 
 
 @pytest.fixture(scope="module")
@@ -106,3 +109,36 @@ def test_the_report_consists_of_text_json_and_figures(assessed, tmp_path):
     assert values == pytest.approx([50, 80, 90, 95], abs=1)
     with Image.open(tmp_path / "unseen.png") as figure:
         assert min(figure.size) > 600
+
+
+def test_measurements_are_reported_in_the_unit_of_their_files_and_by_band_and_group():
+    """Band 2 has ten times the range of band 1; errors are of Laplace, twice theta in class 3."""
+    random, n = np.random.default_rng(0), 20_000
+    log_theta = random.normal(0, 0.5, (n, 2)).astype(np.float32)
+    error = np.abs(random.laplace(scale=np.exp(log_theta))).astype(np.float32)
+    members = np.arange(n) < n // 4
+    error[members] *= 2
+    samples = [
+        Sample(name, error[i::2], log_theta[i::2], {}, i, {"class 3": members[i::2]})
+        for i, name in enumerate("ab")
+    ]
+    calibration = calibrate(samples, "tests", "scale")
+    pixels = Pixels(2, ValueRange((0, 0), (255, 2550)))
+    result = assess("tests", samples, calibration, seen=False, pixels=pixels)
+    first, second = result["bands"]
+    assert first["mean_error"] == pytest.approx(error[:, 0].mean(), rel=1e-5)
+    assert second["mean_error"] == pytest.approx(10 * error[:, 1].mean(), rel=1e-5)
+    at = result["coverage"]["levels"].index(0.8)
+    assert [band["measured"][at] for band in (first, second)] == pytest.approx([0.8] * 2, abs=1e-3)
+    group = result["groups"]["class 3"]
+    assert group["share"] == 0.25
+    ratio = error[members] / np.exp(calibration.apply(log_theta[members]))
+    expected = np.mean(ratio <= calibration.quantile(0.8))
+    assert group["measured"][at] == pytest.approx(expected, abs=1e-3)
+    assert 0.5 < expected < 0.75
+    text = report_text([result], calibration, "model")
+    assert "(band 1)" in text
+    assert "Errors and θ are in the unit of the files" in text
+    assert f"| class 3 | 25.0     | {100 * np.mean(ratio <= calibration.quantile(0.5)):.1f}" in text
+    without = assess("tests", samples, calibration, seen=False)
+    assert "bands" not in without

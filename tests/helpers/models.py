@@ -56,7 +56,14 @@ def transparent_model(scale: int):
 
 
 def make_run(
-    folder: Path, name: str, scale: int, calibrated: bool = True, light: bool = False, **options
+    folder: Path,
+    name: str,
+    scale: int,
+    calibrated: bool = True,
+    light: bool = False,
+    channels: int = 3,
+    value_range: tuple[float, float] | None = None,
+    **options,
 ) -> Path:
     """Writes a run folder of untrained networks; theta is a few grey levels.
 
@@ -75,7 +82,7 @@ def make_run(
             files[part] = files["mean"]
             continue
         given = {**(options or SMALL_NETWORKS[name]), "log_scale_head": kind}
-        network = build_model(name, scale, **given)
+        network = build_model(name, scale, channels, **given)
         last = network.get_layer("log_scale").get_layer("last") if light else None
         last = last or network.get_layer("log_scale_conv2")
         shrink(last, 10)  # else, s of an untrained EDSR exceeds 10
@@ -83,18 +90,21 @@ def make_run(
             shrink(network.get_layer("tail"), 50)
         files[part] = f"weights/{part}.weights.h5"
         save_weights(network, folder / files[part])
-    factors = laplace_factor(LEVELS)[:, None].repeat(3, axis=1).tolist()
+    factors = laplace_factor(LEVELS)[:, None].repeat(channels, axis=1).tolist()
+    a, b = (np.resize(line, channels).tolist() for line in ([0.1, 0.0, -0.1], [1.0, 0.9, 1.1]))
     calibration = Calibration(
-        method="affine", a=[0.1, 0.0, -0.1], b=[1.0, 0.9, 1.1], levels=LEVELS.tolist(),
-        factors=factors, data="nothing", images=0,
-    )  # fmt: skip
+        method="affine", a=a, b=b, levels=LEVELS.tolist(), factors=factors, data="nothing", images=0
+    )
     manifest = bundle.Manifest(
-        architecture=ModelConfig(name=name, scale=scale, options=options or SMALL_NETWORKS[name]),
+        architecture=ModelConfig(
+            name=name, scale=scale, channels=channels, options=options or SMALL_NETWORKS[name]
+        ),
         mean=bundle.NetworkFile(weights=files["mean"], log_scale_head=kind),
         uncertainty=bundle.UncertaintyFile(
             weights=files["uncertainty"], log_scale_head=kind, unit=1.5, power=1.0
         ),
         calibration=calibration if calibrated else None,
+        range=[0, 255] if value_range is None else list(value_range),
         training={},
     )
     bundle.write_manifest(folder, manifest)
@@ -105,7 +115,7 @@ def plain_calibration(a=(0.0, 0.0, 0.0), b=(1.0, 1.0, 1.0)):
     """Returns the calibration theta' = exp(a + b ln theta) with the quantiles of Laplace errors."""
     from udl_tf import uncertainty as cal
 
-    factors = cal.laplace_factor(cal.LEVELS)[:, None].repeat(3, axis=1)
+    factors = cal.laplace_factor(cal.LEVELS)[:, None].repeat(len(a), axis=1)
     return cal.Calibration(
         method="affine",
         a=list(a),
@@ -117,14 +127,16 @@ def plain_calibration(a=(0.0, 0.0, 0.0), b=(1.0, 1.0, 1.0)):
     )
 
 
-def laplace_samples(count: int, distort=lambda log_theta: log_theta, size: int = 4000):
+def laplace_samples(
+    count: int, distort=lambda log_theta: log_theta, size: int = 4000, channels: int = 3
+):
     """Returns images of Laplace errors with scale theta; the model predicts distort(ln theta)."""
     from udl_tf.uncertainty.fit import Sample
 
     random = np.random.default_rng(0)
     samples = []
     for index in range(count):
-        log_theta = random.uniform(-0.5, 3, (size, 3))
+        log_theta = random.uniform(-0.5, 3, (size, channels))
         error = np.abs(random.laplace(scale=np.exp(log_theta)))
         samples.append(Sample(f"{index}", error, distort(log_theta), {}, key=index))
     return samples

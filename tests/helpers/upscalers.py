@@ -11,10 +11,10 @@ class Repeating(Upscaler):
 
     calibration = None
     has_uncertainty = True
-    radius = 0
+    radius, align = 0, 1
 
-    def __init__(self, scale: int):
-        self.scale = scale
+    def __init__(self, scale: int, channels: int = 3):
+        self.scale, self.channels = scale, channels
 
     def _passes(self, uncertainty, bordered=False):
         return [Pass(self, ("sr", "log_scale") if uncertainty else ("sr",))]

@@ -95,3 +95,10 @@ def test_larger_values_are_lighter_for_every_colour_vision(vision):
     assert steps.max() < 6
     assert lightness[0] < 2
     assert lightness[-1] > 95
+
+
+@pytest.mark.parametrize("channels", [2, 4, 5])
+def test_a_tiff_of_any_number_of_channels(tmp_path, channels):
+    values = np.random.default_rng(0).uniform(0, 9, (5, 6, channels)).astype(np.float32)
+    write_map(tmp_path / "t.tiff", values, "theta")
+    assert np.array_equal(tifffile.imread(tmp_path / "t.tiff"), values)

@@ -6,9 +6,11 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from helpers.models import plain_calibration
+from helpers.upscalers import Repeating
 from PIL import Image
 
 from udl_tf.imaging.theta_map import colorize
+from udl_tf.imaging.value_range import ValueRange
 from udl_tf.inference.result import Upscaled
 
 RANDOM = np.random.default_rng(0)
@@ -96,3 +98,26 @@ def test_a_resized_result_stays_in_its_value_range():
     image[:, 3:] = 65535.0
     resized = Upscaled(image, value_range=(0, 65535)).resized((5, 5))
     assert (resized.image.min(), resized.image.max()) == (0, 65535)
+
+
+@pytest.mark.parametrize(
+    ("channels", "shown"), [(1, [0, 0, 0]), (2, [0, 0, 0]), (4, [0, 1, 2]), (6, [0, 1, 2])]
+)
+def test_of_many_channels_three_are_shown(channels, shown):
+    levels = np.arange(40, 40 + 30 * channels, 30)
+    image = np.broadcast_to(levels.astype(np.uint8), (8, 9, channels))
+    html = Upscaled(image, np.ones((8, 9, channels), np.float32))._repr_html_()
+    assert np.abs(images_in(html)[0][..., :3].astype(int) - levels[shown]).max() < 4  # WebP
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.uint16])
+@pytest.mark.parametrize("channels", [1, 4])
+def test_nodata_and_any_channels_of_measurements_are_shown(dtype, channels):
+    """Casting NaN to 8 bits would warn, which is an error in tests."""
+    model = Repeating(2)
+    model.channels, model.value_range = channels, ValueRange.of([0, 4000])
+    values = np.random.default_rng(0).integers(1, 4000, (9, 8, channels)).astype(dtype)
+    values[2, 3] = 0
+    html = model.upscale(values, nodata=0)._repr_html_()
+    assert "nan" not in html.partition("not calibrated")[0].rpartition(">")[2]
+    assert f"16 × 18 pixels, {np.dtype(dtype)}" in html

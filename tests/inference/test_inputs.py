@@ -18,17 +18,16 @@ def places(found):
 def test_files_that_are_not_read_are_counted_by_kind(tmp_path, monkeypatch):
     reasons = {".heic": "not supported: convert it"}
     monkeypatch.setattr(inputs_module, "reason", reasons.get)
-    monkeypatch.setattr(inputs_module, "READABLE", (".png",))
     write_noise(tmp_path / "in/a.png")
     for name in ("b.heic", "sub/c.HEIC", "d.txt", "e", ".hidden.heic"):
         (tmp_path / "in/sub").mkdir(exist_ok=True)
         (tmp_path / "in" / name).touch()
-    found = find_inputs([tmp_path / "in"], tmp_path / "out")
+    found = find_inputs([tmp_path / "in"], tmp_path / "out", (".png",))
     assert places(found) == ["a.png"]
     assert str(found.skipped) == "2 .heic files (not supported: convert it), 2 other files"
     (tmp_path / "in/a.png").unlink()
     with pytest.raises(UserError, match=r"in: holds no image but 2 \.heic .*files; expected files"):
-        find_inputs([tmp_path / "in"], tmp_path / "out")
+        find_inputs([tmp_path / "in"], tmp_path / "out", (".png",))
 
 
 def test_links_to_folders_are_named_and_links_to_files_are_inputs(tmp_path):

@@ -39,7 +39,7 @@ def peak_memory(scale: int, image: np.ndarray, options: Options) -> int:
     """Bytes that upscaling allocates, as Python counts them (NumPy's arrays), and the image's."""
     tracemalloc.start()
     try:
-        upscale_file(Repeating(scale), ImageFile(image), options)
+        upscale_file(Repeating(scale, image.shape[2]), ImageFile(image), options)
         return tracemalloc.get_traced_memory()[1] + image.nbytes
     finally:
         tracemalloc.stop()
@@ -60,6 +60,14 @@ def test_needed_memory_is_what_is_allocated(scale, options):
     height, width = 2000 // scale, 320 // scale  # tall: temporary bands of rows count for little
     peak = peak_memory(scale, noise_image(height, width), options)
     assert needed_memory(height, width, scale, options) == pytest.approx(peak, rel=0.2)
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_needed_memory_grows_with_the_channels(channels):
+    image = np.random.default_rng(0).integers(0, 256, (900, 160, channels), dtype=np.uint8)
+    options = Options(theta=True)
+    peak = peak_memory(2, image, options)
+    assert needed_memory(900, 160, 2, options, channels) == pytest.approx(peak, rel=0.25)
 
 
 @pytest.mark.parametrize(

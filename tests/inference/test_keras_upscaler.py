@@ -190,3 +190,16 @@ def test_tiles_equal_the_whole_with_a_light_head(name):
     whole, tiled = model.upscale(image), model.upscale(image, tile=9)
     assert np.array_equal(whole.image, tiled.image)
     assert np.allclose(whole.theta, tiled.theta, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("name", "channels"), [("edsr_s", 1), ("dpdnn", 4), ("span", 5)])
+def test_tiles_equal_the_whole_of_any_channels(name, channels):
+    options = {"num_stages": 1} if name == "dpdnn" else {"num_blocks": 1}
+    network = build_small(name, 2, channels=channels, log_scale_head="light", **options)
+    model = KerasUpscaler(Networks(2, network, network))
+    assert model.channels == channels
+    image = np.random.default_rng(0).integers(0, 256, (40, 33, channels), dtype=np.uint8)
+    whole, tiled = model.upscale(image), model.upscale(image, tile=9)
+    assert whole.image.shape == (80, 66, channels)
+    assert np.array_equal(whole.image, tiled.image)
+    assert np.allclose(whole.theta, tiled.theta, rtol=1e-5)

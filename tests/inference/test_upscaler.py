@@ -10,19 +10,20 @@ from scipy.ndimage import uniform_filter
 
 from udl_tf.errors import UserError
 from udl_tf.inference.passes import Pass
-from udl_tf.inference.upscaler import Upscaler
+from udl_tf.inference.upscaler import BORDER, Upscaler
 
 
 class Patterned(Upscaler):
     """An upscaler whose maps depend on the pixel's value and column."""
 
-    calibration = plain_calibration()
     has_uncertainty = True
     scale = 2
     radius = 0
 
-    def __init__(self, excess: int = 0):
+    def __init__(self, excess: int = 0, channels: int = 3):
         self.excess = excess  # pixels by which its parts exceed the image
+        self.channels = channels
+        self.calibration = plain_calibration([0.0] * channels, [1.0] * channels)
         self.efforts = []
 
     def _passes(self, uncertainty, bordered=False):
@@ -81,6 +82,52 @@ def test_a_stack_gives_the_results_of_its_images(channels, dtype):
     for name in ("image", "theta", "spread"):
         expected = np.stack([getattr(single.resized((5, 6)), name) for single in singles])
         assert np.array_equal(getattr(resized, name), expected)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 4, 5])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_a_model_of_other_channels_computes_each_as_it_is(channels, dtype):
+    """No alpha, and equal channels are not grey."""
+    image = np.repeat(noise_image(5, 6)[..., :1], channels, axis=-1).astype(dtype)
+    image *= 257 if dtype == np.uint16 else 1
+    model = Patterned(channels=channels)
+    result = model.upscale(image, self_ensemble=True)
+    assert result.image.shape == result.theta.shape == result.spread.shape == (10, 12, channels)
+    assert result.image.dtype == dtype
+    plain = model.upscale(image)
+    level = 257 if dtype == np.uint16 else 1
+    columns = 2 * BORDER + np.arange(12)[None, :, None]
+    sr = 0.9 * image.repeat(2, 0).repeat(2, 1) / level + columns / 10
+    assert np.abs(plain.image / level - sr).max() <= 0.5 + 1e-4
+    assert np.allclose(plain.theta, 1 + sr / 50, rtol=1e-4)
+    low, high = plain.interval(0.9)
+    assert np.allclose(high - low, 2 * np.log(10) * plain.theta * level, rtol=1e-5)
+    # A share of 0.9 of Laplace errors, whose theta is nearly the same everywhere.
+    mean = float(plain.theta.mean())
+    assert plain.half_width(0.9) == pytest.approx(np.log(10) * mean, rel=0.5)
+    stack = model.upscale(np.stack([image, image]))
+    assert np.array_equal(stack.image, np.stack([plain.image] * 2))
+
+
+def test_a_model_of_one_channel_takes_an_image_without_a_channel_axis():
+    result = Patterned(channels=1).upscale(noise_image(5, 6)[..., 0])
+    assert result.image.shape == result.theta.shape == (10, 12)
+    assert result.interval(0.9)[0].shape == (10, 12)
+
+
+@pytest.mark.parametrize(
+    ("channels", "shape", "part"),
+    [
+        (1, (4, 4, 3), r"shape \(4, 4, 3\): expected \(h, w\), \(h, w, 1\) or \(n, h, w, 1\)"),
+        (4, (4, 4, 3), r"shape \(4, 4, 3\): expected \(h, w, 4\) or \(n, h, w, 4\), the channels"),
+        (4, (4, 4), r"shape \(4, 4\): expected \(h, w, 4\)"),
+        (5, (2, 4, 4, 4), r"shape \(4, 4, 4\): expected \(h, w, 5\)"),
+        (4, (0, 4, 4), r"shape \(0, 4, 4\)"),
+    ],
+)
+def test_other_channels_than_those_of_the_model_are_one_line(channels, shape, part):
+    with pytest.raises(UserError, match=part):
+        Patterned(channels=channels).upscale(np.zeros(shape, np.uint8))
 
 
 def test_a_stack_of_one_keeps_its_axis_and_may_lack_maps():

@@ -29,20 +29,21 @@ def network(
     head="log_scale_last",
     height=None,
     halved=False,
+    channels=3,
     **kwargs,
 ):
     """A network of one convolution, and what can be wrong with it."""
-    lr = keras.Input((height, None, 3), name="lr")
+    lr = keras.Input((height, None, channels), name="lr")
     x = lr
     if global_mean:
         x = x + keras.layers.GlobalAveragePooling2D(keepdims=True, name="mean")(x)
     if halved:
-        small = conv(3, "down", strides=2)(x)
+        small = conv(channels, "down", strides=2)(x)
         x = keras.layers.Add(name="sum")([x, keras.layers.UpSampling2D(2, name="up")(small)])
-    sr = DepthToSpace(scale, dtype=dtype)(conv(3 * scale**2, last, dtype=dtype)(x))
+    sr = DepthToSpace(scale, dtype=dtype)(conv(channels * scale**2, last, dtype=dtype)(x))
     outputs = dict.fromkeys(keys, sr)
     if uncertainty:
-        s = conv(3 * scale**2, head, dtype="float32")(x)
+        s = conv(channels * scale**2, head, dtype="float32")(x)
         outputs["log_scale"] = DepthToSpace(scale, dtype="float32")(s)
     model = keras.Model(lr, outputs, name=name)
     if radius is not None:
@@ -77,11 +78,20 @@ def test_a_network_is_one_stage_of_its_radius(uncertainty):
         ({"uncertainty": True, "head": "s"}, "no layer with weights .* begins with log_scale"),
         ({"halved": True}, r"it does not accept an image of 7x13 pixels \(.*; expected images of"),
         ({"height": 8}, r"its input has shape \(None, 8, None, 3\); expected"),
+        ({"channels": 4}, r"its input has shape \(None, None, None, 4\); expected .* 3\), images"),
     ],
 )
 def test_what_a_network_lacks_is_one_line(options, part):
     with pytest.raises(UserError, match=part):
         check(**options)
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_a_network_of_other_channels(channels):
+    build = partial(network, 2, uncertainty=True, channels=channels)
+    check_contract("own", 2, True, build, channels)
+    (stage,) = chain_of(build(), "sr", "log_scale")
+    assert (stage.channels, stage.floats) == (2 * channels, 4 * max(4 * channels, 4) * 4)
 
 
 def test_another_scale_is_one_line():
@@ -144,3 +154,11 @@ def test_a_constructor_without_the_arguments_of_every_network_is_one_line(monkey
         UserError, match="network own: its constructor lacks log_scale_head; expected"
     ):
         build_model("own", 2)
+
+
+def test_a_constructor_without_channels_has_three(monkeypatch):
+    monkeypatch.setitem(BACKBONES, "own", annotated)
+    given = {"uncertainty": False, "log_scale_head": "released"}
+    assert build_model("own", 2, **given).input_shape[-1] == 3
+    with pytest.raises(UserError, match=r"model\.channels 4: network own supports only 3, .*: add"):
+        build_model("own", 2, 4, **given)

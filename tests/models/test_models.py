@@ -14,8 +14,10 @@ from udl_tf.imaging.resize import imresize
 from udl_tf.models import (
     BACKBONES,
     build_model,
+    check_contract,
     copy_weights,
     freeze_all_but_head,
+    fused,
     mean_part,
     uncertainty_part,
 )
@@ -28,6 +30,7 @@ from udl_tf.models.blocks import (
 )
 from udl_tf.models.dtype_policy import precision
 from udl_tf.models.folding import as_convolution
+from udl_tf.models.stages import run_chain
 
 
 @cache
@@ -58,6 +61,50 @@ def test_shapes_at_any_size(name, scale):
         for value in outputs.values():
             assert tuple(value.shape) == (2, scale * height, scale * width, 3)
             assert keras.backend.standardize_dtype(value.dtype) == "float32"
+
+
+@pytest.mark.parametrize(("channels", "head"), [(1, "light"), (4, "released"), (5, "light")])
+@pytest.mark.parametrize("name", CONTRACT)
+def test_any_number_of_channels(name, channels, head):
+    network = build_small(name, 2, channels=channels, log_scale_head=head)
+    lr = np.random.default_rng(0).uniform(0, 255, (2, 7, 6, channels)).astype(np.float32)
+    expected = network(lr)
+    for value in expected.values():
+        assert tuple(value.shape) == (2, 14, 12, channels)
+    if name != "light":  # whose upsampler has branches
+        assert fused(network) is network
+    chain = network.build_chain("sr", "log_scale")
+    found = run_chain(chain, keras.ops.convert_to_tensor(lr))
+    found = dict(zip(("sr", "log_scale"), found, strict=True))
+    for key, value in fused(network)(lr).items():
+        assert np.abs(value - expected[key]).max() <= 1e-3 * np.abs(expected[key]).max()
+        assert np.abs(value - found[key]).max() <= 1e-3 * np.abs(expected[key]).max()
+    copy = type(network).from_config(network.get_config())
+    assert copy.input_shape == (None, None, None, channels)
+    check_contract(name, 2, True, lambda: copy, channels)
+
+
+def test_channels_are_one_to_64():
+    for channels in (0, 65, 2.5):
+        with pytest.raises(
+            UserError, match=rf"model\.channels {channels}: expected a whole number"
+        ):
+            build_model("edsr_s", 2, channels)
+
+
+@pytest.mark.parametrize("name", ["edsr_s", "span"])
+@pytest.mark.parametrize("option", ["shift", "divide"])
+def test_a_normalisation_of_other_channels_is_one_line(name, option):
+    with pytest.raises(UserError, match=rf"{option} has 3 numbers: expected one, or .* 4 channels"):
+        build_small(name, 2, channels=4, **{option: [1.0, 2.0, 3.0]})
+
+
+def test_span_subtracts_the_mean_of_div2k_from_rgb_and_middle_grey_from_others():
+    def shift(channels):
+        return -np.array(build_small("span", 2, channels=channels).get_layer("normalize").offset)
+
+    assert shift(3).tolist() == [114.444, 111.4605, 103.02]  # of 0.4488, 0.4371, 0.4040
+    assert (shift(1), shift(4)) == (127.5, 127.5)
 
 
 @pytest.mark.parametrize("head", ["released", "light"])
@@ -250,9 +297,11 @@ def test_shift_and_divide_normalise_inside():
     assert np.allclose(shifted(lr)["sr"], expected, atol=1e-3)
 
 
+@pytest.mark.parametrize("channels", [1, 3, 5])
 @pytest.mark.parametrize("scale", [2, 3, 4])
-def test_dpdnn_operators_are_matlabs_imresize(scale):
-    hr = noise_image(6 * scale, 9 * scale).astype(np.float32)
+def test_dpdnn_operators_are_matlabs_imresize(scale, channels):
+    hr = np.random.default_rng(0).uniform(0, 255, (6 * scale, 9 * scale, channels))
+    hr = hr.astype(np.float32)
     lr = imresize(hr, 1 / scale)
     assert np.abs(BicubicDown(scale)(hr[None])[0] - lr).max() < 1e-3
     assert np.abs(BicubicUp(scale)(lr[None])[0] - imresize(lr, scale)).max() < 1e-3

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 from helpers.images import noise_image
-from helpers.models import plain_calibration
+from helpers.models import make_run, plain_calibration
 
 from udl_tf.config import ModelConfig
 from udl_tf.errors import UserError
@@ -76,9 +76,13 @@ def test_a_bundle_without_uncertainty(bundle):
             {"calibration": {"method": "magic"}},
             r"model\.json: calibration\.method: got \"magic\"; input should be",
         ),
-        (  # of a model with one channel
+        (
             {"calibration": {**PLAIN, "a": [0.0]}},
-            r"model\.json: calibration\.a: got \[0\.0\]; list should have at least 3 items",
+            r"model\.json: calibration: got .*; a, b and factors have 1, 3 channels: expected as",
+        ),
+        (
+            {"calibration": plain_calibration([0.0] * 4, [1.0] * 4).model_dump()},
+            r"model\.json: a calibration of 4 channels: expected 3, those of the model: calibrate",
         ),
         (
             {"calibration": {**PLAIN, "levels": [0.5]}},
@@ -92,7 +96,10 @@ def test_a_bundle_without_uncertainty(bundle):
             {"calibration": {**PLAIN, "factors": [[1.0, 1.0, -1.0], *PLAIN["factors"][1:]]}},
             r"calibration\.factors\.0\.2: got -1\.0; input should be greater than or equal to 0",
         ),
-        ({"range": [0, 1]}, r"model\.json: range: got \[0, 1\]; expected \[0, 255\]"),
+        (
+            {"range": [1, 1]},
+            r"model\.json: range: got \[1, 1\]; a value range of \[1, 1\]: expected",
+        ),
         (
             {"uncertainty": {"weights": "x", "log_scale_head": "light", "unit": 1.0, "power": 0}},
             r"uncertainty\.power: got 0; input should be greater than 0",
@@ -221,3 +228,13 @@ def test_unknown_keys_and_missing_weights_are_one_line(bundle):
     (folder / "weights/s.weights.h5").rename(folder / "weights/t.weights.h5")
     with pytest.raises(UserError, match=r"s\.weights\.h5: no such file, which .* names: restore"):
         load_upscaler(folder)
+
+
+def test_a_bundle_of_other_channels(tmp_path):
+    folder = make_run(tmp_path / "run", "edsr_s", 2, channels=4, num_blocks=1, num_filters=4)
+    manifest = read_manifest(folder)
+    assert (manifest.architecture.channels, manifest.calibration.channels) == (4, 4)
+    lr = np.random.default_rng(0).integers(0, 256, (5, 6, 4), dtype=np.uint8)
+    result = load_upscaler(folder).upscale(lr)
+    assert result.image.shape == result.theta.shape == (10, 12, 4)
+    assert np.ptp(result.theta, axis=(0, 1)).min() > 0

@@ -214,7 +214,7 @@ def test_a_model_card_that_does_not_fit_is_one_line(change, part, served, monkey
     ("sr", "part"),
     [
         (noise_image(4, 4), r"sr of the shape \(1, 4, 4, 3\)"),
-        (noise_image(8, 8)[..., 0], r"sr of the shape \(1, 8, 8\)"),
+        (noise_image(8, 8)[..., 0], r"sr of the shape \(1, 8, 8, 1\)"),
         (noise_image(8, 8).astype(np.uint16), "a PNG of uint16"),
     ],
 )
@@ -408,3 +408,28 @@ def test_what_the_stand_in_refuses(tmp_path, served, addresses):
         with pytest.raises(UserError) as error:
             server.main([str(served), *(x for pair in ports.items() for x in pair)])
         assert f":{taken[way]}: {message}" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("facts", "part"),
+    [
+        ({"architecture": {"channels": 5}}, r"of 5 channels and the value range \[0, 255\] does"),
+        ({"range": [-1.0, 1.0]}, r"of 3 channels and the value range \[-1\.0, 1\.0\] does not"),
+    ],
+)
+def test_models_that_take_no_files_need_grpc(facts, part, served, monkeypatch):
+    card = json.loads((served / "1/assets/model_card.json").read_text())
+    architecture = card["architecture"] | facts.pop("architecture", {})
+    card |= {"architecture": architecture, "calibration": None, **facts}
+    monkeypatch.setattr(transport.RestTransport, "card", lambda self: json.dumps(card).encode())
+    with pytest.raises(UserError, match=part + r".*: use gRPC, as in grpc://HOST:8500/a"):
+        Client("http://host:8501/a")
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_images_of_other_channels_travel_as_png(channels, monkeypatch):
+    images = np.random.default_rng(0).integers(0, 256, (2, 5, 6, channels), dtype=np.uint8)
+    address = transport.Address.parse("http://host:8501/stack")
+    rest = transport.RestTransport(address, timeout=1, retries=0)
+    monkeypatch.setattr(rest, "_predict", lambda signature, rows: [r["image_bytes"] for r in rows])
+    assert np.array_equal(rest.upscale(images, False, "uint8")["sr"], images)

@@ -16,6 +16,7 @@ from udl_tf.inference import Options, plan_jobs, run_jobs
 from udl_tf.saved.bundle import read_manifest, read_networks, write_calibration
 from udl_tf.saved.loading import fingerprint
 from udl_tf.tasks import SRModel
+from udl_tf.tasks.preset_card import results_text
 from udl_tf.tasks.preset_folder import write_preset
 
 LR = np.stack([noise_image(12, 14, i) for i in range(2)])
@@ -127,3 +128,24 @@ def test_functions_of_upscalers_take_a_model(image_folder, tmp_path):
 def test_the_repr_names_scale_and_theta():
     assert repr(udl_tf.load("edsr_light_x4")) == "SRModel(x4, calibrated theta)"
     assert repr(SRModel("edsr_s", 2, uncertainty=False, **SMALL)) == "SRModel(x2, no theta)"
+
+
+def test_a_preset_of_other_channels(tmp_path):
+    model = SRModel("edsr_s", 2, num_blocks=1, num_filters=4, channels=4, shift=127.5)
+    assert model.channels == 4
+    model.save_to_preset(tmp_path / "stack")
+    manifest = read_manifest(tmp_path / "stack")
+    assert manifest.architecture.channels == 4
+    assert manifest.architecture.options == {"num_blocks": 1, "num_filters": 4, "shift": 127.5}
+    assert "- channels: 4\n" in (tmp_path / "stack/README.md").read_text()
+    lr = np.random.default_rng(0).integers(0, 256, (5, 6, 4), dtype=np.uint8)
+    again = SRModel.from_preset(tmp_path / "stack")
+    assert np.array_equal(again.upscale(lr).image, model.upscale(lr).image)
+
+
+def test_cards_name_the_metrics_of_the_results():
+    found = {"dataset": "scenes", "images": 2, "psnr": 31.25, "bicubic_psnr": 30.0, "sam": 1.5}
+    text = results_text([found | {"bicubic_sam": 2.0, "coverage_80": 0.81}])
+    assert "| test set | images | PSNR, dB" in text
+    assert "31.250 (bicubic 30.000)" in text
+    assert "1.500 (bicubic 2.000)" in text

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from helpers.commands import run_process
 from helpers.images import noise_image
+from helpers.models import plain_calibration
 
 from udl_tf.errors import UserError
-from udl_tf.metrics import psnr_y, ssim_y
+from udl_tf.metrics import psnr, psnr_y, ssim, ssim_y
 from udl_tf.models import build_model, precision
-from udl_tf.tasks import PSNRY, SSIMY, SRModel
+from udl_tf.tasks import PSNR, PSNRY, SSIM, SSIMY, SRModel
 from udl_tf.weighting import uncertainty_weight
 
 HR = np.stack([noise_image(32, 32, i) for i in range(4)])
@@ -91,10 +92,12 @@ def test_metrics_are_those_of_the_protocol():
     assert [found["psnr_y"], found["ssim_y"]] == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize("metric", [PSNRY(2), SSIMY(2)])
+@pytest.mark.parametrize("metric", [PSNR(2), SSIM(2), PSNRY(2), SSIMY(2)])
 def test_metrics_of_equal_images(metric):
     metric.update_state(HR, HR)
-    assert float(metric.result()) == pytest.approx({"psnr_y": 100, "ssim_y": 1}[metric.name])
+    assert float(metric.result()) == pytest.approx(
+        {"psnr": 100, "ssim": 1}[metric.name.removesuffix("_y")]
+    )
 
 
 @pytest.mark.slow
@@ -320,3 +323,38 @@ def test_the_same_under_jax():
         XLA_FLAGS="--xla_backend_optimization_level=0",
     )
     assert result.returncode == 0, result.stdout[-3000:]
+
+
+def test_a_model_of_other_channels(tmp_path):
+    channels, random = 4, np.random.default_rng(0)
+    hr = random.uniform(0, 255, (2, 32, 32, channels)).astype(np.float32)
+    lr = hr[:, ::2, ::2]
+    model = SRModel("edsr_s", 2, channels=channels, **SMALL)
+    model.compile("adam", "esu", metrics=["psnr", "ssim"])
+    model.fit(lr, hr, batch_size=2, verbose=0)
+    found = model.evaluate(lr, hr, verbose=0, return_dict=True)
+    sr = model.predict(lr, verbose=0)["sr"]
+    inside = np.s_[2:-2, 2:-2]
+    pairs = [(a[inside], b[inside]) for a, b in zip(sr, hr, strict=True)]
+    assert found["psnr"] == pytest.approx(np.mean([psnr(*pair) for pair in pairs]), rel=1e-5)
+    assert found["ssim"] == pytest.approx(np.mean([ssim(*pair) for pair in pairs]), abs=1e-5)
+    final = model.udl_student().uncertainty_head()
+    final.calibrate((lr, hr))
+    assert final.calibration.channels == channels
+    result = final.upscale(lr[0])
+    assert result.theta.shape == (32, 32, channels)
+    assert result.interval(0.8)[0].shape == (32, 32, channels)
+    final.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    for key, value in final.predict(lr, verbose=0).items():
+        assert np.array_equal(value, loaded.predict(lr, verbose=0)[key])
+
+
+def test_the_luma_of_other_channels_is_one_line():
+    with pytest.raises(UserError, match="psnr_y and ssim_y of 4 channels: expected RGB: use psnr"):
+        PSNRY(2).update_state(np.zeros((1, 8, 8, 4)), np.zeros((1, 8, 8, 4)))
+
+
+def test_a_calibration_of_other_channels_is_one_line():
+    with pytest.raises(UserError, match="a calibration of 3 channels: expected 4, those of the"):
+        SRModel("edsr_s", 2, channels=4, calibration=plain_calibration(), **SMALL)

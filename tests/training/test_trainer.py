@@ -5,7 +5,7 @@ import tensorflow as tf
 from helpers.images import noise_image
 
 from udl_tf.config import OptimizerConfig, WeightingConfig
-from udl_tf.losses import ESULoss, L1Loss, UDLLoss
+from udl_tf.losses import LOSSES, ESULoss, L1Loss, UDLLoss
 from udl_tf.models import build_model, copy_weights
 from udl_tf.tasks.pixel_weights import make_pixel_weight
 from udl_tf.training.optimizers import make_optimizer
@@ -24,10 +24,10 @@ def weights(network):
     return [w.copy() for w in network.get_weights()]
 
 
-def one_update(network, loss, pixel_weight=None, rate=1e-3):
+def one_update(network, loss, pixel_weight=None, rate=1e-3, hr=HR):
     trainer = Trainer(network, loss, pixel_weight)
     trainer.compile(optimizer=keras.optimizers.SGD(rate))
-    history = trainer.fit(LR, HR, batch_size=4, epochs=1, shuffle=False, verbose=0)
+    history = trainer.fit(LR, hr, batch_size=4, epochs=1, shuffle=False, verbose=0)
     return history.history["loss"][0]
 
 
@@ -140,3 +140,46 @@ def test_training_ends_with_the_moving_average():
         ]  # fmt: skip
     for a, b in zip(network.get_weights(), average, strict=True):
         assert np.allclose(a, b, atol=1e-5)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_pixels_without_data_have_no_influence(weighted):
+    """The loss is the mean over the others, and updates are those of any values in the hole."""
+    hr = HR.copy()
+    hr[:, 4:8, 4:10] = np.nan
+    frozen, network, other = small(), small(uncertainty=False), small(uncertainty=False)
+    copy_weights(frozen, network)
+    copy_weights(frozen, other)
+    weight = make_pixel_weight(WeightingConfig(normalize=True), frozen, 2) if weighted else None
+    valid = np.isfinite(hr)
+    w = np.ones(hr.shape)
+    if weight is not None:
+        w = np.asarray(weight(LR, hr, valid=valid))
+    error = np.abs(np.where(valid, hr, 0) - np.asarray(network(LR)["sr"]))
+    expected = (w * error)[valid].mean()
+    loss = UDLLoss() if weighted else L1Loss()
+    assert one_update(network, loss, weight, 1e-2, hr) == pytest.approx(expected, rel=1e-5)
+    # By hand: descent on that mean.
+    start = [v.numpy() for v in other.trainable_variables]
+    with tf.GradientTape() as tape:
+        sr = other(LR)["sr"]
+        total = (
+            tf.reduce_sum(tf.where(valid, w * tf.abs(np.nan_to_num(hr) - sr), 0.0)) / valid.sum()
+        )
+    gradients = tape.gradient(total, other.trainable_variables)
+    for now, before, gradient in zip(network.trainable_variables, start, gradients, strict=True):
+        np.testing.assert_allclose(now, before - 1e-2 * np.asarray(gradient), rtol=1e-4, atol=1e-5)
+
+
+def test_all_losses_and_their_gradients_stay_finite_with_nodata():
+    hr = HR.copy()
+    hr[0, :8] = np.nan
+    frozen, network = small(), small()
+    for name, kind in LOSSES.items():
+        weight = make_pixel_weight(WeightingConfig(), frozen, 2) if name == "udl" else None
+        lr, filled, w = Trainer(network, kind(), weight)._weighted((LR, hr))
+        with tf.GradientTape() as tape:
+            loss = kind()(filled, network(lr), w)
+        gradients = tape.gradient(loss, network.trainable_variables)
+        assert np.isfinite(loss), name
+        assert all(np.isfinite(gradient).all() for gradient in gradients if gradient is not None)

@@ -47,5 +47,17 @@ def test_conformal_intervals_need_enough_distinct_images():
 
 def test_no_error_is_one_line():
     flat = [replace(s, error=np.zeros_like(s.error)) for s in laplace_samples(2)]
-    with pytest.raises(UserError, match="flat: the error is zero everywhere in a colour channel"):
+    with pytest.raises(UserError, match="flat: the error is zero everywhere in a channel"):
         calibrate(flat, "flat")
+
+
+@pytest.mark.parametrize("channels", [1, 5])
+def test_any_number_of_channels(channels):
+    factors = np.log(np.arange(1.0, channels + 1))
+    fit = calibrate(laplace_samples(6, lambda s: s - factors, channels=channels), "noise", "scale")
+    assert np.exp(fit.a) == pytest.approx(np.arange(1, channels + 1), rel=0.03)
+    assert fit.quantile(0.9) == pytest.approx([np.log(10)] * channels, rel=0.05)
+    assert fit.channels == channels
+    fit.check_channels(channels)
+    with pytest.raises(UserError, match=rf"of {channels} channels: expected 3, those of the model"):
+        fit.check_channels(3)

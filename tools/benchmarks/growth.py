@@ -133,5 +133,10 @@ def _megabytes(name: str) -> float:
     return float(found[1]) / 1e3 if found else float("nan")
 
 
+def memory_gb(name: str) -> float:
+    """Returns memory of this process in GB, by the names of `_megabytes`, whose MB are 1024 kB."""
+    return _megabytes(name) * 1.024e-3
+
+
 def _memory(row: Row) -> list[str]:
     return [f"{row['peak_mb']:,.0f}", f"{row['rest_mb']:,.0f}"]

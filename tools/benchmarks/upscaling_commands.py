@@ -45,6 +45,31 @@ def _upscale(options: argparse.Namespace) -> None:
     write_report(options, results, text)
 
 
+def add_scene(commands: Any) -> argparse.ArgumentParser:
+    parser = commands.add_parser("scene", help="a large GeoTIFF, most of it without data")
+    parser.set_defaults(measure=_scene)
+    parser.add_argument("--side", type=int, default=30_000, help="pixels (default: 30000)")
+    parser.add_argument("--channels", type=int, default=4, help="default: 4")
+    parser.add_argument(
+        "--share", type=float, default=0.01, help="of blocks with data (default: 0.01)"
+    )
+    parser.add_argument(
+        "--memory", type=float, default=2.0, metavar="GB", help="limit of the process (default: 2)"
+    )
+    return parser
+
+
+def _scene(options: argparse.Namespace) -> None:
+    with needs_extra("geo"):
+        import rasterio  # noqa: F401
+
+    with quiet():
+        from benchmarks.scenes import run_scene, scene_table
+
+    row = run_scene(options.side, options.channels, options.share, options.memory)
+    write_report(options, row, markdown_table(scene_table(row)), "rasterio")
+
+
 def add_files(commands: Any) -> argparse.ArgumentParser:
     parser = commands.add_parser("files", help="many small files, next to the networks alone")
     parser.set_defaults(measure=_files)

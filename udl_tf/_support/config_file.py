@@ -79,12 +79,15 @@ def load_config(
 
 
 def rehearsal(config: Config) -> Config:
-    """Returns the run on the bundled images with few updates and small images."""
+    """Returns the run on the bundled images with few updates and small images.
+
+    Measurements have no bundled images: such a run keeps its own.
+    """
     quick, bundled = config.quick, ["bundled"]
-    data = config.data.changed(
-        root=None,
-        train=bundled,
-        test=bundled,
+    data = config.data
+    if not config.measured:
+        data = data.changed(root=None, train=bundled, test=bundled)
+    data = data.changed(
         hr_patch_size=quick.lr_patch_size * config.model.scale,
         batch_size=quick.batch_size,
         validation_images=quick.validation_images,

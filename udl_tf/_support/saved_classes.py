@@ -22,7 +22,7 @@ CLASSES = {
     "models.dpdnn": ("DPDNN", "_DescentStep"),
     "models.edsr": ("EDSR",),
     "models.span": ("SPAN",),
-    "tasks.image_metrics": ("PSNRY", "SSIMY"),
+    "tasks.image_metrics": ("PSNR", "SSIM", "PSNRY", "SSIMY"),
     "tasks.sr_model": ("SRModel",),
     "tasks.theta": ("Theta",),
     "training.optimizers": ("Muon", "Warmup"),

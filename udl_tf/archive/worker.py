@@ -164,10 +164,11 @@ class Worker:
         job.source.parent.mkdir()
         job.source.write_bytes(content)
         with self._room_for(job):
-            image = read_job(job, self.model.scale, self.work.options)
+            model, options = self.model, self.work.options
+            image = read_job(job, model.scale, options, model.channels)
             with turn:
-                result = upscale_file(self.model, image, self.work.options)
-            notes, _ = write_job(job, image, result, self.work.options)
+                result = upscale_file(model, image, options)
+            notes, _ = write_job(job, image, result, options)
         return {
             "source_sha256": hashlib.sha256(content).hexdigest(),
             "height": result.image.shape[0],
@@ -182,7 +183,8 @@ class Worker:
             size = image_size(job.source, self.work.options.max_pixels)
         except UserError:  # read_job reports it
             return nullcontext()
-        needed = needed_memory(*size, self.model.scale, self.work.options)
+        model = self.model
+        needed = needed_memory(*size, model.scale, self.work.options, model.channels)
         return self.room if needed > free_memory() / self.work.threads else nullcontext()
 
 

@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None) -> None:
     print(
         f"accepts    images of at most {card.max_pixels:,} pixels per request, {card.image_dtype}"
     )
-    image = np.full((_SIDE, _SIDE, 3), 128, np.uint8)
+    image = np.full((_SIDE, _SIDE, client.channels), 128, np.uint8)
     start = time.perf_counter()
     result = client.upscale(image)
     seconds = time.perf_counter() - start

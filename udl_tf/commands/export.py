@@ -93,9 +93,9 @@ def _add_savedmodel(formats) -> None:
     )
     parser.add_argument(
         "--image-type",
-        default="uint8",
         choices=["uint8", "float32"],
-        help="dtype of the input image, with values 0..255 (default: uint8)",
+        help="dtype of the input image, with values 0..255 (default: uint8, or float32 for a model"
+        " with a value range of its own)",
     )
     parser.add_argument(
         "--theta-type",

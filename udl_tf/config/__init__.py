@@ -24,6 +24,7 @@ from udl_tf.config.sections import (
     ModelConfig,
     OptimizerConfig,
     StepConfig,
+    ValueRanges,
     WeightingConfig,
 )
 
@@ -44,6 +45,7 @@ __all__ = [
     "Section",
     "StepConfig",
     "TrainingConfig",
+    "ValueRanges",
     "Webp",
     "WeightingConfig",
     "degradations_text",

@@ -76,6 +76,13 @@ class EvaluationConfig(Section):
     """Evaluation at the end of a run."""
 
     figures: int = Field(default=2, ge=0, description="figures per test set")
+    bands: list[int] = Field(
+        default=[1, 2, 3],
+        min_length=3,
+        max_length=3,
+        description="channels, counted from 1, that figures show as red, green and blue if there"
+        " are more than three",
+    )
     crop: int | None = Field(
         default=None,
         ge=32,
@@ -130,6 +137,31 @@ class Config(Section):
     distribution: DistributionConfig = DistributionConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     quick: QuickConfig = QuickConfig()
+
+    @property
+    def measured(self) -> bool:
+        """Whether the images are measurements; otherwise they are 8-bit RGB."""
+        return self.model.channels != 3 or self.data.value_range is not None
+
+    @model_validator(mode="after")
+    def _check_measurements(self) -> "Config":
+        channels, bands = self.model.channels, self.evaluation.bands
+        if channels > 3 and not all(1 <= band <= channels for band in bands):
+            raise ValueError(
+                f"evaluation.bands {bands}: expected three numbers in 1..{channels}, the"
+                " channels of the model"
+            )
+        degradations = {
+            "data.degradations": self.data.degradations,
+            "evaluation.degrade": self.evaluation.degrade,
+        }
+        for key, wanted in degradations.items():
+            if wanted and self.measured:
+                raise ValueError(
+                    f"{key} is for 8-bit RGB images, and model.channels or data.value_range declare"
+                    " measurements: remove it"
+                )
+        return self
 
     @model_validator(mode="after")
     def _check_consistency(self) -> "Config":

@@ -7,6 +7,9 @@ from pydantic import Field, model_validator
 from udl_tf.config.base import Section
 from udl_tf.config.degradations import Degradation
 
+ValueRanges = list[float] | list[list[float]]
+"""[low, high] of all channels, or one such pair per channel."""
+
 LogScaleHead = Literal["released", "light"]
 """Kinds of uncertainty heads, see udl_tf.models.heads."""
 
@@ -16,6 +19,7 @@ class ModelConfig(Section):
 
     name: str = Field(default="edsr_s", description="name in udl_tf.models.BACKBONES")
     scale: Literal[2, 3, 4] = Field(default=4, description="upscaling factor")
+    channels: int = Field(default=3, ge=1, le=64, description="channels of the images")
     options: dict[str, Any] = Field(
         default={}, description="further constructor arguments, such as num_blocks"
     )
@@ -28,7 +32,7 @@ class ModelConfig(Section):
 
     @model_validator(mode="after")
     def _check_options(self) -> "ModelConfig":
-        for name in ("name", "scale", "log_scale_head", "uncertainty"):
+        for name in ("name", "scale", "channels", "log_scale_head", "uncertainty"):
             if name in self.options:
                 where = f"model.{name}" if name != "uncertainty" else "the loss of a step"
                 raise ValueError(f"options contain {name!r}, which {where} sets: remove it")
@@ -59,6 +63,18 @@ class DataConfig(Section):
         ],
         description="test sets, relative to root or absolute; 'bundled' is used only if root is"
         " null",
+    )
+    value_range: ValueRanges | Literal["percentile"] | None = Field(
+        default=None,
+        description="values that the network sees as 0 and 255: [low, high], or one such pair per"
+        " channel; percentile: those between which 99.8 % of the training set's values lie; null:"
+        " black and white of 8-bit images",
+    )
+    nodata_share: float = Field(
+        default=0.25,
+        ge=0,
+        lt=1,
+        description="largest share of pixels without data in a training patch",
     )
     hr_patch_size: int = Field(
         default=192, ge=8, description="side of an HR training patch, pixels"

@@ -1,12 +1,14 @@
-"""Checks images before training, or packs them for faster reading.
+"""Checks images before training, packs them for faster reading, or writes synthetic ones.
 
 udl-tf data check --config CONFIG [--set key=value ...]
 udl-tf data check FOLDER [FOLDER ...] [--test FOLDER ...] [--scale 4] [--hr-patch-size 192]
-udl-tf data pack FOLDER [FOLDER ...] --output PACK [--scale 4]
+udl-tf data pack FOLDER [FOLDER ...] --output PACK [--scale 4 | --config CONFIG]
+udl-tf data synthetic KIND --output FOLDER [--count 40] [--size 256] [--seed 0]
 """
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,12 +16,14 @@ from typing import Any
 from udl_tf._support import command_line
 from udl_tf._support.config_file import load_config
 from udl_tf._support.json_files import parse_model
-from udl_tf.config import Config
+from udl_tf.config import Config, ModelConfig
 from udl_tf.data.check import check_sets
 from udl_tf.data.pack import Arrays, write_pack
-from udl_tf.data.sources import ImageSource, find_datasets, folder_datasets
+from udl_tf.data.pixels import Pixels
+from udl_tf.data.sources import ImageSource, find_datasets, folder_datasets, read_as
 from udl_tf.data.store import read_pair
 from udl_tf.errors import UserError
+from udl_tf.scenes.synthetic_files import KINDS, write_synthetic
 
 FLAGS = {"overrides": "--set"}
 
@@ -57,23 +61,61 @@ def main(arguments: list[str] | None = None) -> None:
     pack.add_argument("folders", nargs="+", type=Path, help="folders as for check")
     pack.add_argument("--output", type=Path, required=True, help="new folder for the packed data")
     pack.add_argument("--scale", type=int, default=4, choices=(2, 3, 4), help="default: 4")
+    pack.add_argument("--config", help="pack for the scale, channels and value range of a config")
+    _add_synthetic(commands)
     options = parser.parse_args(arguments)
-    if options.command == "pack":
-        _pack(options.folders, options.output, options.scale)
+    if options.command == "synthetic":
+        _write_synthetic(options)
+    elif options.command == "pack":
+        wanted = Config(model=ModelConfig(scale=options.scale))
+        _pack(
+            options.folders,
+            options.output,
+            load_config(options.config) if options.config else wanted,
+        )
     else:
         _check(_config_of(options))
 
 
-def _pack(folders: Sequence[Path], output: Path, scale: int) -> None:
+def _add_synthetic(commands: Any) -> None:
+    """Adds the command that writes synthetic measurements."""
+    parser = commands.add_parser(
+        "synthetic", help="write synthetic measurements, for the guides of docs/science.md"
+    )
+    parser.add_argument("kind", choices=KINDS)
+    parser.add_argument("--output", type=Path, required=True, help="new folder")
+    parser.add_argument("--count", type=int, default=40, help="training images (default: 40)")
+    parser.add_argument(
+        "--size", type=int, default=256, help="side of HR images, pixels (default: 256)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the first image (default: 0)")
+
+
+def _write_synthetic(options: argparse.Namespace) -> None:
+    command_line.check_positive(options, "count", "size")
+    write_synthetic(options.kind, options.output, options.count, options.size, options.seed)
+    files = [file for file in options.output.rglob("*") if file.is_file()]
+    megabytes = sum(file.stat().st_size for file in files) / 1e6
+    print(f"written: {options.output} ({len(files)} files, {megabytes:.0f} MB)")
+
+
+def _pack(folders: Sequence[Path], output: Path, config: Config) -> None:
+    scale, pixels = config.model.scale, Pixels.of(config)
+    datasets = folder_datasets(folders, scale, pixels)
+    if config.data.value_range == "percentile":
+        files = [source.hr for dataset in datasets for source in dataset.sources]
+        pixels = replace(pixels, value_range=pixels.quantiles(files))
     items = [
         (f"{dataset.name}/{source.hr.name}", partial(_arrays, source, scale))
-        for dataset in folder_datasets(folders, scale)
+        for dataset in (read_as(dataset, pixels) for dataset in datasets)
         for source in dataset.sources
     ]
     with command_line.progress_bar("images") as progress:
-        write_pack(output, {"scale": scale}, items, progress)
+        write_pack(output, {"scale": scale, **pixels.facts}, items, progress)
     size = sum(file.stat().st_size for file in output.iterdir()) / 1e9
     print(f"written: {output} ({len(items)} images, {size:.2f} GB), all checksums verified")
+    if pixels.value_range is not None:
+        print(f"data.value_range of this pack: {pixels.value_range.ranges}")
 
 
 def _arrays(source: ImageSource, scale: int) -> tuple[Arrays, dict[str, Any]]:
@@ -99,8 +141,9 @@ def _config_of(options: argparse.Namespace) -> Config:
 
 def _check(config: Config) -> None:
     scale = config.model.scale
-    training = find_datasets(config.data, "train", scale)
-    test = find_datasets(config.data, "test", scale) if config.data.test else []
+    pixels = Pixels.of(config)
+    training = find_datasets(config.data, "train", scale, pixels)
+    test = find_datasets(config.data, "test", scale, pixels) if config.data.test else []
     count = 0
     for finding in check_sets(training, test, scale, config.data):
         print(finding.text)

@@ -41,14 +41,15 @@ def plan_layout(sizes: Sequence[Size]) -> Layout:
 
 
 def fill_atlas(layout: Layout, image: Callable[[int], np.ndarray], scale: int) -> np.ndarray:
-    """Returns an atlas, uint8 (height, width, 3).
+    """Returns an atlas, (height, width, c), of the dtype and channels of the images.
 
     Args:
         layout: places of the images.
-        image: function index -> uint8 image, `scale` times as large as the layout says.
+        image: function index -> image (h, w, c), `scale` times as large as the layout says.
         scale: 1 for LR images.
     """
-    atlas = np.zeros((layout.height * scale, layout.width * scale, 3), np.uint8)
+    like = image(0)
+    atlas = np.zeros((layout.height * scale, layout.width * scale, like.shape[2]), like.dtype)
     for index, corner in enumerate(zip(layout.tops, layout.lefts, strict=True)):
         top, left = (scale * int(place) for place in corner)
         pixels = image(index)
@@ -60,14 +61,14 @@ def cut_patches(atlas, crops, size: int, scale: int):
     """Cuts square patches from an atlas, flipped and transposed, on the device.
 
     Args:
-        atlas: uint8 (height, width, 3).
+        atlas: (height, width, c).
         crops: int32 (n, 5): top and left in LR pixels, and whether to flip the rows, flip the
             columns and then transpose.
         size: side of a patch in pixels of the atlas.
         scale: 1 for LR images.
 
     Returns:
-        uint8 (n, size, size, 3).
+        (n, size, size, c), of the dtype of the atlas.
     """
     top, left, flip_rows, flip_columns, transpose = (
         ops.reshape(crops[:, i], (-1, 1, 1)) for i in range(5)

@@ -10,6 +10,7 @@ import numpy as np
 
 from udl_tf.config import DataConfig
 from udl_tf.data.leaks import find_leaks, thumbnail
+from udl_tf.data.measurements import list_measurements
 from udl_tf.data.sources import Dataset
 from udl_tf.data.store import read_pair
 from udl_tf.errors import UserError
@@ -117,8 +118,9 @@ def _leaks(trained: _Readable, tested: _Readable) -> Iterator[Finding]:
 
 def _unpaired(dataset: Dataset) -> Iterator[Finding]:
     paired = {source.lr for source in dataset.sources if source.lr}
+    list_files = list_measurements if dataset.pixels.measured else list_images
     for folder in sorted({lr.parent for lr in paired}):
-        for lr in list_images(folder):
+        for lr in list_files(folder):
             if lr not in paired:
                 yield Finding(f"{lr}: has no HR image")
 
@@ -130,7 +132,8 @@ def _omitted(dataset: Dataset) -> Iterator[Finding]:
     files = [path for source in dataset.sources for path in (source.hr, source.lr) if path]
     used = {path.parent for path in files}
     for folder in sorted(used):
-        others = [p.name for p in sorted(folder.iterdir()) if p.is_file() and not _is_image(p)]
+        others = [p for p in sorted(folder.iterdir()) if p.is_file() and not _is_image(p)]
+        others = [path.name for path in others if path not in files]
         if others:
             yield Finding(f"not read: {folder}: {len(others)} files, such as {others[0]}", False)
     for folder in (

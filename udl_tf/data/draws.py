@@ -2,19 +2,24 @@
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from logging import getLogger
 
 import numpy as np
 
 from udl_tf.config import DataConfig
+from udl_tf.data.corners import admissible_corners
 from udl_tf.data.degradations import PatchDegradations
 from udl_tf.data.philox import RowDraws
 from udl_tf.data.store import ImageStore
+from udl_tf.errors import UserError
+
+log = getLogger(__name__)
 
 HRMap = Callable[[int], tuple[np.ndarray, float, float]]
 """Index of an image -> (uint8 map of the HR image's shape, a, b), for the values a + b * map."""
 
 Batch = tuple[np.ndarray, ...]
-"""uint8 (lr, hr), or (lr, hr, map, a, b) with float32 a and b, as cut_batch returns it."""
+"""(lr, hr) of the store's dtype, or (lr, hr, map, a, b) with float32 a and b, of cut_batch."""
 
 _TOGETHER = 16  # updates that are drawn together, in little more than the time of one
 
@@ -24,12 +29,24 @@ class CropDraws:
 
     Args:
         store: training images, each at least as large as a patch.
-        config: patch size, batch size and whether to augment.
+        config: patch size, share of nodata, batch size and whether to augment.
         seed: seed of the run.
+
+    Raises:
+        UserError: if no image has a patch with enough data.
     """
 
     def __init__(self, store: ImageStore, config: DataConfig, seed: int):
         self._store, self._config, self._seed = store, config, seed
+        self._corners = _corners(store, config)
+        self._usable = np.array(
+            [i for i in range(len(store)) if i not in self._corners or len(self._corners[i])]
+        )
+        if not len(self._usable):
+            raise UserError(
+                f"every training patch would have more than {100 * config.nodata_share:g} % of"
+                " pixels without data: raise data.nodata_share, or lower data.hr_patch_size"
+            )
         self._drawn = lru_cache(maxsize=8)(self._draw)  # for several threads and shares
 
     def __call__(self, update: int, rows: range | None = None) -> np.ndarray:
@@ -55,14 +72,35 @@ class CropDraws:
         keys = np.stack([np.full(len(updates), self._seed), updates], axis=1)
         draws = RowDraws(keys, np.tile(rows, _TOGETHER))
         crops = np.zeros((len(updates), 6), np.int32)
-        crops[:, 0] = index = draws.integers(np.full(len(updates), len(store)))
-        heights, widths = np.array([store.lr_size(i) for i in index.tolist()]).T
-        crops[:, 1] = draws.integers(heights - size + 1)
-        crops[:, 2] = draws.integers(widths - size + 1)
+        chosen = draws.integers(np.full(len(updates), len(self._usable)))
+        crops[:, 0] = index = self._usable[chosen]
+        rows_of, columns_of = np.array([store.lr_size(i) for i in index.tolist()]).T - size + 1
+        # Of an image with nodata, the first draw is the number of an admissible corner.
+        counts = np.array([len(self._corners.get(i, ())) for i in index.tolist()])
+        crops[:, 1] = draws.integers(np.where(counts, counts, rows_of))
+        crops[:, 2] = draws.integers(np.where(counts, 1, columns_of))
+        for row in np.flatnonzero(counts).tolist():
+            corner = self._corners[int(index[row])][crops[row, 1]]
+            crops[row, 1:3] = divmod(corner, columns_of[row])
         if self._config.augment:
             crops[:, 3:] = draws.coins(3)
         crops.flags.writeable = False  # the next updates get parts of the same array
         return crops.reshape(_TOGETHER, len(rows), 6)
+
+
+def _corners(store: ImageStore, config: DataConfig) -> dict[int, np.ndarray]:
+    """Returns the admissible corners of the images with nodata, by index."""
+    if not store.pixels.measured:
+        return {}
+    size, found = config.hr_patch_size // store.scale, {}
+    for index in range(len(store)):
+        hr = store.pair(index)[1]
+        corners = admissible_corners(hr, store.scale, size, config.nodata_share)
+        if corners is not None:
+            found[index] = corners
+    if empty := sum(not len(corners) for corners in found.values()):
+        log.info("not drawn: %d training images without a patch of enough data", empty)
+    return found
 
 
 def cut_lr(
@@ -71,7 +109,7 @@ def cut_lr(
     crops: np.ndarray,
     degrade: PatchDegradations | None = None,
 ) -> np.ndarray:
-    """Cuts the LR patches of a batch, uint8 (n, p / scale, p / scale, 3) for HR patch size p.
+    """Cuts the LR patches of a batch, (n, p / scale, p / scale, c) for HR patch size p.
 
     They are degraded upright and then flipped: images are compressed upright, and flips only
     augment the data.
@@ -79,8 +117,8 @@ def cut_lr(
     Args:
         store, config, crops, degrade: as for cut_batch.
     """
-    size = config.hr_patch_size // store.scale
-    batch = np.empty((len(crops), size, size, 3), np.uint8)
+    size, pixels = config.hr_patch_size // store.scale, store.pixels
+    batch = np.empty((len(crops), size, size, pixels.channels), pixels.dtype)
     for i, (index, top, left, *symmetry) in enumerate(crops.tolist()):
         image, place = store.pair(index)[0], (top, left, size)
         patch = _crop(image, *place) if degrade is None else degrade(image, *place, i)
@@ -104,13 +142,13 @@ def cut_batch(
         degrade: degradations of these LR patches, or None.
 
     Returns:
-        (lr, hr), uint8 of shapes (n, p / scale, p / scale, 3) and (n, p, p, 3) for n rows and patch
-        size p; with `hr_map` (lr, hr, map, a, b), whose values are a + b * map: uint8 (n, p, p, 3),
-        and float32 (n, 1, 1, 1) twice.
+        (lr, hr), of the store's dtype and shapes (n, p / scale, p / scale, c) and (n, p, p, c) for
+        n rows and patch size p; with `hr_map` (lr, hr, map, a, b), whose values are a + b * map:
+        uint8 (n, p, p, c), and float32 (n, 1, 1, 1) twice.
     """
-    scale, size = store.scale, config.hr_patch_size
+    scale, size, pixels = store.scale, config.hr_patch_size, store.pixels
     lr_batch = cut_lr(store, config, crops, degrade)
-    hr_batch = np.empty((len(crops), size, size, 3), np.uint8)
+    hr_batch = np.empty((len(crops), size, size, pixels.channels), pixels.dtype)
     map_batch = np.empty(hr_batch.shape, np.uint8)
     a, b = np.empty((2, len(crops), 1, 1, 1), np.float32)
     for i, (index, top, left, *symmetry) in enumerate(crops.tolist()):

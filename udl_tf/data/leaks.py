@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from PIL import Image
 
+from udl_tf.imaging.dtypes import to_dtype
+
 SIMILAR = 0.98
 """Correlation of thumbnails above which two images show the same.
 
@@ -24,16 +26,26 @@ def thumbnail(image: np.ndarray) -> np.ndarray:
     """Returns the luma of an image in 16x16 pixels, with mean 0 and norm 1.
 
     Args:
-        image: uint8 RGB, (h, w, 3).
+        image: uint8 RGB, (h, w, 3); or floats (h, w, c) of any range, whose mean over channels
+            with data takes the place of the luma.
 
     Returns:
         float32 (16, 16); zeros for a flat image.
     """
-    luma = Image.fromarray(image).convert("L").convert("F")
+    luma = Image.fromarray(_stretched(image) if image.dtype != np.uint8 else image).convert("L")
+    luma = luma.convert("F")
     small = np.asarray(luma.resize((_SIDE, _SIDE), Image.Resampling.BILINEAR))
     small = small - small.mean()
     contrast = small.std()
     return small / (contrast * _SIDE if contrast > _LEAST_CONTRAST else np.inf)
+
+
+def _stretched(image: np.ndarray) -> np.ndarray:
+    """Returns the mean over channels in the range of its values, uint8 (h, w); nodata is 0."""
+    known = np.isfinite(image)
+    mean = np.where(known, image, 0).sum(axis=-1) / np.maximum(known.sum(axis=-1), 1)
+    low, high = mean.min(), mean.max()
+    return to_dtype(255 * (mean - low) / (high - low if high > low else 1.0), np.uint8)
 
 
 def find_leaks(

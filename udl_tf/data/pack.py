@@ -1,7 +1,9 @@
-"""uint8 arrays in one memory-mapped file: packed training sets and cached uncertainty.
+"""Arrays in one memory-mapped file: packed training sets and cached uncertainty.
 
     FOLDER/arrays.bin     the bytes of all arrays
     FOLDER/index.jsonl    facts about the pack, then one line per item: name, shapes, offset, CRC
+
+All arrays are uint8, or of the "dtype" among the facts.
 
 Opening a pack loads nothing: the operating system keeps in memory what is read often. Packing can
 be interrupted at any time; the same call resumes it.
@@ -26,7 +28,7 @@ _DATA, _INDEX = "arrays.bin", "index.jsonl"
 
 Arrays = Sequence[np.ndarray]
 Item = tuple[str, Callable[[], tuple[Arrays, dict[str, Any]]]]
-"""Name of an item, and a function that returns its uint8 arrays and facts about them."""
+"""Name of an item, and a function that returns its arrays and facts about them."""
 
 
 class Pack:
@@ -54,7 +56,8 @@ class Pack:
             self._bytes = np.asarray(np.memmap(folder / _DATA, np.uint8, "r"))
         except (OSError, ValueError) as error:
             raise UserError(f"{folder / _DATA}: cannot be read ({error}): pack again") from None
-        expected = _end(self.entries[-1]) if self.entries else 0
+        self._dtype = _dtype(self.facts)
+        expected = _end(self.entries[-1], self._dtype) if self.entries else 0
         if len(self._bytes) < expected:
             raise UserError(
                 f"{folder / _DATA}: {len(self._bytes)} of {expected} bytes, truncated: pack again"
@@ -64,8 +67,9 @@ class Pack:
         """Returns the arrays of an item as read-only views of the file."""
         start, arrays = self.entries[index]["offset"], []
         for shape in self.entries[index]["shapes"]:
-            arrays.append(self._bytes[start : start + math.prod(shape)].reshape(shape))
-            start += math.prod(shape)
+            end = start + math.prod(shape) * self._dtype.itemsize
+            arrays.append(self._bytes[start:end].view(self._dtype).reshape(shape))
+            start = end
         return arrays
 
     def check(self, index: int) -> None:
@@ -104,9 +108,10 @@ def write_pack(
         UserError: if the folder holds anything else.
     """
     facts = {"format": FORMAT, "count": len(items), **facts}
+    dtype = _dtype(facts)
     entries = _resume(folder, facts, [name for name, _ in items])
     with open(folder / _DATA, "ab") as data, open(folder / _INDEX, "a", encoding="utf-8") as index:
-        data.truncate(_end(entries[-1]) if entries else 0)
+        data.truncate(_end(entries[-1], dtype) if entries else 0)
         data.seek(0, os.SEEK_END)
         for number, (name, read) in list(enumerate(items))[len(entries) :]:
             arrays, item_facts = read()
@@ -138,7 +143,7 @@ def _resume(folder: Path, facts: dict[str, Any], names: list[str]) -> list[dict[
             f"{folder}: is not empty and holds no pack: choose a new folder", argument="output"
         )
     size = (folder / _DATA).stat().st_size if (folder / _DATA).exists() else 0
-    while entries and _end(entries[-1]) > size:
+    while entries and _end(entries[-1], _dtype(facts)) > size:
         entries.pop()
     write_text(folder / _INDEX, "".join(json.dumps(line) + "\n" for line in [facts, *entries]))
     return entries
@@ -152,7 +157,7 @@ def _read_index(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         facts, *entries = [json.loads(line) for line in lines]
         version, _ = facts["format"], facts["count"]
         for entry in entries:
-            _end(entry)
+            _end(entry, _dtype(facts))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{file}: damaged ({error}): pack again") from None
     if version != FORMAT:
@@ -160,9 +165,13 @@ def _read_index(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     return facts, entries
 
 
-def _end(entry: dict[str, Any]) -> int:
+def _dtype(facts: dict[str, Any]) -> np.dtype:
+    return np.dtype(facts.get("dtype", "uint8"))
+
+
+def _end(entry: dict[str, Any], dtype: np.dtype) -> int:
     """Returns the offset of the first byte after an item."""
-    return entry["offset"] + sum(math.prod(shape) for shape in entry["shapes"])
+    return entry["offset"] + sum(math.prod(shape) * dtype.itemsize for shape in entry["shapes"])
 
 
 def _checksum(arrays: Arrays) -> int:

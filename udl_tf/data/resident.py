@@ -45,7 +45,7 @@ class ResidentSet(keras.layers.Layer):
 
     def _variable(self, image, scale: int, name: str) -> keras.Variable:
         atlas = fill_atlas(self.layout, image, scale)
-        return keras.Variable(atlas, dtype="uint8", trainable=False, name=name)
+        return keras.Variable(atlas, dtype=atlas.dtype.name, trainable=False, name=name)
 
     def places(self, crops: np.ndarray, lr: np.ndarray | None = None) -> Batch:
         """Returns what the layer takes to cut the patches of a batch.
@@ -90,8 +90,10 @@ def resident_set(
     """
     gc.collect()  # the set of the previous step
     layout = plan_layout([store.lr_size(index) for index in range(len(store))])
-    lr_images, hr_images = 0 if config.degradations else 1, 1 if hr_map is None else 2
-    size = 3 * layout.height * layout.width * (lr_images + hr_images * store.scale**2)
+    value = store.pixels.dtype.itemsize
+    lr_bytes, hr_bytes = 0 if config.degradations else value, value + (hr_map is not None)
+    values = store.pixels.channels * layout.height * layout.width
+    size = values * (lr_bytes + hr_bytes * store.scale**2)
     free = free_gpu_memory() or 0
     if config.resident is True or (config.resident == "auto" and size <= _SHARE * free):
         host = "; LR patches are degraded on the host" if config.degradations else ""

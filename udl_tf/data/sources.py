@@ -8,16 +8,21 @@ A dataset is a folder in one of three layouts:
 or a pack of one or several of them (udl_tf.data.pack).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from udl_tf.config import DataConfig, parse_degradations
 from udl_tf.data.degradations import ImageDegradations
+from udl_tf.data.measurements import list_measurements
 from udl_tf.data.pack import Pack, is_pack
+from udl_tf.data.pairs import pair_files
+from udl_tf.data.pixels import RGB, Pixels
 from udl_tf.errors import UserError
-from udl_tf.imaging.opening import image_size
 from udl_tf.imaging.rgb_files import list_images
+
+ListFiles = Callable[[Path], list[Path]]
 
 BUNDLED = "bundled"
 _BUNDLED_FOLDER = Path(__file__).parent / BUNDLED
@@ -38,6 +43,7 @@ class ImageSource:
         index: index of the pair in the pack.
         crop: side of the central square that is used, HR pixels; None: the whole image.
         degrade: degradations of the LR image, before it is cropped; None: it stays as it is.
+        pixels: how the files are read.
     """
 
     hr: Path
@@ -46,6 +52,7 @@ class ImageSource:
     index: int = 0
     crop: int | None = None
     degrade: ImageDegradations | None = None
+    pixels: Pixels = RGB
 
     @property
     def name(self) -> str:
@@ -58,7 +65,7 @@ class ImageSource:
     def size(self) -> tuple[int, int]:
         """Height and width of the HR image, or of its crop."""
         if self.pack is None:
-            height, width = image_size(self.hr)
+            height, width = self.pixels.size(self.hr)
         else:
             height, width, _ = self.pack.entries[self.index]["shapes"][1]
         if self.crop is not None:
@@ -88,13 +95,18 @@ class Dataset:
         return self.sources[0].crop
 
     @property
+    def pixels(self) -> Pixels:
+        """How the images are read."""
+        return self.sources[0].pixels
+
+    @property
     def degrade(self) -> str | None:
         """Short form of the degradations of the LR images; None if there are none."""
         degrade = self.sources[0].degrade
         return None if degrade is None else degrade.text
 
 
-def find_datasets(config: DataConfig, part: str, scale: int) -> list[Dataset]:
+def find_datasets(config: DataConfig, part: str, scale: int, pixels: Pixels = RGB) -> list[Dataset]:
     """Finds the datasets that a config names.
 
     With a data root, every named dataset must exist, and "bundled" is used only if no other name is
@@ -104,6 +116,7 @@ def find_datasets(config: DataConfig, part: str, scale: int) -> list[Dataset]:
         config: data section of a config.
         part: "train" or "test".
         scale: HR over LR size.
+        pixels: how the files are read.
 
     Raises:
         UserError: for a missing dataset, or if no data root is set and "bundled" is not named.
@@ -119,19 +132,26 @@ def find_datasets(config: DataConfig, part: str, scale: int) -> list[Dataset]:
                 " to the folder that holds them, or give absolute paths"
             )
         if named:
-            return folder_datasets([Path(config.root or "/") / name for name in named], scale)
+            folders = [Path(config.root or "/") / name for name in named]
+            return folder_datasets(folders, scale, pixels)
     if BUNDLED not in names:
         raise UserError(
             f"data.{part} names {', '.join(names) or 'nothing'} and data.root is not set: set"
             f" data.root to the folder that holds them, or add {BUNDLED!r} to data.{part}"
         )
-    return [bundled_dataset(part)]
+    return [read_as(bundled_dataset(part), pixels)]
 
 
 def bundled_dataset(part: str) -> Dataset:
     """Returns the images that come with the package, for "train" or "test"."""
     files = list_images(_BUNDLED_FOLDER / part)
     return Dataset(BUNDLED, tuple(ImageSource(file) for file in files), bundled=True)
+
+
+def read_as(dataset: Dataset, pixels: Pixels) -> Dataset:
+    """Returns a dataset whose files are read as other pixels."""
+    sources = tuple(replace(source, pixels=pixels) for source in dataset.sources)
+    return replace(dataset, sources=sources)
 
 
 def cropped(dataset: Dataset, crop: int | None) -> Dataset:
@@ -148,16 +168,23 @@ def degraded(dataset: Dataset, text: str | None) -> Dataset:
         text: operations as for parse_degradations; None: the dataset stays as it is.
 
     Raises:
-        UserError: if the text is not valid.
+        UserError: if the text is not valid, or the images are measurements.
     """
     if text is None:
         return dataset
+    if dataset.pixels.measured:
+        raise UserError(
+            f"{dataset.name}: degradations ({text}) are for 8-bit RGB images; these are"
+            " measurements: omit them"
+        )
     degrade = ImageDegradations(parse_degradations(text))
     sources = tuple(replace(source, degrade=degrade) for source in dataset.sources)
     return replace(dataset, sources=sources)
 
 
-def folder_datasets(folders: Sequence[Path | str], scale: int) -> list[Dataset]:
+def folder_datasets(
+    folders: Sequence[Path | str], scale: int, pixels: Pixels = RGB
+) -> list[Dataset]:
     """Returns the datasets in several folders; equal names are prefixed by the parent folder's.
 
     Raises:
@@ -170,7 +197,7 @@ def folder_datasets(folders: Sequence[Path | str], scale: int) -> list[Dataset]:
             same = named[path.resolve()]
             raise UserError(f"{path}: the same folder as {same}, named twice: name it once")
         named[path.resolve()] = path
-    datasets = [folder_dataset(path, scale) for path in paths]
+    datasets = [folder_dataset(path, scale, pixels) for path in paths]
     names = [dataset.name for dataset in datasets]
     return [
         replace(dataset, name="_".join(path.parts[-2:]))
@@ -187,65 +214,65 @@ def holds_lr_only(folder: Path | str) -> bool:
     return bool(names) and names <= {"X2", "X3", "X4"}
 
 
-def folder_dataset(folder: Path | str, scale: int) -> Dataset:
+def folder_dataset(folder: Path | str, scale: int, pixels: Pixels = RGB) -> Dataset:
     """Returns the dataset in a folder, in any of the layouts.
+
+    Args:
+        folder: the folder, or a pack.
+        scale: HR over LR size.
+        pixels: how the files are read.
 
     Raises:
         UserError: if the folder is missing or empty, or if pairs are ambiguous.
     """
     folder = Path(folder)
     if is_pack(folder):
-        return _packed_dataset(folder, scale)
-    return Dataset(folder.name, _sources(folder, scale), folder=folder)
+        return _packed_dataset(folder, scale, pixels)
+    list_files = list_measurements if pixels.measured else list_images
+    dataset = Dataset(folder.name, _sources(folder, scale, list_files), folder=folder)
+    return read_as(dataset, pixels)
 
 
-def _sources(folder: Path, scale: int) -> tuple[ImageSource, ...]:
+def _sources(folder: Path, scale: int, list_files: ListFiles) -> tuple[ImageSource, ...]:
     """Returns the image pairs in a folder, in any of the layouts."""
     for hr_name, lr_names in _LAYOUTS:
         if (folder / hr_name).is_dir():
-            hr_files = list_images(folder / hr_name)
+            hr_files = list_files(folder / hr_name)
             for lr_name in lr_names:
                 lr_folder = folder / lr_name.format(scale=scale)
                 if lr_folder.is_dir() and _has_images(lr_folder):
-                    return _pairs(hr_files, lr_folder, scale)
+                    pairs = pair_files(hr_files, list_files(lr_folder), lr_folder, scale)
+                    return tuple(ImageSource(hr, lr) for hr, lr in pairs)
             return tuple(ImageSource(file) for file in hr_files)
-    return tuple(ImageSource(file) for file in list_images(folder))
+    return tuple(ImageSource(file) for file in list_files(folder))
 
 
-def _packed_dataset(folder: Path, scale: int) -> Dataset:
+def _packed_dataset(folder: Path, scale: int, pixels: Pixels) -> Dataset:
     pack = Pack(folder)
     if pack.facts["scale"] != scale:
         raise UserError(
             f"{folder}: packed for x{pack.facts['scale']}; expected x{scale}: pack the images for"
             f" x{scale} too"
         )
+    found = {
+        key: pack.facts[key] for key in ("dtype", "channels", "value_range") if key in pack.facts
+    }
+    if found != pixels.facts:
+        raise UserError(
+            f"{folder}: packed with {_packed_as(found)}; expected {_packed_as(pixels.facts)}: set"
+            " model.channels and data.value_range to those of the pack, or pack the images again"
+        )
     names = (folder / entry["name"] for entry in pack.entries)
-    sources = tuple(ImageSource(name, pack=pack, index=i) for i, name in enumerate(names))
-    return Dataset(folder.name, sources)
+    sources = (ImageSource(name, pack=pack, index=i) for i, name in enumerate(names))
+    return read_as(Dataset(folder.name, tuple(sources)), pixels)
+
+
+def _packed_as(facts: dict[str, Any]) -> str:
+    """Describes what a pack holds, by the facts of its pixels."""
+    if not facts:
+        return "8-bit RGB"
+    return f"{facts['channels']} channels and the value range {facts['value_range']}"
 
 
 def _has_images(folder: Path) -> bool:
     return any(p.is_file() for p in folder.iterdir())
-
-
-def _pairs(hr_files: Sequence[Path], lr_folder: Path, scale: int) -> tuple[ImageSource, ...]:
-    """Returns the pairs of HR files and LR files.
-
-    Raises:
-        UserError: if two HR files have the same LR file, or two LR files the same name.
-    """
-    by_stem: dict[str, Path] = {}
-    for lr in list_images(lr_folder):
-        if (other := by_stem.setdefault(lr.stem, lr)) != lr:
-            raise UserError(f"{other} and {lr}: LR images of the same name: remove one")
-    taken: dict[Path, Path] = {}
-    for hr in hr_files:
-        # If the LR file is missing, read_pair reports it under the expected name.
-        expected = lr_folder / f"{hr.stem}x{scale}{hr.suffix}"
-        lr = by_stem.get(hr.stem) or by_stem.get(expected.stem) or expected
-        if (other := taken.setdefault(lr, hr)) != hr:
-            raise UserError(
-                f"{other} and {hr}: both have the LR image {lr}; expected one HR image for each LR"
-                " image: remove or rename one"
-            )
-    return tuple(ImageSource(hr, lr) for lr, hr in taken.items())

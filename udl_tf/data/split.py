@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from udl_tf.config import DataConfig, Section
+from udl_tf.config import DataConfig, Section, ValueRanges
 from udl_tf.data.sources import ImageSource
 from udl_tf.errors import UserError
 
@@ -13,11 +13,18 @@ class Split(Section):
     """Names of the images that a run trains on and of those that it holds out.
 
     A run folder stores them, so that an image that has been trained on never validates, whatever
-    images are added or removed before the run resumes.
+    images are added or removed before the run resumes; and the value range that was found in the
+    images, so that it stays the same.
+
+    Attributes:
+        training, held_out: the names.
+        value_range: of the training images, with data.value_range "percentile"; None: not found in
+            them.
     """
 
     training: list[str]
     held_out: list[str]
+    value_range: ValueRanges | None = None
 
     def changes(self, sources: Sequence[ImageSource]) -> str:
         """Describes which images were added or removed; "" if none were."""

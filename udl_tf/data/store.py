@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from udl_tf.config import DataConfig
+from udl_tf.data.pixels import Pixels, lr_of, without_holes
 from udl_tf.data.sources import ImageSource
 from udl_tf.errors import UserError
-from udl_tf.imaging.opening import image_size
 from udl_tf.imaging.resize import imresize, mod_crop
 from udl_tf.imaging.rgb_files import read_rgb, write_rgb
 
@@ -31,7 +31,8 @@ def read_pair(
         cache: folder that stores computed LR images; None: they are not stored.
 
     Returns:
-        (lr, hr), uint8 RGB of shapes (h, w, 3) and (scale h, scale w, 3).
+        (lr, hr), uint8 RGB of shapes (h, w, 3) and (scale h, scale w, 3). Measurements are float32
+        with their channels, in the network's 0..255; nodata is NaN in hr, and filled in lr.
 
     Raises:
         UserError: for an unreadable file, mismatched sizes, or an HR image that is too small.
@@ -53,18 +54,21 @@ def middle(lr: np.ndarray, hr: np.ndarray, scale: int, side: int) -> tuple[np.nd
 def _read_files(
     source: ImageSource, scale: int, cache: Path | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    hr = mod_crop(read_rgb(source.hr), scale)
+    pixels = source.pixels
+    hr = mod_crop(pixels.read(source.hr), scale)
     if min(hr.shape[:2]) < 2 * scale:
-        height, width = image_size(source.hr)
+        height, width = pixels.size(source.hr)
         raise UserError(
             f"{source.hr}: {width}x{height} pixels; x{scale} needs at least {2 * scale} pixels per"
             " side: remove it"
         )
     if source.lr is None:
-        return _computed_lr(source.hr, hr, scale, cache), hr
+        return lr_of(hr, scale) if pixels.measured else _computed_lr(
+            source.hr, hr, scale, cache
+        ), hr
     if not source.lr.exists():
         raise UserError(f"{source.hr}: its LR file {source.lr} is missing: add it")
-    lr = read_rgb(source.lr)
+    lr = pixels.read(source.lr)
     expected = (hr.shape[0] // scale, hr.shape[1] // scale)
     if lr.shape[:2] != expected:
         raise UserError(
@@ -72,7 +76,7 @@ def _read_files(
             f" {expected[1]}x{expected[0]}: set model.scale to the scale of the pairs, or fix the"
             " pair"
         )
-    return lr, hr
+    return without_holes(lr) if pixels.measured else lr, hr
 
 
 def cache_folder(config: DataConfig, fallback: Path) -> Path:
@@ -95,7 +99,7 @@ def cache_folder(config: DataConfig, fallback: Path) -> Path:
 
 
 def _computed_lr(path: Path, hr: np.ndarray, scale: int, cache: Path | None) -> np.ndarray:
-    """Returns the LR image of an HR file from the cache, or computes and stores it."""
+    """Returns the LR image of an 8-bit HR file from the cache, or computes and stores it."""
     if cache is None:
         return imresize(hr, 1 / scale)
     stat = path.stat()
@@ -147,8 +151,13 @@ class ImageStore:
     def __len__(self) -> int:
         return len(self.sources)
 
+    @property
+    def pixels(self) -> Pixels:
+        """How the images are read, which states dtype and channels of the pairs."""
+        return self.sources[0].pixels
+
     def pair(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the pair (lr, hr) at `index`, uint8 RGB."""
+        """Returns the pair (lr, hr) at `index`, as read_pair."""
         with self._lock:
             if index in self._in_memory:
                 self._in_memory.move_to_end(index)

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from udl_tf._support.files import complete_file
+from udl_tf.evaluation.theta_text import psnr_name, unit_name
 from udl_tf.imaging.theta_map import COLORS, MAP_TOP, channel_mean
 from udl_tf.uncertainty import FRACTIONS
 
@@ -22,6 +23,8 @@ def comparison_figure(
     error: np.ndarray,
     theta: np.ndarray | None,
     name: str,
+    level: str = "grey levels",
+    top: float = MAP_TOP,
 ) -> None:
     """Writes the figure of one test image.
 
@@ -32,21 +35,23 @@ def comparison_figure(
         path: PNG file to write.
         title: one line above.
         images: label -> uint8 RGB, all of one size, such as bicubic, SR and HR.
-        error: of the model, |HR - SR|, (h, w, 3) in grey levels.
-        theta: of the model, (h, w, 3) in grey levels, or None.
+        error: of the model, |HR - SR|, (h, w, c) in the network's 0..255; NaN for nodata.
+        theta: of the model, (h, w, c) in the same unit, or None.
         name: of the model.
+        level: name of that unit.
+        top: error and theta in the brightest colour.
     """
     height, width = error.shape[:2]
-    maps = {f"|HR − {name}|, grey levels": error}
+    maps = {f"|HR − {name}|, {level}": error}
     if theta is not None:
-        maps[f"θ of {name}, grey levels"] = theta
+        maps[f"θ of {name}, {level}"] = theta
     row = _CELL * height / width
     figure = Figure(figsize=(_CELL * len(images), 2 * row + _CROP + 1.0), layout="constrained")
     figure.suptitle(title)
     heights = [row + _CROP, row]
     upper, lower = figure.subfigures(2, 1, squeeze=False, height_ratios=heights)[:, 0]
     _draw_images(upper.subplots(2, len(images), height_ratios=[row, _CROP]), images)
-    _draw_maps(lower, maps)
+    _draw_maps(lower, maps, top)
     with complete_file(path) as temporary:
         figure.savefig(temporary, dpi=100)
 
@@ -64,12 +69,12 @@ def _draw_images(axes: np.ndarray, images: dict[str, np.ndarray]) -> None:
             axis.set_axis_off()
 
 
-def _draw_maps(figure: Any, maps: dict[str, np.ndarray]) -> None:
+def _draw_maps(figure: Any, maps: dict[str, np.ndarray], top: float) -> None:
     """Draws the mean of each map over its channels, with a colour bar; all on one scale."""
     axes = figure.subplots(1, len(maps), squeeze=False)[0]
     for axis, (label, values) in zip(axes, maps.items(), strict=True):
         image = axis.imshow(
-            channel_mean(values), cmap=COLORS, vmin=0, vmax=MAP_TOP, interpolation="none"
+            channel_mean(values), cmap=COLORS, vmin=0, vmax=top, interpolation="none"
         )
         axis.set_title(label)
         axis.set_axis_off()
@@ -117,7 +122,8 @@ def _draw_reliability(axes: Any, result: dict[str, Any]) -> None:
     theta, error = np.array(result["reliability"])[:, :2].T
     axes.loglog(theta, error, "o-", label="measured")
     axes.loglog(theta, theta, "k:", label="ideal")
-    axes.set(xlabel="mean θ' of a bin, grey levels", ylabel="mean |HR − SR|", title="Reliability")
+    xlabel = f"mean θ' of a bin, {unit_name(result)}"
+    axes.set(xlabel=xlabel, ylabel="mean |HR − SR|", title="Reliability")
 
 
 def _draw_coverage(axes: Any, result: dict[str, Any]) -> None:
@@ -147,5 +153,6 @@ def _draw_psnrs(axes: Any, result: dict[str, Any]) -> None:
     ends = [min(actual + predicted), max(actual + predicted)]
     axes.plot(predicted, actual, "o", label="images")
     axes.plot(ends, ends, "k:", label="ideal")
-    axes.set(xlabel="PSNR (RGB) predicted from θ', dB", ylabel="PSNR (RGB), dB")
+    name = psnr_name(result)
+    axes.set(xlabel=f"{name} predicted from θ', dB", ylabel=f"{name}, dB")
     axes.set_title("Predicted PSNR")

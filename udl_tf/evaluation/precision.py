@@ -3,6 +3,7 @@
 import numpy as np
 
 from udl_tf._support.hardware import measure_rates, slow_precision
+from udl_tf.data.pixels import Pixels
 from udl_tf.data.sources import bundled_dataset
 from udl_tf.data.store import read_pair
 from udl_tf.inference.keras_upscaler import KerasUpscaler
@@ -29,6 +30,8 @@ def precision_note(name: str, model: Upscaler) -> str:
     rates = measure_rates()
     if model.networks.policy == "float32":
         return f"precision: float32, which is as fast on this machine ({rates})"
+    if Pixels.seen_by(model).measured:
+        return f"precision: bfloat16 ({rates}); compare the results with those of float32"
     cost = _mean_psnr(load_upscaler(name)) - _mean_psnr(model)
     return f"precision: bfloat16, which costs {cost:.4f} dB on the bundled images ({rates})"
 

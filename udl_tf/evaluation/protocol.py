@@ -12,12 +12,11 @@ from udl_tf.data.sources import Dataset, ImageSource
 from udl_tf.data.store import read_pair
 from udl_tf.errors import UserError
 from udl_tf.evaluation.figures import comparison_figure
-from udl_tf.imaging.dtypes import to_dtype
+from udl_tf.evaluation.image_metrics import image_metrics, mean_metrics
 from udl_tf.imaging.resize import imresize
+from udl_tf.imaging.theta_map import MAP_TOP
 from udl_tf.inference.upscaler import Upscaler, upscaler_of
-from udl_tf.metrics import SSIM_WINDOW, psnr_y, ssim_y
-
-_METRICS = ("psnr_y", "ssim_y")
+from udl_tf.metrics import SSIM_WINDOW, TITLES
 
 
 def evaluate(
@@ -27,8 +26,10 @@ def evaluate(
     count: int = 2,
     beside: Mapping[str, Upscaler] | None = None,
     name: str = "SR",
+    bands: Sequence[int] = (1, 2, 3),
+    consistent: bool = False,
 ) -> list[dict[str, Any]]:
-    """Computes PSNR-Y and SSIM-Y of a model and of bicubic interpolation.
+    """Computes the metrics of a model and of bicubic interpolation.
 
     Args:
         model: the model to evaluate; an Upscaler or an SRModel.
@@ -37,12 +38,18 @@ def evaluate(
         count: figures per dataset.
         beside: other models of the same scale, by their names in table and figures.
         name: of the model in figures.
+        bands: channels, from 1, that figures show as red, green and blue if there are more than
+            three.
+        consistent: whether the results of all models are back-projected, as with
+            `upscale(consistent=True)`.
 
     Returns:
         For each dataset {"dataset", "scale", "images", "psnr_y", "ssim_y", "bicubic_psnr_y",
-        "bicubic_ssim_y", "per_image": [...]}; the numbers are means of the images' values. With
+        "bicubic_ssim_y", "per_image": [...]}, or the other metrics of image_metrics for
+        measurements; the numbers are means of the images' values. With
         `beside` also {"beside": {name: {"psnr_y", "ssim_y"}}}; for crops also {"crop": side}, for
-        degraded LR images {"degrade": their degradations}.
+        degraded LR images {"degrade": their degradations}, for back-projected results
+        {"consistent": True}.
 
     Raises:
         UserError: for an image that is unreadable or too small.
@@ -54,22 +61,21 @@ def evaluate(
         for index, source in enumerate(dataset.sources):
             figure = figures / f"{dataset.name}_{source.hr.stem}.png" if figures else None
             drawn = figure if index < count else None
-            per_image.append(_evaluate_image(model, source, drawn, compared, name))
+            per_image.append(
+                _evaluate_image(model, source, drawn, compared, name, bands, consistent)
+            )
         head = {"dataset": dataset.name, "scale": model.scale, "images": len(per_image)}
-        means = _means(per_image, (*_METRICS, *(f"bicubic_{metric}" for metric in _METRICS)))
+        means = mean_metrics(per_image) | mean_metrics(per_image, "bicubic_")
         others = {
-            other: _means([image["beside"][other] for image in per_image], _METRICS)
+            other: mean_metrics([image["beside"][other] for image in per_image])
             for other in beside or {}
         }
         extra = {"beside": others} if others else {}
         extra |= {"crop": dataset.crop} if dataset.crop else {}
         extra |= {"degrade": dataset.degrade} if dataset.degrade else {}
+        extra |= {"consistent": True} if consistent else {}
         results.append({**head, **means, **extra, "per_image": per_image})
     return results
-
-
-def _means(rows: Sequence[Mapping[str, float]], keys: Sequence[str]) -> dict[str, float]:
-    return {key: float(np.mean([row[key] for row in rows])) for key in keys}
 
 
 def check_size(source: ImageSource, scale: int) -> None:
@@ -93,33 +99,37 @@ def _evaluate_image(
     figure: Path | None,
     beside: Mapping[str, Upscaler],
     name: str,
+    bands: Sequence[int],
+    consistent: bool,
 ) -> dict[str, Any]:
     """Returns the metrics of one image, and writes its figure if a path is given."""
     check_size(source, model.scale)
     lr, hr = read_pair(source, model.scale)
-    raw, theta = model.predict(lr)
-    bicubic, sr = imresize(lr, model.scale), to_dtype(raw, np.uint8)
-    others = {other: to_dtype(m.predict(lr)[0], np.uint8) for other, m in beside.items()}
-    values: dict[str, Any] = {"image": source.hr.name, **_metrics(sr, hr, model.scale)}
-    of_bicubic = _metrics(bicubic, hr, model.scale)
-    values |= {f"bicubic_{metric}": value for metric, value in of_bicubic.items()}
-    if others:
-        values["beside"] = {n: _metrics(image, hr, model.scale) for n, image in others.items()}
+    raw, theta = model.predict(lr, consistent=consistent)
+    pixels, scale = source.pixels, model.scale
+    columns = [("bicubic", imresize(lr, scale))]
+    for other, compared in beside.items():
+        columns.append((other, pixels.rounded(compared.predict(lr, consistent=consistent)[0])))
+    columns.append((name, pixels.rounded(raw)))
+    metrics = [image_metrics(image, hr, scale, pixels) for _, image in columns]
+    values: dict[str, Any] = {"image": source.hr.name, **metrics[-1]}
+    values |= {f"bicubic_{metric}": value for metric, value in metrics[0].items()}
+    if beside:
+        values["beside"] = dict(zip(beside, metrics[1:], strict=False))
     if figure is not None:
-        columns = [("bicubic", of_bicubic, bicubic)]
-        columns += [(other, values["beside"][other], image) for other, image in others.items()]
-        columns.append((name, values, sr))
-        images = {f"{label} {m['psnr_y']:.2f} dB": image for label, m, image in columns}
-        images["HR"] = hr
-        error = np.abs(hr.astype(np.float32) - np.clip(raw, 0, 255))
-        title = f"{source.hr.name} ×{model.scale}"
+        main = next(iter(metrics[0]))
+        images = {
+            f"{label} {found[main]:.2f} dB": pixels.as_rgb(image, bands)
+            for (label, image), found in zip(columns, metrics, strict=True)
+        }
+        images["HR"] = pixels.as_rgb(hr, bands)
+        error = np.abs(hr.astype(np.float32) - (raw if pixels.measured else np.clip(raw, 0, 255)))
+        title = f"{source.hr.name} ×{scale}"
         title += f", LR degraded by {source.degrade.text}" if source.degrade else ""
-        comparison_figure(figure, title, images, error, theta, name)
+        # Photographs share one scale; errors of measurements may be of any size.
+        top = float(np.nanquantile(error, 0.99)) if pixels.measured else MAP_TOP
+        comparison_figure(figure, title, images, error, theta, name, pixels.level, top)
     return values
-
-
-def _metrics(image: np.ndarray, hr: np.ndarray, scale: int) -> dict[str, float]:
-    return {"psnr_y": psnr_y(image, hr, scale), "ssim_y": ssim_y(image, hr, scale)}
 
 
 def totals(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -138,14 +148,15 @@ def results_table(results: Sequence[dict[str, Any]], name: str) -> str:
         name: of the model.
     """
     heads = [f"{r['dataset']} ×{r['scale']} ({r['images']})" for r in results]
+    known = [metric for metric in TITLES if metric in results[0]]
+    title = " / ".join(f"{TITLES[metric][0]} {TITLES[metric][1]}".rstrip() for metric in known)
     degrade = results[0].get("degrade")
-    title = f"PSNR-Y dB / SSIM-Y, LR degraded by {degrade}" if degrade else "PSNR-Y dB / SSIM-Y"
-    rows = [[title, *heads]]
-    rows.append(["bicubic", *(_cell(r["bicubic_psnr_y"], r["bicubic_ssim_y"]) for r in results)])
+    rows = [[f"{title}, LR degraded by {degrade}" if degrade else title, *heads]]
+    rows.append(["bicubic", *(_cell([r[f"bicubic_{m}"] for m in known], known) for r in results)])
     for other in results[0].get("beside", {}):
-        values = [r["beside"][other] for r in results]
-        rows.append([other, *(_cell(v["psnr_y"], v["ssim_y"]) for v in values)])
-    rows.append([name, *(_cell(r["psnr_y"], r["ssim_y"]) for r in results)])
+        values = [[r["beside"][other][m] for m in known] for r in results]
+        rows.append([other, *(_cell(row, known) for row in values)])
+    rows.append([name, *(_cell([r[m] for m in known], known) for r in results)])
     crop = results[0].get("crop")
     note = (
         f"\nOnly the central {crop}x{crop} pixels of each image: not comparable with published"
@@ -154,5 +165,10 @@ def results_table(results: Sequence[dict[str, Any]], name: str) -> str:
     return markdown_table(rows) + (note if crop else "")
 
 
-def _cell(psnr: float, ssim: float) -> str:
-    return f"{psnr:.3f} / {ssim:.4f}" if math.isfinite(psnr) else f"∞ / {ssim:.4f}"
+def _cell(values: Sequence[float], metrics: Sequence[str]) -> str:
+    """Returns the values of metrics in one cell; a metric without a value, of nodata only, is –."""
+    marks = {True: "∞", False: "–"}
+    return " / ".join(
+        f"{value:.{TITLES[metric][2]}f}" if math.isfinite(value) else marks[math.isinf(value)]
+        for value, metric in zip(values, metrics, strict=True)
+    )

@@ -2,19 +2,27 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
 from udl_tf._support.progress import Progress, no_progress
+from udl_tf.data.measurements import list_measurements, read_measurement
 from udl_tf.data.sources import ImageSource
 from udl_tf.data.store import read_pair
 from udl_tf.errors import UserError
+from udl_tf.imaging.nodata import near_nodata
 from udl_tf.imaging.resize import imresize
 from udl_tf.inference.keras_upscaler import KerasUpscaler
+from udl_tf.inference.measurements import FLAGS, NEAR
+from udl_tf.inference.nodata_reach import measure_reach
+from udl_tf.inference.self_ensemble import mean_and_spread
 from udl_tf.inference.upscaler import BORDER
 from udl_tf.uncertainty.fit import Sample
+from udl_tf.uncertainty.record import Calibration
 
 _MOST_PIXELS = 1_000_000  # per set; larger sets are subsampled at random
+_REACH_IMAGES = 10
 _GRADIENT, _SPREAD = "gradient of bicubic", "self-ensemble spread"
 
 
@@ -23,6 +31,8 @@ def measure(
     sources: Sequence[ImageSource],
     baselines: bool = True,
     progress: Progress = no_progress,
+    classes: Path | None = None,
+    consistent: bool = False,
 ) -> list[Sample]:
     """Measures error and uncertainty of a model on images, computed as `upscale` computes them.
 
@@ -32,12 +42,16 @@ def measure(
         baselines: whether to measure also what needs no training: the gradient of
             bicubic interpolation, and the spread of the self-ensemble (eight more passes).
         progress: receives the images that are done.
+        classes: folder of 8-bit label images with the names of the HR images, whose values become
+            groups of pixels; None: no classes.
+        consistent: whether the results are back-projected, as with `upscale(consistent=True)`.
 
     Returns:
-        A sample per image; together at most about a million pixels.
+        A sample per image with data; together at most about a million pixels, all with data in
+        every channel. Pixels near nodata are a group.
 
     Raises:
-        UserError: for an unreadable image, or a model without uncertainty.
+        UserError: for an unreadable image, a missing label image, or a model without uncertainty.
     """
     if not model.has_uncertainty:
         raise UserError("the model has no uncertainty to calibrate: train with an 'esu' step")
@@ -47,29 +61,86 @@ def measure(
     samples = []
     for index, source in enumerate(sources):
         lr, hr = read_pair(source, model.scale)
-        maps = _maps(as_trained, lr, hr, baselines)
-        count = hr.shape[0] * hr.shape[1]
-        pixels = np.random.default_rng(index).permutation(count)[: max(1, round(share * count))]
-        drawn = {k: v.reshape(-1, 3)[pixels].astype(np.float32) for k, v in maps.items()}
-        error, log_theta = drawn.pop("error"), drawn.pop("log_theta")
-        samples.append(Sample(source.hr.name, error, log_theta, drawn, hash(hr.tobytes())))
+        known = np.flatnonzero(np.isfinite(hr).all(axis=-1))
+        count = max(1, round(share * len(known)))
+        pixels = known[np.random.default_rng(index).permutation(len(known))[:count]]
+        if len(pixels):
+            groups = {} if classes is None else _classes(classes, source.hr, hr.shape[:2])
+            if len(known) < hr.shape[0] * hr.shape[1]:
+                reach = model.scale * as_trained.nodata_reach
+                groups[FLAGS[NEAR]] = near_nodata(np.isfinite(hr), reach)
+            maps = _maps(as_trained, lr, hr, baselines, source.pixels.measured, consistent)
+            drawn = {
+                name: values.reshape(-1, model.channels)[pixels].astype(np.float32)
+                for name, values in maps.items()
+            }
+            error, log_theta = drawn.pop("error"), drawn.pop("log_theta")
+            chosen = {name: mask.ravel()[pixels] for name, mask in groups.items()}
+            key = hash(hr.tobytes())
+            samples.append(Sample(source.hr.name, error, log_theta, drawn, key, chosen))
         progress(index + 1, len(sources), source.hr.name)
+    if not samples:
+        raise UserError("the images hold no pixels with data: expected some to calibrate on")
     return samples
 
 
+def with_nodata_reach(
+    calibration: Calibration, model: KerasUpscaler, sources: Sequence[ImageSource]
+) -> Calibration:
+    """Adds how far nodata reaches, measured on at most ten images; not for 8-bit images."""
+    if not sources[0].pixels.measured:
+        return calibration
+    images = (read_pair(source, model.scale)[0] for source in sources[:_REACH_IMAGES])
+    return calibration.model_copy(update={"nodata_reach": measure_reach(model, images)})
+
+
+def _classes(folder: Path, hr: Path, size: tuple[int, int]) -> dict[str, np.ndarray]:
+    """Returns the pixels of each class, bool (h, w), of the label image of an HR file."""
+    file = next((f for f in list_measurements(folder) if f.stem == hr.stem), None)
+    if file is None:
+        raise UserError(f"{folder}: holds no label image for {hr}: add one of that name")
+    labels, _ = read_measurement(file)
+    height, width = size
+    if (
+        labels.dtype != np.uint8
+        or labels.shape[2] != 1
+        or np.any(labels.shape[:2] < np.array(size))
+    ):
+        raise UserError(
+            f"{file}: {labels.shape[1]}x{labels.shape[0]} pixels, {labels.shape[2]} channels,"
+            f" {labels.dtype}; expected an 8-bit grey image of the size of {hr}: convert it"
+        )
+    inside = labels[:height, :width, 0]
+    return {f"class {label}": inside == label for label in np.unique(inside)}
+
+
 def _maps(
-    model: KerasUpscaler, lr: np.ndarray, hr: np.ndarray, baselines: bool
+    model: KerasUpscaler,
+    lr: np.ndarray,
+    hr: np.ndarray,
+    baselines: bool,
+    measured: bool,
+    consistent: bool,
 ) -> dict[str, np.ndarray]:
-    """Returns "error", "log_theta" and, if asked for, the baselines of an image, each (h, w, 3)."""
-    sr, theta = model.predict(lr, BORDER)
+    """Returns "error", "log_theta" and, if asked for, the baselines of an image, each (h, w, c)."""
+    sr, theta = model.predict(lr, BORDER, consistent)
     assert theta is not None
-    maps = {"error": np.abs(hr - np.clip(sr, 0, 255)), "log_theta": np.log(theta)}
+    shown = sr if measured else np.clip(sr, 0, 255)
+    maps = {"error": np.abs(hr - shown), "log_theta": np.log(theta)}
     if baselines:
         floats = lr.astype(np.float32)
         rows, columns = np.gradient(imresize(floats, model.scale), axis=(0, 1))
         maps[_GRADIENT] = np.hypot(rows, columns)
-        result = model.upscale(floats, uncertainty=False, self_ensemble=True, value_range=(0, 255))
-        spread = result.spread
+        if measured:
+            results = mean_and_spread(
+                floats, lambda x: {"sr": model.predict(x, BORDER)[0]}, ("sr",)
+            )
+            spread = results[1]["sr"]
+        else:
+            result = model.upscale(
+                floats, uncertainty=False, self_ensemble=True, value_range=(0, 255)
+            )
+            spread = result.spread
         assert spread is not None
         maps[_SPREAD] = spread
     return maps

@@ -10,16 +10,19 @@ import numpy as np
 from udl_tf import uncertainty as measures
 from udl_tf._support.files import write_text
 from udl_tf._support.json_files import write_json
-from udl_tf._support.tables import markdown_table
+from udl_tf.data.pixels import RGB, Pixels
 from udl_tf.evaluation.figures import calibration_figure
+from udl_tf.evaluation.theta_text import report_text, title_of
 from udl_tf.uncertainty import LEVELS, Calibration
 from udl_tf.uncertainty.fit import Sample, calibrate, error_ratio, folds, pool
 
-COVERAGE_LEVELS = (0.5, 0.8, 0.9, 0.95)
-
 
 def assess(
-    name: str, samples: Sequence[Sample], calibration: Calibration, seen: bool
+    name: str,
+    samples: Sequence[Sample],
+    calibration: Calibration,
+    seen: bool,
+    pixels: Pixels = RGB,
 ) -> dict[str, Any]:
     """Assesses a calibration on a set of images.
 
@@ -29,32 +32,43 @@ def assess(
         calibration: the calibration to assess.
         seen: whether it was fitted on these images. Then each image is assessed with a fit to the
             others.
+        pixels: how the images were read.
 
     Returns:
-        Numbers, and curves for the figures, as in the report's JSON.
+        Numbers, and curves for the figures, as in the report's JSON; errors and theta of
+        measurements are in the unit of their files.
     """
     fits = [(samples, calibration)]
     if seen:
         fits = [(own, calibrate(rest, name, calibration.method)) for rest, own in folds(samples)]
     assessed = [sample for part, _ in fits for sample in part]
     thetas = [np.exp(fit.apply(sample.log_theta)) for part, fit in fits for sample in part]
-    error, theta = pool(assessed, "error"), np.concatenate(thetas)
+    step = pixels.unit.step.astype(np.float32)
+    error, theta = step * pool(assessed, "error"), step * np.concatenate(thetas)
     # Errors that theta describes perfectly: what the best possible theta would reach.
     perfect = np.abs(np.random.default_rng(0).laplace(scale=theta))
     laplace = measures.coverage(error / theta, measures.laplace_factor(LEVELS))
+    covered, per_channel = _measured_coverage(fits)
+    groups = {name: None for sample in assessed for name in sample.groups}
+    found: dict[str, Any] = {}
+    if pixels.measured:
+        found["bands"] = _bands(error, theta, per_channel)
+    if groups:
+        found["groups"] = {name: _group(fits, name) for name in sorted(groups, key=_order)}
     return {
         "dataset": name,
         "images": len(assessed),
         "pixels": len(error),
         "fitted_on_these": seen,
-        **_errors(error, theta, perfect, np.exp(pool(assessed, "log_theta"))),
+        **_errors(error, theta, perfect, step * np.exp(pool(assessed, "log_theta"))),
         "ranking": _rankings(assessed, error, theta, perfect),
         "oracle": measures.sparsification(error, error).tolist(),
         "coverage": {
             "levels": LEVELS.tolist(),
             "laplace": laplace.tolist(),
-            "measured": _measured_coverage(fits).tolist(),
+            "measured": covered.tolist(),
         },
+        **found,
         "conformal_misses": None if seen else _conformal_misses(assessed, thetas, calibration),
         "reliability": measures.reliability(error, theta).tolist(),
         **_predicted_psnr(assessed, thetas),
@@ -133,16 +147,69 @@ def _psnr(error: np.ndarray) -> float:
     return 10 * np.log10(255.0**2 / max(float(np.mean(error**2)), 1e-9))
 
 
-def _measured_coverage(fits: Sequence[tuple[Sequence[Sample], Calibration]]) -> np.ndarray:
-    """Returns the coverage of intervals whose half widths are the calibration's own quantiles."""
-    inside, total = np.zeros(len(LEVELS)), 0
+def _measured_coverage(
+    fits: Sequence[tuple[Sequence[Sample], Calibration]], group: str | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the coverage of intervals whose half widths are the calibration's own quantiles.
+
+    Args:
+        fits: samples, and the calibration to assess on them.
+        group: of pixels that count; None: all.
+
+    Returns:
+        (coverage of all values (levels,), of each channel (channels, levels)).
+    """
+    channels = len(fits[0][1].a)
+    inside, of_channel, pixels = np.zeros(len(LEVELS)), np.zeros((channels, len(LEVELS))), 0
     for part, fit in fits:
         ratio = error_ratio(part, np.array(fit.a), np.array(fit.b))
+        if group is not None:
+            ratio = ratio[_members(part, group)]
+        if not len(ratio):
+            continue
         factors = np.array(fit.factors)
-        for channel in range(3):
-            inside += measures.coverage(ratio[:, channel], factors[:, channel]) * len(ratio)
-        total += ratio.size
-    return inside / total
+        for channel in range(channels):
+            share = measures.coverage(ratio[:, channel], factors[:, channel])
+            inside += share * len(ratio)
+            of_channel[channel] += share * len(ratio)
+        pixels += len(ratio)
+    return inside / (pixels * channels), of_channel / pixels
+
+
+def _members(samples: Sequence[Sample], group: str) -> np.ndarray:
+    """Returns which pixels of samples belong to a group, bool (n,)."""
+    return np.concatenate(
+        [sample.groups.get(group, np.zeros(len(sample.error), bool)) for sample in samples]
+    )
+
+
+def _order(group: str) -> tuple[str, int]:
+    """Sorts names of groups by words, then by their number."""
+    words, _, number = group.rpartition(" ")
+    return (words, int(number)) if number.isdecimal() else (group, 0)
+
+
+def _bands(error: np.ndarray, theta: np.ndarray, covered: np.ndarray) -> list[dict[str, Any]]:
+    """Returns the mean error, mean theta and coverage of each channel, in the unit of the files."""
+    return [
+        {
+            "mean_error": float(np.mean(error[:, channel], dtype=np.float64)),
+            "mean_theta": float(np.mean(theta[:, channel], dtype=np.float64)),
+            "measured": shares.tolist(),
+        }
+        for channel, shares in enumerate(covered)
+    ]
+
+
+def _group(fits: Sequence[tuple[Sequence[Sample], Calibration]], name: str) -> dict[str, Any]:
+    """Returns the share of the pixels that belong to a group, and the coverage in it."""
+    members = np.concatenate([_members(part, name) for part, _ in fits])
+    covered, per_channel = _measured_coverage(fits, name)
+    return {
+        "share": float(members.mean()),
+        "measured": covered.tolist(),
+        "channels": per_channel.tolist(),
+    }
 
 
 def _conformal_misses(
@@ -169,93 +236,6 @@ def write_report(
     """
     for result in results:
         name = re.sub(r"[^\w.-]+", "_", result["dataset"])
-        calibration_figure(folder / f"{name}.png", _title(result), result)
+        calibration_figure(folder / f"{name}.png", title_of(result), result)
     write_json(folder / "report.json", {"calibration": calibration.model_dump(), "sets": results})
     write_text(folder / "report.md", report_text(results, calibration, model))
-
-
-def report_text(results: Sequence[dict[str, Any]], calibration: Calibration, model: str) -> str:
-    """Returns the report as Markdown; arguments as for write_report."""
-    fits = zip("RGB", calibration.a, calibration.b, strict=True)
-    if calibration.method == "scale":
-        formula = "θ' = c θ, c = " + ", ".join(f"{np.exp(a):.3f} ({n})" for n, a, _ in fits)
-    else:
-        formula = "θ' = exp(a + b ln θ), a, b = " + ", ".join(
-            f"{a:.3f}, {b:.3f} ({n})" for n, a, b in fits
-        )
-    text = f"# Calibration of {model}\n\nFitted on {calibration.data}: {formula}.\n"
-    if (guarantee := calibration.conformal) is not None:
-        text += (
-            f"\nConformal intervals: sr ± {guarantee.factor:.3f} θ'. With probability"
-            f" {1 - guarantee.delta:g} over the draw of the {guarantee.images} calibration images,"
-            f" the expected share of values outside is at most {guarantee.alpha:g} for a new image"
-            " of the same kind.\n"
-        )
-    return text + "".join(_section(result) for result in results)
-
-
-def _title(result: dict[str, Any]) -> str:
-    count = result["images"]
-    return f"{result['dataset']}: {count} image{'s' if count > 1 else ''}"
-
-
-def _section(result: dict[str, Any]) -> str:
-    """Returns the part of the text on one set."""
-    psnr, head = result["psnr"], _title(result)
-    if result["fitted_on_these"]:
-        alone = result["images"] == 1
-        head += ", also used for the fit" if alone else ", each assessed with a fit to the others"
-    tables = "\n".join(
-        markdown_table(table(result)) for table in (_coverage_table, _error_table, _ranking_table)
-    )
-    text = f"\n## {head}\n\n{_verdict(result)}\n\n{tables}\n"
-    if (misses := result["conformal_misses"]) is not None:
-        text += f"Values outside the conformal intervals: {100 * misses:.1f} % on average.\n"
-    text += (
-        "PSNR (RGB) predicted from θ' alone, without the HR image: mean absolute error"
-        f" {psnr['mean_absolute_difference']:.2f} dB"
-    )
-    if (correlation := psnr["spearman"]) is not None:
-        text += f", rank correlation {correlation:.2f}"
-    return f"{text}.\n"
-
-
-def _verdict(result: dict[str, Any]) -> str:
-    """Returns a line on whether θ ranks the errors, and on the coverage of its intervals."""
-    aurg, coverage = result["ranking"]["theta"]["aurg"], result["coverage"]
-    inside = 100 * coverage["measured"][coverage["levels"].index(0.9)]
-    ranks = "θ does not rank the errors better than a random order: do not rely on it here"
-    if aurg > 0:
-        ranks = "θ ranks the errors better than a random order"
-    return f"Verdict: {ranks} (AURG {aurg:.3f}); 90 % intervals cover {inside:.1f} % of the values."
-
-
-def _coverage_table(result: dict[str, Any]) -> list[list[str]]:
-    coverage = result["coverage"]
-    at = [coverage["levels"].index(level) for level in COVERAGE_LEVELS]
-    rows = [["values inside, %", *(f"{100 * level:g}" for level in COVERAGE_LEVELS)]]
-    for label, key in (("Laplace intervals", "laplace"), ("measured intervals", "measured")):
-        rows.append([label, *(f"{100 * coverage[key][i]:.1f}" for i in at)])
-    return rows
-
-
-def _error_table(result: dict[str, Any]) -> list[list[str]]:
-    nll = result["nll"]
-    rows = [["", "NLL", "UCE", "ENCE"], ["θ as trained", f"{nll['as trained']:.3f}", "", ""]]
-    for label, key in (("θ' calibrated", "theta"), ("perfect Laplace", "perfect Laplace")):
-        value = nll["calibrated" if key == "theta" else key]
-        rows.append([label, f"{value:.3f}", *(f"{result[m][key]:.3f}" for m in ("uce", "ence"))])
-    return rows
-
-
-def _ranking_table(result: dict[str, Any]) -> list[list[str]]:
-    keys = {
-        "AUSE": "ause",
-        "AUSE per image": "ause_per_image",
-        "AURG": "aurg",
-        "Spearman": "spearman",
-    }
-    rows = [["", *keys]]
-    for label, ranking in result["ranking"].items():
-        rows.append([label, *(f"{ranking[key]:.3f}" for key in keys.values())])
-    return rows

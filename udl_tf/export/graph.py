@@ -81,6 +81,7 @@ def make_card(
         "scale": model.scale,
         "outputs": ["sr", "theta"] if "log_scale" in sum(outputs, ()) else ["sr"],
         "architecture": manifest.architecture,
+        "range": manifest.range,
         "parameters": sum(v.shape.num_elements() or 0 for v in variables.values()),
         "border": BORDER,
         "smallest": 1,
@@ -123,15 +124,16 @@ class UpscalingModule(tf.Module):
         super().__init__()
         chains = model.networks.build_chains("theta" in card.outputs, bordered=True)
         self.tracked = weights_of(chain for _, chain in chains)
-        shape = (1, card.tile, card.tile, 3) if card.tile else (None, None, None, 3)
-        self.signature = [tf.TensorSpec(shape, tf.float32, name="lr")]
+        size = (1, card.tile, card.tile) if card.tile else (None, None, None)
+        self.signature = [tf.TensorSpec((*size, card.channels), tf.float32, name="lr")]
 
         def upscale(lr):
             x = mirror(lr, card.border)
             outputs = {}
             for names, chain in chains:
                 outputs |= dict(zip(names, run_chain(chain, x), strict=True))
-            maps = {"sr": tf.clip_by_value(outputs["sr"], 0.0, 255.0)}
+            sr = outputs["sr"]
+            maps = {"sr": sr if card.measures else tf.clip_by_value(sr, 0.0, 255.0)}
             if "theta" in card.outputs:
                 maps["theta"] = theta_of(model, outputs["log_scale"])
             edge = card.border * card.scale

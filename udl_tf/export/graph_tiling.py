@@ -18,7 +18,7 @@ def run_tiled(
     radius: int,
     align: int,
     scale: int,
-    results: Sequence[tuple[int, Any]] = ((3, tf.float32),),
+    results: Sequence[tuple[int, Any]],
 ) -> list[Any]:
     """Returns the results of `compute` for whole maps, one window at a time.
 

@@ -21,7 +21,7 @@ def export_onnx(
     images: Path | None = None,
     licence: str | None = None,
 ) -> ModelCard:
-    """Writes an .onnx file: `lr` float32 (n, h, w, 3) -> `sr`, and `theta` with uncertainty.
+    """Writes an .onnx file: `lr` float32 (n, h, w, c) -> `sr`, and `theta` with uncertainty.
 
     The file appears only when it has passed onnx.checker and the comparison with the Keras
     networks.
@@ -57,7 +57,7 @@ def export_onnx(
         licence=licence,
         versions=versions("onnx", "tf2onnx", "onnxruntime"),
     )
-    pairs = real_pairs(model.scale, images)
+    pairs = real_pairs(model.scale, images, model.channels)
     graph = _convert(UpscalingModule(model, card), card, opset)
     with complete_file(output) as temporary:
         _save(graph, card, temporary)

@@ -10,9 +10,11 @@ from udl_tf.data.sources import bundled_dataset, folder_dataset
 from udl_tf.data.store import read_pair
 from udl_tf.errors import UserError
 from udl_tf.imaging.dtypes import to_dtype
+from udl_tf.imaging.value_range import GREY_LEVELS
 from udl_tf.inference.keras_upscaler import KerasUpscaler
-from udl_tf.inference.upscaler import BORDER
-from udl_tf.metrics import psnr_y
+from udl_tf.inference.measurements import compute
+from udl_tf.inference.passes import BORDER, Effort, Wanted
+from udl_tf.metrics import psnr, psnr_y
 from udl_tf.saved.card import ModelCard, Precision
 from udl_tf.saved.exported import ExportedUpscaler
 from udl_tf.saved.windows import core_of_tile
@@ -23,11 +25,11 @@ RELATIVE_ABOVE = {"float32": 1.0, "float16": 10.0}
 """Grey levels above which theta's bound grows in proportion to it: to 0.1 % or 10 % of it."""
 _SMALLEST_THETA = 0.01  # grey levels; smaller ones, which a linear head may predict, count as this
 INT8_BOUND = 0.3
-"""Largest loss of PSNR-Y, dB."""
+"""Largest loss of PSNR, dB."""
 Step = Callable[[np.ndarray], Any]
 """Expected values -> step of the grid to which the export rounds them."""
 Pair = tuple[np.ndarray, np.ndarray]
-"""(lr, hr), uint8 RGB."""
+"""(lr, hr), uint8 (h, w, c)."""
 
 
 class ParityError(UserError):
@@ -42,13 +44,18 @@ def compared_sizes(card: ModelCard) -> list[tuple[int, int]]:
     return [(h, w) for h, w in sizes if card.max_pixels is None or h * w <= card.max_pixels]
 
 
-def real_pairs(scale: int, images: Path | None) -> list[Pair]:
-    """Returns the pairs of the HR images in a folder; None: of the bundled images."""
+def real_pairs(scale: int, images: Path | None, channels: int) -> list[Pair]:
+    """Returns the pairs of the HR images in a folder; None: of the bundled images.
+
+    For other than three channels, those of RGB are omitted or repeated.
+    """
     if images is None:
         sources = [*bundled_dataset("train").sources, *bundled_dataset("test").sources]
     else:
         sources = folder_dataset(images, scale).sources
-    return [read_pair(source, scale) for source in sources]
+    of_rgb = np.arange(channels) % 3
+    pairs = [read_pair(source, scale) for source in sources]
+    return pairs if channels == 3 else [(lr[..., of_rgb], hr[..., of_rgb]) for lr, hr in pairs]
 
 
 def check_parity(
@@ -67,7 +74,7 @@ def check_parity(
 
     Returns:
         The entry `parity` of the card. For float exports the compared sizes, the largest difference
-        of each output in the units of units_of, and the bound; for int8 the loss of PSNR-Y in dB,
+        of each output in the units of units_of, and the bound; for int8 the loss of PSNR in dB,
         and the bound. If tiles overlap by less than the receptive radius also "seam", the largest
         difference that this causes, in grey levels.
 
@@ -140,7 +147,7 @@ def _compare_maps(
 def _compare_psnr(
     model: KerasUpscaler, export: ExportedUpscaler, pairs: Sequence[Pair], _: Any
 ) -> dict[str, Any]:
-    """Returns the loss of PSNR-Y, a mean over one piece of each image."""
+    """Returns the loss of PSNR, a mean over one piece of each image."""
     card = export.card
     size = compared_sizes(card)[-1]
     losses, ratios = [], []
@@ -149,7 +156,7 @@ def _compare_psnr(
         expected = _expected_maps(model, card, lr_piece.astype(np.float32))
         maps = export.forward(lr_piece[None].astype(np.float32), card.outputs)
         values = [
-            psnr_y(to_dtype(_inner(card, sr), np.uint8), _inner(card, hr_piece), card.scale)
+            _psnr(to_dtype(_inner(card, sr), np.uint8), _inner(card, hr_piece), card.scale)
             for sr in (expected["sr"], maps["sr"][0])
         ]
         if np.isfinite(values).all():  # an exact result, such as a plain area, has no finite PSNR
@@ -160,13 +167,21 @@ def _compare_psnr(
     loss = float(np.mean(losses)) if losses else np.inf
     if not loss <= INT8_BOUND:
         raise ParityError(
-            f"int8 loses {loss:.2f} dB of PSNR-Y on {len(losses)} real patches; at most"
+            f"int8 loses {loss:.2f} dB of {card.psnr} on {len(losses)} real patches; at most"
             f" {INT8_BOUND} dB is allowed: export float16, or give images similar to those to be"
             " upscaled",
             argument="images",
         )
     theta = {"theta_median_relative": float(np.mean(ratios))} if ratios else {}
     return {"patches": len(losses), "psnr_loss": loss, **theta, "bound": INT8_BOUND}
+
+
+def _psnr(sr: np.ndarray, hr: np.ndarray, shave: int) -> float:
+    """Returns the PSNR of the luma of RGB, or the mean over other channels, in dB."""
+    if sr.shape[-1] == 3:
+        return psnr_y(sr, hr, shave)
+    inside = np.s_[shave:-shave, shave:-shave]
+    return float(psnr(sr[inside], hr[inside]).mean())
 
 
 def _inner(card: ModelCard, values: np.ndarray) -> np.ndarray:
@@ -184,8 +199,12 @@ def _inner(card: ModelCard, values: np.ndarray) -> np.ndarray:
 def _expected_maps(model: KerasUpscaler, card: ModelCard, lr: np.ndarray) -> dict[str, np.ndarray]:
     """Returns the maps that the export must reproduce, and "raw", sr before it is clipped."""
     raw, theta = model.predict(lr, card.border)
-    sr = np.clip(raw, 0, 255)
-    if card.format == "savedmodel":
+    sr = raw if card.measures else np.clip(raw, 0, 255)
+    if card.format == "savedmodel" and card.measures:
+        wanted, valid = Wanted(self_ensemble=card.self_ensemble), np.ones(lr.shape, bool)
+        found = compute(model, lr, valid, GREY_LEVELS, wanted, Effort())
+        sr, theta = found.sr, found.theta
+    elif card.format == "savedmodel":
         result = model.upscale(lr, self_ensemble=card.self_ensemble)
         sr, theta = result.image, result.theta
     maps = {"raw": raw, "sr": sr}
@@ -193,8 +212,8 @@ def _expected_maps(model: KerasUpscaler, card: ModelCard, lr: np.ndarray) -> dic
 
 
 def _in_color(lr: np.ndarray) -> np.ndarray:
-    """Returns an image whose channels differ: `upscale` computes others as grey, graphs do not."""
-    if (lr == lr[..., :1]).all():
+    """Returns an image whose channels differ: `upscale` computes RGB as grey, graphs do not."""
+    if lr.shape[-1] == 3 and (lr == lr[..., :1]).all():
         lr[0, 0, 2] += 1 if lr[0, 0, 2] < 255 else -1
     return lr
 
@@ -214,9 +233,11 @@ def _measure_seam(model: KerasUpscaler, export: ExportedUpscaler, pairs: Sequenc
         width = 2 * tile
     lr = max((lr for lr, _ in pairs), key=np.size)
     lr = _in_color(piece(lr, (height, max(width, 32))).astype(np.float32))
+    if card.measures:
+        lr = model.value_range.from_network(lr).astype(np.float32)
     expected = whole.upscale(lr, uncertainty=False).image
     tiled = export.upscale(lr, uncertainty=False, tile=tile).image
-    return largest_difference(tiled, expected)
+    return largest_difference(tiled, expected, unit=model.value_range.step)
 
 
 def piece(image: np.ndarray, size: tuple[int, int], scale: int = 1) -> np.ndarray:

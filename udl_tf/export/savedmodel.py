@@ -1,12 +1,10 @@
 """Export to SavedModels for TensorFlow Serving, which loads them from BASE/VERSION."""
 
-import io
 import tempfile
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image
 
 from udl_tf._support.files import complete_folder, write_text
 from udl_tf.errors import UserError, needs_extra
@@ -28,7 +26,7 @@ def export_savedmodel(
     uncertainty: bool = True,
     self_ensemble: bool = False,
     max_pixels: int = MAX_PIXELS,
-    image_dtype: str = "uint8",
+    image_dtype: str | None = None,
     theta_dtype: str = "float32",
     memory_gb: float | None = None,
     warmup: bool = True,
@@ -44,7 +42,8 @@ def export_savedmodel(
         uncertainty: whether to export theta, if the model predicts it.
         self_ensemble: whether to average over the eight flips and rotations, eight times slower.
         max_pixels: largest image of a request (height times width, LR pixels); others are refused.
-        image_dtype: "uint8" or "float32".
+        image_dtype: "uint8" or "float32"; None: the first, or the second for a model with a value
+            range of its own, which supports no other.
         theta_dtype: "float32", or "float16", which is available by gRPC only.
         memory_gb: working memory in addition to the result; None: 1 GB, or more for DPDNN.
         warmup: whether to add warm-up requests, without which the first request is slower.
@@ -70,7 +69,7 @@ def export_savedmodel(
         "smallest": 1,
         "self_ensemble": self_ensemble,
         "max_pixels": max_pixels,
-        "image_dtype": image_dtype,
+        "image_dtype": _image_dtype(model, image_dtype),
         "theta_dtype": theta_dtype,
     }
     card = make_card(run, model, uncertainty, licence, **facts)
@@ -78,8 +77,21 @@ def export_savedmodel(
         _save(model, card, temporary, memory_gb)
         card = _add_parity(model, card, temporary, images)
         if warmup:
-            _write_warmup(temporary, base.name, tf.as_dtype(image_dtype))
+            _write_warmup(temporary, base.name, card)
     return folder, card
+
+
+def _image_dtype(model: KerasUpscaler, chosen: str | None) -> str:
+    """Returns the dtype of images: the chosen one, or uint8 if that has enough values."""
+    if not model.measures:
+        return chosen or "uint8"
+    if chosen == "uint8":
+        raise UserError(
+            f"uint8 has too few values for a model with the value range {model.value_range.ranges}:"
+            " choose float32",
+            argument="image_type",
+        )
+    return "float32"
 
 
 def _new_version(base: Path, version: int | None) -> Path:
@@ -103,30 +115,26 @@ def _add_parity(
     model: KerasUpscaler, card: ModelCard, folder: Path, images: Path | None
 ) -> ModelCard:
     """Compares the export with the Keras networks; writes and returns its card with the result."""
-    steps: dict[str, Step] = {"sr": np.ones_like}
+    steps: dict[str, Step] = {} if card.measures else {"sr": np.ones_like}
     if card.theta_dtype == "float16":
         steps["theta"] = lambda theta: np.spacing(theta.astype(np.float16))
-    pairs = real_pairs(model.scale, images)
+    pairs = real_pairs(model.scale, images, model.channels)
     parity = check_parity(model, open_savedmodel(folder), pairs, steps)
     card = card.model_copy(update={"parity": parity})
     write_text(folder / "assets" / CARD, card.text())
     return card
 
 
-def _write_warmup(folder: Path, name: str, image_dtype: tf.DType) -> None:
+def _write_warmup(folder: Path, name: str, card: ModelCard) -> None:
     """Writes a request per upscaling signature; TensorFlow Serving replays them when it starts."""
     from tensorflow_serving.apis import prediction_log_pb2
 
-    image = np.zeros((1, _WARMUP_SIDE, _WARMUP_SIDE, 3), np.uint8)
-    encoded = io.BytesIO()
-    Image.fromarray(image[0]).save(encoded, "png")
-    image = tf.constant(image, image_dtype)
-    requests = {
-        "serving_default": {"image": image},
-        "sr_only": {"image": image},
-        "image_bytes": {"image_bytes": tf.constant([encoded.getvalue()])},
-        "image_bytes_sr_only": {"image_bytes": tf.constant([encoded.getvalue()])},
-    }
+    image = tf.zeros((1, _WARMUP_SIDE, _WARMUP_SIDE, card.channels), tf.uint8)
+    numbers = {"image": tf.cast(image, card.image_dtype)}
+    requests = {"serving_default": numbers, "sr_only": numbers}
+    if card.takes_files:
+        file = {"image_bytes": tf.io.encode_png(image)}
+        requests |= {"image_bytes": file, "image_bytes_sr_only": file}
     path = folder / "assets.extra" / "tf_serving_warmup_requests"
     path.parent.mkdir(exist_ok=True)
     with tf.io.TFRecordWriter(str(path)) as writer:

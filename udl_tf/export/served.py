@@ -1,7 +1,7 @@
 """The functions of a served SavedModel: images in, images and theta out, all inside the graph.
 
-Results of colour images equal those of KerasUpscaler.upscale: mirrored borders, plain areas, tiles
-and rounding.
+Results equal those of KerasUpscaler.upscale, except of grey images stored as RGB: mirrored
+borders, plain areas, tiles and rounding.
 """
 
 from collections.abc import Sequence
@@ -50,7 +50,9 @@ class ServedModule(tf.Module):
         self._card, self._max_pixels = card, card.max_pixels
         self._card_file = tf.saved_model.Asset(str(card_file))
         forms = {
-            "sr": Form(tf.identity, _to_uint8, tf.uint8),
+            "sr": Form(tf.identity, tf.identity, tf.float32)
+            if card.measures
+            else Form(tf.identity, _to_uint8, tf.uint8),
             "log_scale": Form(
                 partial(theta_of, model), partial(tf.cast, dtype=theta_dtype), theta_dtype
             ),
@@ -73,7 +75,7 @@ class ServedModule(tf.Module):
         self.endpoints = self._make_endpoints(image_dtype)
 
     def _make_endpoints(self, image_dtype: tf.DType) -> dict[str, Any]:
-        image = tf.TensorSpec((None, None, None, 3), image_dtype, name="image")
+        image = tf.TensorSpec((None, None, None, self._card.channels), image_dtype, name="image")
         data = tf.TensorSpec((None,), tf.string, name="image_bytes")
         query = tf.TensorSpec((None,), tf.string, name="query")
         every, sr = self._passes, self._sr_passes
@@ -91,6 +93,7 @@ class ServedModule(tf.Module):
         return {
             name: tf.function(function, input_signature=[spec], autograph=False)
             for name, (function, spec) in functions.items()
+            if spec is not data or self._card.takes_files
         }
 
     def _return_card(self, query):
@@ -98,8 +101,9 @@ class ServedModule(tf.Module):
         return {"card": tf.fill(tf.shape(query), tf.io.read_file(self._card_file.asset_path))}
 
     def _upscale(self, image, passes: Sequence[ServedPass]) -> dict[str, Any]:
-        """Returns "sr" (uint8) and "theta" of images (n, h, w, 3) with values 0..255."""
-        lr, scale = check_images(image, self._max_pixels), self._card.scale
+        """Returns "sr" (uint8, of measurements float32) and "theta" of images (n, h, w, c)."""
+        card = self._card
+        lr, scale = check_images(image, self._max_pixels, not card.measures), card.scale
         maps = {name: m for one in passes for name, m in one(lr).items()}
         maps["sr"] = _fill_plain_areas(maps["sr"], lr, scale)
         return maps
@@ -108,7 +112,7 @@ class ServedModule(tf.Module):
         """Returns PNG images, and theta as 16-bit PNG in steps of 1/256, of encoded images."""
 
         def upscale_one(data):
-            image = decode_image(data, self._max_pixels)
+            image = decode_image(data, self._max_pixels, self._card.channels)
             maps = self._upscale(image[None], passes)
             encoded = {"sr_image_bytes": tf.io.encode_png(maps["sr"][0])}
             if "theta" in maps:
@@ -138,7 +142,8 @@ def _fill_plain_areas(sr, lr, scale: int):
         return tf.repeat(tf.repeat(x, scale, axis=1), scale, axis=2)
 
     plain = tf.reduce_all(tf.equal(maximum(lr), -maximum(-lr)), axis=-1, keepdims=True)
-    return tf.where(enlarge(plain), enlarge(_to_uint8(lr)), sr)
+    values = _to_uint8(lr) if sr.dtype == tf.uint8 else lr
+    return tf.where(enlarge(plain), enlarge(values), sr)
 
 
 def _to_uint8(x):

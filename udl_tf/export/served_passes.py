@@ -40,12 +40,12 @@ class ServedChain:
         return cls(runner.stages, float((side + 2 * runner.radius) ** 2), capacities)
 
     def run(self, lr, finish: Sequence[Callable[[Any], Any]], dtypes: Sequence[tf.DType]):
-        """Returns the maps of float32 (n, h, w, 3), each after its function in `finish`.
+        """Returns the maps of float32 (n, h, w, c), each after its function in `finish`.
 
         Each tile is finished by itself, so that whole maps need memory in their final dtypes only.
         """
         radius, align = chain_radius(self.stages), chain_align(self.stages)
-        compute, results = partial(self._compute, finish), [(3, dtype) for dtype in dtypes]
+        compute, results = partial(self._compute, finish), [(lr.shape[-1], d) for d in dtypes]
         scale = self.stages[-1].scale
         return run_tiled(compute, [(lr, 1)], self.capacity, radius, align, scale, results)
 
@@ -103,11 +103,12 @@ class ServedPass:
     def __init__(self, chain: ServedChain, forms: Mapping[str, Form], self_ensemble: bool):
         self.outputs = list(forms)
         self._chain, self._forms, self._self_ensemble = chain, forms, self_ensemble
-        lr = tf.TensorSpec((None, None, None, 3), tf.float32, name="lr")
+        channels = chain.stages[0].network.inputs[0].shape[-1]
+        lr = tf.TensorSpec((None, None, None, channels), tf.float32, name="lr")
         self._run = tf.function(self._maps, input_signature=[lr], autograph=False)
 
     def __call__(self, lr) -> dict[str, Any]:
-        """Returns the outputs for float32 (n, h, w, 3)."""
+        """Returns the outputs for float32 (n, h, w, c)."""
         if not self._self_ensemble:
             return dict(zip(self._forms, self._run(lr), strict=True))
         scale = self._chain.stages[-1].scale
@@ -128,18 +129,20 @@ class ServedPass:
 def _means_of_members(lr, run: Callable[[Any], list[Any]], count: int, scale: int) -> list[Any]:
     """Returns the means of `count` maps over the eight flips and rotations of the image."""
 
+    channels = lr.shape[-1]
+
     def body(member, mean):
         turned = tf.image.rot90(lr, member % 4)
         turned = tf.cond(member >= 4, lambda: turned[:, :, ::-1], lambda: turned)
-        turned.set_shape((None, None, None, 3))
+        turned.set_shape((None, None, None, channels))
         values = tf.concat(run(turned), axis=-1)
         values = tf.cond(member >= 4, lambda: values[:, :, ::-1], lambda: values)
         values = tf.image.rot90(values, 4 - member % 4)
         return member + 1, mean + values / MEMBERS
 
     shape = tf.shape(lr)
-    zeros = tf.zeros((shape[0], shape[1] * scale, shape[2] * scale, 3 * count))
-    shapes = tf.TensorShape(()), tf.TensorShape((None, None, None, 3 * count))
+    zeros = tf.zeros((shape[0], shape[1] * scale, shape[2] * scale, channels * count))
+    shapes = tf.TensorShape(()), tf.TensorShape((None, None, None, channels * count))
     _, means = tf.while_loop(
         lambda member, _: member < MEMBERS,
         body,

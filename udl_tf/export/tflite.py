@@ -16,6 +16,7 @@ from udl_tf._support.files import complete_file
 from udl_tf.errors import UserError
 from udl_tf.export.graph import UpscalingModule, check_suffix, make_card, read_run
 from udl_tf.export.parity import Pair, check_parity, piece, real_pairs
+from udl_tf.inference.keras_upscaler import KerasUpscaler
 from udl_tf.saved.card import ModelCard, Precision, write_with_card
 from udl_tf.saved.exported import open_tflite
 from udl_tf.saved.windows import core_of_tile
@@ -33,7 +34,7 @@ def export_tflite(
     images: Path | None = None,
     licence: str | None = None,
 ) -> ModelCard:
-    """Writes a .tflite file of builtin operators: `lr` (n, h, w, 3) -> `sr`, `theta`.
+    """Writes a .tflite file of builtin operators: `lr` (n, h, w, c) -> `sr`, `theta`.
 
     The file is written only after it has been compared with the Keras networks.
 
@@ -60,13 +61,7 @@ def export_tflite(
     """
     check_suffix(output, ".tflite")
     model = read_run(run)
-    facts: dict[str, Any] = {"format": "tflite", "precision": precision, "tile": tile}
-    if precision == "int8":
-        facts |= {"image_dtype": "uint8", "theta_dtype": "uint8"}
-    if tile is not None:
-        facts |= {"border": 0, "smallest": tile}
-    if margin is not None:
-        facts["margin"] = margin
+    facts = _facts(model, precision, tile, margin)
     card = make_card(run, model, uncertainty, licence, **facts)
     if tile is not None and core_of_tile(tile, card.margin, card.align) < 1:
         raise UserError(
@@ -74,7 +69,7 @@ def export_tflite(
             f" choose a tile of at least {2 * card.margin + card.align}, or a smaller margin (the"
             " export then states the difference at seams)"
         )
-    pairs = real_pairs(model.scale, images)
+    pairs = real_pairs(model.scale, images, model.channels)
     with _quantizable_elu(model.networks.uncertainty if precision == "int8" else None):
         converted = _name_tensors(_convert(UpscalingModule(model, card), card, pairs), card)
     with complete_file(output) as temporary:
@@ -83,6 +78,26 @@ def export_tflite(
         card = card.model_copy(update={"parity": parity})
         write_with_card(temporary, converted, card)
     return card
+
+
+def _facts(
+    model: KerasUpscaler, precision: Precision, tile: int | None, margin: int | None
+) -> dict[str, Any]:
+    """Returns the fields of the card that depend on the format."""
+    facts: dict[str, Any] = {"format": "tflite", "precision": precision, "tile": tile}
+    if precision == "int8":
+        if model.measures:
+            raise UserError(
+                "int8 has too few values for a model with the value range"
+                f" {model.value_range.ranges}: choose float16 or float32",
+                argument="precision",
+            )
+        facts |= {"image_dtype": "uint8", "theta_dtype": "uint8"}
+    if tile is not None:
+        facts |= {"border": 0, "smallest": tile}
+    if margin is not None:
+        facts["margin"] = margin
+    return facts
 
 
 @contextmanager
@@ -144,4 +159,4 @@ def _representative(card: ModelCard, pairs: Sequence[Pair]) -> Iterator[dict[str
     for lr, _ in pairs:
         yield {"lr": piece(lr, (side, side))[None].astype(np.float32)}
     for plain in (0.0, 255.0):
-        yield {"lr": np.full((1, side, side, 3), plain, np.float32)}
+        yield {"lr": np.full((1, side, side, card.channels), plain, np.float32)}

@@ -1,5 +1,6 @@
 """Image files as 8-bit RGB arrays: listed, read and written."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +21,12 @@ SAVE_OPTIONS = {
 """Pillow's options by suffix: lossless if the format can be, otherwise without visible loss."""
 
 
-def list_images(folder: Path | str) -> list[Path]:
+def list_images(folder: Path | str, suffixes: Sequence[str] = READABLE) -> list[Path]:
     """Lists the image files directly in a folder, recognised by suffix, sorted by name.
+
+    Args:
+        folder: the folder.
+        suffixes: in lower case.
 
     Raises:
         UserError: if the folder is missing or contains no image file, or if an image is not a
@@ -34,13 +39,15 @@ def list_images(folder: Path | str) -> list[Path]:
     files = sorted(
         p
         for p in folder.iterdir()
-        if p.suffix.lower() in READABLE and not p.name.startswith(".") and not p.is_dir()
+        if p.name.lower().endswith(tuple(suffixes))
+        and not p.name.startswith(".")
+        and not p.is_dir()
     )
     for file in files:
         if not file.is_file():
             raise UserError(f"{file}: {NO_FILE}")
     if not files:
-        raise UserError(f"{folder}: holds no image; expected files ending in {' '.join(READABLE)}")
+        raise UserError(f"{folder}: holds no image; expected files ending in {' '.join(suffixes)}")
     return files
 
 

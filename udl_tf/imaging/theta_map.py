@@ -55,11 +55,12 @@ def write_map(
             with open(temporary, "wb") as file:
                 np.save(file, values)
         elif path.suffix == ".tiff":
-            color = values.ndim == 3 and values.shape[2] == 3
+            channels = values.shape[2] if values.ndim == 3 else 1
             tifffile.imwrite(
                 temporary,
-                values if color else values.reshape(values.shape[:2]),
-                photometric="rgb" if color else "minisblack",
+                values if channels > 1 else values.reshape(values.shape[:2]),
+                photometric="rgb" if channels == 3 else "minisblack",
+                planarconfig="contig" if channels > 1 else None,
                 description=_unit(title),
                 software=MARK.decode(),
                 compression="adobe_deflate",

@@ -39,7 +39,7 @@ class SharedBatches:
     """Computes windows that wait, in batches.
 
     Args:
-        compute: (windows (n, h, w, 3), capacities of the stages, notes, report) -> their results.
+        compute: (windows (n, h, w, c), capacities of the stages, notes, report) -> their results.
 
     Attributes:
         windows, batches: how many were computed so far.
@@ -62,7 +62,7 @@ class SharedBatches:
         """Adds windows to their queue; returns the future of their results.
 
         Args:
-            windows: float32 (n, h, w, 3).
+            windows: float32 (n, h, w, c).
             capacities: of the stages; a batch uses the smallest of its requests.
             most: largest number of windows in a batch; a batch respects the smallest, too.
             notes: receives lines about how the windows were computed.

@@ -90,10 +90,11 @@ class ChainRunner:
             [_part_forward(part) for part in stage.parts or (stage.network,)] for stage in stages
         ]
         self._most_pixels = math.inf if has_gpu() else _CPU_BATCH
-        sizes = [3, *(stage.channels * stage.scale**2 for stage in stages)]
+        channels = stages[0].network.inputs[0].shape[-1]
+        sizes = [channels, *(stage.channels * stage.scale**2 for stage in stages)]
         # Bytes per LR pixel: while a stage runs, the LR image, the map before and the next map.
         pairs = itertools.pairwise(sizes)
-        self._map_bytes = _FLOAT * (3 + max(before + after for before, after in pairs))
+        self._map_bytes = _FLOAT * (channels + max(before + after for before, after in pairs))
 
     @property
     def sensible_budget(self) -> float:
@@ -126,7 +127,7 @@ class ChainRunner:
         """Computes the chain's last map in tiles that cover the image.
 
         Args:
-            lr: float32 (h, w, 3).
+            lr: float32 (h, w, c).
             tile: side of a tile's core, LR pixels; None: the side that computes fewest pixels.
             budget: bytes of working memory; None: default_budget().
             notes: receives a line when memory ran out.
@@ -158,7 +159,7 @@ class ChainRunner:
         notes: Notes | None = None,
         report: Report = no_report,
     ) -> np.ndarray:
-        """Returns the chain's last map of (n, h, w, 3) windows; capacities as from `plan`."""
+        """Returns the chain's last map of (n, h, w, c) windows; capacities as from `plan`."""
         x: Any = windows
 
         def progress(done: float, total: float | None, label: str = "") -> None:

@@ -4,22 +4,19 @@ import base64
 import io
 import math
 from html import escape
-from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
 from udl_tf.imaging.dtypes import FULL_RANGE, gray_level, to_dtype
 from udl_tf.imaging.theta_map import MAP_TOP, channel_mean, colorize
-
-if TYPE_CHECKING:
-    from udl_tf.inference.result import Upscaled
+from udl_tf.inference.result import Upscaled, mean_of_known
 
 _SIDE = 320  # of the square that an image fits into, px
 _MEMBERS = 4  # images of a stack that are shown, together as large as one
 
 
-def result_html(result: "Upscaled") -> str:
+def result_html(result: Upscaled) -> str:
     """Returns image and theta, downscaled, as HTML with embedded images and without scripts.
 
     Text has the colour of the page, so that it is readable on any background.
@@ -32,22 +29,35 @@ def result_html(result: "Upscaled") -> str:
     for one in members:
         figures.append(_figure(_shrunk(_in_8_bits(one), side), _size(one.image)))
         if one.theta is not None:
-            theta = np.asarray(_shrunk(Image.fromarray(channel_mean(one.theta)), side))
+            theta = np.nan_to_num(channel_mean(one.theta))  # of nodata: 0, as black
+            theta = np.asarray(_shrunk(Image.fromarray(theta), side))
             figures.append(_figure(Image.fromarray(colorize(theta, top)), "θ"))
     row = f'<div style="display:flex;flex-wrap:wrap;gap:12px">{"".join(figures)}</div>'
     return row if result.theta is None else f"<div>{row}{_legend(result, top)}</div>"
 
 
-def _in_8_bits(result: "Upscaled") -> Image.Image:
+def _in_8_bits(result: Upscaled) -> Image.Image:
     """Returns the image of a result in 8 bits, grey, RGB or with alpha."""
-    pixels = result.image
-    if np.issubdtype(pixels.dtype, np.floating):
+    pixels = _shown_channels(result)
+    if np.issubdtype(pixels.dtype, np.floating) or result.flags is not None:
         low, high = result.value_range
-        pixels = (pixels - low) * (255.0 / (high - low))
+        pixels = (np.nan_to_num(pixels, nan=low) - low) * (255.0 / (high - low))
     elif pixels.dtype != np.uint8:
         pixels = pixels / np.float32(gray_level(pixels.dtype))
     pixels = to_dtype(pixels, np.uint8)
-    return Image.fromarray(pixels[..., 0] if pixels.shape[2:] == (1,) else pixels)
+    return Image.fromarray(pixels)
+
+
+def _shown_channels(result: Upscaled) -> np.ndarray:
+    """Returns the channels of an image that are shown: the first three, or the first, and alpha."""
+    pixels, theta = result.image, result.theta
+    if pixels.ndim == 2:
+        return pixels
+    channels = pixels.shape[2]
+    has_alpha = channels in (2, 4) and (theta is None or theta.shape[2] < channels)
+    if has_alpha or channels == 3:
+        return pixels
+    return pixels[..., :3] if channels > 3 else pixels[..., 0]
 
 
 def _shrunk(image: Image.Image, side: int) -> Image.Image:
@@ -74,7 +84,7 @@ def _data_uri(image: Image.Image) -> str:
     return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
-def _legend(result: "Upscaled", top: float) -> str:
+def _legend(result: Upscaled, top: float) -> str:
     """Returns the scale bar of theta and what theta means."""
     bar = Image.fromarray(colorize(np.linspace(0, 1, 256)[None].repeat(10, axis=0), 1.0))
     marks = "".join(f"<span>{mark}</span>" for mark in (0, f"{top / 2:.3g}", f"{top:.3g} or more"))
@@ -86,11 +96,11 @@ def _legend(result: "Upscaled", top: float) -> str:
     return f"{scale}<div>{escape(_meaning(result))}</div>"
 
 
-def _meaning(result: "Upscaled") -> str:
+def _meaning(result: Upscaled) -> str:
     """Returns in words what theta says about the image."""
     assert result.theta is not None
     unit = " grey levels" if result.value_range == FULL_RANGE else ""
-    text = f"θ: predicted scale of the error, {result.theta.mean():.3g}{unit} on average"
+    text = f"θ: predicted scale of the error, {mean_of_known(result.theta):.3g}{unit} on average"
     if result.calibration is None:
         return f"{text}; not calibrated: it ranks the pixels, but has no intervals"
     return f"{text}; nine of ten pixels are within ±{result.half_width(0.9):.3g}{unit}"

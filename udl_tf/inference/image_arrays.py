@@ -47,7 +47,7 @@ def in_gray_levels(image: np.ndarray, value_range: tuple[float, float] | None) -
         warnings.warn(
             "floats of at most 1, taken as 0..255, are nearly black: pass value_range=(0, 1) if 1"
             " is white, or value_range=(0, 255) if the image is dark",
-            stacklevel=3,  # the caller of Upscaler.upscale
+            stacklevel=4,  # the caller of Upscaler.upscale
         )
     low, high = value_range or FULL_RANGE
     check_value_range((low, high))
@@ -71,6 +71,33 @@ def in_value_range(result: Upscaled, value_range: tuple[float, float], dtype: np
     return replace(result, image=image, theta=theta, spread=spread, value_range=value_range)
 
 
+def split_channels(image: np.ndarray, channels: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """Returns the channels that a model computes, and alpha if it computes RGB.
+
+    Args:
+        image: uint8, uint16 or float; for a model of three channels as for split_alpha, else (h, w,
+            channels), or (h, w) for one channel.
+        channels: of the model.
+
+    Returns:
+        (those of the image (h, w, c), alpha (h, w) or None).
+
+    Raises:
+        UserError: if the array is not an image, or has other channels than the model.
+    """
+    if channels == 3:
+        return split_alpha(image)
+    shapes = f"(h, w, {channels}) or (n, h, w, {channels})"
+    shapes = f"(h, w), {shapes}" if channels == 1 else shapes
+    values = image[..., None] if image.ndim == 2 else image
+    if values.ndim != 3 or values.shape[2] != channels or values.size == 0:
+        raise UserError(
+            f"an image of shape {image.shape}: expected {shapes}, the channels of the model"
+        )
+    _check_dtype(values, f"expected uint8, uint16 or float of shape {shapes}")
+    return values, None
+
+
 def split_alpha(image: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
     """Separates the alpha channel of an image.
 
@@ -86,12 +113,16 @@ def split_alpha(image: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
     channels = image.shape[-1] if image.ndim == 3 else 1
     if image.ndim not in (2, 3) or channels not in (1, 2, 3, 4) or image.size == 0:
         raise UserError(f"an image of shape {image.shape}: {_EXPECTED}")
-    if image.dtype not in (np.uint8, np.uint16) and not np.issubdtype(image.dtype, np.floating):
-        raise UserError(f"an image of dtype {image.dtype}: {_EXPECTED}")
+    _check_dtype(image, _EXPECTED)
     image = image.reshape(*image.shape[:2], channels)
     if channels in (1, 3):
         return image, None
     return image[..., :-1], image[..., -1]
+
+
+def _check_dtype(image: np.ndarray, expected: str) -> None:
+    if image.dtype not in (np.uint8, np.uint16) and not np.issubdtype(image.dtype, np.floating):
+        raise UserError(f"an image of dtype {image.dtype}: {expected}")
 
 
 def without_color(colors: np.ndarray) -> np.ndarray:

@@ -62,7 +62,9 @@ class Inputs:
     skipped: Skipped
 
 
-def find_inputs(paths: Sequence[Path | str], output: Path) -> Inputs:
+def find_inputs(
+    paths: Sequence[Path | str], output: Path, suffixes: tuple[str, ...] = READABLE
+) -> Inputs:
     """Finds the images that are given by name or, recursively, in folders; each of them once.
 
     Hidden files, links to folders, the output folder, and earlier results of this package in the
@@ -71,6 +73,8 @@ def find_inputs(paths: Sequence[Path | str], output: Path) -> Inputs:
     Args:
         paths: image files, and folders of them.
         output: folder for the results.
+        suffixes: in lower case, of the files that are found in folders; folders with the suffix of
+            a scene that is a folder count as files.
 
     Raises:
         UserError: if an input is missing or not a file, or a folder holds no image.
@@ -78,15 +82,17 @@ def find_inputs(paths: Sequence[Path | str], output: Path) -> Inputs:
     results = os.path.realpath(output)
     found, skipped = list[tuple[Path, Path]](), Skipped()
     for path in map(Path, paths):
-        if path.is_dir():
+        if path.is_dir() and not is_scene_folder(path, suffixes):
             below = Skipped()
-            files = [(file, file.relative_to(path)) for file in _walk(path, results, below)]
+            files = [
+                (file, file.relative_to(path)) for file in _walk(path, results, below, suffixes)
+            ]
             if not files:
-                raise no_image(path, below)
+                raise no_image(path, below, suffixes)
             found += files
             skipped.counts += below.counts
             skipped.failed += below.failed
-        elif path.is_file():
+        elif path.is_file() or path.is_dir():
             if _is_inside(path.parent, results) and is_result(path):
                 skipped.add_result()
             else:
@@ -104,23 +110,31 @@ def find_inputs(paths: Sequence[Path | str], output: Path) -> Inputs:
     return Inputs(list(dict.fromkeys(found)), skipped)
 
 
-def no_image(folder: Path | str, skipped: Skipped) -> UserError:
+def no_image(folder: Path | str, skipped: Skipped, suffixes: Sequence[str] = READABLE) -> UserError:
     """Returns the error for a folder without an image that is read."""
     if skipped.failed:
         return skipped.failed[0]
     others = f" but {skipped}" if skipped.counts else ""
     return UserError(
-        f"{folder}: holds no image{others}; expected files ending in {' '.join(READABLE)}"
+        f"{folder}: holds no image{others}; expected files ending in {' '.join(suffixes)}"
     )
 
 
-def _walk(folder: Path, results: str, skipped: Skipped) -> Iterator[Path]:
+def is_scene_folder(path: Path, suffixes: Sequence[str]) -> bool:
+    """Returns whether a folder is a scene by its name, such as a.zarr, and scenes are wanted."""
+    return ".zarr" in suffixes and path.suffix.lower() == ".zarr"
+
+
+def _walk(
+    folder: Path, results: str, skipped: Skipped, suffixes: tuple[str, ...]
+) -> Iterator[Path]:
     """Yields the images below a folder, folder by folder, in the order of their names.
 
     Args:
         folder: where to search.
         results: real path of the output folder.
         skipped: receives what else is found.
+        suffixes: as for find_inputs.
     """
     folders = [folder]
     while folders:
@@ -139,11 +153,13 @@ def _walk(folder: Path, results: str, skipped: Skipped) -> Iterator[Path]:
         for entry in visible:
             file = here / entry.name
             kind = _kind(entry)
-            if kind == "folder":
+            if kind == "folder" and is_scene_folder(file, suffixes):
+                yield file
+            elif kind == "folder":
                 below.append(file)
             elif kind == "link":
                 skipped.add_link()
-            elif file.suffix.lower() not in READABLE:
+            elif not file.name.lower().endswith(suffixes):
                 skipped.add_file(file.suffix.lower())
             elif kind != "file":
                 skipped.failed.append(UserError(f"{file}: {NO_FILE}"))

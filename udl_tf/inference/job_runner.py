@@ -3,8 +3,8 @@
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 
@@ -24,9 +24,8 @@ from udl_tf.inference.result import Upscaled
 from udl_tf.inference.targets import check_targets
 from udl_tf.inference.upscaler import Upscaler, upscaler_of
 
-_COLOR = 3 * 1  # bytes per pixel of an 8-bit RGB image
-_FLOAT = 3 * 4  # of a float32 map
-_PILLOW = 4  # of the copy that Pillow writes
+_BYTE, _FLOAT = 1, 4  # per value of an 8-bit image, and of a float32 map
+_PILLOW = 4  # bytes per pixel of the copy that Pillow writes
 _DRAWING = 8  # of a map that is drawn in colour: two images of Pillow
 
 # Images in progress: enough to fill a batch while others are read and written. Models that compute
@@ -57,7 +56,7 @@ class Summary:
 
 
 @dataclass(frozen=True)
-class _Outcome:
+class Outcome:
     """Outcome of a job: notes, pixels of the result, time.perf_counter() at the end."""
 
     notes: list[str]
@@ -91,19 +90,20 @@ def run_jobs(
     counter = Counter(progress, sum(height * width for height, width in sizes))
     most, turn = (_SHARING, nullcontext()) if model.thread_safe else (_BY_TURNS, threading.Lock())
     room, stop = free_memory() / 2, threading.Event()
-    running: deque[tuple[Job, Future[_Outcome], int]] = deque()
+    running: deque[tuple[Job, Callable[[], Outcome], int]] = deque()
     with ThreadPoolExecutor(most) as pool:
         try:
             for job, (height, width) in zip(jobs, sizes, strict=True):
-                needed = needed_memory(height, width, model.scale, options)
+                needed = needed_memory(height, width, model.scale, options, model.channels)
                 while running and (
                     len(running) == most or needed + sum(n for _, _, n in running) > room
                 ):
-                    _settle(*running.popleft()[:2], summary, begin)
+                    settle(*running.popleft()[:2], summary, begin)
                 report = _JobProgress(counter, height * width, job.source.name, stop)
-                running.append((job, pool.submit(_run, model, job, options, turn, report), needed))
+                done = pool.submit(_run, model, job, options, turn, report)
+                running.append((job, done.result, needed))
             while running:
-                _settle(*running.popleft()[:2], summary, begin)
+                settle(*running.popleft()[:2], summary, begin)
         finally:
             stop.set()  # after an interruption, the images in progress end with their next tile
     return summary
@@ -145,24 +145,32 @@ def _run(
     options: Options,
     turn: AbstractContextManager,
     report: _JobProgress,
-) -> _Outcome:
+) -> Outcome:
     """Reads, upscales and writes an image; `turn` is held while the model computes."""
     try:
         report(0, 1)  # the label, while the file is read
         replaces = check_targets(job, options.overwrite)
-        image = _in_known_depth(read_job(job, model.scale, options), model)
+        image = read_job(job, model.scale, options, model.channels)
+        image = _in_known_depth(image, model)
         with turn:
             result = upscale_file(model, image, options, report)
         notes, pixels = write_job(job, image, result, options)
     finally:
         report(1, 1)  # even if the file failed
-    return _Outcome(notes, pixels, replaces, time.perf_counter())
+    return Outcome(notes, pixels, replaces, time.perf_counter())
 
 
-def _settle(job: Job, outcome: Future[_Outcome], summary: Summary, begin: float) -> None:
-    """Waits for a job and adds its outcome to the summary."""
+def settle(job: Job, finish: Callable[[], Outcome], summary: Summary, begin: float) -> None:
+    """Adds the outcome of a job to the summary, or its failure.
+
+    Args:
+        job: the job.
+        finish: does the job, or waits for it.
+        summary: of all jobs so far.
+        begin: time.perf_counter() at the start of all jobs.
+    """
     try:
-        found = outcome.result()
+        found = finish()
     except UserError as error:
         # Errors of reading and writing name their file, those of the model do not.
         if not any(str(path) in str(error) for path in (job.source, *job.targets)):
@@ -186,8 +194,13 @@ def _in_known_depth(image: ImageFile, model: Upscaler) -> ImageFile:
     return replace(image, notes=(*image.notes, note))
 
 
-def read_job(job: Job, scale: int, options: Options) -> ImageFile:
+def read_job(job: Job, scale: int, options: Options, channels: int = 3) -> ImageFile:
     """Reads the image of a job.
+
+    Args:
+        job: the job.
+        scale, channels: of the model.
+        options: of the job.
 
     Raises:
         UserError: if it cannot be read, or its result is too large for this machine or the format.
@@ -195,7 +208,7 @@ def read_job(job: Job, scale: int, options: Options) -> ImageFile:
     height, width = image_size(job.source, options.max_pixels)
     size = _result_size(height, width, options) or (scale * height, scale * width)
     check_format(job.output.suffix, size[1], size[0], job.source)
-    needed, free = needed_memory(height, width, scale, options), free_memory()
+    needed, free = needed_memory(height, width, scale, options, channels), free_memory()
     if needed > free:
         resized = _result_size(height, width, options) is not None
         fix = "choose a smaller result" if resized else "cut the image into parts"
@@ -206,31 +219,32 @@ def read_job(job: Job, scale: int, options: Options) -> ImageFile:
     return read_image(job.source, options.max_pixels, options.value_range)
 
 
-def needed_memory(height: int, width: int, scale: int, options: Options) -> int:
-    """Estimates the bytes that an 8-bit RGB image needs at the peak, without working memory.
+def needed_memory(height: int, width: int, scale: int, options: Options, channels: int = 3) -> int:
+    """Estimates the bytes that an 8-bit image needs at the peak, without working memory.
 
     Args:
         height, width: of the input.
-        scale: of the model.
+        scale, channels: of the model.
         options: of the job.
     """
-    pixels, results = height * width, height * width * scale**2
+    values, results = height * width * channels, height * width * channels * scale**2
     maps = 2 if options.computes_theta else 1
     if options.averages:  # the means, one member's maps, and the squared deviations of sr
         kept, copies = (2 * maps + 1) * _FLOAT, 3
     else:
-        kept, copies = _COLOR + maps * _FLOAT, 2
+        kept, copies = _BYTE + maps * _FLOAT, 2
     # Copies of the LR image in float32: as it is, with its mirrored border, and turned.
-    needed = pixels * (_COLOR + copies * _FLOAT) + results * kept
-    return max(needed, _resizing_memory(height, width, scale, options))
+    needed = values * (_BYTE + copies * _FLOAT) + results * kept
+    return max(needed, _resizing_memory(height, width, scale, options, channels))
 
 
-def _resizing_memory(height: int, width: int, scale: int, options: Options) -> int:
+def _resizing_memory(height: int, width: int, scale: int, options: Options, channels: int) -> int:
     """Estimates the bytes for resizing the result as the options ask, and for writing it."""
     size = _result_size(height, width, options)
     if size is None:
         return 0
-    result = _COLOR + (int(options.computes_theta) + int(options.averages)) * _FLOAT
+    maps = int(options.computes_theta) + int(options.averages)
+    result = channels * (_BYTE + maps * _FLOAT)
     writing = _DRAWING if options.uncertainty == "png" else _PILLOW
     pixels, resized = height * width * scale**2, size[0] * size[1]
     return max(result * (pixels + resized), (result + writing) * resized)
@@ -249,6 +263,7 @@ def upscale_file(
         value_range=FULL_RANGE if is_float else None,  # grey levels, as read
         uncertainty=options.computes_theta,
         self_ensemble=options.averages,
+        consistent=options.consistent,
         tile=options.tile,
         memory_gb=options.memory_gb,
         progress=progress,

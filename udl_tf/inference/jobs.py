@@ -38,6 +38,7 @@ class Options:
         size: (width, height) of the result; None: by outscale.
         uncertainty: "none", or the format of the maps: "npy", "tiff" or "png".
         self_ensemble: whether to average the eight flips and rotations.
+        consistent: as for Upscaler.upscale.
         ensemble: the same, with maps of theta, of the members' spread and of both together.
         tile, memory_gb: as for Upscaler.upscale.
         theta: whether to compute theta even if no map is written.
@@ -56,6 +57,7 @@ class Options:
     size: tuple[int, int] | None = None
     uncertainty: str = "none"
     self_ensemble: bool = False
+    consistent: bool = False
     ensemble: bool = False
     tile: int | None = None
     memory_gb: float | None = None

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
+from udl_tf.imaging.value_range import GREY_LEVELS, ValueRange
 from udl_tf.inference.chain_runner import ChainRunner
 from udl_tf.inference.passes import Pass
 from udl_tf.inference.upscaler import Upscaler
@@ -30,6 +31,7 @@ class Networks:
         unit, power: theta as trained is unit * exp(log_scale / power), in grey levels.
         calibration: corrects theta; None: theta stays as trained.
         policy: Keras dtype policy that the networks compute in.
+        value_range: values of measurements that the networks see as 0 and 255.
     """
 
     scale: int
@@ -39,6 +41,12 @@ class Networks:
     power: float = 1.0
     calibration: Calibration | None = None
     policy: str = "float32"
+    value_range: ValueRange = GREY_LEVELS
+
+    @property
+    def channels(self) -> int:
+        """Number of channels of the images."""
+        return self.mean.input_shape[-1]
 
     def build_chains(
         self, uncertainty: bool, bordered: bool
@@ -61,11 +69,11 @@ class Networks:
 
     @property
     def log_theta_line(self) -> tuple[np.ndarray, np.ndarray]:
-        """(a, b) of ln theta = a + b log_scale, calibrated; each float32 (3,)."""
+        """(a, b) of ln theta = a + b log_scale, calibrated; each float32 (c,) or (1,)."""
         return log_theta_line(self.unit, self.power, self.calibration)
 
     def theta_of(self, log_scale: np.ndarray) -> np.ndarray:
-        """Returns theta for a map (..., 3) of s: calibrated, in grey levels, at most 255."""
+        """Returns theta for a map (..., c) of s: calibrated, in grey levels, at most 255."""
         a, b = self.log_theta_line
         log_theta = np.minimum(a + b * log_scale, np.float32(math.log(LARGEST_THETA)))
         return np.exp(log_theta, dtype=np.float32)
@@ -85,7 +93,8 @@ class KerasUpscaler(Upscaler):
 
     def __init__(self, networks: Networks):
         self.networks = networks
-        self.scale, self.calibration = networks.scale, networks.calibration
+        self.scale, self.channels = networks.scale, networks.channels
+        self.calibration, self.value_range = networks.calibration, networks.value_range
         self._built: dict[tuple[bool, bool], list[Pass]] = {}
         self._building = threading.Lock()
 

@@ -11,16 +11,25 @@ from udl_tf.inference.tiling import Notes
 
 Maps = dict[str, np.ndarray]
 
+# LR pixels by which an image is mirrored outwards before the networks see it. Their zero padding
+# does not continue the image: plain red was wrong by 71 levels at the border. Behind 8 mirrored
+# pixels, results are as accurate at the border as in the middle.
+BORDER = 8
+
 
 class Runner(Protocol):
     """Computes maps of an image of any size, part by part.
 
     Attributes:
         radius: LR pixels on each side that a pixel of the maps may depend on.
+        align: multiple of LR pixels at which a part of an image must start to equal the whole.
     """
 
     @property
     def radius(self) -> int: ...
+
+    @property
+    def align(self) -> int: ...
 
     def run(
         self,
@@ -33,7 +42,7 @@ class Runner(Protocol):
         """Yields parts that cover the image once, and may exceed it at the bottom and right.
 
         Args:
-            lr: float32 (h, w, 3), values 0..255.
+            lr: float32 (h, w, c), values 0..255.
             tile: side of a part, LR pixels; None: the side that computes fewest pixels twice.
             budget: bytes of working memory; None: chosen by the runner.
             notes: receives lines about how the image was computed.
@@ -51,12 +60,29 @@ class Pass:
 
     Attributes:
         runner: computes the maps.
-        maps: their names, in the order of the runner's channels, three channels each: "sr",
-            "theta" (grey levels) or "log_scale" (of a Keras network).
+        maps: their names, in the order of the runner's channels, each with as many as the image:
+            "sr", "theta" (grey levels) or "log_scale" (of a Keras network).
     """
 
     runner: Runner
     maps: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is computed of an image.
+
+    Attributes:
+        uncertainty, self_ensemble, consistent: as for `Upscaler.upscale`.
+    """
+
+    uncertainty: bool = True
+    self_ensemble: bool = False
+    consistent: bool = False
+
+
+WANTED = Wanted()
+"""Image and theta."""
 
 
 @dataclass(frozen=True)
@@ -81,19 +107,20 @@ def compute_maps(pass_: Pass, lr: np.ndarray, scale: int, border: int, effort: E
 
     Args:
         pass_: what to run.
-        lr: float32 (h, w, 3).
+        lr: float32 (h, w, c).
         scale: HR size divided by LR size.
         border: LR pixels.
         effort: tiles, memory and progress.
 
     Returns:
-        By name float32 (scale h, scale w, 3).
+        By name float32 (scale h, scale w, c).
     """
     height, width = (side * scale for side in lr.shape[:2])
+    channels = lr.shape[2]
     offset = border * scale
     padded = np.pad(lr, ((border, border), (border, border), (0, 0)), "symmetric")
     padded_height, padded_width = (side * scale for side in padded.shape[:2])
-    maps: Maps = {name: np.empty((height, width, 3), np.float32) for name in pass_.maps}
+    maps: Maps = {name: np.empty((height, width, channels), np.float32) for name in pass_.maps}
     parts = pass_.runner.run(padded, effort.tile, effort.budget, effort.notes, effort.counter)
     for (rows, columns), values in parts:
         # The part's rows and columns in the image. Its pixels in the mirrored border are dropped.
@@ -104,7 +131,8 @@ def compute_maps(pass_: Pass, lr: np.ndarray, scale: int, border: int, effort: E
             first, column = top + offset - rows.start, left + offset - columns.start
             inside = values[first : first + bottom - top, column : column + right - left]
             for index, name in enumerate(pass_.maps):
-                maps[name][top:bottom, left:right] = inside[..., 3 * index : 3 * index + 3]
+                own = slice(channels * index, channels * (index + 1))
+                maps[name][top:bottom, left:right] = inside[..., own]
         if effort.counter:
             covered = max(0, min(rows.stop, padded_height) - rows.start)
             covered *= max(0, min(columns.stop, padded_width) - columns.start)

@@ -1,5 +1,6 @@
 """Result of super-resolution: image, uncertainty maps, intervals."""
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -27,7 +28,11 @@ class Upscaled:
             the shape of theta; None without self-ensemble.
         calibration: how theta was calibrated; None: theta is as trained.
         notes: lines about the computation, such as that memory ran out.
-        value_range: black and white of an image of floats.
+        value_range: black and white of an image of floats; of measurements, the smallest and
+            largest value of the model's range.
+        flags: uint8 (h, w) of measurements: 0 valid, 1 near nodata, where filling nodata changes
+            the image by more than a grey level at more than one of a hundred pixels, 2 nodata in
+            any channel; None for images.
     """
 
     image: np.ndarray
@@ -36,15 +41,17 @@ class Upscaled:
     calibration: Calibration | None = None
     notes: tuple[str, ...] = ()
     value_range: tuple[float, float] = FULL_RANGE
+    flags: np.ndarray | None = None
 
     def __repr__(self) -> str:
         shape = "x".join(map(str, self.image.shape))
         text = f"Upscaled(image {shape} {self.image.dtype}"
+        unit = " grey levels" if self.flags is None else ""
         if self.theta is not None:
             kind = "not calibrated" if self.calibration is None else "calibrated"
-            text += f", mean theta {self.theta.mean():.3g} grey levels ({kind})"
+            text += f", mean theta {mean_of_known(self.theta):.3g}{unit} ({kind})"
         if self.spread is not None:
-            text += f", mean spread {self.spread.mean():.3g} grey levels"
+            text += f", mean spread {mean_of_known(self.spread):.3g}{unit}"
         return f"{text})"
 
     def _repr_html_(self) -> str:
@@ -70,6 +77,7 @@ class Upscaled:
                 image=image,
                 theta=None if self.theta is None else self.theta[index],
                 spread=None if self.spread is None else self.spread[index],
+                flags=None if self.flags is None else self.flags[index],
             )
             for index, image in enumerate(self.image)
         ]
@@ -78,7 +86,12 @@ class Upscaled:
         """Resizes the image and its maps to (height, width) by bicubic interpolation.
 
         Shrinking averages pixels, whose errors partly cancel: theta is then an upper bound.
+
+        Raises:
+            UserError: for measurements, whose nodata cannot be interpolated.
         """
+        if self.flags is not None:
+            raise UserError("a result of measurements has the model's scale only: omit the size")
         if self.image.ndim == 4:
             return stacked([member.resized(size) for member in self.members()])
         image = imresize(self.image, size=size)
@@ -128,6 +141,10 @@ class Upscaled:
         if theta.ndim < 3 or theta.shape[-1] == 1:
             factors = factors.mean(axis=1, keepdims=True)
         rows = theta.reshape(-1, factors.shape[1])
+        if self.flags is not None:
+            rows = rows[np.isfinite(rows).all(axis=1)]
+        if not len(rows):
+            return math.nan
         pixels = np.random.default_rng(0).integers(len(rows), size=_PIXELS)
         # Equally probable errors: at each pixel the quantiles of |error|/theta, times theta.
         errors = rows[pixels, None] * factors
@@ -170,8 +187,15 @@ class Upscaled:
         theta, image = self.theta, self.image
         assert theta is not None
         center = image if image.ndim == 2 else image[..., : theta.shape[-1]]
-        half = (theta * factors * gray_level(image.dtype)).astype(np.float32)
+        unit = gray_level(image.dtype) if self.flags is None else 1.0
+        half = (theta * factors * unit).astype(np.float32)
         return center - half, center + half
+
+
+def mean_of_known(values: np.ndarray) -> float:
+    """Returns the mean of the values that are not NaN."""
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if known.size else math.nan
 
 
 def stacked(results: list[Upscaled]) -> Upscaled:
@@ -185,9 +209,8 @@ def stacked(results: list[Upscaled]) -> Upscaled:
     image = stack("image")
     assert image is not None
     notes = dict.fromkeys(note for result in results for note in result.notes)
-    return replace(
-        first, image=image, theta=stack("theta"), spread=stack("spread"), notes=tuple(notes)
-    )
+    maps = {name: stack(name) for name in ("theta", "spread", "flags")}
+    return replace(first, image=image, notes=tuple(notes), **maps)
 
 
 def _resized_map(values: np.ndarray | None, size: tuple[int, int]) -> np.ndarray | None:

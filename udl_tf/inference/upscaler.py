@@ -9,29 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from udl_tf._support.progress import Counter, Progress, no_progress, part_of
+from udl_tf._support.progress import Counter, Progress, no_progress
 from udl_tf.errors import UserError
-from udl_tf.imaging.dtypes import FULL_RANGE, gray_level
-from udl_tf.imaging.image_files import read_image
-from udl_tf.imaging.resize import resize_image
-from udl_tf.imaging.transparency import fill_hidden
-from udl_tf.inference.image_arrays import (
-    fill_plain_areas,
-    in_gray_levels,
-    in_value_range,
-    split_alpha,
-    to_image,
-    without_color,
-)
-from udl_tf.inference.passes import Effort, Maps, Pass, compute_maps
-from udl_tf.inference.result import Upscaled, stacked
+from udl_tf.imaging.value_range import GREY_LEVELS, ValueRange
+from udl_tf.inference.consistency import back_project
+from udl_tf.inference.images import upscale_images
+from udl_tf.inference.measurements import NODATA_REACH, upscale_measurements
+from udl_tf.inference.passes import BORDER, Effort, Maps, Pass, Wanted, compute_maps
+from udl_tf.inference.result import Upscaled
 from udl_tf.inference.self_ensemble import MEMBERS, mean_and_spread
 from udl_tf.uncertainty.record import Calibration
-
-# LR pixels by which an image is mirrored outwards before the networks see it. Their zero padding
-# does not continue the image: plain red was wrong by 71 levels at the border. Behind 8 mirrored
-# pixels, results are as accurate at the border as in the middle.
-BORDER = 8
 
 _ROWS = 64  # of a map that are converted at a time, so that intermediate arrays stay small
 
@@ -41,11 +28,16 @@ class Upscaler(ABC):
 
     Attributes:
         scale: HR size divided by LR size.
+        channels: of the images.
+        value_range: values that the networks see as 0 and 255, in the unit of the training data;
+            (0, 255) also stands for black and white of images.
         calibration: of theta; None: theta is as trained.
         thread_safe: whether several threads may call `upscale` at once.
     """
 
     scale: int
+    channels: int = 3
+    value_range: ValueRange = GREY_LEVELS
     calibration: Calibration | None
     thread_safe: bool = False
     _border: int = BORDER  # LR pixels by which `upscale` mirrors an image before the passes
@@ -74,10 +66,30 @@ class Upscaler(ABC):
         raise NotImplementedError
 
     @property
+    def measures(self) -> bool:
+        """Whether arrays are measurements in the unit of `value_range`, not images."""
+        return self.value_range != GREY_LEVELS
+
+    @property
+    def radius(self) -> int:
+        """LR pixels on each side on which an output pixel may depend."""
+        return max(pass_.runner.radius for pass_ in self._passes(self.has_uncertainty))
+
+    @property
+    def align(self) -> int:
+        """Multiple of LR pixels at which a part of an image must start to equal the whole."""
+        return max(pass_.runner.align for pass_ in self._passes(self.has_uncertainty))
+
+    @property
+    def nodata_reach(self) -> int:
+        """LR pixels from nodata at which filling it still changes the result noticeably."""
+        measured = None if self.calibration is None else self.calibration.nodata_reach
+        return min(NODATA_REACH, self.radius) if measured is None else measured
+
+    @property
     def receptive_field(self) -> int:
         """Side of the square of LR pixels on which an output pixel may depend."""
-        passes = self._passes(self.has_uncertainty)
-        return 2 * max(pass_.runner.radius for pass_ in passes) + 1
+        return 2 * self.radius + 1
 
     def __repr__(self) -> str:
         return description(self)
@@ -91,6 +103,9 @@ class Upscaler(ABC):
         memory_gb: float | None = None,
         progress: Progress = no_progress,
         value_range: tuple[float, float] | None = None,
+        nodata: float | None = None,
+        valid: np.ndarray | None = None,
+        consistent: bool = False,
     ) -> Upscaled:
         """Upscales an image to `scale` times its height and width.
 
@@ -100,7 +115,8 @@ class Upscaler(ABC):
                 averaged. (h, w, 3) is RGB; if its three channels are equal, it is computed as grey
                 and stays grey. (h, w, 2) and (h, w, 4) have alpha last, which is upscaled by
                 bicubic interpolation; colours where alpha is 0 are replaced by those of the nearest
-                pixel that is not hidden. (n, h, w, c) is a stack of n images.
+                pixel that is not hidden. A model of other than three channels takes (h, w,
+                channels), and (h, w) if it has one. (n, h, w, c) is a stack of n images.
             uncertainty: whether to compute theta too, if the model has it.
             self_ensemble: whether to average the eight flips and rotations, and to return their
                 spread.
@@ -109,7 +125,17 @@ class Upscaler(ABC):
                 would overlap too much, but at most a quarter of the free memory.
             progress: receives what is done: LR pixels over all passes, or images of a stack.
             value_range: black and white of an image of floats, such as (0, 1); None: (0, 255). The
-                image and the maps of the result have its unit.
+                image and the maps of the result have its unit. A model that was trained with a
+                value range of its own takes arrays of its unit instead: floats, or integers of at
+                most 32 bits, also outside the range, which are not clipped.
+            nodata: value that marks pixels without data. These are filled before the networks see
+                them, and stay without data in the result: NaN in floats and maps, the input's value
+                in integers; `flags` of the result mark them and the pixels close to them. NaN marks
+                them too, if `nodata` or `valid` is given or the model has a value range.
+            valid: bool mask, False for pixels without data; of the shape of the image, with or
+                without its channels.
+            consistent: whether to change the result so that it equals the image when it is
+                degraded (bicubic), by back projection. Calibrate theta for these results.
 
         Raises:
             UserError: for a file that cannot be read, an array that is not an image, or floats
@@ -121,85 +147,53 @@ class Upscaler(ABC):
         """
         _check_effort(tile, memory_gb)
         effort = Effort(tile, None if memory_gb is None else 1e9 * memory_gb)
-        given, given_range = _load(image, value_range)
-        pixels = in_gray_levels(given, given_range)
-        if pixels.ndim == 4 and len(pixels):
-            parts = [part_of(progress, index, 1, len(pixels)) for index in range(len(pixels))]
-            result = stacked(
-                [
-                    self._upscale(one, uncertainty, self_ensemble, effort, part)
-                    for one, part in zip(pixels, parts, strict=True)
-                ]
+        wanted = Wanted(uncertainty, self_ensemble, consistent)
+        if self.measures or nodata is not None or valid is not None:
+            return upscale_measurements(
+                self, image, nodata, valid, value_range, wanted, effort, progress
             )
-        else:
-            result = self._upscale(pixels, uncertainty, self_ensemble, effort, progress)
-        return in_value_range(result, value_range or FULL_RANGE, given.dtype)
+        return upscale_images(self, image, value_range, wanted, effort, progress)
 
-    def _upscale(
-        self,
-        pixels: np.ndarray,
-        uncertainty: bool,
-        self_ensemble: bool,
-        effort: Effort,
-        progress: Progress,
-    ) -> Upscaled:
-        """Upscales an image; floats are grey levels."""
-        colors, alpha = split_alpha(pixels.astype(pixels.dtype.newbyteorder("="), copy=False))
-        channels = colors.shape[2]
-        colors = without_color(colors if alpha is None else fill_hidden(colors, alpha))
-        maps, spread = self._compute(colors, uncertainty, self_ensemble, effort, progress)
-        theta = maps.get("theta")
-        sr = to_image(maps.pop("sr"), colors.dtype)
-        fill_plain_areas(sr, colors, BORDER)
-        if colors.shape[2] < channels:  # a grey image stored as RGB
-            sr = np.repeat(sr, 3, axis=-1)
-            theta, spread = (None if m is None else np.repeat(m, 3, -1) for m in (theta, spread))
-        if alpha is not None:
-            sr = np.concatenate([sr, resize_image(alpha[..., None], self.scale)], axis=-1)
-        if pixels.ndim == 2:
-            sr, theta, spread = (None if m is None else m[..., 0] for m in (sr, theta, spread))
-        return Upscaled(sr, theta, spread, self.calibration, tuple(effort.notes))
-
-    def predict(self, lr: np.ndarray, border: int = 0) -> tuple[np.ndarray, np.ndarray | None]:
+    def predict(
+        self, lr: np.ndarray, border: int = 0, consistent: bool = False
+    ) -> tuple[np.ndarray, np.ndarray | None]:
         """Returns the output of the networks for an image, neither clipped nor rounded.
 
         Args:
-            lr: (h, w, 3) RGB, values 0..255, any dtype.
+            lr: (h, w, channels), values 0..255, any dtype.
             border: LR pixels by which the image is mirrored outwards first. The field's protocol
                 evaluates networks without a border; `upscale` uses BORDER.
+            consistent: as for `upscale`.
 
         Returns:
-            (sr, theta): float32 (scale h, scale w, 3) in grey levels; theta is None without
+            (sr, theta): float32 (scale h, scale w, channels) in grey levels; theta is None without
             uncertainty.
         """
         passes = self._passes(self.has_uncertainty, bordered=border >= BORDER)
-        maps = self._run_passes(passes, lr.astype(np.float32), border, Effort())
-        return maps["sr"], maps.get("theta")
+        lr = lr.astype(np.float32)
+        maps = self._run_passes(passes, lr, border, Effort())
+        sr = back_project(maps["sr"], lr, self.scale) if consistent else maps["sr"]
+        return sr, maps.get("theta")
 
-    def _compute(
-        self,
-        colors: np.ndarray,
-        uncertainty: bool,
-        self_ensemble: bool,
-        effort: Effort,
-        progress: Progress,
+    def compute(
+        self, lr: np.ndarray, wanted: Wanted, effort: Effort, progress: Progress = no_progress
     ) -> tuple[Maps, np.ndarray | None]:
-        """Computes the maps of an image without alpha.
+        """Computes the maps of an image without alpha and without nodata.
 
         Args:
-            colors: (h, w, 1 or 3), the dtype of the image.
-            uncertainty, self_ensemble, progress: as for `upscale`.
+            lr: float32 (h, w, channels) in 0..255, or (h, w, 1) for grey images.
+            wanted: what to compute.
             effort: tiles and memory.
+            progress: receives the LR pixels that are done, over all passes.
 
         Returns:
             ("sr" and "theta" in grey levels, with one channel for grey images; the spread of the
             self-ensemble).
         """
-        lr = (colors / np.float32(gray_level(colors.dtype))).astype(np.float32, copy=False)
-        lr = np.broadcast_to(lr, (*colors.shape[:2], 3))
-        border, gray = self._border, colors.shape[2] == 1
-        passes = self._passes(uncertainty, bordered=border >= BORDER)
-        runs = len(passes) * (MEMBERS if self_ensemble else 1)
+        image = np.broadcast_to(lr, (*lr.shape[:2], self.channels))
+        border, gray = self._border, lr.shape[2] < self.channels
+        passes = self._passes(wanted.uncertainty, bordered=border >= BORDER)
+        runs = len(passes) * (MEMBERS if wanted.self_ensemble else 1)
         height, width = (side + 2 * border for side in lr.shape[:2])
         effort = replace(effort, counter=Counter(progress, runs * height * width))
 
@@ -207,13 +201,13 @@ class Upscaler(ABC):
             maps = self._run_passes(passes, x, border, effort)
             if not gray:
                 return maps
-            if not self_ensemble:  # clipped before the mean, as the outputs of exported models are
+            if not wanted.self_ensemble:  # before the mean, as the outputs of exported models are
                 np.clip(maps["sr"], 0.0, 255.0, out=maps["sr"])
             return {name: values.mean(axis=-1, keepdims=True) for name, values in maps.items()}
 
-        if not self_ensemble:
-            return run(lr), None
-        means, spreads = mean_and_spread(lr, run, spread_of=("sr",))
+        if not wanted.self_ensemble:
+            return run(image), None
+        means, spreads = mean_and_spread(image, run, spread_of=("sr",))
         return means, spreads["sr"]
 
     def _run_passes(
@@ -223,7 +217,7 @@ class Upscaler(ABC):
 
         Args:
             passes: what to run.
-            lr: float32 (h, w, 3).
+            lr: float32 (h, w, channels).
             border: LR pixels by which the image is mirrored outwards first.
             effort: tiles, memory and progress.
 
@@ -252,17 +246,6 @@ def description(model: Any) -> str:
     if model.has_uncertainty:
         theta = "theta not calibrated" if model.calibration is None else "calibrated theta"
     return f"{type(model).__name__}(x{model.scale}, {theta})"
-
-
-def _load(
-    image: np.ndarray | Path | str, value_range: tuple[float, float] | None
-) -> tuple[np.ndarray, tuple[float, float] | None]:
-    """Returns the pixels of a file or an array, and their black and white."""
-    if not isinstance(image, Path | str):
-        return np.asarray(image), value_range
-    pixels = read_image(image, value_range=value_range).pixels
-    is_known = value_range is not None and pixels.dtype == np.float32
-    return pixels, FULL_RANGE if is_known else value_range
 
 
 def _check_effort(tile: int | None, memory_gb: float | None) -> None:

@@ -9,6 +9,7 @@ import keras
 from pydantic import PydanticUserError, TypeAdapter, ValidationError
 
 from udl_tf.errors import UserError, nearest
+from udl_tf.models.channels import adapt_channels, adapted_values
 from udl_tf.models.contract import check_contract
 from udl_tf.models.dpdnn import DPDNN
 from udl_tf.models.dtype_policy import precision
@@ -22,6 +23,8 @@ __all__ = [
     "DPDNN",
     "EDSR",
     "SPAN",
+    "adapt_channels",
+    "adapted_values",
     "build_model",
     "check_contract",
     "copy_weights",
@@ -46,12 +49,13 @@ _LARGEST = 2**14  # of an option that is an integer, such as the number of block
 _EVERY = ("scale", "uncertainty", "log_scale_head")  # arguments of every network
 
 
-def build_model(name: str, scale: int, **options) -> keras.Model:
+def build_model(name: str, scale: int, channels: int = 3, **options) -> keras.Model:
     """Builds a network with fresh weights.
 
     Args:
         name: key of BACKBONES.
         scale: 2, 3 or 4.
+        channels: of the images, 1 to 64.
         options: further constructor arguments of the network's class.
 
     Raises:
@@ -65,7 +69,16 @@ def build_model(name: str, scale: int, **options) -> keras.Model:
         )
     if scale not in (2, 3, 4):
         raise UserError(f"model.scale {scale} is unknown, known: 2, 3, 4")
-    known = _parameters(name)
+    if channels not in range(1, 65):
+        raise UserError(f"model.channels {channels}: expected a whole number, 1 to 64")
+    known, given = _parameters(name), {}
+    if "channels" in _signature(BACKBONES[name]).parameters:
+        given["channels"] = channels
+    elif channels != 3:
+        raise UserError(
+            f"model.channels {channels}: network {name} supports only 3, because its constructor"
+            " lacks the argument channels: add it"
+        )
     for option, value in options.items():
         if option not in known:
             raise UserError(
@@ -73,7 +86,7 @@ def build_model(name: str, scale: int, **options) -> keras.Model:
             )
         _check_value(option, value, known[option].annotation)
     try:
-        return BACKBONES[name](scale=scale, name=name, **options)
+        return BACKBONES[name](scale=scale, name=name, **given, **options)
     except ValueError as error:
         raise UserError(f"model.options are not valid for {name}: {error}") from error
 
@@ -97,7 +110,7 @@ def _parameters(name: str) -> dict[str, inspect.Parameter]:
             f"network {name}: its constructor lacks {', '.join(lacking or ['**kwargs'])}; expected"
             f" the arguments {', '.join(_EVERY)} and **kwargs, for keras.Model: add them"
         )
-    return {key: p for key, p in parameters.items() if key not in ("scale", *others)}
+    return {key: p for key, p in parameters.items() if key not in ("scale", "channels", *others)}
 
 
 def _signature(network: Callable) -> inspect.Signature:

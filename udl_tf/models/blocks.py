@@ -39,8 +39,20 @@ def nearest_up_conv(
     return NearestUpConv2D(filters, scale, name=name, **_uniform(inputs * 9), **options)
 
 
-def normalize(shift: float | list[float], divide: float | list[float]) -> keras.layers.Layer:
-    """Builds a layer that computes (lr - shift) / divide, of numbers or one per channel."""
+def normalize(
+    shift: float | list[float], divide: float | list[float], channels: int
+) -> keras.layers.Layer:
+    """Builds a layer that computes (lr - shift) / divide, of numbers or one per channel.
+
+    Raises:
+        ValueError: for lists that have not one number per channel.
+    """
+    for name, values in (("shift", shift), ("divide", divide)):
+        if np.size(values) not in (1, channels):
+            raise ValueError(
+                f"{name} has {np.size(values)} numbers: expected one, or one for each of the"
+                f" {channels} channels"
+            )
     factor = 1.0 / np.asarray(divide, "float64")
     offset = -np.asarray(shift) * factor
     return keras.layers.Rescaling(
@@ -183,7 +195,7 @@ class CropLike(keras.layers.Layer):
 
 
 class _Resample(keras.layers.Layer):
-    """Base of fixed bicubic resamplings of 3-channel images, each one convolution in float32."""
+    """Base of fixed bicubic resamplings of each channel, as one convolution in float32."""
 
     def __init__(self, scale: int, antialias: bool = True, **kwargs):
         super().__init__(dtype="float32", trainable=False, **kwargs)
@@ -214,7 +226,8 @@ class BicubicDown(_Resample):
         offsets = np.arange(-reach, scale + reach)
         taps = cubic((offsets - center) / stretch)
         # Separable, and the identity matrix "cd" keeps the channels apart.
-        kernel = np.einsum("i,j,cd->ijcd", *[taps / taps.sum()] * 2, np.eye(3)).astype("float32")
+        taps /= taps.sum()
+        kernel = np.einsum("i,j,cd->ijcd", taps, taps, np.eye(x.shape[-1])).astype("float32")
         return ops.conv(pad_symmetric(x, reach), kernel, strides=scale, padding="valid")
 
     def compute_output_shape(self, shape):
@@ -236,8 +249,9 @@ class BicubicUp(_Resample):
         scale = self.scale
         center = (np.arange(scale) + 0.5) / scale - 0.5
         taps = cubic(center[:, None] - np.arange(-2, 3))  # (phase, pixel)
-        kernel = np.einsum("ai,bj,cd->ijcabd", taps, taps, np.eye(3)).astype("float32")
-        kernel = kernel.reshape(5, 5, 3, scale * scale * 3)
+        channels = x.shape[-1]
+        kernel = np.einsum("ai,bj,cd->ijcabd", taps, taps, np.eye(channels)).astype("float32")
+        kernel = kernel.reshape(5, 5, channels, scale * scale * channels)
         phases = ops.conv(pad_symmetric(x, 2), kernel, padding="valid")
         return ops.depth_to_space(phases, scale)
 

@@ -15,7 +15,11 @@ _INFLUENCE = 1e-5  # of the largest change of a result; rounding changes less
 
 
 def check_contract(
-    name: str, scale: int, uncertainty: bool, build: Callable[[], keras.Model]
+    name: str,
+    scale: int,
+    uncertainty: bool,
+    build: Callable[[], keras.Model],
+    channels: int = 3,
 ) -> None:
     """Checks the contract of a network.
 
@@ -24,6 +28,7 @@ def check_contract(
         scale: HR over LR size.
         uncertainty: whether it must compute s.
         build: builds it with fresh weights.
+        channels: of its images.
 
     Raises:
         UserError: naming what is missing or wrong.
@@ -32,7 +37,7 @@ def check_contract(
     with keras.StatelessScope(initialize_variables=False), precision("mixed_bfloat16"):
         network = build()
     try:
-        _check_outputs(network, scale, uncertainty)
+        _check_outputs(network, scale, channels, uncertainty)
         if not hasattr(network, "build_chain"):  # for networks with chains of stages, the tests do
             again = build()
             _check_names(network, again, uncertainty)
@@ -41,7 +46,7 @@ def check_contract(
         raise UserError(f"network {name}: {error}") from None
 
 
-def _check_outputs(network: keras.Model, scale: int, uncertainty: bool) -> None:
+def _check_outputs(network: keras.Model, scale: int, channels: int, uncertainty: bool) -> None:
     expected = {"sr", LOG_SCALE} if uncertainty else {"sr"}
     output = getattr(network, "output", None)
     if not isinstance(output, dict) or set(output) != expected:
@@ -50,19 +55,19 @@ def _check_outputs(network: keras.Model, scale: int, uncertainty: bool) -> None:
             f"its output is {given}; expected a keras.Model over a functional graph with a dict of"
             f" {' and '.join(sorted(expected, reverse=True))}"
         )
-    if network.input_shape != (None, None, None, 3):
+    if network.input_shape != (None, None, None, channels):
         raise UserError(
-            f"its input has shape {network.input_shape}; expected (None, None, None, 3), images of"
-            " any size"
+            f"its input has shape {network.input_shape}; expected (None, None, None,"
+            f" {channels}), images of any size"
         )
     try:
-        specs = network.compute_output_spec(keras.KerasTensor((1, _HEIGHT, _WIDTH, 3)))
+        specs = network.compute_output_spec(keras.KerasTensor((1, _HEIGHT, _WIDTH, channels)))
     except ValueError as error:
         raise UserError(
             f"it does not accept an image of {_HEIGHT}x{_WIDTH} pixels ({first_line(error)});"
             " expected images of any size"
         ) from None
-    shape = (1, scale * _HEIGHT, scale * _WIDTH, 3)
+    shape = (1, scale * _HEIGHT, scale * _WIDTH, channels)
     for key, spec in specs.items():
         if tuple(spec.shape) != shape:
             raise UserError(
@@ -97,7 +102,8 @@ def _check_radius(network: keras.Model, uncertainty: bool) -> None:
     radius, scale = chain_radius(chain), chain[-1].scale
     side = 2 * radius + 9
     middle = side // 2
-    lr = np.random.default_rng(0).uniform(0, 255, (1, side, side, 3)).astype(np.float32)
+    shape = (1, side, side, network.input_shape[-1])
+    lr = np.random.default_rng(0).uniform(0, 255, shape).astype(np.float32)
     changed = lr.copy()
     changed[:, middle, middle] = 255 - lr[:, middle, middle]
     pairs = zip(run_chain(chain, lr), run_chain(chain, changed), strict=True)

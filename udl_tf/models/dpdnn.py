@@ -50,13 +50,14 @@ class DPDNN(keras.Model):
         log_scale_head: "released" or "light"; see udl_tf.models.heads.
         log_scale_activation: activation of the released head: "elu" (released) or "linear" (for
             GRAM).
+        channels: channels of lr and sr.
 
     Call arguments:
-        lr: float (n, h, w, 3), RGB in 0..255, at least 2 pixels per side.
+        lr: float (n, h, w, channels), in 0..255, at least 2 pixels per side.
 
     Returns:
-        {"sr": (n, scale h, scale w, 3), "log_scale": the same shape}, float32; only "sr" if
-        uncertainty=False.
+        {"sr": (n, scale h, scale w, channels), "log_scale": the same shape}, float32; only
+        "sr" if uncertainty=False.
 
     Source: released DPDNN code. RGB instead of luma and the position of the s head are
     reconstructions: the UDL paper does not specify them.
@@ -71,15 +72,16 @@ class DPDNN(keras.Model):
         uncertainty: bool = True,
         log_scale_head: LogScaleHead = "released",
         log_scale_activation: str = "elu",
+        channels: int = 3,
         **kwargs,
     ):
         if operator not in ("matlab", "released"):
             raise ValueError(f"operator must be 'matlab' or 'released'. Received: {operator!r}")
-        lr = keras.Input((None, None, 3), name="lr")
+        lr = keras.Input((None, None, channels), name="lr")
         y = keras.layers.Rescaling(1 / 255, name="normalize", dtype="float32")(lr)
         down = BicubicDown(scale, antialias=operator == "matlab", name="down")
         up = BicubicUp(scale, name="up")
-        prior = _u_net(num_filters)
+        prior = _u_net(num_filters, channels)
         x = up(y)
         features = None
         for stage in range(num_stages):
@@ -103,6 +105,7 @@ class DPDNN(keras.Model):
             "uncertainty": uncertainty,
             "log_scale_head": log_scale_head,
             "log_scale_activation": log_scale_activation,
+            "channels": channels,
         }
 
     def build_chain(self, *outputs: str, bordered: bool = False) -> list[Stage]:
@@ -125,7 +128,7 @@ class DPDNN(keras.Model):
                 keras.Model(inputs, x, name=f"{self.name}_stage{index}"),
                 scale,
                 radius,
-                floats=7 * self.settings["num_filters"] * scale**2,
+                floats=7 * max(self.settings["num_filters"], self.settings["channels"]) * scale**2,
                 align=_U_NET_GRID // math.gcd(_U_NET_GRID, scale),
             )
             chain.append(stage)
@@ -157,10 +160,10 @@ class _DescentStep(keras.layers.Layer):
         return x_shape
 
 
-def _u_net(filters: int) -> keras.Model:
+def _u_net(filters: int, channels: int) -> keras.Model:
     """Builds U: image of any size -> (v - x in float32, features of the last decoder level)."""
-    image = keras.Input((None, None, 3), name="image")
-    x, inputs, skips = image, 3, []
+    image = keras.Input((None, None, channels), name="image")
+    x, inputs, skips = image, channels, []
     for level in range(4):
         for index in range(3):
             x = conv(filters, inputs, f"encoder{level}_conv{index}", activation="relu")(x)
@@ -176,7 +179,7 @@ def _u_net(filters: int) -> keras.Model:
         x = conv(filters, 2 * filters, name, kernel_size=1, activation="relu")(x)
         for index in range(4):
             x = conv(filters, filters, f"decoder{level}_conv{index}", activation="relu")(x)
-    residual = conv(3, filters, "residual", dtype="float32")(x)
+    residual = conv(channels, filters, "residual", dtype="float32")(x)
     return keras.Model(image, [residual, x], name="u_net")
 
 

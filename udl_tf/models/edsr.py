@@ -48,13 +48,14 @@ class EDSR(keras.Model):
         anchor: whether the network adds its output to the LR image, enlarged by nearest neighbours,
             instead of yielding the whole image.
         branches: whether the convolutions train as products; see udl_tf.models.branches.
+        channels: channels of lr and sr.
 
     Call arguments:
-        lr: float (n, h, w, 3), RGB in 0..255, of any height and width.
+        lr: float (n, h, w, channels), in 0..255, of any height and width.
 
     Returns:
-        {"sr": (n, scale h, scale w, 3), "log_scale": the same shape}, float32; only "sr" if
-        uncertainty=False.
+        {"sr": (n, scale h, scale w, channels), "log_scale": the same shape}, float32; only
+        "sr" if uncertainty=False.
 
     Examples:
         >>> network = EDSR(scale=4)
@@ -77,11 +78,12 @@ class EDSR(keras.Model):
         upsampler: Literal["stepwise", "direct"] = "stepwise",
         anchor: bool = False,
         branches: bool = False,
+        channels: int = 3,
         **kwargs,
     ):
         convolution = BranchedConv2D if branches else conv
-        lr = keras.Input((None, None, 3), name="lr")
-        head = convolution(num_filters, 3, "head")(normalize(shift, divide)(lr))
+        lr = keras.Input((None, None, channels), name="lr")
+        head = convolution(num_filters, channels, "head")(normalize(shift, divide, channels)(lr))
         features = head
         for block in range(num_blocks):
             name = f"block{block}"
@@ -89,7 +91,7 @@ class EDSR(keras.Model):
         features = convolution(num_filters, num_filters, "body_end")(features)
         features = keras.layers.Add(name="long_skip")([features, head])
         upsample = _upsample_directly if upsampler == "direct" else _upsample_stepwise
-        x = upsample(features, convolution, scale, num_filters)
+        x = upsample(features, convolution, scale, num_filters, channels)
         sr, detail = _finish(x, upsampler == "direct", lr, scale, shift, divide, anchor)
         outputs = {"sr": sr}
         if uncertainty:  # last, as in the released networks
@@ -111,6 +113,7 @@ class EDSR(keras.Model):
             "upsampler": upsampler,
             "anchor": anchor,
             "branches": branches,
+            "channels": channels,
         }
 
     def build_chain(self, *outputs: str, bordered: bool = False) -> list[Stage]:
@@ -119,7 +122,9 @@ class EDSR(keras.Model):
         With `bordered`, a stepwise upsampler and the tail are folded into one convolution of the
         current weights; a direct one is a convolution already.
         """
-        scale, filters = self.scale, self.settings["num_filters"]
+        scale, filters, channels = (
+            self.settings[key] for key in ("scale", "num_filters", "channels")
+        )
         direct, anchored = self.settings["upsampler"] == "direct", self.settings["anchor"]
         light = LOG_SCALE in outputs and self.settings["log_scale_head"] == "light"
         released = LOG_SCALE in outputs and not light
@@ -134,9 +139,10 @@ class EDSR(keras.Model):
         elif released:
             radius = max(radius, math.ceil(RELEASED_RADIUS / scale))
         if released or not (bordered or direct):  # at HR size
-            floats = 4 * filters * scale**2
+            floats = 4 * max(filters, channels) * scale**2
         else:
-            floats = (3 if light else 1) * filters + 6 * (len(outputs) + anchored) * scale**2
+            maps_in_phases = 2 * (len(outputs) + anchored) * channels * scale**2
+            floats = (3 if light else 1) * filters + maps_in_phases
         head = keras.Model(
             [features, self.input] if light or (anchored and upsamples) else features,
             [maps[output] for output in outputs],
@@ -147,7 +153,7 @@ class EDSR(keras.Model):
                 trunk,
                 1,
                 radius=2 * self.settings["num_blocks"] + 2,
-                floats=6 * filters,
+                floats=max(6 * filters, 4 * channels),
                 parts=self._trunk_parts(),
             ),
             Stage(head, scale, radius, floats),
@@ -189,7 +195,7 @@ def _finish(x, in_phases: bool, lr, scale: int, shift, divide, anchor: bool):
     """Undoes the normalisation of the output x; adds the LR image to it if it is the anchor.
 
     Args:
-        x: (n, scale h, scale w, 3), or in phases (n, h, w, 3 scale^2).
+        x: (n, scale h, scale w, c), or in phases (n, h, w, c scale^2).
         in_phases: which of both.
         lr, scale, shift, divide, anchor: as for EDSR.
 
@@ -203,7 +209,10 @@ def _finish(x, in_phases: bool, lr, scale: int, shift, divide, anchor: bool):
         return sr, added_detail(phases, lr, scale)
     if not in_phases:
         x = SpaceToDepth(scale, name="to_phases", dtype="float32")(x)
-    factor, offset = (np.tile(np.broadcast_to(v, 3), scale**2).tolist() for v in (divide, shift))
+    channels = lr.shape[-1]
+    factor, offset = (
+        np.tile(np.broadcast_to(v, channels), scale**2).tolist() for v in (divide, shift)
+    )
     if anchor:  # It contains the shift. Zeros in x leave the LR image as it is, without rounding.
         detail = keras.layers.Rescaling(factor, name="detail", dtype="float32")(x)
         phases = detail + nearest_phases(lr, scale)
@@ -220,12 +229,12 @@ def _residual_block(x, convolution: Callable, filters: int, res_scale: float, na
     return keras.layers.Add(name=f"{name}_add")([x, residual])
 
 
-def _upsample_stepwise(x, convolution: Callable, scale: int, filters: int):
+def _upsample_stepwise(x, convolution: Callable, scale: int, filters: int, channels: int):
     for index, factor in enumerate({2: [2], 3: [3], 4: [2, 2]}[scale]):
         x = convolution(filters * factor**2, filters, f"upsample{index}")(x)
         x = DepthToSpace(factor, name=f"shuffle{index}")(x)
-    return convolution(3, filters, "tail", dtype="float32")(x)
+    return convolution(channels, filters, "tail", dtype="float32")(x)
 
 
-def _upsample_directly(x, convolution: Callable, scale: int, filters: int):
-    return convolution(3 * scale**2, filters, "tail", dtype="float32")(x)
+def _upsample_directly(x, convolution: Callable, scale: int, filters: int, channels: int):
+    return convolution(channels * scale**2, filters, "tail", dtype="float32")(x)

@@ -39,15 +39,17 @@ def apply_head(
         enlarged: size of the features over LR size; 1 or `scale`.
 
     Returns:
-        s, float32 (n, scale h, scale w, 3).
+        s, float32 (n, scale h, scale w, c).
     """
-    filters = features.shape[-1]
+    filters, channels = features.shape[-1], detail.shape[-1] // scale**2
     if kind == "light":
-        return light_head(filters, scale, enlarged)([features, detail])
-    return released_head(features, filters, activation, scale // enlarged)
+        return light_head(filters, scale, enlarged, channels)([features, detail])
+    return released_head(features, filters, activation, scale // enlarged, channels)
 
 
-def released_head(features, filters: int, activation: str = "elu", scale: int = 1):
+def released_head(
+    features, filters: int, activation: str = "elu", scale: int = 1, channels: int = 3
+):
     """Applies three convolutions that predict s per pixel and channel.
 
     Args:
@@ -56,9 +58,10 @@ def released_head(features, filters: int, activation: str = "elu", scale: int = 
         activation: activation of the last convolution: "elu" as released, so s > -1, or "linear"
             for GRAM.
         scale: HR size over the size of the features, which are upsampled by nearest neighbours.
+        channels: of s.
 
     Returns:
-        s, float32 (n, scale h, scale w, 3).
+        s, float32 (n, scale h, scale w, channels).
 
     Source: the authors' released EDSR (var_conv).
     """
@@ -68,11 +71,11 @@ def released_head(features, filters: int, activation: str = "elu", scale: int = 
     else:
         first = nearest_up_conv(filters, filters, scale, names[0], activation="elu")
     features = conv(filters, filters, names[1], activation="elu")(first(features))
-    head = conv(3, filters, "log_scale_conv2", activation=activation, dtype="float32")
+    head = conv(channels, filters, "log_scale_conv2", activation=activation, dtype="float32")
     return keras.layers.Identity(name=LOG_SCALE, dtype="float32")(head(features))
 
 
-def light_head(filters: int, scale: int, features_scale: int = 1) -> keras.Model:
+def light_head(filters: int, scale: int, features_scale: int = 1, channels: int = 3) -> keras.Model:
     """Builds a network [features, detail] -> s.
 
     In addition to the features, it gets the detail that the network added to the LR image, which it
@@ -86,14 +89,16 @@ def light_head(filters: int, scale: int, features_scale: int = 1) -> keras.Model
             most 32.
         scale: HR over LR size.
         features_scale: size of the features over LR size; 1 or `scale`.
+        channels: of s.
 
     Returns:
         Network from features (n, features_scale h, features_scale w, filters) and detail (n, h, w,
-        3 scale^2), as `added_detail` returns it, to s, float32 (n, scale h, scale w, 3); theta =
-        exp(s) is within 0.05..255 grey levels.
+        channels scale^2), as `added_detail` returns it, to s, float32 (n, scale h, scale w,
+        channels); theta = exp(s) is within 0.05..255 grey levels.
     """
     features = keras.Input((None, None, filters), name="features")
-    width, phases = min(max(filters // 2, _FEWEST_FILTERS), _MOST_FILTERS), 3 * scale**2
+    width = min(max(filters // 2, _FEWEST_FILTERS), _MOST_FILTERS)
+    phases = channels * scale**2
     detail = keras.Input((None, None, phases), name="detail")
     x = features
     if features_scale > 1:
@@ -117,12 +122,12 @@ def added_detail(phases, lr, scale: int):
     """Returns what a network adds to the LR image, enlarged by nearest neighbours, in grey levels.
 
     Args:
-        phases: (n, h, w, 3 scale^2), of which DepthToSpace makes sr.
-        lr: (n, h, w, 3).
+        phases: (n, h, w, c scale^2), of which DepthToSpace makes sr.
+        lr: (n, h, w, c).
         scale: HR over LR size.
 
     Returns:
-        (n, h, w, 3 scale^2).
+        (n, h, w, c scale^2).
     """
     return phases - nearest_phases(lr, scale)
 

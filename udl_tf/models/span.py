@@ -19,6 +19,7 @@ from udl_tf.models.stages import Stage
 
 # Mean colour of DIV2K as in the released networks, 0.4488, 0.4371 and 0.4040 of 255 grey levels.
 _MEAN = [114.444, 111.4605, 103.02]
+_MIDDLE_GREY = 127.5
 
 
 @keras.saving.register_keras_serializable("udl_tf")
@@ -34,7 +35,8 @@ class SPAN(keras.Model):
         num_blocks: number of blocks; 6 as released.
         num_filters: number of features; 48 as released, or 52 in another released network for x4.
         shift: part of the normalisation of the input, (lr - shift) / divide; a number, or one per
-            channel. None: the mean colour of DIV2K, as released.
+            channel. None: the mean colour of DIV2K, as released, or middle grey unless there are
+            three channels.
         divide: as shift. The input stays in grey levels, because the sigmoid needs features of some
             units.
         uncertainty: whether the network also predicts s = ln theta.
@@ -43,13 +45,14 @@ class SPAN(keras.Model):
             GRAM).
         branches: whether the 3x3 convolutions but the last train as products, as in the paper; see
             udl_tf.models.branches.
+        channels: channels of lr and sr.
 
     Call arguments:
-        lr: float (n, h, w, 3), RGB in 0..255, of any height and width.
+        lr: float (n, h, w, channels), in 0..255, of any height and width.
 
     Returns:
-        {"sr": (n, scale h, scale w, 3), "log_scale": the same shape}, float32; only "sr" if
-        uncertainty=False.
+        {"sr": (n, scale h, scale w, channels), "log_scale": the same shape}, float32; only
+        "sr" if uncertainty=False.
 
     Source: the authors' released code. The uncertainty head is an addition.
     """
@@ -65,13 +68,14 @@ class SPAN(keras.Model):
         log_scale_head: LogScaleHead = "released",
         log_scale_activation: str = "elu",
         branches: bool = False,
+        channels: int = 3,
         **kwargs,
     ):
         convolution = BranchedConv2D if branches else conv
-        lr = keras.Input((None, None, 3), name="lr")
-        head = convolution(num_filters, 3, "head")(
-            normalize(_MEAN if shift is None else shift, divide)(lr)
-        )
+        lr = keras.Input((None, None, channels), name="lr")
+        mean = _MEAN if channels == 3 else _MIDDLE_GREY
+        normalized = normalize(mean if shift is None else shift, divide, channels)(lr)
+        head = convolution(num_filters, channels, "head")(normalized)
         first = last = inner = head
         for block in range(num_blocks):
             last, inner = _attention_block(last, convolution, num_filters, f"block{block}")
@@ -79,7 +83,7 @@ class SPAN(keras.Model):
         last = convolution(num_filters, num_filters, "body_end")(last)
         features = keras.layers.Concatenate(name="concat")([head, last, first, inner])
         features = conv(num_filters, 4 * num_filters, "merge", kernel_size=1)(features)
-        x = conv(3 * scale**2, num_filters, "tail", dtype="float32")(features)
+        x = conv(channels * scale**2, num_filters, "tail", dtype="float32")(features)
         phases = keras.layers.Rescaling(255.0, name="phases", dtype="float32")(x)
         outputs = {"sr": DepthToSpace(scale, name="sr", dtype="float32")(phases)}
         if uncertainty:
@@ -99,18 +103,21 @@ class SPAN(keras.Model):
             "log_scale_head": log_scale_head,
             "log_scale_activation": log_scale_activation,
             "branches": branches,
+            "channels": channels,
         }
 
     def build_chain(self, *outputs: str, bordered: bool = False) -> list[Stage]:
         """Builds the chain lr -> features at LR size -> `outputs`; see udl_tf.models.stages."""
-        scale, filters = self.scale, self.settings["num_filters"]
+        scale, filters, channels = (
+            self.settings[key] for key in ("scale", "num_filters", "channels")
+        )
         light = LOG_SCALE in outputs and self.settings["log_scale_head"] == "light"
-        radius, floats = 1, filters + 6 * len(outputs) * scale**2
+        radius, floats = 1, filters + 2 * len(outputs) * channels * scale**2
         if light:
             radius, floats = radius + LIGHT_RADIUS, floats + 2 * filters
         elif LOG_SCALE in outputs:
             radius = max(radius, math.ceil(RELEASED_RADIUS / scale))
-            floats = 4 * filters * scale**2  # at HR size
+            floats = 4 * max(filters, channels) * scale**2  # at HR size
         features = self.get_layer("merge").output
         trunk = keras.Model(self.input, features, name=f"{self.name}_trunk")
         head = keras.Model(
@@ -120,7 +127,7 @@ class SPAN(keras.Model):
         )
         trunk_radius = 3 * self.settings["num_blocks"] + 2
         return [
-            Stage(trunk, 1, trunk_radius, floats=8 * filters),
+            Stage(trunk, 1, trunk_radius, floats=max(8 * filters, 4 * channels)),
             Stage(head, scale, radius, floats),
         ]
 

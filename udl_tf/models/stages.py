@@ -6,9 +6,9 @@ is many times cheaper than tiles that overlap by the radius of the whole network
 
 A network has a method `build_chain(*outputs, bordered=False)`, or only an attribute `radius`: it is
 then a single stage. The last network of a chain computes the given `outputs`, "sr" or "log_scale"
-or both, three channels each. With `bordered`, the caller promises to crop the outermost pixels of
-the result (udl_tf.inference.upscaler.BORDER). They need not be exact, which permits a faster chain;
-it may hold a copy of the weights, which later changes of the network do not reach.
+or both. With `bordered`, the caller promises to crop the outermost pixels of the result
+(udl_tf.inference.upscaler.BORDER). They need not be exact, which permits a faster chain; it may
+hold a copy of the weights, which later changes of the network do not reach.
 """
 
 from collections.abc import Sequence
@@ -65,9 +65,10 @@ def chain_of(network: keras.Model, *outputs: str, bordered: bool = False) -> Seq
             " that a pixel of the result may depend on, or a method build_chain"
         )
     part = keras.Model(network.input, [network.output[output] for output in outputs])
-    specs = network.compute_output_spec(keras.KerasTensor((1, 1, 1, 3)))
+    channels = network.input_shape[-1]
+    specs = network.compute_output_spec(keras.KerasTensor((1, 1, 1, channels)))
     scale = specs["sr"].shape[1]
-    widest = max((weight.shape[-1] for weight in network.weights), default=3)
+    widest = max((weight.shape[-1] for weight in network.weights), default=channels)
     return [Stage(part, scale, radius, floats=_MAPS * widest * scale**2)]
 
 

@@ -1,8 +1,10 @@
 """Bundles: a trained model on disk, a folder with `model.json` and the weight files it names.
 
     {"format": 4,
-     "architecture": {"name": "edsr_s", "scale": 4, "options": {...}},   arguments of build_model
-     "range": [0, 255],                                                  of lr and sr values, RGB
+     "architecture": {"name": "edsr_s", "scale": 4, "channels": 3, "options": {...}},
+                                                                         arguments of build_model
+     "range": [0, 255],                 values that networks see as 0 and 255, or such a pair per
+                                        channel; of measurements in the unit of their files
      "mean": {"weights": "weights/step3-esu.weights.h5", "log_scale_head": "light",
               "sha256": "..."},
      "uncertainty": {"weights": "weights/step3-esu.weights.h5", "log_scale_head": "light",
@@ -23,10 +25,10 @@ had "uncertainty" (true or false) instead of "log_scale_head".
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import keras
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from udl_tf._support.files import sha256
 from udl_tf._support.json_files import parse_model, read_json, write_json
@@ -34,10 +36,11 @@ from udl_tf.config import LogScaleHead, ModelConfig, Section
 from udl_tf.errors import UserError
 from udl_tf.hub import presets
 from udl_tf.hub.handles import CONFIG, METADATA, WEIGHTS
+from udl_tf.imaging.value_range import ValueRange
 from udl_tf.inference.keras_upscaler import Networks
 from udl_tf.models import build_model, precision
 from udl_tf.models.weight_files import load_weights
-from udl_tf.saved.card import ValueRange
+from udl_tf.saved.card import EIGHT_BIT, Range
 from udl_tf.tasks import SRModel
 from udl_tf.tasks.preset_folder import (
     IN_RUN,
@@ -74,7 +77,7 @@ class Manifest(Section):
 
     format: int = FORMAT
     architecture: ModelConfig
-    range: ValueRange = Field(default=[0, 255])
+    range: Range = Field(default=EIGHT_BIT)
     mean: NetworkFile
     uncertainty: UncertaintyFile | None
     calibration: Calibration | None = None
@@ -82,13 +85,19 @@ class Manifest(Section):
     licence: str = "not stated"
     limits: str = "not stated"
 
+    @model_validator(mode="after")
+    def _check_calibration(self) -> Self:
+        if self.calibration is not None:
+            self.calibration.check_channels(self.architecture.channels)
+        return self
+
 
 def build_network(model: ModelConfig, head: LogScaleHead | None) -> keras.Model:
     """Builds the network of a config, with an s head of the given kind or without one."""
     options = {**model.options, "uncertainty": head is not None}
     if head is not None:
         options["log_scale_head"] = head
-    return build_model(model.name, model.scale, **options)
+    return build_model(model.name, model.scale, model.channels, **options)
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -151,6 +160,7 @@ def _preset_manifest(config: dict[str, Any], checksum: str) -> dict[str, Any]:
         parts["uncertainty"] |= {"unit": theta["unit"], "power": theta["power"]}
     return {
         "architecture": architecture_of(config["backbone"]).model_dump(),
+        "range": config.get("value_range", EIGHT_BIT),
         "mean": parts["mean"],
         "uncertainty": None if theta is None else parts["uncertainty"],
         "calibration": theta and theta["calibration"],
@@ -205,9 +215,10 @@ def read_networks(bundle: Path | str, policy: str = "float32") -> Networks:
         return read_preset(folder, policy).networks
     manifest = read_manifest(folder)
     model, uncertainty = manifest.architecture, manifest.uncertainty
+    value_range = ValueRange.of(manifest.range)
     mean = _read_network(folder, model, manifest.mean, policy)
     if uncertainty is None:
-        return Networks(model.scale, mean, None, policy=policy)
+        return Networks(model.scale, mean, None, policy=policy, value_range=value_range)
     same = uncertainty.weights == manifest.mean.weights
     return Networks(
         model.scale,
@@ -217,6 +228,7 @@ def read_networks(bundle: Path | str, policy: str = "float32") -> Networks:
         uncertainty.power,
         manifest.calibration,
         policy,
+        value_range,
     )
 
 

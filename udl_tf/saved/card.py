@@ -8,13 +8,14 @@ import json
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from udl_tf._support.json_files import parse_json, parse_model
-from udl_tf.config import ModelConfig, Section
+from udl_tf.config import ModelConfig, Section, ValueRanges
 from udl_tf.errors import UserError
+from udl_tf.imaging.value_range import GREY_LEVELS, ValueRange
 from udl_tf.uncertainty.record import Calibration
 
 CARD = "model_card.json"
@@ -22,15 +23,17 @@ CARD = "model_card.json"
 THETA_STEPS = 256.0
 """Factor by which theta is multiplied in a 16-bit PNG."""
 
+EIGHT_BIT = [0, 255]
+"""The range of models of 8-bit images."""
+
 _LARGEST = 2**14  # side of a tile
 
 Precision = Literal["float32", "float16", "int8"]
 
 
-def _check_range(values: list[int]) -> list[int]:
-    if values != [0, 255]:
-        raise ValueError("expected [0, 255]: this version of udl_tf supports no other")
-    return values
+def _check_range(ranges: list[int] | ValueRanges) -> list[int] | ValueRanges:
+    found = ValueRange.of(ranges)
+    return EIGHT_BIT if found == GREY_LEVELS else found.ranges
 
 
 def _check_outputs(names: list[str]) -> list[str]:
@@ -39,8 +42,9 @@ def _check_outputs(names: list[str]) -> list[str]:
     return names
 
 
-ValueRange = Annotated[list[int], AfterValidator(_check_range)]
-"""Smallest and largest value of images."""
+# Earlier versions wrote, and read, [0, 255] as integers.
+Range = Annotated[list[int] | ValueRanges, AfterValidator(_check_range)]
+"""Values that networks see as 0 and 255: one pair, or one per channel."""
 
 
 class ModelCard(Section):
@@ -50,7 +54,7 @@ class ModelCard(Section):
         name: name of the model.
         format, precision: of the export.
         scale: HR size divided by LR size.
-        range: smallest and largest value of lr and sr, RGB.
+        range: values, in the unit of the training images, that are 0 and 255 in lr and sr.
         image_dtype, theta_dtype: dtypes of the tensors; uint8 theta is quantized.
         outputs: "sr", the image in grey levels 0..255, and "theta", the Laplace scale of its error
             in grey levels, corrected by `calibration` if that is given.
@@ -77,7 +81,7 @@ class ModelCard(Section):
     format: Literal["savedmodel", "tflite", "onnx"]
     precision: Precision
     scale: int = Field(ge=2, le=4)
-    range: ValueRange = Field(default=[0, 255])
+    range: Range = Field(default=EIGHT_BIT)
     image_dtype: Literal["uint8", "float32"] = "float32"
     theta_dtype: Literal["uint8", "float16", "float32"] = "float32"
     outputs: Annotated[list[Literal["sr", "theta"]], AfterValidator(_check_outputs)]
@@ -100,13 +104,39 @@ class ModelCard(Section):
     versions: dict[str, str]
     parity: dict[str, Any] = Field(default={})
 
+    @model_validator(mode="after")
+    def _check_calibration(self) -> Self:
+        if self.calibration is not None:
+            self.calibration.check_channels(self.channels)
+        return self
+
+    @property
+    def channels(self) -> int:
+        """Number of channels of lr, sr and theta."""
+        return self.architecture.channels
+
+    @property
+    def measures(self) -> bool:
+        """Whether values are measurements of another range: neither clipped nor in 8 bits."""
+        return self.range != EIGHT_BIT
+
+    @property
+    def takes_files(self) -> bool:
+        """Whether a server takes image files: PNG, and for RGB also JPEG and WebP."""
+        return self.channels in (1, 3, 4) and not self.measures
+
+    @property
+    def psnr(self) -> str:
+        """Name of the PSNR of int8: that of the luma for RGB, else the mean over channels."""
+        return "PSNR-Y" if self.channels == 3 else "PSNR"
+
     def summary(self) -> str:
         """Returns one line with the differences from the Keras networks."""
         found = self.parity
         seam = f"; seams of tiles {found['seam']:.2g} grey levels" if "seam" in found else ""
         if self.precision == "int8":
             return (
-                f"int8 loses {found['psnr_loss']:.3f} dB of PSNR-Y on {found['patches']} real"
+                f"int8 loses {found['psnr_loss']:.3f} dB of {self.psnr} on {found['patches']} real"
                 f" patches (bound {found['bound']:g}){seam}"
             )
         worst = ", ".join(f"{name} {found[name]:.2g}" for name in self.outputs)

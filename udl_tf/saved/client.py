@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from udl_tf.errors import UserError
 from udl_tf.saved.card import parse_card
 from udl_tf.saved.exported import ExportedUpscaler
 from udl_tf.saved.transport import Address, GrpcTransport, RestTransport, expected_answers
@@ -46,15 +47,22 @@ class Client(ExportedUpscaler):
             card = parse_card(transport.card(), url)
             if card.max_pixels is None or card.tile is not None:
                 raise ValueError("the model card of a model that cannot be served")
+        if kind is RestTransport and not card.takes_files:
+            raise UserError(
+                f"{url}: by REST, images are sent as files, which this model of {card.channels}"
+                f" channels and the value range {card.range} does not take: use gRPC, as in"
+                f" grpc://HOST:8500/{address.model}"
+            )
         # A tile four radii wide has a core two radii wide: a quarter of its pixels are used.
         limit = min(max(max_pixels, (4 * card.radius) ** 2), card.max_pixels)
 
         def forward(lr: np.ndarray, outputs: Sequence[str]) -> dict[str, np.ndarray]:
             with expected_answers(url):
                 maps = transport.upscale(lr, "theta" in outputs, card.image_dtype)
-                n, height, width, _ = lr.shape
+                n, height, width, channels = lr.shape
+                shape = (n, card.scale * height, card.scale * width, channels)
                 for name in outputs:
-                    if maps[name].shape != (n, card.scale * height, card.scale * width, 3):
+                    if maps[name].shape != shape:
                         raise ValueError(f"{name} of the shape {maps[name].shape}")
                 return {name: maps[name].astype(np.float32) for name in outputs}
 

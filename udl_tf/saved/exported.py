@@ -9,6 +9,7 @@ import numpy as np
 from udl_tf._support.hardware import usable_cores
 from udl_tf.errors import UserError, needs_extra
 from udl_tf.imaging.dtypes import to_dtype
+from udl_tf.imaging.value_range import ValueRange
 from udl_tf.inference.passes import Pass
 from udl_tf.inference.upscaler import BORDER, Upscaler
 from udl_tf.saved.card import CARD, ModelCard, missing_card, parse_card, read_appended_card
@@ -25,7 +26,8 @@ class ExportedUpscaler(Upscaler):
 
     def __init__(self, card: ModelCard, forward: Forward):
         self.card, self.forward = card, forward
-        self.scale, self.calibration = card.scale, card.calibration
+        self.scale, self.channels, self.calibration = card.scale, card.channels, card.calibration
+        self.value_range = ValueRange.of(card.range)
         self._border = 0 if card.border else BORDER
 
     @property
@@ -34,7 +36,8 @@ class ExportedUpscaler(Upscaler):
 
     @property
     def eight_bit(self) -> bool:
-        return self.card.format == "savedmodel" or self.card.image_dtype == "uint8"
+        in_graph = self.card.format == "savedmodel" and not self.card.measures
+        return in_graph or self.card.image_dtype == "uint8"
 
     def _passes(self, uncertainty: bool, bordered: bool = False) -> Sequence[Pass]:
         names = [name for name in self.card.outputs if uncertainty or name == "sr"]
@@ -140,7 +143,7 @@ def open_savedmodel(folder: Path) -> ExportedUpscaler:
     """Opens a SavedModel in TensorFlow: the folder of a version, or of versions (the latest).
 
     The graph rounds the image to 8 bits and, unless it was exported with image_dtype float32,
-    accepts 8-bit images only.
+    accepts 8-bit images only; that of measurements does neither.
 
     Raises:
         UserError: if the folder is corrupt or was not exported by udl_tf.

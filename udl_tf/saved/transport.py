@@ -115,7 +115,7 @@ class Transport(ABC):
         """Returns "sr" and, if asked for, "theta" of a batch of images.
 
         Args:
-            images: (n, h, w, 3), values 0..255.
+            images: (n, h, w, c), values 0..255.
             theta: whether to compute theta.
             dtype: dtype of the images in the request.
         """
@@ -276,7 +276,7 @@ def _decode_png(value: Mapping[str, str], dtype: npt.DTypeLike) -> np.ndarray:
     image = imagecodecs.png_decode(base64.b64decode(value["b64"]))
     if image.dtype != dtype:
         raise ValueError(f"a PNG of {image.dtype}")
-    return image
+    return image[..., None] if image.ndim == 2 else image
 
 
 def _busy(detail: str) -> str:

@@ -13,7 +13,7 @@ from udl_tf.inference.tiling import Notes, Tile, core_side, run_tiles, scaled
 from udl_tf.saved.card import ModelCard
 
 Forward = Callable[[np.ndarray, Sequence[str]], dict[str, np.ndarray]]
-"""Runs a model: (float32 (n, h, w, 3) in 0..255, names of outputs) -> float32 maps by name."""
+"""Runs a model: (float32 (n, h, w, c) in 0..255, names of outputs) -> float32 maps by name."""
 
 _LARGEST_BUDGET = 2e9  # bytes; the default is this, or a quarter of the free memory if that is less
 
@@ -36,7 +36,7 @@ class WindowRunner:
     Args:
         card: of the model.
         forward: runs the model.
-        outputs: names of the maps to compute; `run` yields three channels for each.
+        outputs: names of the maps to compute; `run` yields the channels of each.
     """
 
     def __init__(self, card: ModelCard, forward: Forward, outputs: Sequence[str]):
@@ -46,6 +46,10 @@ class WindowRunner:
     @property
     def radius(self) -> int:
         return self.card.radius
+
+    @property
+    def align(self) -> int:
+        return self.card.align
 
     def run(
         self,

@@ -21,7 +21,7 @@ def fit_calibration(networks: Networks, batches: Any, data: str, **options: Any)
 
     Args:
         networks: with uncertainty; their calibration is ignored.
-        batches: (lr, hr), or an iterable or keras.utils.PyDataset of these; RGB in 0..255.
+        batches: (lr, hr), or an iterable or keras.utils.PyDataset of these, in 0..255.
         data: description of the images, stored with the calibration.
         options: "method" and "conformal" of udl_tf.uncertainty.calibrate.
 
@@ -54,7 +54,7 @@ def _pairs(batches: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 def _sample(upscaler: KerasUpscaler, lr: np.ndarray, hr: np.ndarray, index: int) -> Sample:
     sr, theta = upscaler.predict(lr, BORDER)
     assert theta is not None
-    error = np.abs(hr.astype(np.float32) - np.clip(sr, 0, 255)).reshape(-1, 3)
+    error = np.abs(hr.astype(np.float32) - np.clip(sr, 0, 255)).reshape(-1, sr.shape[-1])
     pixels = np.random.default_rng(index).permutation(len(error))[:_MOST_PIXELS]
-    log_theta = np.log(theta).reshape(-1, 3)
+    log_theta = np.log(theta).reshape(error.shape)
     return Sample(f"{index}", error[pixels], log_theta[pixels], {}, hash(hr.tobytes()))

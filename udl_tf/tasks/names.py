@@ -6,9 +6,9 @@ from typing import Any
 import keras
 
 from udl_tf.losses import LOSSES
-from udl_tf.tasks.image_metrics import PSNRY, SSIMY
+from udl_tf.tasks.image_metrics import PSNR, PSNRY, SSIM, SSIMY
 
-_METRICS = {"psnr_y": PSNRY, "ssim_y": SSIMY}
+_METRICS = {"psnr_y": PSNRY, "ssim_y": SSIMY, "psnr": PSNR, "ssim": SSIM}
 
 
 class _FunctionLoss(keras.losses.Loss):
@@ -27,7 +27,7 @@ def find_loss(loss: Any) -> keras.losses.Loss:
 
 
 def find_metrics(metrics: Any, scale: int) -> Any:
-    """Returns metrics with those named "psnr_y" and "ssim_y" built, which shave `scale` pixels."""
+    """Returns metrics with those named in _METRICS built, which shave `scale` pixels."""
     if not isinstance(metrics, list | tuple):
         return metrics
     return [

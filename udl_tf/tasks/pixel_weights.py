@@ -14,6 +14,9 @@ def make_pixel_weight(
 ) -> Callable:
     """Returns the function (lr, hr) -> w of a UDL step, or (lr, hr, s) -> w if `cached`.
 
+    Both take a keyword `valid`: bool mask of the pixels of hr with data; None: all. hr may be NaN
+    where it is False.
+
     Args:
         config: source and scale of the weights.
         frozen: network of the previous step, of which only the part that the source needs is run.
@@ -22,19 +25,21 @@ def make_pixel_weight(
     """
     options = config.model_dump(exclude={"source"})
     if cached:
-        return lambda lr, hr, s: weighting.uncertainty_weight(s, **options)
+        return lambda lr, hr, s, valid=None: weighting.uncertainty_weight(s, valid=valid, **options)
     if config.source == "uncertainty":
         part = uncertainty_part(frozen)
         part.trainable = False
-        return lambda lr, hr: weighting.uncertainty_weight(
-            part(lr, training=False)["log_scale"], **options
+        return lambda lr, hr, valid=None: weighting.uncertainty_weight(
+            part(lr, training=False)["log_scale"], valid=valid, **options
         )
     if config.source == "error_map":
         part = mean_part(frozen)
         part.trainable = False
-        return lambda lr, hr: weighting.error_map_weight(
-            hr, part(lr, training=False)["sr"], **options
+        return lambda lr, hr, valid=None: weighting.error_map_weight(
+            hr, part(lr, training=False)["sr"], valid=valid, **options
         )
     if config.source == "hr_gradient":
-        return lambda lr, hr: weighting.hr_gradient_weight(hr, **options)
-    return lambda lr, hr: weighting.lr_gradient_weight(lr, scale=scale, **options)
+        return lambda lr, hr, valid=None: weighting.hr_gradient_weight(hr, valid=valid, **options)
+    return lambda lr, hr, valid=None: weighting.lr_gradient_weight(
+        lr, scale=scale, valid=valid, **options
+    )

@@ -5,6 +5,7 @@ from typing import Any
 
 from udl_tf._support.tables import markdown_table
 from udl_tf.config import ModelConfig
+from udl_tf.metrics import TITLES
 from udl_tf.uncertainty.record import Calibration
 
 _FRONT = "---\nlibrary_name: keras\npipeline_tag: image-to-image\ntags:\n{tags}\n---\n"
@@ -36,6 +37,7 @@ def card_text(
     options = ", ".join(f"{key} {value}" for key, value in architecture.options.items())
     facts = [
         f"network: {architecture.name} x{architecture.scale} ({options or 'as published'})",
+        *([] if architecture.channels == 3 else [f"channels: {architecture.channels}"]),
         *(f"{title}: {text}" for title, text in history(about.get("training", {}))),
         f"theta: {'calibrated on ' + calibration.data if calibration else 'not calibrated'}",
         f"licence: {about.get('licence', 'not stated')}",
@@ -54,23 +56,26 @@ def card_text(
 
 def results_text(results: list[dict[str, Any]]) -> str:
     """Returns a Markdown table of results on test sets, beside bicubic interpolation."""
-    cells = [["test set", "images", "PSNR-Y, dB", "SSIM-Y", "80 % intervals cover"]]
+    known = [metric for metric in TITLES if metric in results[0]]
+    names = [TITLES[metric][:2] for metric in known]
+    titles = [f"{name}, {unit}" if unit else name for name, unit in names]
+    cells = [["test set", "images", *titles, "80 % intervals cover"]]
     for found in results:
         coverage = found.get("coverage_80")
         cells.append(
             [
                 found["dataset"],
                 str(found["images"]),
-                _beside_bicubic(found, "psnr_y", 3),
-                _beside_bicubic(found, "ssim_y", 4),
+                *(_beside_bicubic(found, metric) for metric in known),
                 "" if coverage is None else f"{100 * coverage:.1f} %",
             ]
         )
     return markdown_table(cells)
 
 
-def _beside_bicubic(found: dict[str, Any], metric: str, digits: int) -> str:
+def _beside_bicubic(found: dict[str, Any], metric: str) -> str:
     """Returns a metric of the model and of bicubic interpolation; JSON has null for infinity."""
+    *_, digits = TITLES[metric]
     values = (found[metric], found[f"bicubic_{metric}"])
     own, bicubic = ("inf" if v is None else f"{v:.{digits}f}" for v in values)
     return f"{own} (bicubic {bicubic})"

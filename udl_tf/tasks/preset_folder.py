@@ -76,12 +76,15 @@ def architecture_of(network: dict[str, Any]) -> ModelConfig:
             " constructor's arguments"
         )
     name, scale = options.pop("name"), options.pop("scale")
+    channels = options.pop("channels", 3)
     head = options.pop("log_scale_head", "light")
     defaults = resolved_options(name, {}) if name in BACKBONES else {}
     for key in ("uncertainty", "dtype", "trainable"):
         options.pop(key, None)
     options = {key: v for key, v in options.items() if key not in defaults or v != defaults[key]}
-    return ModelConfig(name=name, scale=scale, options=options, log_scale_head=head)
+    return ModelConfig(
+        name=name, scale=scale, channels=channels, options=options, log_scale_head=head
+    )
 
 
 def read_preset(folder: Path, policy: str | None = None) -> "SRModel":

@@ -22,6 +22,7 @@ def model_config(model: "SRModel") -> dict[str, Any]:
         "theta": None if model.theta is None else model.theta.get_config(),
         "train": model.train,
         "student": model.is_student,
+        "value_range": model.value_range.ranges,
         "policy": model.backbone.dtype_policy.name,
         "about": model.about,
     }
@@ -41,6 +42,7 @@ def constructor_arguments(config: dict[str, Any], custom_objects: Any) -> dict[s
             "calibration": layer.calibration,
             "train": config["train"],
             "student": config["student"],
+            "value_range": config.get("value_range"),
             "about": config["about"],
             "name": config["name"],
         }

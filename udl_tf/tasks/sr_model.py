@@ -8,7 +8,9 @@ import keras
 import numpy as np
 from keras import ops
 
+from udl_tf.config import ValueRanges
 from udl_tf.hub import presets
+from udl_tf.imaging.value_range import GREY_LEVELS, ValueRange
 from udl_tf.inference.keras_upscaler import KerasUpscaler, Networks
 from udl_tf.inference.result import Upscaled
 from udl_tf.inference.upscaler import description
@@ -31,7 +33,7 @@ class SRModel(SRTraining):
 
         model = SRModel("edsr_s", scale=4)          # ESU step
         model.compile("adam", "esu")
-        model.fit(dataset)                          # of (lr, hr), RGB in 0..255
+        model.fit(dataset)                          # of (lr, hr) in 0..255
 
         student = model.udl_student(floor=1.0)      # UDL step: `model` weighs the pixels
         student.compile("adam", "udl")
@@ -55,16 +57,20 @@ class SRModel(SRTraining):
         calibration: as for Theta.
         train: "network", or "uncertainty_head" to freeze all but the head.
         student: whether the pixels are weighed in training; see `weigh_by`.
+        value_range: values that are 0 and 255 in lr and hr: [low, high], or such a pair per
+            channel; `upscale` then takes measurements in their unit. None: images.
         about: what is known of the model: "training" (as in a bundle, udl_tf.saved.bundle),
             "licence" and "limits" of use, in words.
         name: of the model.
-        options: further constructor arguments of the backbone, such as num_blocks.
+        options: further constructor arguments of the backbone, such as num_blocks
+            or channels.
 
     Call arguments:
-        lr: (n, h, w, 3), RGB in 0..255, of any height, width and number type.
+        lr: (n, h, w, channels) in 0..255, of any height, width and number type; RGB, unless the
+            backbone has other channels.
 
     Returns:
-        {"sr", "theta"}, float32 (n, scale h, scale w, 3), in grey levels; only "sr" without
+        {"sr", "theta"}, float32 (n, scale h, scale w, channels), in grey levels; only "sr" without
         uncertainty. With training=True, the outputs of the backbone, which losses need: {"sr",
         "log_scale"}.
 
@@ -82,6 +88,7 @@ class SRModel(SRTraining):
         calibration: Calibration | None = None,
         train: str = "network",
         student: bool = False,
+        value_range: ValueRanges | None = None,
         about: dict[str, Any] | None = None,
         name: str = "sr_model",
         **options,
@@ -97,6 +104,8 @@ class SRModel(SRTraining):
             log_scale = keras.Model(lr, log_scale, name="uncertainty")(lr)
         theta = None
         if log_scale is not None:
+            if calibration is not None:
+                calibration.check_channels(network.input_shape[-1])
             theta = Theta(unit, power, calibration)
             outputs["theta"] = theta(log_scale)
         super().__init__(lr, outputs, name=name)
@@ -107,6 +116,7 @@ class SRModel(SRTraining):
         self.scale, self.train, self.is_student = scale_of(network), train, student
         if train == "uncertainty_head":
             freeze_all_but_head(network)
+        self.value_range = GREY_LEVELS if value_range is None else ValueRange.of(value_range)
         self._about = json.dumps(about or {})  # Keras would wrap a dict
         self._current = CurrentUpscaler()
 
@@ -117,6 +127,11 @@ class SRModel(SRTraining):
     def about(self) -> dict[str, Any]:
         """What is known of the model: "training", "licence" and "limits"."""
         return json.loads(self._about)
+
+    @property
+    def channels(self) -> int:
+        """Number of channels of the images."""
+        return self.backbone.input_shape[-1]
 
     @property
     def has_uncertainty(self) -> bool:
@@ -134,12 +149,12 @@ class SRModel(SRTraining):
         mean, uncertainty = fused(self.backbone), None
         policy = self.backbone.dtype_policy.name
         if self.theta is None:
-            return Networks(self.scale, mean, None, policy=policy)
+            return Networks(self.scale, mean, None, policy=policy, value_range=self.value_range)
         second = self.uncertainty_backbone
         uncertainty = mean if second is None else fused(second)
         theta = self.theta
         facts = theta.unit, theta.power, theta.calibration
-        return Networks(self.scale, mean, uncertainty, *facts, policy)
+        return Networks(self.scale, mean, uncertainty, *facts, policy, self.value_range)
 
     @property
     def upscaler(self) -> KerasUpscaler:
@@ -193,7 +208,7 @@ class SRModel(SRTraining):
         """Calibrates theta on held-out images; see udl_tf.tasks.calibrating.fit_calibration.
 
         Args:
-            batches: (lr, hr), or an iterable or keras.utils.PyDataset of these; RGB in 0..255.
+            batches: (lr, hr), or an iterable or keras.utils.PyDataset of these, in 0..255.
             data: description of the images, stored with the calibration.
             options: "method" and "conformal" of udl_tf.uncertainty.calibrate.
         """
@@ -205,7 +220,9 @@ class SRModel(SRTraining):
 
     def export(self, filepath, format="tf_saved_model", **options):
         """Exports the model as keras.Model.export; see docs/export.md for `udl-tf export`."""
-        self(np.zeros((1, 8, 8, 3), np.float32))  # Keras refuses models that were never called
+        self(
+            np.zeros((1, 8, 8, self.channels), np.float32)
+        )  # Keras refuses models that were never called
         super().export(filepath, format=format, **options)
 
     def get_config(self) -> dict[str, Any]:
@@ -225,6 +242,7 @@ class SRModel(SRTraining):
             unit=networks.unit,
             power=networks.power,
             calibration=networks.calibration,
+            value_range=networks.value_range.ranges,
             about=about,
         )
 

@@ -43,7 +43,8 @@ class SRTraining(keras.Model):
             loss: name in udl_tf.losses.LOSSES, one of those losses, or any loss of Keras, which is
                 applied to sr. None: "udl" for a UDL student, else "esu" with uncertainty, else
                 "l1".
-            metrics: any of Keras, applied to sr; "psnr_y" and "ssim_y" shave `scale` pixels.
+            metrics: any of Keras, applied to sr; "psnr_y" and "ssim_y", for RGB, and "psnr" and
+                "ssim", for any channels, shave `scale` pixels.
             options: further arguments of keras.Model.compile.
         """
         loss = loss or self._default_loss()

@@ -5,12 +5,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from udl_tf.config import Config, Degradation, degradations_text
+from udl_tf.config import Config, Degradation, ValueRanges, degradations_text
 from udl_tf.data.degradations import ImageDegradations
-from udl_tf.data.sources import Dataset, cropped, degraded, find_datasets
+from udl_tf.data.pixels import Pixels
+from udl_tf.data.sources import Dataset, ImageSource, cropped, degraded, find_datasets, read_as
 from udl_tf.data.split import Split, keep_split, large_enough, split_validation
 from udl_tf.data.store import ImageStore, cache_folder
+from udl_tf.errors import UserError
 from udl_tf.evaluation.protocol import check_size
+from udl_tf.imaging.value_range import ValueRange
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,11 @@ class RunData:
         names = [(source.hr.name, *source.size) for source in self.training.sources]
         return hashlib.sha256(repr(names).encode()).hexdigest()
 
+    @property
+    def pixels(self) -> Pixels:
+        """How the images of all sets are read."""
+        return self.training.pixels
+
 
 def load_data(config: Config, split: Split | None, fallback: Path) -> RunData:
     """Finds, splits and decodes the images that a config names.
@@ -52,10 +60,11 @@ def load_data(config: Config, split: Split | None, fallback: Path) -> RunData:
         UserError: for a dataset or image that is missing, damaged or too small.
     """
     scale, seed, evaluation = config.model.scale, config.training.seed, config.evaluation
-    sets = find_datasets(config.data, "train", scale)
+    pixels = Pixels.of(config)
+    sets = find_datasets(config.data, "train", scale, pixels)
     test = [
         degraded(cropped(dataset, evaluation.crop), evaluation.degrade)
-        for dataset in find_datasets(config.data, "test", scale)
+        for dataset in find_datasets(config.data, "test", scale, pixels)
     ]
     sources = [source for dataset in sets for source in dataset.sources]
     large = large_enough(sources, config.data)
@@ -65,12 +74,19 @@ def load_data(config: Config, split: Split | None, fallback: Path) -> RunData:
         split = Split(
             training=[source.name for source in training],
             held_out=[source.name for source in held_out],
+            value_range=_percentiles(config, pixels, training),
         )
     else:
         training, held_out = keep_split(large, split)
+    if split.value_range is not None:
+        pixels = replace(pixels, value_range=ValueRange.of(split.value_range))
+        test = [read_as(dataset, pixels) for dataset in test]
     operations = tuple(config.data.degradations)
     degrade = ImageDegradations(operations, seed) if operations else None
-    held_out = [replace(source, crop=evaluation.crop, degrade=degrade) for source in held_out]
+    training = [replace(source, pixels=pixels) for source in training]
+    held_out = [
+        replace(source, pixels=pixels, crop=evaluation.crop, degrade=degrade) for source in held_out
+    ]
     cache = cache_folder(config.data, fallback)
     store = ImageStore(training, scale, config.data.memory_gb, cache)
     store.load_all()
@@ -80,7 +96,22 @@ def load_data(config: Config, split: Split | None, fallback: Path) -> RunData:
     validation.load_all()
     counts = len(training), len(held_out), len(sources) - len(large)
     summary = _summary(sets, *counts, split.changes(large), config.data.degradations)
+    if pixels.measured:
+        summary |= {"text": f"{summary['text']}; {pixels.text}", "value_range": pixels.unit.ranges}
     return RunData(store, validation, test, split, cache, summary)
+
+
+def _percentiles(config: Config, pixels: Pixels, training: list[ImageSource]) -> ValueRanges | None:
+    """Returns the value range of the training images if the config asks for their percentiles."""
+    if config.data.value_range != "percentile":
+        return None
+    packed = next((source for source in training if source.pack), None)
+    if packed is not None:
+        raise UserError(
+            f"{packed.hr.parent}: packs state their value range: set data.value_range to it instead"
+            ' of "percentile"'
+        )
+    return pixels.quantiles([source.hr for source in training]).ranges
 
 
 def _summary(

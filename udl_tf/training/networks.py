@@ -36,7 +36,8 @@ def check_networks(config: Config, losses: list) -> None:
     ]
     for head in dict.fromkeys(heads):
         build = partial(build_network, config.model, head)
-        check_contract(config.model.name, config.model.scale, head is not None, build)
+        model = config.model
+        check_contract(model.name, model.scale, head is not None, build, model.channels)
 
 
 def read_step_network(run: RunFolder, index: int, loss: keras.losses.Loss) -> keras.Model:

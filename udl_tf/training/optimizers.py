@@ -7,7 +7,7 @@ from keras import ops
 
 from udl_tf.config import OptimizerConfig
 
-_IMAGE_CHANNELS = 3
+_FEW_CHANNELS = 3
 
 
 @keras.saving.register_keras_serializable("udl_tf")
@@ -15,17 +15,18 @@ class Muon(keras.optimizers.Muon):
     """Muon for convolutions: the update of a kernel has singular values near 1.
 
     A kernel (rows, columns, inputs, outputs) is treated as a matrix of shape (rows * columns *
-    inputs, outputs). Adam updates biases, scalars, and kernels that read or write an image; Keras'
-    Muon leaves all convolution kernels to Adam. Keras updates each variable alone; here, matrices
-    of one shape are orthogonalised as one stack: dozens of operations instead of about a thousand.
-    The variables of the optimizer are those of Keras' Muon.
+    inputs, outputs). Adam updates biases, scalars, and kernels of at most three inputs or
+    outputs, such as those that read or write RGB; Keras' Muon leaves all convolution kernels to
+    Adam. Keras updates each variable alone; here, matrices of one shape are orthogonalised as one
+    stack: dozens of operations instead of about a thousand. The variables of the optimizer are
+    those of Keras' Muon.
 
     Source: Jordan et al. 2024, https://kellerjordan.github.io/posts/muon; scale of the updates
     from Liu et al. 2025 (arXiv 2502.16982), with which learning rates are similar to Adam's.
     """
 
     def _should_use_adamw(self, variable):
-        return len(variable.shape) != 4 or min(variable.shape[-2:]) <= _IMAGE_CHANNELS
+        return len(variable.shape) != 4 or min(variable.shape[-2:]) <= _FEW_CHANNELS
 
     def _backend_update_step(self, grads, trainable_variables, learning_rate):
         if keras.backend.backend() == "tensorflow":

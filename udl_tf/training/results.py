@@ -8,7 +8,7 @@ from udl_tf._support.json_files import write_json
 from udl_tf.config import degradations_text
 from udl_tf.errors import UserError
 from udl_tf.evaluation.protocol import evaluate, results_table, totals
-from udl_tf.evaluation.theta_measure import measure
+from udl_tf.evaluation.theta_measure import measure, with_nodata_reach
 from udl_tf.evaluation.theta_report import assess, write_report
 from udl_tf.inference.keras_upscaler import KerasUpscaler
 from udl_tf.models import fused
@@ -22,6 +22,7 @@ from udl_tf.saved.bundle import (
     read_networks,
     write_manifest,
 )
+from udl_tf.saved.card import EIGHT_BIT
 from udl_tf.tasks.preset_folder import IN_RUN, write_preset
 from udl_tf.training.data import RunData
 from udl_tf.training.networks import head_of, read_step_network
@@ -80,6 +81,7 @@ def make_manifest(
     plain = {key: value for key, value in model.options.items() if key != "branches"}
     return Manifest(
         architecture=model.changed(options=plain),
+        range=notes["data"].get("value_range", EIGHT_BIT),
         mean=parts[-1],
         uncertainty=uncertainty,
         training={"steps": steps, "data": notes["data"], "origin": notes["origin"]},
@@ -96,10 +98,10 @@ def calibrate_theta(run: RunFolder, data: RunData) -> None:
     text = f"{len(samples)} {name}" + (f", central {crop}x{crop} pixels" if crop else "")
     if run.config.data.degradations:
         text += f", degraded by {degradations_text(run.config.data.degradations)}"
-    calibration = calibrate(samples, text)
+    calibration = with_nodata_reach(calibrate(samples, text), model, data.held_out.sources)
     manifest = read_manifest(run.path).model_copy(update={"calibration": calibration})
     write_manifest(run.path, manifest)
-    results = [assess(name, samples, calibration, seen=True)]
+    results = [assess(name, samples, calibration, seen=True, pixels=data.pixels)]
     write_report(run.path / "calibration", results, calibration, run.path.name)
     log.info("calibration of theta: %s", run.path / "calibration" / "report.md")
 
@@ -108,7 +110,11 @@ def evaluate_run(run: RunFolder, notes: dict[str, Any], data: RunData) -> dict[s
     """Evaluates the run on the test sets; returns the new content of metrics.json."""
     figures = run.config.evaluation.figures
     notes["results"] = evaluate(
-        KerasUpscaler(read_networks(run.path)), data.test, run.figures, figures
+        KerasUpscaler(read_networks(run.path)),
+        data.test,
+        run.figures,
+        figures,
+        bands=run.config.evaluation.bands,
     )
     write_json(run.metrics, notes)
     try:

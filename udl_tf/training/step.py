@@ -19,7 +19,7 @@ from udl_tf.data.pipeline import Waiting, make_delivery
 from udl_tf.data.resident import resident_set
 from udl_tf.distributed.group import Group
 from udl_tf.errors import Interrupted
-from udl_tf.models import copy_weights, freeze_all_but_head, fused, has_branches, precision
+from udl_tf.models import copy_weights, freeze_all_but_head, fused, precision
 from udl_tf.models.weight_files import save_weights
 from udl_tf.tasks.pixel_weights import make_pixel_weight
 from udl_tf.training import callbacks
@@ -112,11 +112,10 @@ def train_step(session: Session, index: int) -> tuple[dict[str, Any], bool]:
     if step.start.update:
         restore_checkpoint(run.path, step.trainer)
     log.info("%s: %s", step.name, _beginning(step))
-    pairs = session.data.held_out.pairs()  # may raise UserError, with no file open
+    held_out, network = session.data.held_out, step.trainer.network
+    held_out.load_all()  # may raise UserError, with no file open
     board = TensorBoardLog(run.step_log(index), _updates_before(config, index))
-    network, scale = step.trainer.network, config.model.scale
-    names = [source.hr.name for source in session.data.held_out.sources]
-    validation = Validation(pairs, names, scale, network, step.frozen, board)
+    validation = Validation(held_out, network, step.frozen, board, config.evaluation.bands)
     started = time.monotonic()
     clock = callbacks.Clock(step.start.update, step.config.updates)
 
@@ -172,11 +171,8 @@ def _build(session: Session, index: int) -> Step:
             copy_weights(previous, network)
             frozen = fused(previous)
         elif session.origin is not None:
-            fresh = ", ".join(take_over(session.origin.model, network)) or "none"
-            split = ", kernels split into branches" if has_branches(network) else ""
-            log.info(
-                "starts from %s%s; layers with new weights: %s", training.start_from, split, fresh
-            )
+            taken = take_over(session.origin, network)
+            log.info("starts from %s; %s", training.start_from, taken)
         if step.train == "uncertainty_head":
             freeze_all_but_head(network)
         weight = None

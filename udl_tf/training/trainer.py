@@ -57,9 +57,13 @@ class Trainer(GroupModel, SRModel):
 
     def _weighted(self, batch):
         values = batch_values(*batch)
-        w = self.pixel_weight(*values) if self.pixel_weight else None
         lr, hr, *_ = values
-        return lr, hr, w
+        if keras.backend.standardize_dtype(batch[1].dtype) == "uint8":
+            w = self.pixel_weight(*values) if self.pixel_weight else None
+            return lr, hr, w
+        valid = ops.isfinite(hr)  # NaN: pixels of measurements without data
+        w = self.pixel_weight(*values, valid=valid) if self.pixel_weight else 1.0
+        return lr, ops.where(valid, hr, 0.0), _mean_weights(valid, w)
 
     def _complete(self, batch, state=((), ())):
         """Returns the batch; with a resident set, cuts its patches first."""
@@ -71,10 +75,16 @@ class Trainer(GroupModel, SRModel):
             return self.resident(*batch)
 
 
+def _mean_weights(valid, w):
+    """Returns weights with which the mean over all values is the weighted one over valid values."""
+    share = ops.mean(ops.cast(valid, "float32"))
+    return ops.where(valid, w, 0.0) / ops.maximum(share, keras.config.epsilon())
+
+
 def batch_values(lr, hr, *mapped) -> tuple:
     """Returns the float32 values (lr, hr) or (lr, hr, s) of a batch from `cut_batch`.
 
-    Computed on the device, so that uint8 travels to it: a quarter of the bytes.
+    Computed on the device, so that 8-bit images travel to it as uint8: a quarter of the bytes.
     """
     lr, hr = ops.cast(lr, "float32"), ops.cast(hr, "float32")
     if not mapped:

@@ -57,7 +57,7 @@ def decide_cache(config: Config, store: ImageStore, folder: Path) -> tuple[bool,
     )
     patch = (config.data.hr_patch_size // store.scale) ** 2
     equal = len(steps) * MEMBERS * images / (patch * config.data.batch_size)  # updates
-    gigabytes = 3e-9 * sum(h * w for h, w in sizes)
+    gigabytes = 1e-9 * store.pixels.channels * sum(h * w for h, w in sizes)
     free = _free_gigabytes(folder)
     s_of_all = f"s of {len(store)} training images"
     size, cost = f"{gigabytes:,.1f} GB", f"as much as the frozen network in {equal:,.0f} updates"
@@ -131,7 +131,7 @@ def _logged(bar: Progress) -> Progress:
 
 def _quantized(chain: ChainRunner, store: ImageStore, index: int) -> tuple[Arrays, dict[str, Any]]:
     """Returns s of an image in 256 levels, with its minimum and the size of a level."""
-    lr = store.pair(index)[0].astype(np.float32)
+    lr = store.pair(index)[0].astype(np.float32, copy=False)
     one = Pass(chain, ("log_scale",))
     means, _ = mean_and_spread(lr, lambda x: compute_maps(one, x, store.scale, BORDER, Effort()))
     s = means["log_scale"]

@@ -1,16 +1,17 @@
 """Validation on held-out images during training, by the metrics of the evaluation."""
 
+from collections.abc import Sequence
 from logging import getLogger
 
 import numpy as np
 
-from udl_tf.data.store import middle
-from udl_tf.imaging.dtypes import to_dtype
+from udl_tf.data.store import ImageStore, middle
+from udl_tf.evaluation.image_metrics import PER_CHANNEL, image_metrics, mean_metrics, metric_text
 from udl_tf.imaging.resize import imresize
 from udl_tf.imaging.theta_map import captioned_map
 from udl_tf.imaging.titled_row import titled_row
 from udl_tf.inference.chain_runner import make_forward
-from udl_tf.metrics import psnr_y, ssim_y
+from udl_tf.metrics import TITLES
 from udl_tf.models import uncertainty_part
 from udl_tf.training.liveness import is_dead
 from udl_tf.training.tensorboard import TensorBoardLog
@@ -22,9 +23,8 @@ class Validation:
     """Measures PSNR, SSIM and the range of s, and shows one image on TensorBoard.
 
     Args:
-        pairs: pairs (lr, hr) of uint8 images, of which the middle is used.
-        names: of the images.
-        scale: HR over LR size.
+        held_out: images, of which the middle is used.
+        bands: channels, from 1, that are shown as red, green and blue if there are more than three.
         network: lr -> {"sr"} or {"sr", "log_scale"}.
         frozen: network of the previous step, for s if `network` does not compute it; or None.
         board: log for TensorBoard.
@@ -35,34 +35,44 @@ class Validation:
     """
 
     def __init__(
-        self, pairs, names, scale: int, network, frozen, board: TensorBoardLog, side: int = 256
+        self,
+        held_out: ImageStore,
+        network,
+        frozen,
+        board: TensorBoardLog,
+        bands: Sequence[int] = (1, 2, 3),
+        side: int = 256,
     ):
+        names = [source.hr.name for source in held_out.sources]
         self.images = names[0] if len(names) == 1 else f"{len(names)} images"
-        self.scale = scale
+        self.scale, self.pixels, self.bands = held_out.scale, held_out.pixels, bands
         self.network = network
         self.predict = make_forward(network)
         with_s = frozen is not None and "log_scale" in frozen.output
         self.predict_s = make_forward(uncertainty_part(frozen)) if with_s else None
         self.board = board
         self.history: list[dict[str, float]] = []
-        self.pairs = [middle(lr, hr, scale, side // scale) for lr, hr in pairs]
+        scale = held_out.scale
+        self.pairs = [middle(lr, hr, scale, side // scale) for lr, hr in held_out.pairs()]
 
     def __call__(self, update: int) -> dict[str, float]:
         """Validates the network after `update` updates; returns the means over the images."""
-        values, ranges = [], []
+        values, ranges, predict_s = [], [], self.predict_s
         for index, (lr, hr) in enumerate(self.pairs):
             prediction = self.predict(lr[None])
-            if "log_scale" not in prediction and self.predict_s is not None:
-                prediction |= self.predict_s(lr[None])
+            if "log_scale" not in prediction and predict_s is not None:
+                prediction |= predict_s(lr[None])
             prediction = {name: values[0] for name, values in prediction.items()}
-            sr = to_dtype(prediction["sr"], np.uint8)
-            values.append((psnr_y(sr, hr, self.scale), ssim_y(sr, hr, self.scale)))
+            sr = self.pixels.rounded(prediction["sr"])
+            values.append(image_metrics(sr, hr, self.scale, self.pixels))
             log_scale = prediction.get("log_scale")
             if log_scale is not None:
                 ranges.append((log_scale.min(), log_scale.mean(), log_scale.max()))
             if index == 0:
                 self._show(lr, sr, hr, log_scale, update)
-        means = dict(zip(("psnr_y", "ssim_y"), np.mean(values, axis=0).tolist(), strict=True))
+        means = mean_metrics(values)
+        for name in PER_CHANNEL:
+            means.pop(name, None)
         if ranges:
             low, mean, high = zip(*ranges, strict=True)
             means |= {"s_min": min(low), "s_mean": float(np.mean(mean)), "s_max": max(high)}
@@ -85,6 +95,7 @@ class Validation:
             "SR": sr,
             "HR": hr,
         }
+        images = {title: self.pixels.as_rgb(image, self.bands) for title, image in images.items()}
         if log_scale is not None:
             theta = captioned_map(np.exp(log_scale), [], size=max(10, size // 2))
             images["theta"] = np.asarray(theta)
@@ -92,7 +103,7 @@ class Validation:
 
 
 def _as_text(means: dict[str, float]) -> str:
-    text = f"PSNR-Y {means['psnr_y']:.3f} dB, SSIM-Y {means['ssim_y']:.4f}"
+    text = ", ".join(metric_text(name, means[name]) for name in TITLES if name in means)
     if "s_mean" in means:
         text += f", s {means['s_min']:.2f} / {means['s_mean']:.2f} / {means['s_max']:.2f}"
     return text

@@ -1,7 +1,7 @@
 """Calibration of theta on errors of held-out images."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -23,10 +23,11 @@ class Sample:
 
     Attributes:
         name: of the image.
-        error: |hr - sr| with sr clipped to 0..255, float32 (n, 3).
-        log_theta: ln of theta as trained, float32 (n, 3).
-        baselines: other measures of uncertainty by name, float32 (n, 3).
+        error: |hr - sr|, with sr of 8-bit images clipped to 0..255, float32 (n, c).
+        log_theta: ln of theta as trained, float32 (n, c).
+        baselines: other measures of uncertainty by name, float32 (n, c).
         key: hash of the HR image, equal for duplicates.
+        groups: of pixels, by name, bool (n,); for example the classes of a label image.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Sample:
     log_theta: np.ndarray
     baselines: dict[str, np.ndarray]
     key: int
+    groups: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 def calibrate(
@@ -58,7 +60,7 @@ def calibrate(
     """
     if not np.all(pool(samples, "error").any(axis=0)):
         raise UserError(
-            f"{data}: the error is zero everywhere in a colour channel, so that theta cannot be"
+            f"{data}: the error is zero everywhere in a channel, so that theta cannot be"
             " calibrated: use natural images"
         )
     method = _better(samples) if method == "auto" else method
@@ -83,20 +85,20 @@ def calibrate(
 
 
 def _fit(samples: Sequence[Sample], method: str) -> tuple[np.ndarray, np.ndarray]:
-    """Returns (a, b) of ln theta' = a + b ln theta, each (3,)."""
+    """Returns (a, b) of ln theta' = a + b ln theta, each (c,)."""
     error, log_theta = pool(samples, "error"), pool(samples, "log_theta")
-    pairs = [_FITS[method](error[:, c], log_theta[:, c]) for c in range(3)]
+    pairs = [_FITS[method](*columns) for columns in zip(error.T, log_theta.T, strict=True)]
     a, b = np.array(pairs).T
     return a, b
 
 
 def pool(samples: Sequence[Sample], name: str) -> np.ndarray:
-    """Returns an attribute of all samples as one array (n, 3)."""
+    """Returns an attribute of all samples as one array (n, c)."""
     return np.concatenate([getattr(sample, name) for sample in samples])
 
 
 def error_ratio(samples: Sequence[Sample], a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Returns |e|/theta' of all samples, (n, 3), for ln theta' = a + b ln theta."""
+    """Returns |e|/theta' of all samples, (n, c), for ln theta' = a + b ln theta."""
     return pool(samples, "error") / np.exp(a + b * pool(samples, "log_theta"))
 
 

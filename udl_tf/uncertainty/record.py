@@ -13,8 +13,8 @@ from udl_tf.errors import UserError
 HalfWidth = Annotated[float, Field(ge=0)]
 """Half width of intervals, in theta'."""
 
-Channels = Annotated[list[float], Field(min_length=3, max_length=3)]
-"""One number each for R, G and B."""
+Channels = Annotated[list[float], Field(min_length=1, max_length=64)]
+"""One number per channel."""
 
 
 class Conformal(Section):
@@ -38,22 +38,55 @@ class Calibration(Section):
 
     Attributes:
         method: "scale" (b = 1, theta' = c theta) or "affine".
-        a, b: coefficients for R, G, B.
+        a, b: coefficients per channel.
         levels: levels of the quantiles, ascending, between 0 and 1.
-        factors: for each level, the quantiles of |e|/theta' for R, G, B.
+        factors: for each level, the quantiles of |e|/theta' per channel.
         conformal: conformal intervals, or None.
         data: names of the datasets of the fit.
         images: number of images of the fit.
+        nodata_reach: LR pixels from nodata within which filling it changes sr by more than one grey
+            level (udl_tf.inference.nodata_reach); None: not measured.
     """
 
     method: Literal["scale", "affine"]
     a: Channels
     b: Channels
     levels: list[float]
-    factors: list[Annotated[list[HalfWidth], Field(min_length=3, max_length=3)]]
+    factors: list[list[HalfWidth]]
     conformal: Conformal | None = None
     data: str
     images: int
+    nodata_reach: int | None = Field(default=None, ge=0)
+
+    @property
+    def channels(self) -> int:
+        """Number of channels."""
+        return len(self.a)
+
+    def check_channels(self, channels: int) -> None:
+        """Checks that the calibration fits a model.
+
+        Args:
+            channels: of the model's images.
+
+        Raises:
+            UserError: if the calibration has another number of channels.
+        """
+        if self.channels != channels:
+            raise UserError(
+                f"a calibration of {self.channels} channels: expected {channels}, those of the"
+                " model: calibrate the model again"
+            )
+
+    @model_validator(mode="after")
+    def _check_channels(self) -> Self:
+        counts = {len(self.a), len(self.b), *map(len, self.factors)}
+        if len(counts) > 1:
+            raise ValueError(
+                f"a, b and factors have {', '.join(map(str, sorted(counts)))} channels: expected as"
+                " many of all: calibrate again"
+            )
+        return self
 
     @model_validator(mode="after")
     def _check_levels(self) -> Self:
@@ -66,14 +99,14 @@ class Calibration(Section):
         return self
 
     def apply(self, log_theta: np.ndarray) -> np.ndarray:
-        """Returns ln theta' for ln theta, both (..., 3)."""
+        """Returns ln theta' for ln theta, both (..., c)."""
         return np.asarray(self.a, np.float32) + np.asarray(self.b, np.float32) * log_theta
 
     def quantile(self, level: float) -> np.ndarray:
         """Returns the half width of the interval that covers a fraction `level`.
 
         Returns:
-            (3,), in theta' of each channel.
+            (c,), in theta' of each channel.
 
         Raises:
             UserError: for a level outside the measured ones.
@@ -86,7 +119,7 @@ class Calibration(Section):
         """Returns the half widths of the intervals of several levels among the measured ones.
 
         Returns:
-            (n, 3), in theta' of each channel.
+            (n, c), in theta' of each channel.
         """
         # Interpolated as for Laplace errors, linearly in -ln(1 - level).
         x, known = -np.log1p(-levels), -np.log1p(-np.array(self.levels))
@@ -104,9 +137,9 @@ def log_theta_line(
         calibration: corrects theta; None: theta as trained.
 
     Returns:
-        a and b, each float32 (3,).
+        a and b, each float32: (c,), or (1,) without a calibration.
     """
-    a, b = np.full(3, math.log(unit)), np.full(3, 1 / power)
+    a, b = np.array([math.log(unit)]), np.array([1 / power])
     if calibration is not None:
         slope = np.array(calibration.b)
         a, b = np.array(calibration.a) + slope * a, slope * b

@@ -4,6 +4,7 @@ import threading
 from functools import partial
 
 from udl_tf._support.progress import Progress
+from udl_tf.errors import UserError
 from udl_tf.hub import presets
 from udl_tf.inference.upscaler import Upscaler
 from udl_tf.saved.bundle import read_manifest
@@ -27,7 +28,7 @@ class Studio:
         scales: of each model by name.
 
     Raises:
-        UserError: if the model cannot be loaded.
+        UserError: if the model cannot be loaded, or its images are not RGB.
     """
 
     def __init__(self, model: str | None = None):
@@ -35,7 +36,7 @@ class Studio:
         self.models = list(dict.fromkeys([default, *presets.names()]))
         self._loaded: dict[str, Upscaler] = {}
         if model is not None:
-            self._loaded[model] = load_upscaler(model)
+            self._loaded[model] = _load_rgb(model)
         self.scales = {name: self._scale_of(name) for name in self.models}
         self.folders, self._desk = Folders(), Desk()
         self._tasks: dict[str, Task[Outcome]] = {}
@@ -87,3 +88,15 @@ class Studio:
             self._loaded[model] = load_upscaler(model)
         folder = self.folders.new()
         return upscale_upload(self._loaded[model], upload, outscale, folder, progress)
+
+
+def _load_rgb(name: str) -> Upscaler:
+    """Loads a model of RGB images."""
+    model = load_upscaler(name)
+    if model.channels != 3:
+        raise UserError(
+            f"{name}: its images have {model.channels} channels, but the page shows RGB only:"
+            " choose a model of 3 channels, or run udl-tf upscale",
+            argument="model",
+        )
+    return model

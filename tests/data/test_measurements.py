@@ -1,0 +1,129 @@
+import numpy as np
+import pytest
+from helpers.images import make_pairs
+from helpers.measurements import field, write_bands, write_heights
+from PIL import Image
+
+from udl_tf.config import DataConfig
+from udl_tf.data.draws import CropDraws, draw_batch
+from udl_tf.data.measurements import list_measurements, measurement_size, read_measurement
+from udl_tf.data.pack import write_pack
+from udl_tf.data.pixels import Pixels
+from udl_tf.data.resident import ResidentSet
+from udl_tf.data.sources import degraded, folder_dataset
+from udl_tf.data.store import ImageStore, read_pair
+from udl_tf.errors import UserError
+from udl_tf.imaging.value_range import ValueRange
+
+HEIGHTS = Pixels(1, ValueRange((900,), (1100,)))
+BANDS = Pixels(4, ValueRange((0,), (10000,)))
+CONFIG = DataConfig(hr_patch_size=16, batch_size=8, nodata_share=0.1)
+
+
+@pytest.fixture
+def heights(tmp_path):
+    dataset = folder_dataset(write_heights(tmp_path / "heights"), 2, HEIGHTS)
+    return ImageStore(dataset.sources, 2, memory_gb=1)
+
+
+def test_files_of_16_bits_and_arrays_are_listed_and_read(tmp_path):
+    values = (1000 * field(6, 5, 1)[..., 0]).astype(np.uint16)
+    Image.fromarray(values).save(tmp_path / "a.png")
+    np.save(tmp_path / "b.npy", values)
+    (tmp_path / "c.txt").touch()
+    files = list_measurements(tmp_path)
+    assert [file.name for file in files] == ["a.png", "b.npy"]
+    for file in files:
+        found, valid = read_measurement(file)
+        assert found.dtype == np.uint16
+        assert np.array_equal(found[..., 0], values)
+        assert valid.all()
+        assert measurement_size(file) == (6, 5)
+
+
+def test_pairs_have_nan_in_hr_and_none_in_lr(heights):
+    lr, hr = heights.pair(0)
+    assert (lr.shape, hr.shape) == ((20, 22, 1), (40, 44, 1))
+    assert lr.dtype == hr.dtype == np.float32
+    assert np.isnan(hr[4:12, 6:20]).all()
+    assert np.isnan(hr).sum() == 8 * 14
+    assert np.isfinite(lr).all()
+
+
+def test_lr_files_of_pairs_are_read_with_the_same_range(tmp_path):
+    for index, source in enumerate(folder_dataset(make_pairs(tmp_path / "rgb", 2), 2).sources):
+        lr, hr = read_pair(source, 2)
+        for name, values in (("HR", hr), ("LR", lr)):
+            (tmp_path / "floats" / name).mkdir(parents=True, exist_ok=True)
+            np.save(tmp_path / f"floats/{name}/{index}.npy", values / 255.0)
+        found = folder_dataset(tmp_path / "floats", 2, Pixels(3, ValueRange((0,), (1,)))).sources
+        for ours, theirs in zip(read_pair(found[index], 2), (lr, hr), strict=True):
+            np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+
+def test_patches_with_too_much_nodata_are_not_drawn(heights):
+    seen = set()
+    for update in range(60):
+        lr, hr = draw_batch(heights, CONFIG, 3, update)
+        assert lr.shape == (8, 8, 8, 1)
+        assert np.isfinite(lr).all()
+        shares = np.isnan(hr).mean(axis=(1, 2, 3))
+        assert shares.max() <= 0.1
+        seen |= {float(share) for share in shares}
+        again = draw_batch(heights, CONFIG, 3, update)
+        assert all(
+            np.array_equal(a, b, equal_nan=True) for a, b in zip((lr, hr), again, strict=True)
+        )
+    assert len(seen) > 3  # some nodata is drawn
+
+
+def test_places_of_images_without_nodata_are_those_of_8_bit_images(tmp_path, heights):
+    """Draws do not depend on how images are read."""
+    for index in range(4):
+        Image.fromarray(np.zeros((40, 44, 3), np.uint8)).save(tmp_path / f"{index}.png")
+    plain = ImageStore(folder_dataset(tmp_path, 2).sources, 2, 1)
+    crops, expected = (CropDraws(store, CONFIG, 1)(5) for store in (heights, plain))
+    assert np.array_equal(crops[:, 0], expected[:, 0])
+    without = crops[:, 0] != 0  # the first image has nodata
+    assert without.any()
+    assert np.array_equal(crops[without], expected[without])
+
+
+def test_images_without_an_admissible_patch_are_skipped_or_one_line(tmp_path, heights):
+    np.save(tmp_path / "heights/4.npy", np.full((40, 44), np.nan))
+    store = ImageStore(folder_dataset(tmp_path / "heights", 2, HEIGHTS).sources, 2, 1)
+    draws = CropDraws(store, CONFIG, 0)
+    assert {int(index) for update in range(20) for index in draws(update)[:, 0]} == {0, 1, 2, 3}
+    alone = ImageStore(store.sources[4:], 2, 1)
+    with pytest.raises(UserError, match="more than 10 % of pixels without data"):
+        CropDraws(alone, CONFIG, 0)
+
+
+def test_batches_of_the_device_equal_those_of_the_host(heights):
+    on_device, draws = ResidentSet(heights, CONFIG), CropDraws(heights, CONFIG, 2)
+    for update in range(4):
+        expected = draw_batch(heights, CONFIG, 2, update)
+        found = on_device(*on_device.places(draws(update)))
+        for ours, theirs in zip(found, expected, strict=True):
+            assert np.array_equal(np.asarray(ours), theirs, equal_nan=True)
+
+
+def test_packs_keep_floats_and_state_their_range(tmp_path):
+    dataset = folder_dataset(write_bands(tmp_path / "bands"), 2, BANDS)
+    items = [(s.hr.name, lambda s=s: (read_pair(s, 2), {})) for s in dataset.sources]
+    write_pack(tmp_path / "pack", {"scale": 2, **BANDS.facts}, items)
+    packed = folder_dataset(tmp_path / "pack", 2, BANDS)
+    assert packed.sources[0].size == (40, 44)
+    for ours, theirs in zip(packed.sources, dataset.sources, strict=True):
+        for a, b in zip(read_pair(ours, 2), read_pair(theirs, 2), strict=True):
+            assert a.dtype == np.float32
+            assert np.array_equal(a, b)
+    for other in (HEIGHTS, Pixels()):
+        with pytest.raises(UserError, match=r"packed with 4 channels and the value range \[0, 1"):
+            folder_dataset(tmp_path / "pack", 2, other)
+
+
+def test_degradations_of_measurements_are_one_line(tmp_path):
+    dataset = folder_dataset(write_bands(tmp_path / "bands", 1), 2, BANDS)
+    with pytest.raises(UserError, match="are for 8-bit RGB images; these are measurements"):
+        degraded(dataset, "noise:5")

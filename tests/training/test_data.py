@@ -1,0 +1,35 @@
+import numpy as np
+import pytest
+from helpers.measurements import tiny_config, write_heights
+
+from udl_tf.config import Config
+from udl_tf.data.split import Split
+from udl_tf.errors import UserError
+from udl_tf.training.data import load_data
+
+
+@pytest.fixture
+def config(tmp_path):
+    return Config.model_validate(tiny_config("microscopy_x2", write_heights(tmp_path / "images")))
+
+
+def test_percentiles_are_those_of_the_start_when_a_run_resumes(tmp_path, config):
+    first = load_data(config, None, tmp_path)
+    low, high = first.split.value_range
+    trained = np.concatenate([np.load(name).ravel() for name in first.split.training])
+    expected = np.nanquantile(trained.astype(float), [0.001, 0.999])
+    assert (low, high) == pytest.approx(tuple(expected), abs=1e-3)
+    np.save(tmp_path / "images/9.npy", np.full((40, 44), 5000, np.float32))
+    again = load_data(config, Split.model_validate_json(first.split.model_dump_json()), tmp_path)
+    assert len(again.training) == len(first.training) + 1
+    for store in (again.training, again.held_out):
+        assert store.pixels.unit.ranges == [low, high]
+    assert again.test[0].pixels.unit.ranges == [low, high]
+    assert again.summary["value_range"] == [low, high]
+    assert f"1 channel, values {low:g}..{high:g}" in again.summary["text"]
+
+
+def test_bundled_images_do_not_suit_other_channels(tmp_path, config):
+    bundled = config.changed(data=config.data.changed(train=["bundled"], test=["bundled"]))
+    with pytest.raises(UserError, match="has 3 channels; expected 1"):
+        load_data(bundled, None, tmp_path)

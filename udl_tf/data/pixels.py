@@ -1,0 +1,205 @@
+"""Pixels of training and test images: 8-bit RGB, or measurements of any range and channels."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from udl_tf.config import Config
+from udl_tf.data.measurements import measurement_size, read_measurement
+from udl_tf.errors import UserError
+from udl_tf.imaging.dtypes import to_dtype
+from udl_tf.imaging.nodata import FILL_DISTANCE, fill_nodata
+from udl_tf.imaging.opening import image_size
+from udl_tf.imaging.resize import imresize
+from udl_tf.imaging.rgb_files import read_rgb
+from udl_tf.imaging.value_range import GREY_LEVELS, ValueRange
+
+QUANTILES = (0.001, 0.999)
+"""Of the values in the training set: what a network sees as 0 and 255 with "percentile"."""
+
+_MOST_VALUES = 4_000_000  # per channel, from which quantiles are computed
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """How the images of a set are read.
+
+    8-bit RGB files are uint8 as they are. Measurements are float32, mapped linearly so that the
+    value range becomes the network's 0..255; values outside are kept, and nodata is NaN.
+
+    Attributes:
+        channels: of each image.
+        value_range: of measurements; None: 8-bit files, with the values 0..255.
+    """
+
+    channels: int = 3
+    value_range: ValueRange | None = None
+
+    @classmethod
+    def of(cls, config: Config) -> "Pixels":
+        """Returns the pixels of a config, with a value range of 0..255 in place of "percentile".
+
+        Raises:
+            UserError: if the value range is not one, or has not one pair per channel.
+        """
+        channels, wanted = config.model.channels, config.data.value_range
+        if wanted is None:
+            return cls(channels)
+        value_range = GREY_LEVELS if wanted == "percentile" else ValueRange.of(wanted)
+        if len(value_range.low) not in (1, channels):
+            raise UserError(
+                f"data.value_range has {len(value_range.low)} pairs, and model.channels is"
+                f" {channels}: expected one pair, or one per channel"
+            )
+        return cls(channels, value_range)
+
+    @classmethod
+    def seen_by(cls, model: Any) -> "Pixels":
+        """Returns the pixels of the images that an Upscaler was trained for."""
+        images = model.channels == 3 and model.value_range == GREY_LEVELS
+        return cls(model.channels, None if images else model.value_range)
+
+    @property
+    def measured(self) -> bool:
+        """Whether the images are measurements; otherwise they are 8-bit RGB."""
+        return self.channels != 3 or self.value_range is not None
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of the arrays: float32 for measurements, else uint8."""
+        return np.dtype(np.float32 if self.measured else np.uint8)
+
+    @property
+    def unit(self) -> ValueRange:
+        """The value range; 0..255 for 8-bit files."""
+        return self.value_range or GREY_LEVELS
+
+    @property
+    def level(self) -> str:
+        """What one step of the network's 0..255 is called in figures and reports."""
+        return "1/255 of the value range" if self.measured else "grey levels"
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What packs of measurements state; nothing for 8-bit RGB."""
+        if not self.measured:
+            return {}
+        return {
+            "dtype": self.dtype.name,
+            "channels": self.channels,
+            "value_range": None if self.value_range is None else self.value_range.ranges,
+        }
+
+    @property
+    def text(self) -> str:
+        """Description for logs, such as "4 channels, values 0..1"."""
+        ranges = zip(self.unit.low, self.unit.high, strict=True)
+        values = ", ".join(f"{low:g}..{high:g}" for low, high in ranges)
+        return f"{self.channels} channel{'s' * (self.channels > 1)}, values {values}"
+
+    def read(self, path: Path) -> np.ndarray:
+        """Reads a file, (h, w, channels), as described above.
+
+        Raises:
+            UserError: if it cannot be read, or has another number of channels or too many bits.
+        """
+        if not self.measured:
+            return read_rgb(path)
+        values, valid = self._read_measurement(path)
+        if not valid.all():  # before the conversion, for which marks of nodata may be too large
+            values = np.where(valid, values, np.nan)
+        return self.unit.to_network(values)
+
+    def size(self, path: Path) -> tuple[int, int]:
+        """Reads (height, width) from the header of a file."""
+        return measurement_size(path) if self.measured else image_size(path)
+
+    def rounded(self, values: np.ndarray) -> np.ndarray:
+        """Returns the output of a network as it is evaluated: rounded to 8 bits for RGB."""
+        return values if self.measured else to_dtype(values, np.uint8)
+
+    def as_rgb(self, image: np.ndarray, bands: Sequence[int] = (1, 2, 3)) -> np.ndarray:
+        """Returns an image to look at, uint8 (h, w, 3), with 0..255 of the network as they are.
+
+        Args:
+            image: (h, w, channels), as `read` returns it; nodata becomes black.
+            bands: channels, from 1, of red, green and blue if there are more than three. One
+                channel is shown in grey, and of two the first.
+        """
+        if not self.measured:
+            return image
+        shown = [band - 1 for band in bands] if self.channels > 3 else [0, 1, 2]
+        shown = shown if self.channels >= 3 else [0, 0, 0]
+        return to_dtype(np.nan_to_num(image[..., shown]), np.uint8)
+
+    def quantiles(self, paths: Sequence[Path]) -> ValueRange:
+        """Returns the QUANTILES of the values in files, per channel, as a value range.
+
+        Of sets with more than four million pixels, equally many are left out of each row.
+
+        Raises:
+            UserError: as `read`, or if a channel has one value only.
+        """
+        total = sum(math.prod(self.size(path)) for path in paths)
+        every = math.ceil(total / _MOST_VALUES)
+        drawn: list[list[np.ndarray]] = [[] for _ in range(self.channels)]
+        for path in paths:
+            values, valid = self._read_measurement(path)
+            for c, parts in enumerate(drawn):
+                parts.append(values[..., c][valid[..., c]][::every].astype(np.float64))
+        pairs = []
+        for c, parts in enumerate(drawn):
+            pooled = np.concatenate(parts)
+            low, high = np.quantile(pooled, QUANTILES).tolist() if len(pooled) else (0.0, 0.0)
+            if not low < high:
+                raise UserError(
+                    f"channel {c + 1} of the training images has no range of values (percentiles"
+                    f" {low:g} and {high:g}): set data.value_range to numbers"
+                )
+            pairs.append([low, high])
+        return ValueRange.of(pairs)
+
+    def _read_measurement(self, path: Path) -> tuple[np.ndarray, np.ndarray]:
+        """Returns (values in the file's dtype, valid), both (h, w, channels)."""
+        values, valid = read_measurement(path)
+        if values.shape[2] != self.channels:
+            raise UserError(
+                f"{path}: has {values.shape[2]} channels; expected {self.channels}, those of the"
+                " network: convert the file, or train a network with its number of channels"
+                " (model.channels)"
+            )
+        if self.value_range is None and values.dtype != np.uint8:
+            raise UserError(
+                f"{path}: {values.dtype} values; without a value range, 8-bit images are expected:"
+                " set data.value_range to the values that are black and white"
+            )
+        return values, valid
+
+
+RGB = Pixels()
+"""8-bit RGB."""
+
+
+def without_holes(image: np.ndarray) -> np.ndarray:
+    """Returns a float image (h, w, c) with nodata (NaN) filled from its surroundings."""
+    return fill_nodata(image, np.isfinite(image), FILL_DISTANCE)
+
+
+def lr_of(hr: np.ndarray, scale: int) -> np.ndarray:
+    """Computes the LR image of an HR image, by imresize.
+
+    Nodata (NaN) in a pixel's part of the HR image makes it nodata too; it is filled like nodata in
+    LR files.
+    """
+    holes = np.isnan(hr)
+    if not holes.any():
+        return imresize(hr, 1 / scale)
+    # Kernels of pixels with data reach beyond their own part.
+    lr = imresize(fill_nodata(hr, ~holes, scale * FILL_DISTANCE), 1 / scale)
+    height, width, channels = lr.shape
+    parts = holes.reshape(height, scale, width, scale, channels)
+    return without_holes(np.where(parts.any(axis=(1, 3)), np.float32(np.nan), lr))

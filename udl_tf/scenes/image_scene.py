@@ -1,0 +1,53 @@
+"""Images of 8 and 16 bits as scenes: measurements in PNG files, for example."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from udl_tf.imaging.image_files import ImageFile, read_image
+from udl_tf.imaging.image_writing import write_image
+from udl_tf.scenes.array_scene import ArrayScene
+from udl_tf.scenes.axes import Axes
+from udl_tf.scenes.opening import open_scene, scene_kind
+from udl_tf.scenes.result_files import Content, ResultFile
+from udl_tf.scenes.samples import Samples
+from udl_tf.scenes.scene import Scene
+
+
+def open_raster(path: Path | str, nodata: float | None = None) -> Scene:
+    """Opens a file as `open_scene` does, or else as an image.
+
+    Args:
+        path: of a scene, or of an image in any format that the package reads.
+        nodata: as for open_scene.
+
+    Raises:
+        UserError: as open_scene and read_image.
+    """
+    path = Path(path)
+    return ImageScene(path, nodata) if scene_kind(path) is None else open_scene(path, nodata)
+
+
+class ImageScene(ArrayScene):
+    """An image, read as a whole; alpha counts as a channel, and results are PNG or float TIFF.
+
+    Args:
+        path: of the file.
+        nodata: value of pixels without data; None: all pixels have data.
+    """
+
+    def __init__(self, path: Path, nodata: float | None):
+        image = read_image(path)
+        pixels = image.pixels.reshape(*image.pixels.shape[:2], -1)
+        axes, samples = Axes(("Y", "X", "C"), pixels.shape), Samples(pixels.dtype, nodata)
+        super().__init__(path, pixels, axes, samples, image.notes)
+
+    @contextmanager
+    def _create_file(self, path: Path, scale: int, content: Content) -> Iterator[ResultFile]:
+        axes = self._axes.result(scale, content.channels(self.channels))
+        samples = content.samples(self._samples)
+        array = np.full(axes.sizes, samples.fill, samples.dtype)
+        yield ResultFile(array, axes, samples)
+        write_image(path, ImageFile(array[..., 0] if array.shape[2] == 1 else array))

@@ -1,0 +1,137 @@
+"""TIFF files without georeference or axes: one page, or pages of equal size, through tifffile."""
+
+import math
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import tifffile
+from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC, RESUNIT, TiffPageSeries
+
+from udl_tf._support.files import complete_file
+from udl_tf.errors import UserError
+from udl_tf.imaging.metadata import MARK
+from udl_tf.scenes.array_scene import ArrayScene, readable
+from udl_tf.scenes.axes import Axes
+from udl_tf.scenes.raw_array import RawArray
+from udl_tf.scenes.result_files import Content, ResultFile
+from udl_tf.scenes.samples import Samples
+
+_CLASSIC = 2**32 - 2**25  # bytes of pixels that a TIFF other than BigTIFF can hold
+
+
+def open_file(path: Path, nodata: float | None) -> "PlainTiffScene":
+    """Opens a TIFF file as a scene.
+
+    Raises:
+        UserError: if it is damaged or not supported.
+    """
+    return PlainTiffScene(path, nodata)
+
+
+class PlainTiffScene(ArrayScene):
+    """A TIFF file whose pages are planes; results are not compressed.
+
+    Uncompressed pages are mapped, window by window; others are decoded one at a time, whole.
+
+    Args:
+        path: of the file.
+        nodata: value of pixels without data; None: only NaN.
+    """
+
+    def __init__(self, path: Path, nodata: float | None):
+        with ExitStack() as stack:
+            with readable(path):
+                tiff = stack.enter_context(tifffile.TiffFile(path))
+                series = tiff.series[0]
+                self._page = series.keyframe
+                axes = Axes(tuple(series.get_axes(False)), tuple(series.get_shape(False)))
+                _check_supported(path, series)
+            array = _array(path, series, axes, tiff.byteorder)
+            notes = ()
+            if self._page.compression != COMPRESSION.NONE:
+                notes = ("the result is not compressed",)
+            samples = Samples(series.dtype.newbyteorder("="), nodata)
+            super().__init__(path, array, axes, samples, notes, stack.pop_all())
+
+    @contextmanager
+    def _create_file(self, path: Path, scale: int, content: Content) -> Iterator[ResultFile]:
+        samples = content.samples(self._samples)
+        channels = content.channels(self.channels)
+        names = ("Z", "Y", "X", "S")
+        sizes = (self.planes, self.height * scale, self.width * scale, channels)
+        is_rgb = content is Content.IMAGE and self._page.photometric == PHOTOMETRIC.RGB
+        options: dict[str, Any] = {}
+        if self._page.resolutionunit != RESUNIT.NONE:
+            across, down = self._page.resolution
+            unit = self._page.resolutionunit
+            options = {"resolution": (across * scale, down * scale), "resolutionunit": unit}
+        with complete_file(path) as temporary:
+            place = tifffile.imwrite(  # of values that are not written yet
+                temporary,
+                shape=sizes if channels > 1 else sizes[:-1],
+                dtype=samples.dtype,
+                bigtiff=math.prod(sizes) * samples.dtype.itemsize > _CLASSIC,
+                photometric="rgb" if is_rgb else "minisblack",
+                planarconfig="contig" if channels > 1 else None,
+                software=MARK.decode(),
+                metadata=None,
+                returnoffset=True,
+                **options,
+            )
+            offset, _ = cast(tuple[int, int], place)
+            array = RawArray(temporary, samples.dtype, sizes, offset)
+            array.fill(samples.fill)
+            yield ResultFile(array, Axes(names, sizes), samples)
+
+
+class _Pages:
+    """Pages that are decoded whole, of which the last one is kept.
+
+    Args:
+        series: of pages.
+        axes: of the series; those of planes come first.
+    """
+
+    def __init__(self, series: TiffPageSeries, axes: Axes):
+        self._series = series
+        self._planes = [name not in ("Y", "X", "C", "S") for name in axes.names].count(True)
+        self._sizes = axes.sizes
+        self._number, self._page = -1, np.empty(0)
+
+    def __getitem__(self, index: tuple[Any, ...]) -> np.ndarray:
+        sizes, position = self._sizes[: self._planes], index[: self._planes]
+        number = int(np.ravel_multi_index(position, sizes)) if position else 0
+        if number != self._number:
+            page = self._series.asarray(key=number)
+            self._page = page.reshape(self._sizes[self._planes :])
+            self._number = number
+        return self._page[index[self._planes :]]
+
+
+def _array(path: Path, series: TiffPageSeries, axes: Axes, byteorder: Any) -> Any:
+    """Returns the values of a series, of which only what is indexed is read."""
+    if series.dataoffset is not None and not series.is_multifile:
+        dtype = series.dtype.newbyteorder(byteorder)
+        return RawArray(path, dtype, axes.sizes, series.dataoffset)
+    return _Pages(series, axes)
+
+
+def _check_supported(path: Path, series: TiffPageSeries) -> None:
+    """Refuses files whose values are not what they measure.
+
+    Raises:
+        UserError: for indices into a colour table, and alpha.
+    """
+    page = series.keyframe
+    if page.photometric == PHOTOMETRIC.PALETTE:
+        raise UserError(
+            f"{path}: holds indices into a colour table; expected values: convert it to RGB or grey"
+        )
+    if {EXTRASAMPLE.ASSOCALPHA, EXTRASAMPLE.UNASSALPHA} & set(page.extrasamples):
+        raise UserError(
+            f"{path}: has an alpha channel; expected channels of values: remove it, or run pip"
+            ' install "udl_tf[geo]", by which alpha marks nodata'
+        )
