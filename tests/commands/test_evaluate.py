@@ -19,14 +19,16 @@ def run(transparent_run, tmp_path):
     return run
 
 
-def output_of(model, degrade=None):
-    return _default_output(argparse.Namespace(model=str(model), degrade=degrade))
+def output_of(model, degrade=None, consistent=False):
+    options = argparse.Namespace(model=str(model), degrade=degrade, consistent=consistent)
+    return _default_output(options)
 
 
 def test_results_have_a_place_that_lasts_and_depends_on_the_degradation(run, tmp_path):
     assert output_of(run) == run / "evaluation"
     assert output_of(run, "jpeg:75") == run / "evaluation_jpeg_75"
     assert output_of(run, "blur:1.2+noise:5") == run / "evaluation_blur_1.2_noise_5"
+    assert output_of(run, consistent=True) == run / "evaluation_consistent"
     # The run deletes `running` when its step has finished.
     assert output_of(run / "running") == run / "evaluation_running"
     assert output_of(run / "running", "jpeg:75") == run / "evaluation_jpeg_75_running"
