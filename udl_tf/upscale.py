@@ -11,7 +11,7 @@ import argparse
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from udl_tf._support import command_line
 from udl_tf._support.backend import check_backend
@@ -145,14 +145,7 @@ def _plan_scenes(options: argparse.Namespace, model: "Upscaler") -> "tuple[Scene
             raise UserError(f"{option}: scenes keep their format and the model's scale: omit it")
     default = "beside" if model.has_uncertainty else "none"
     chosen = SceneOptions(
-        theta=options.uncertainty or default,
-        self_ensemble=options.self_ensemble,
-        consistent=options.consistent,
-        tile=options.tile,
-        memory_gb=options.memory,
-        value_range=options.value_range and tuple(options.value_range),
-        nodata=options.nodata,
-        overwrite=options.overwrite,
+        theta=options.uncertainty or default, nodata=options.nodata, **_common(options)
     )
     return chosen, plan_scenes(options.input, Path(options.output), chosen)
 
@@ -166,18 +159,25 @@ def _job_options(options: argparse.Namespace, has_uncertainty: bool) -> "Options
         outscale=options.outscale,
         size=options.size,
         uncertainty=options.uncertainty or default,
-        self_ensemble=options.self_ensemble,
-        consistent=options.consistent,
         ensemble=options.ensemble,
-        tile=options.tile,
-        memory_gb=options.memory,
-        value_range=options.value_range and tuple(options.value_range),
-        overwrite=options.overwrite,
         background=options.background,
         theta_scale=options.theta_scale,
         map_style=options.map,
+        **_common(options),
     )
     return command_line.with_max_pixels(chosen, options.max_megapixels)
+
+
+def _common(options: argparse.Namespace) -> dict[str, Any]:
+    """Returns the options that images and scenes have in common."""
+    return {
+        "self_ensemble": options.self_ensemble,
+        "consistent": options.consistent,
+        "tile": options.tile,
+        "memory_gb": options.memory,
+        "value_range": options.value_range and tuple(options.value_range),
+        "overwrite": options.overwrite,
+    }
 
 
 def _without_existing(plan: "Plan") -> "list[Job]":

@@ -1,7 +1,8 @@
 """Scenes whose file is an array with named axes."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,12 @@ import numpy as np
 from udl_tf.errors import UserError
 from udl_tf.imaging.library_warnings import collected_warnings
 from udl_tf.scenes.axes import Axes
-from udl_tf.scenes.result_files import Content, ResultWriter
+from udl_tf.scenes.result_files import Content, ResultWriter, WindowFile
 from udl_tf.scenes.samples import Samples
 from udl_tf.scenes.scene import Window
 
 
-class ArrayScene:
+class ArrayScene(ABC):
     """A scene of an array; formats say how the file of a result is created.
 
     Args:
@@ -55,9 +56,11 @@ class ArrayScene:
     def create(self, path: Path, scale: int, theta: Path | None, flags: bool) -> ResultWriter:
         return ResultWriter(self._create_file, path, scale, theta, flags)
 
-    def _create_file(self, path: Path, scale: int, content: Content):
+    @abstractmethod
+    def _create_file(
+        self, path: Path, scale: int, content: Content
+    ) -> AbstractContextManager[WindowFile]:
         """Creates a file of a result: a context manager, at whose end the file is complete."""
-        raise NotImplementedError
 
     def __enter__(self) -> "ArrayScene":
         return self
