@@ -1,7 +1,7 @@
 """Checks images before training, packs them for faster reading, or writes synthetic ones.
 
 udl-tf data check --config CONFIG [--set key=value ...]
-udl-tf data check FOLDER [FOLDER ...] [--test FOLDER ...] [--scale 4] [--hr-patch-size 192]
+udl-tf data check FOLDER [FOLDER ...] [--test FOLDER ...] [--config CONFIG | --scale 4]
 udl-tf data pack FOLDER [FOLDER ...] --output PACK [--scale 4 | --config CONFIG]
 udl-tf data synthetic KIND --output FOLDER [--count 40] [--size 256] [--seed 0]
 """
@@ -103,7 +103,7 @@ def _pack(folders: Sequence[Path], output: Path, config: Config) -> None:
     scale, pixels = config.model.scale, Pixels.of(config)
     datasets = folder_datasets(folders, scale, pixels)
     if config.data.value_range == "percentile":
-        files = [source.hr for dataset in datasets for source in dataset.sources]
+        files = [file for dataset in datasets for file in dataset.files]
         pixels = replace(pixels, value_range=pixels.quantiles(files))
     items = [
         (f"{dataset.name}/{source.hr.name}", partial(_arrays, source, scale))
@@ -119,8 +119,9 @@ def _pack(folders: Sequence[Path], output: Path, config: Config) -> None:
 
 
 def _arrays(source: ImageSource, scale: int) -> tuple[Arrays, dict[str, Any]]:
-    """Returns the pair as the arrays of a pack's item, without further facts."""
-    return read_pair(source, scale), {}
+    """Returns the pair as the arrays of a pack's item, and which plane of its file it is."""
+    facts = {"plane": source.plane, "planes": source.planes} if source.planes > 1 else {}
+    return read_pair(source, scale), facts
 
 
 def _config_of(options: argparse.Namespace) -> Config:

@@ -1,6 +1,8 @@
 """Measurements in files: scenes of any kind, and images of 8 or 16 bits."""
 
+from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -9,8 +11,21 @@ from udl_tf.imaging.formats import READABLE
 from udl_tf.imaging.opening import image_size
 from udl_tf.imaging.rgb_files import list_images
 from udl_tf.scenes.image_scene import open_raster
-from udl_tf.scenes.opening import open_scene, scene_kind, scene_suffixes
-from udl_tf.scenes.scene import Scene, Window
+from udl_tf.scenes.opening import FOLDER_SUFFIXES, open_scene, scene_kind, scene_suffixes
+from udl_tf.scenes.scene import Window
+
+
+class Shape(NamedTuple):
+    """Number of planes in a file, and height and width of each."""
+
+    planes: int
+    height: int
+    width: int
+
+
+def measurement_suffixes() -> tuple[str, ...]:
+    """Returns the suffixes, in lower case, of images and scenes."""
+    return tuple(dict.fromkeys((*READABLE, *scene_suffixes())))
 
 
 def list_measurements(folder: Path | str) -> list[Path]:
@@ -19,41 +34,50 @@ def list_measurements(folder: Path | str) -> list[Path]:
     Raises:
         UserError: as list_images.
     """
-    return list_images(folder, tuple(dict.fromkeys((*READABLE, *scene_suffixes()))))
+    return list_images(folder, measurement_suffixes(), FOLDER_SUFFIXES)
 
 
-def read_measurement(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Reads the values of a file as they are.
+def measurement_shape(path: Path) -> Shape:
+    """Reads the shape of a file from its header.
+
+    Raises:
+        UserError: if the file cannot be read.
+    """
+    try:
+        changed = path.stat().st_mtime_ns
+    except OSError:
+        changed = None  # opening it says what is wrong
+    return _shape(path, changed)
+
+
+@lru_cache(maxsize=1024)  # each plane of a file asks for it, several times
+def _shape(path: Path, changed: int | None) -> Shape:
+    if scene_kind(path) is None:
+        return Shape(1, *image_size(path))
+    with open_scene(path) as scene:
+        return Shape(scene.planes, scene.height, scene.width)
+
+
+def read_measurement(path: Path, plane: int = 0, planes: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """Reads the values of a plane as they are.
+
+    Args:
+        path: of the file.
+        plane: index of the plane.
+        planes: number of planes that the file is expected to hold.
 
     Returns:
         (values (h, w, c) in the file's dtype, valid (h, w, c) bool: False for nodata, NaN and
         infinite values).
 
     Raises:
-        UserError: if the file cannot be read, or holds several planes.
+        UserError: if the file cannot be read, or holds another number of planes.
     """
     with open_raster(path) as scene:
-        _check_planes(scene)
-        values, valid = scene.read(Window(0, 0, 0, scene.height, scene.width))
+        if scene.planes != planes:
+            raise UserError(
+                f"{path}: holds {scene.planes} planes; expected {planes}, as its HR file: save the"
+                " same planes in both"
+            )
+        values, valid = scene.read(Window(plane, 0, 0, scene.height, scene.width))
     return values, valid & np.isfinite(values)
-
-
-def measurement_size(path: Path) -> tuple[int, int]:
-    """Reads (height, width) from the header of a file.
-
-    Raises:
-        UserError: as read_measurement.
-    """
-    if scene_kind(path) is None:
-        return image_size(path)
-    with open_scene(path) as scene:
-        _check_planes(scene)
-        return scene.height, scene.width
-
-
-def _check_planes(scene: Scene) -> None:
-    if scene.planes != 1:
-        raise UserError(
-            f"{scene.path}: holds {scene.planes} planes; expected one: save each in a file of its"
-            " own"
-        )

@@ -6,6 +6,8 @@ A dataset is a folder in one of three layouts:
   file or NAMEx{scale};
 - DIV2K as published: DIV2K_train_HR/ and DIV2K_train_LR_bicubic/X{scale}/;
 or a pack of one or several of them (udl_tf.data.pack).
+
+Each plane of a file of measurements, such as a slice of a volume, is an image.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,12 +17,13 @@ from typing import Any
 
 from udl_tf.config import DataConfig, parse_degradations
 from udl_tf.data.degradations import ImageDegradations
-from udl_tf.data.measurements import list_measurements
+from udl_tf.data.measurements import list_measurements, measurement_shape
 from udl_tf.data.pack import Pack, is_pack
 from udl_tf.data.pairs import pair_files
 from udl_tf.data.pixels import RGB, Pixels
 from udl_tf.errors import UserError
 from udl_tf.imaging.rgb_files import list_images
+from udl_tf.scenes.opening import FOLDER_SUFFIXES, stem_of
 
 ListFiles = Callable[[Path], list[Path]]
 
@@ -44,6 +47,8 @@ class ImageSource:
         crop: side of the central square that is used, HR pixels; None: the whole image.
         degrade: degradations of the LR image, before it is cropped; None: it stays as it is.
         pixels: how the files are read.
+        plane: index of the plane in both files.
+        planes: number of planes in each of them.
     """
 
     hr: Path
@@ -53,10 +58,32 @@ class ImageSource:
     crop: int | None = None
     degrade: ImageDegradations | None = None
     pixels: Pixels = RGB
+    plane: int = 0
+    planes: int = 1
+
+    @property
+    def title(self) -> str:
+        """Name in reports: that of the file, and the plane: "cells.ome.tif, plane 3"."""
+        return f"{self.hr.name}{self._plane}"
+
+    @property
+    def where(self) -> str:
+        """Path of the file, and the plane."""
+        return f"{self.hr}{self._plane}"
+
+    @property
+    def _plane(self) -> str:
+        return "" if self.planes == 1 else f", plane {self.plane + 1}"
+
+    @property
+    def stem(self) -> str:
+        """Name of files about the image, without suffix."""
+        stem = stem_of(self.hr)
+        return stem if self.planes == 1 else f"{stem}_plane{self.plane + 1}"
 
     @property
     def name(self) -> str:
-        """Name of the image in a run folder: its path; that of bundled images is relative."""
+        """Name of the file in a run folder: its path; that of bundled images is relative."""
         if self.hr.is_relative_to(_BUNDLED_FOLDER):
             return self.hr.relative_to(_BUNDLED_FOLDER.parent).as_posix()
         return str(self.hr)
@@ -65,7 +92,7 @@ class ImageSource:
     def size(self) -> tuple[int, int]:
         """Height and width of the HR image, or of its crop."""
         if self.pack is None:
-            height, width = self.pixels.size(self.hr)
+            _, height, width = self.pixels.shape(self.hr)
         else:
             height, width, _ = self.pack.entries[self.index]["shapes"][1]
         if self.crop is not None:
@@ -88,6 +115,11 @@ class Dataset:
     sources: tuple[ImageSource, ...]
     bundled: bool = False
     folder: Path | None = None
+
+    @property
+    def files(self) -> list[Path]:
+        """HR files: the images, or stacks of images."""
+        return list(dict.fromkeys(source.hr for source in self.sources))
 
     @property
     def crop(self) -> int | None:
@@ -229,8 +261,10 @@ def folder_dataset(folder: Path | str, scale: int, pixels: Pixels = RGB) -> Data
     if is_pack(folder):
         return _packed_dataset(folder, scale, pixels)
     list_files = list_measurements if pixels.measured else list_images
-    dataset = Dataset(folder.name, _sources(folder, scale, list_files), folder=folder)
-    return read_as(dataset, pixels)
+    sources = _sources(folder, scale, list_files)
+    if pixels.measured:
+        sources = tuple(plane for source in sources for plane in _planes(source))
+    return read_as(Dataset(folder.name, sources, folder=folder), pixels)
 
 
 def _sources(folder: Path, scale: int, list_files: ListFiles) -> tuple[ImageSource, ...]:
@@ -245,6 +279,15 @@ def _sources(folder: Path, scale: int, list_files: ListFiles) -> tuple[ImageSour
                     return tuple(ImageSource(hr, lr) for hr, lr in pairs)
             return tuple(ImageSource(file) for file in hr_files)
     return tuple(ImageSource(file) for file in list_files(folder))
+
+
+def _planes(source: ImageSource) -> list[ImageSource]:
+    """Returns the image pairs in a pair of files."""
+    try:
+        planes = measurement_shape(source.hr).planes
+    except UserError:  # which whoever reads the file reports
+        planes = 1
+    return [replace(source, plane=plane, planes=planes) for plane in range(planes)]
 
 
 def _packed_dataset(folder: Path, scale: int, pixels: Pixels) -> Dataset:
@@ -262,8 +305,10 @@ def _packed_dataset(folder: Path, scale: int, pixels: Pixels) -> Dataset:
             f"{folder}: packed with {_packed_as(found)}; expected {_packed_as(pixels.facts)}: set"
             " model.channels and data.value_range to those of the pack, or pack the images again"
         )
-    names = (folder / entry["name"] for entry in pack.entries)
-    sources = (ImageSource(name, pack=pack, index=i) for i, name in enumerate(names))
+    sources = (
+        ImageSource(folder / entry["name"], pack=pack, index=index, **entry["facts"])
+        for index, entry in enumerate(pack.entries)
+    )
     return read_as(Dataset(folder.name, tuple(sources)), pixels)
 
 
@@ -275,4 +320,4 @@ def _packed_as(facts: dict[str, Any]) -> str:
 
 
 def _has_images(folder: Path) -> bool:
-    return any(p.is_file() for p in folder.iterdir())
+    return any(p.is_file() or p.suffix.lower() in FOLDER_SUFFIXES for p in folder.iterdir())

@@ -68,16 +68,12 @@ def load_data(config: Config, split: Split | None, fallback: Path) -> RunData:
     ]
     sources = [source for dataset in sets for source in dataset.sources]
     large = large_enough(sources, config.data)
+    count = config.data.validation_images
     if split is None:
-        count = config.data.validation_images
         training, held_out = split_validation(sources, large, count, seed)
-        split = Split(
-            training=[source.name for source in training],
-            held_out=[source.name for source in held_out],
-            value_range=_percentiles(config, pixels, training),
-        )
+        split = Split.of(training, held_out, _percentiles(config, pixels, training))
     else:
-        training, held_out = keep_split(large, split)
+        training, held_out = keep_split(large, split, count)
     if split.value_range is not None:
         pixels = replace(pixels, value_range=ValueRange.of(split.value_range))
         test = [read_as(dataset, pixels) for dataset in test]
@@ -97,7 +93,8 @@ def load_data(config: Config, split: Split | None, fallback: Path) -> RunData:
     counts = len(training), len(held_out), len(sources) - len(large)
     summary = _summary(sets, *counts, split.changes(large), config.data.degradations)
     if pixels.measured:
-        summary |= {"text": f"{summary['text']}; {pixels.text}", "value_range": pixels.unit.ranges}
+        text = f"{summary['text']}{_planes_text(training, held_out, large)}; {pixels.text}"
+        summary |= {"text": text, "value_range": pixels.unit.ranges}
     return RunData(store, validation, test, split, cache, summary)
 
 
@@ -111,7 +108,18 @@ def _percentiles(config: Config, pixels: Pixels, training: list[ImageSource]) ->
             f"{packed.hr.parent}: packs state their value range: set data.value_range to it instead"
             ' of "percentile"'
         )
-    return pixels.quantiles([source.hr for source in training]).ranges
+    return pixels.quantiles(list(dict.fromkeys(source.hr for source in training))).ranges
+
+
+def _planes_text(
+    training: list[ImageSource], held_out: list[ImageSource], large: list[ImageSource]
+) -> str:
+    """Describes what becomes of the planes of held-out files, unless all of them validate."""
+    if (unused := len(large) - len(training) - len(held_out)) > 0:
+        return f"; {unused} other planes of held-out files not used"
+    if held_out[0].planes > 1 and held_out[0].hr == training[0].hr:
+        return "; all are planes of one file, so that the held-out ones are trained on too"
+    return ""
 
 
 def _summary(

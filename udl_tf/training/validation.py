@@ -43,7 +43,7 @@ class Validation:
         bands: Sequence[int] = (1, 2, 3),
         side: int = 256,
     ):
-        names = [source.hr.name for source in held_out.sources]
+        names = [source.title for source in held_out.sources]
         self.images = names[0] if len(names) == 1 else f"{len(names)} images"
         self.scale, self.pixels, self.bands = held_out.scale, held_out.pixels, bands
         self.network = network
