@@ -97,9 +97,8 @@ def test_a_test_image_among_the_training_images_is_a_problem(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [
-        ((), "expected either folders of training images or --config"),
-        (("x", "--config", "dpdnn_x3"), "expected either folders of training images or --config"),
-        (("x", "--set", "a=1"), "expected either folders of training images or --config"),
+        ((), "expected folders of training images, --config CONFIG, or both"),
+        (("x", "--set", "a=1"), "expected folders of training images, --config CONFIG, or both"),
         (("x", "--hr-patch-size", 4), "data.hr_patch_size: got 4"),
     ],
 )

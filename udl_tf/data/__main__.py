@@ -45,7 +45,11 @@ def main(arguments: list[str] | None = None) -> None:
         metavar="FOLDER",
         help="test sets, whose images must not be among the training images",
     )
-    check.add_argument("--config", help="check the sets of a config, with its scale and patch size")
+    check.add_argument(
+        "--config",
+        help="check the sets of a config, or folders, with its scale, patch size, channels and"
+        " value range",
+    )
     check.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="as for udl-tf train"
     )
@@ -125,19 +129,22 @@ def _arrays(source: ImageSource, scale: int) -> tuple[Arrays, dict[str, Any]]:
 
 
 def _config_of(options: argparse.Namespace) -> Config:
-    """Returns the config whose sets are checked: the given one, or one for the given folders."""
-    folders = [*options.folders, *options.test]
-    if options.config is not None and not folders:
-        return load_config(options.config, options.set)
-    if options.config is not None or options.set or not options.folders:
-        raise UserError("expected either folders of training images or --config CONFIG")
-    data = {
-        "train": [str(Path(folder).absolute()) for folder in options.folders],
-        "test": [str(Path(folder).absolute()) for folder in options.test],
-        "hr_patch_size": options.hr_patch_size,
-        "small_images": options.small_images,
-    }
-    return parse_model({"data": data, "model": {"scale": options.scale}}, Config, "options")
+    """Returns the config whose sets are checked; given folders replace those that it names."""
+    if options.config is not None:
+        config = load_config(options.config, options.set)
+    elif options.folders and not options.set:
+        data = {"hr_patch_size": options.hr_patch_size, "small_images": options.small_images}
+        content = {"data": data, "model": {"scale": options.scale}}
+        config = parse_model(content, Config, "options")
+    else:
+        raise UserError("expected folders of training images, --config CONFIG, or both")
+    if not (options.folders or options.test):
+        return config
+    train, test = (
+        [str(Path(folder).absolute()) for folder in part]
+        for part in (options.folders, options.test)
+    )
+    return config.changed(data=config.data.changed(train=train or config.data.train, test=test))
 
 
 def _check(config: Config) -> None:
