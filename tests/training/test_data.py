@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from helpers.measurements import tiny_config, write_heights
+from helpers.measurements import slices, tiny_config, write_heights, write_stack
 
 from udl_tf.config import Config
 from udl_tf.data.split import Split
@@ -33,3 +33,23 @@ def test_bundled_images_do_not_suit_other_channels(tmp_path, config):
     bundled = config.changed(data=config.data.changed(train=["bundled"], test=["bundled"]))
     with pytest.raises(UserError, match="has 3 channels; expected 1"):
         load_data(bundled, None, tmp_path)
+
+
+def test_stacks_are_held_out_as_a_whole(tmp_path):
+    for index in range(2):
+        write_stack(tmp_path / f"stacks/{index}.ome.tif", slices(4, index, 24, 24))
+    content = tiny_config("microscopy_x2", tmp_path / "stacks")
+    content["data"] |= {"validation_images": 3, "value_range": "percentile"}
+    config = Config.model_validate(content)
+    data = load_data(config, None, tmp_path)
+    (trained,), (held_out,) = data.split.training, data.split.held_out
+    assert {trained, held_out} == {str(tmp_path / f"stacks/{index}.ome.tif") for index in range(2)}
+    assert (len(data.training), len(data.held_out)) == (4, 3)
+    values = slices(4, int(trained.endswith("1.ome.tif")), 24, 24)
+    assert data.split.value_range == pytest.approx(np.quantile(values, [0.001, 0.999]).tolist())
+    assert "4 images, 3 more held out for validation; 1 other planes of" in data.summary["text"]
+    assert len(load_data(config, data.split, tmp_path).training) == 4  # not the unused plane
+
+    (tmp_path / "stacks/1.ome.tif").unlink()
+    text = load_data(config, None, tmp_path).summary["text"]
+    assert "all are planes of one file, so that the held-out ones are trained on too" in text
