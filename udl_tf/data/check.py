@@ -105,7 +105,7 @@ def _small(readable: _Readable, config: DataConfig) -> Iterator[Finding]:
 def _duplicates(readable: _Readable) -> Iterator[Finding]:
     equal: dict[str, dict[Path, str]] = defaultdict(dict)  # checksum -> files and names
     for name, facts in readable.items():
-        if name == str(facts.file) or facts.thumbnail.any():
+        if name == str(facts.file) or facts.thumbnail.any():  # not a blank plane of a stack
             equal[facts.checksum].setdefault(facts.file, name)
     lines: dict[tuple[Path, ...], str] = {}  # one for the same files
     for names in equal.values():
@@ -142,7 +142,7 @@ def _omitted(dataset: Dataset) -> Iterator[Finding]:
     """Notes what a folder holds apart from the images of the dataset."""
     if dataset.folder is None:
         return
-    files = [path for source in dataset.sources for path in (source.hr, source.lr) if path]
+    files = {path for source in dataset.sources for path in (source.hr, source.lr) if path}
     used = {path.parent for path in files}
     suffixes = measurement_suffixes() if dataset.pixels.measured else READABLE
     for folder in sorted(used):

@@ -76,8 +76,8 @@ def read_measurement(path: Path, plane: int = 0, planes: int = 1) -> tuple[np.nd
     with open_raster(path) as scene:
         if scene.planes != planes:
             raise UserError(
-                f"{path}: holds {scene.planes} planes; expected {planes}, as its HR file: save the"
-                " same planes in both"
+                f"{path}: holds {scene.planes} plane{'s' * (scene.planes > 1)}; expected {planes},"
+                " as its HR file: save the same planes in both"
             )
         values, valid = scene.read(Window(plane, 0, 0, scene.height, scene.width))
     return values, valid & np.isfinite(values)

@@ -5,15 +5,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from udl_tf.config import Config, Degradation, ValueRanges, degradations_text
 from udl_tf.data.degradations import ImageDegradations
 from udl_tf.data.pixels import Pixels
 from udl_tf.data.sources import Dataset, ImageSource, cropped, degraded, find_datasets, read_as
 from udl_tf.data.split import Split, keep_split, large_enough, split_validation
-from udl_tf.data.store import ImageStore, cache_folder
+from udl_tf.data.store import ImageStore, cache_folder, middle
 from udl_tf.errors import UserError
 from udl_tf.evaluation.protocol import check_size
 from udl_tf.imaging.value_range import ValueRange
+
+MIDDLE_SIDE = 256
+"""Largest side of the part of a held-out image that validates during training, HR pixels."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,8 @@ def load_data(config: Config, split: Split | None, fallback: Path) -> RunData:
         fallback: as for cache_folder.
 
     Raises:
-        UserError: for a dataset or image that is missing, damaged or too small.
+        UserError: for a dataset or image that is missing, damaged or too small, or if no held-out
+            image has data in its middle.
     """
     scale, seed, evaluation = config.model.scale, config.training.seed, config.evaluation
     pixels = Pixels.of(config)
@@ -90,12 +96,42 @@ def load_data(config: Config, split: Split | None, fallback: Path) -> RunData:
         check_size(source, scale)
     validation = ImageStore(held_out, scale, config.data.memory_gb, cache)
     validation.load_all()
+    middles(validation)  # a UserError now, instead of in the first step
     counts = len(training), len(held_out), len(sources) - len(large)
     summary = _summary(sets, *counts, split.changes(large), config.data.degradations)
     if pixels.measured:
         text = f"{summary['text']}{_planes_text(training, held_out, large)}; {pixels.text}"
         summary |= {"text": text, "value_range": pixels.unit.ranges}
     return RunData(store, validation, test, split, cache, summary)
+
+
+def middles(
+    held_out: ImageStore, side: int = MIDDLE_SIDE
+) -> tuple[list[str], list[tuple[np.ndarray, np.ndarray]]]:
+    """Returns the middles that validate during training, of the images that have data there.
+
+    Args:
+        held_out: held-out images.
+        side: largest side of a middle, HR pixels.
+
+    Returns:
+        (names of the images, middles (lr, hr)).
+
+    Raises:
+        UserError: if no image has data in its middle.
+    """
+    names, pairs = [], []
+    for source, pair in zip(held_out.sources, held_out.pairs(), strict=True):
+        lr, hr = middle(*pair, held_out.scale, side // held_out.scale)
+        if np.isfinite(hr).any():
+            names.append(source.title)
+            pairs.append((lr, hr))
+    if not pairs:
+        raise UserError(
+            f"none of {len(held_out)} held-out images has data in its central {side}x{side} pixels:"
+            " raise data.validation_images, or remove files without data"
+        )
+    return names, pairs
 
 
 def _percentiles(config: Config, pixels: Pixels, training: list[ImageSource]) -> ValueRanges | None:
