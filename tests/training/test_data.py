@@ -3,9 +3,13 @@ import pytest
 from helpers.measurements import slices, tiny_config, write_heights, write_stack
 
 from udl_tf.config import Config
+from udl_tf.data.pixels import Pixels
+from udl_tf.data.sources import folder_dataset
 from udl_tf.data.split import Split
+from udl_tf.data.store import ImageStore
 from udl_tf.errors import UserError
-from udl_tf.training.data import load_data
+from udl_tf.imaging.value_range import ValueRange
+from udl_tf.training.data import load_data, middles
 
 
 @pytest.fixture
@@ -53,3 +57,17 @@ def test_stacks_are_held_out_as_a_whole(tmp_path):
     (tmp_path / "stacks/1.ome.tif").unlink()
     text = load_data(config, None, tmp_path).summary["text"]
     assert "all are planes of one file, so that the held-out ones are trained on too" in text
+
+
+def test_images_without_data_in_their_middle_do_not_validate(tmp_path):
+    """Their filled LR images are all grey, which a network that learns would be called dead for."""
+    folder = write_heights(tmp_path / "images", 2)
+    hole = np.load(folder / "1.npy")
+    hole[16:24, 18:26] = np.nan
+    np.save(folder / "1.npy", hole)
+    sources = folder_dataset(folder, 2, Pixels(1, ValueRange((900,), (1100,)))).sources
+    names, ((lr, hr),) = middles(ImageStore(sources, 2, 1), side=8)
+    assert names == ["0.npy"]
+    assert (lr.shape, hr.shape) == ((4, 4, 1), (8, 8, 1))
+    with pytest.raises(UserError, match="none of 1 held-out images has data in its central 8x8"):
+        middles(ImageStore(sources[1:], 2, 1), side=8)
