@@ -148,7 +148,7 @@ class Pixels:
         left out of each row.
 
         Raises:
-            UserError: as `read`, or if a channel has one value only.
+            UserError: as `read`, or if a channel has no data, or one value only.
         """
         shapes = [self.shape(path) for path in paths]
         every = math.ceil(sum(map(math.prod, shapes)) / _MOST_VALUES)
@@ -164,7 +164,9 @@ class Pixels:
         pairs = []
         for c, parts in enumerate(drawn):
             pooled = np.concatenate(parts)
-            low, high = np.quantile(pooled, QUANTILES).tolist() if len(pooled) else (0.0, 0.0)
+            if not len(pooled):
+                raise UserError(f"channel {c + 1} of the training images has no data: add some")
+            low, high = np.quantile(pooled, QUANTILES).tolist()
             if not low < high:
                 raise UserError(
                     f"channel {c + 1} of the training images has no range of values (percentiles"
