@@ -5,7 +5,8 @@ import pytest
 from helpers.images import noise_image
 
 from udl_tf.config import DataConfig
-from udl_tf.data.sources import ImageSource, bundled_dataset, folder_dataset
+from udl_tf.data.image_source import ImageSource
+from udl_tf.data.sources import bundled_dataset, folder_dataset
 from udl_tf.data.split import Split, keep_split, large_enough, split_validation
 from udl_tf.errors import UserError
 from udl_tf.imaging.rgb_files import write_rgb

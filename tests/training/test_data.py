@@ -51,7 +51,10 @@ def test_stacks_are_held_out_as_a_whole(tmp_path):
     assert (len(data.training), len(data.held_out)) == (4, 3)
     values = slices(4, int(trained.endswith("1.ome.tif")), 24, 24)
     assert data.split.value_range == pytest.approx(np.quantile(values, [0.001, 0.999]).tolist())
-    assert "4 images, 3 more held out for validation; 1 other planes of" in data.summary["text"]
+    assert (
+        "4 images, 3 more held out for validation; other planes of held-out files, not used: 1"
+        in data.summary["text"]
+    )
     assert len(load_data(config, data.split, tmp_path).training) == 4  # not the unused plane
 
     (tmp_path / "stacks/1.ome.tif").unlink()

@@ -18,9 +18,10 @@ from udl_tf._support.config_file import load_config
 from udl_tf._support.json_files import parse_model
 from udl_tf.config import Config, ModelConfig
 from udl_tf.data.check import check_sets
+from udl_tf.data.image_source import ImageSource
 from udl_tf.data.pack import Arrays, write_pack
 from udl_tf.data.pixels import Pixels
-from udl_tf.data.sources import ImageSource, find_datasets, folder_datasets, read_as
+from udl_tf.data.sources import find_datasets, folder_datasets, read_as
 from udl_tf.data.store import read_pair
 from udl_tf.errors import UserError
 from udl_tf.scenes.synthetic_files import KINDS, write_synthetic

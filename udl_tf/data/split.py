@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from udl_tf.config import DataConfig, Section, ValueRanges
-from udl_tf.data.sources import ImageSource
+from udl_tf.data.image_source import ImageSource
 from udl_tf.errors import UserError
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from udl_tf.config import DataConfig
+from udl_tf.data.image_source import ImageSource
 from udl_tf.data.pixels import Pixels, lr_of, without_holes
-from udl_tf.data.sources import ImageSource
 from udl_tf.errors import UserError
 from udl_tf.imaging.resize import imresize, mod_crop
 from udl_tf.imaging.rgb_files import read_rgb, write_rgb

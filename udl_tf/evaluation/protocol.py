@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from udl_tf._support.tables import markdown_table
-from udl_tf.data.sources import Dataset, ImageSource
+from udl_tf.data.image_source import ImageSource
+from udl_tf.data.sources import Dataset
 from udl_tf.data.store import read_pair
 from udl_tf.errors import UserError
 from udl_tf.evaluation.figures import comparison_figure

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from udl_tf._support.progress import Progress, no_progress
+from udl_tf.data.image_source import ImageSource
 from udl_tf.data.measurements import list_measurements, read_measurement
-from udl_tf.data.sources import ImageSource
 from udl_tf.data.store import read_pair
 from udl_tf.errors import UserError
 from udl_tf.imaging.nodata import near_nodata

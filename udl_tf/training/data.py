@@ -9,8 +9,9 @@ import numpy as np
 
 from udl_tf.config import Config, Degradation, ValueRanges, degradations_text
 from udl_tf.data.degradations import ImageDegradations
+from udl_tf.data.image_source import ImageSource
 from udl_tf.data.pixels import Pixels
-from udl_tf.data.sources import Dataset, ImageSource, cropped, degraded, find_datasets, read_as
+from udl_tf.data.sources import Dataset, cropped, degraded, find_datasets, read_as
 from udl_tf.data.split import Split, keep_split, large_enough, split_validation
 from udl_tf.data.store import ImageStore, cache_folder, middle
 from udl_tf.errors import UserError
@@ -152,7 +153,7 @@ def _planes_text(
 ) -> str:
     """Describes what becomes of the planes of held-out files, unless all of them validate."""
     if (unused := len(large) - len(training) - len(held_out)) > 0:
-        return f"; {unused} other planes of held-out files not used"
+        return f"; other planes of held-out files, not used: {unused}"
     if held_out[0].planes > 1 and held_out[0].hr == training[0].hr:
         return "; all are planes of one file, so that the held-out ones are trained on too"
     return ""
