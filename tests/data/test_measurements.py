@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 from helpers.commands import run_command
@@ -15,6 +17,7 @@ from udl_tf.data.sources import degraded, folder_dataset
 from udl_tf.data.store import ImageStore, read_pair
 from udl_tf.errors import UserError
 from udl_tf.imaging.value_range import ValueRange
+from udl_tf.scenes.image_scene import open_raster
 
 HEIGHTS = Pixels(1, ValueRange((900,), (1100,)))
 COUNTS = Pixels(1, ValueRange((0,), (255,)))
@@ -186,3 +189,23 @@ def test_packs_keep_which_plane_of_which_file_an_image_is(tmp_path):
     ]
     for source, values in zip(packed.sources, slices(2), strict=True):
         assert np.array_equal(read_pair(source, 2)[1][..., 0], values)
+
+
+def test_a_stack_stays_open_for_its_next_planes(tmp_path, monkeypatch):
+    """Opening one may take much longer than reading a plane."""
+    opened = []
+
+    def counting(path):
+        opened.append(path.name)
+        return open_raster(path)
+
+    monkeypatch.setattr("udl_tf.data.measurements.open_raster", counting)
+    files = [write_stack(tmp_path / f"{index}.ome.tif", slices(3, index)) for index in range(3)]
+    for index, file in enumerate(files):
+        for plane in range(3):
+            found, _ = read_measurement(file, plane, 3)
+            assert np.array_equal(found[..., 0], slices(3, index)[plane])
+    assert opened == [file.name for file in files]
+    write_stack(files[2], slices(3, 7))
+    os.utime(files[2], ns=(1, 1))  # changed, whatever the resolution of the clock
+    assert np.array_equal(read_measurement(files[2], 1, 3)[0][..., 0], slices(3, 7)[1])
