@@ -65,7 +65,8 @@ def read_rgb(path: Path | str) -> np.ndarray:
     pixels = read_image(path).pixels
     if pixels.dtype != np.uint8:
         raise UserError(
-            f"{path}: more than 8 bits per channel; expected 8-bit images: convert it first"
+            f"{path}: more than 8 bits per channel; expected 8-bit images: convert it, or train a"
+            " network with data.value_range"
         )
     colors = pixels[..., None] if pixels.ndim == 2 else pixels
     colors = colors[..., : 1 if colors.shape[2] <= 2 else 3]
