@@ -51,6 +51,19 @@ def test_other_values_than_8_bits_need_a_range(tmp_path):
         Pixels(1).read(file)
 
 
+def test_marks_of_nodata_that_a_file_does_not_state_are_one_line(tmp_path):
+    """They would make the loss infinite."""
+    values = np.full((4, 4), 5, np.float32)
+    values[1, 2] = np.finfo(np.float32).min
+    pixels = Pixels(1, ValueRange((0,), (10,)))
+    with pytest.raises(
+        UserError, match=r"a\.npy: holds -3.40282e\+38; .* state it in the file as nodata"
+    ):
+        pixels.read(saved(tmp_path / "a.npy", values))
+    values[1, 2] = -9999
+    assert pixels.read(saved(tmp_path / "a.npy", values)).min() == pytest.approx(-9999 * 25.5)
+
+
 def test_several_planes_are_refused(tmp_path):
     file = saved(tmp_path / "a.npy", np.zeros((2, 4, 4, 1), np.uint8))
     with pytest.raises(UserError, match=r"a\.npy"):

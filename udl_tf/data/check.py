@@ -75,7 +75,7 @@ def check_sets(
 
 def _read(datasets: Sequence[Dataset], scale: int, readable: _Readable) -> Iterator[Finding]:
     """Adds the images that can be read to `readable`; yields the others."""
-    errors = set[str]()  # planes of a file may have the same
+    errors, empty = set[str](), list[str]()  # planes of a file may have the same error
     for source in (source for dataset in datasets for source in dataset.sources):
         try:
             if source.pack:
@@ -86,9 +86,14 @@ def _read(datasets: Sequence[Dataset], scale: int, readable: _Readable) -> Itera
                 yield Finding(str(error))
             errors.add(str(error))
             continue
+        if not np.isfinite(hr).any():
+            empty.append(source.where)
+            continue
         height, width, _ = hr.shape
         checksum = hashlib.sha256(repr(hr.shape).encode() + hr.tobytes()).hexdigest()
         readable[source.where] = _Facts(source.hr, (height, width), checksum, thumbnail(hr))
+    if empty:
+        yield Finding(f"without data: {len(empty)} images, such as {empty[0]}", problem=False)
 
 
 def _small(readable: _Readable, config: DataConfig) -> Iterator[Finding]:

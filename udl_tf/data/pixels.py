@@ -21,6 +21,7 @@ from udl_tf.imaging.value_range import GREY_LEVELS, ValueRange
 QUANTILES = (0.001, 0.999)
 """Of the values in the training set: what a network sees as 0 and 255 with "percentile"."""
 
+_FARTHEST = 1e18  # in the network's 0..255; squares of larger float32 values are infinite
 _MOST_VALUES = 4_000_000  # per channel, from which quantiles are computed
 
 
@@ -109,15 +110,22 @@ class Pixels:
             plane, planes: index of the plane, and expected number of planes, of measurements.
 
         Raises:
-            UserError: if it cannot be read, or has another number of planes or channels or too many
-                bits.
+            UserError: if it cannot be read, has another number of planes or channels or too many
+                bits, or holds values that cannot be measurements.
         """
         if not self.measured:
             return read_rgb(path)
         values, valid = self._read_measurement(path, plane, planes)
         if not valid.all():  # before the conversion, for which marks of nodata may be too large
             values = np.where(valid, values, np.nan)
-        return self.unit.to_network(values)
+        with np.errstate(over="ignore"):
+            pixels = self.unit.to_network(values)
+        if (far := np.abs(pixels) > _FARTHEST).any():  # False for NaN
+            raise UserError(
+                f"{path}: holds {values[far][0]:g}; expected values near the value range: state it"
+                " in the file as nodata, or replace it by NaN"
+            )
+        return pixels
 
     def shape(self, path: Path) -> Shape:
         """Reads number of planes, height and width from the header of a file."""
