@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import tifffile
-import zarr
 from scipy.ndimage import gaussian_filter
 
 
@@ -44,6 +43,8 @@ def write_stack(path: Path, planes: np.ndarray) -> Path:
     if path.suffix != ".zarr":
         tifffile.imwrite(path, planes, metadata={"axes": "ZYX"})
         return path
+    import zarr
+
     scale = [{"type": "scale", "scale": [2.0, 0.5, 0.5]}]
     image = {
         "axes": [{"name": name, "type": "space", "unit": "micrometer"} for name in "zyx"],
