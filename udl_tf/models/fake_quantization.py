@@ -1,0 +1,104 @@
+"""Networks in simulated int8, through which a quantization-aware step trains.
+
+The graph is that of an export: the chain of a network with its upsampler folded, in which kernels
+and maps are rounded as TFLite rounds them. Kernels have 255 levels per output channel, symmetric
+around zero; maps have 256 levels per tensor, between their smallest and largest value in the batch,
+zero among them. Rounding has the gradient of the identity.
+
+The ranges are those of the batch, whereas exporters take those of their representative images: the
+simulation therefore has no state of its own besides the weights of the network.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import keras
+from keras import ops
+
+from udl_tf.models.blocks import DepthToSpace, SpaceToDepth
+from udl_tf.models.stages import chain_of, run_chain
+
+_MOVING = DepthToSpace, SpaceToDepth, keras.layers.Identity
+"""Layers that only move values, which have been rounded before."""
+
+
+def fake_quantized(network: keras.Model) -> Callable[[Any], dict[str, Any]]:
+    """Returns the function lr -> outputs of a network in simulated int8, for training.
+
+    It computes with the current weights of the network, to which gradients pass. The outermost
+    pixels of its result are those of `build_chain` with `bordered`.
+
+    Args:
+        network: without branches, in float32.
+    """
+    outputs = tuple(network.output)
+    chain = [
+        replace(stage, network=_rounded(stage.network), parts=())
+        for stage in chain_of(network, *outputs, bordered=True)
+    ]
+    return lambda lr: dict(zip(outputs, run_chain(chain, lr), strict=True))
+
+
+def round_kernel(kernel):
+    """Rounds a kernel (..., out) to -127..127 steps, a step for each output channel."""
+    step = ops.max(ops.abs(kernel), axis=range(len(kernel.shape) - 1), keepdims=True) / 127.0
+    return _round(kernel, step)
+
+
+def round_map(x):
+    """Rounds a map to 256 levels between its smallest and largest value, zero among them."""
+    low, high = ops.minimum(ops.min(x), 0.0), ops.maximum(ops.max(x), 0.0)
+    return _round(x, (high - low) / 255.0)
+
+
+def _round(x, step):
+    """Rounds to multiples of a step; the gradient is that of the identity."""
+    step = ops.stop_gradient(ops.maximum(step, keras.config.epsilon() ** 2))
+    return x + ops.stop_gradient(step * ops.round(x / step) - x)
+
+
+class _Rounded(keras.layers.Layer):
+    """Computes an operation of a network with rounded kernels, and rounds its result.
+
+    Args:
+        operation: a layer or another operation.
+        rounds_result: whether to round the result.
+    """
+
+    def __init__(self, operation, rounds_result: bool):
+        super().__init__(name=f"rounded_{operation.name}", dtype="float32")
+        self.operation = operation
+        self.rounds_result = rounds_result
+
+    def call(self, *args, **kwargs):
+        weights = getattr(self.operation, "weights", [])
+        fold = getattr(self.operation, "fold", None)
+        values = [ops.convert_to_tensor(w) for w in weights] if fold is None else fold()
+        values = [round_kernel(v) if len(v.shape) == 4 else v for v in values]
+        with keras.StatelessScope(list(zip(weights, values, strict=True))):
+            result = self.operation(*args, **kwargs)
+        return round_map(result) if self.rounds_result else result
+
+    def compute_output_spec(self, *args, **kwargs):
+        return self.operation.compute_output_spec(*args, **kwargs)
+
+
+def _rounded(network: keras.Model) -> keras.Model:
+    """Returns a network that shares the weights of another and rounds as int8 does."""
+    folded = {
+        layer.input._keras_history.operation.name
+        for layer in network.layers
+        if isinstance(layer, keras.layers.Rescaling)
+    }
+
+    def call(operation, *args, **kwargs):
+        if isinstance(operation, keras.Model):
+            return _rounded(operation)(*args, **kwargs)
+        # Exporters fold the factor of a convolution's result into its kernel.
+        rounds = not isinstance(operation, _MOVING) and operation.name not in folded
+        return _Rounded(operation, rounds)(*args, **kwargs)
+
+    return keras.models.clone_model(
+        network, clone_function=lambda operation: operation, call_function=call
+    )
