@@ -16,18 +16,23 @@ from typing import Any
 import keras
 from keras import ops
 
-from udl_tf.models.blocks import DepthToSpace, SpaceToDepth
+from udl_tf.models.blocks import DepthToSpace, SpaceToDepth, pad_symmetric
 from udl_tf.models.stages import chain_of, run_chain
 
 _MOVING = DepthToSpace, SpaceToDepth, keras.layers.Identity
 """Layers that only move values, which have been rounded before."""
 
+_MARGIN = 4
+"""Mirrored LR pixels around a patch, in which a chain with `bordered` is not exact."""
+
+_EXACT = "normalize", "phases", "sr"
+"""Layers whose 256 levels are the grey levels of the image."""
+
 
 def fake_quantized(network: keras.Model) -> Callable[[Any], dict[str, Any]]:
     """Returns the function lr -> outputs of a network in simulated int8, for training.
 
-    It computes with the current weights of the network, to which gradients pass. The outermost
-    pixels of its result are those of `build_chain` with `bordered`.
+    It computes with the current weights of the network, to which gradients pass.
 
     Args:
         network: without branches, in float32.
@@ -37,7 +42,14 @@ def fake_quantized(network: keras.Model) -> Callable[[Any], dict[str, Any]]:
         replace(stage, network=_rounded(stage.network), parts=())
         for stage in chain_of(network, *outputs, bordered=True)
     ]
-    return lambda lr: dict(zip(outputs, run_chain(chain, lr), strict=True))
+    edge = _MARGIN * chain[-1].scale
+
+    def forward(lr):
+        maps = run_chain(chain, pad_symmetric(lr, _MARGIN))
+        maps = [values[:, edge:-edge, edge:-edge] for values in maps]
+        return dict(zip(outputs, maps, strict=True))
+
+    return forward
 
 
 def round_kernel(kernel):
@@ -86,17 +98,18 @@ class _Rounded(keras.layers.Layer):
 
 def _rounded(network: keras.Model) -> keras.Model:
     """Returns a network that shares the weights of another and rounds as int8 does."""
+    # Exporters fold the factor of a convolution's result into its kernel.
     folded = {
         layer.input._keras_history.operation.name
         for layer in network.layers
         if isinstance(layer, keras.layers.Rescaling)
     }
+    unrounded = {*folded, *_EXACT}
 
     def call(operation, *args, **kwargs):
         if isinstance(operation, keras.Model):
             return _rounded(operation)(*args, **kwargs)
-        # Exporters fold the factor of a convolution's result into its kernel.
-        rounds = not isinstance(operation, _MOVING) and operation.name not in folded
+        rounds = not isinstance(operation, _MOVING) and operation.name not in unrounded
         return _Rounded(operation, rounds)(*args, **kwargs)
 
     return keras.models.clone_model(
