@@ -68,4 +68,4 @@ def test_four_bands_of_integers(tmp_path, monkeypatch):
     assert "SAM, °" in card
     report = (tmp_path / "run/calibration/report.md").read_text()
     assert "band 4" in report
-    assert "in the unit of the files" in report
+    assert "in units of the files" in report

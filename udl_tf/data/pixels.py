@@ -29,7 +29,9 @@ class Pixels:
     """How the images of a set are read.
 
     8-bit RGB files are uint8 as they are. Measurements are float32, mapped linearly so that the
-    value range becomes the network's 0..255; values outside are kept, and nodata is NaN.
+    value range becomes the network's 0..255; values outside are kept, and nodata is NaN. The range
+    0..255 stands for black and white of images, as in `upscale`: integers of more than 8 bits use
+    the whole range of their dtype.
 
     Attributes:
         channels: of each image.
@@ -79,6 +81,11 @@ class Pixels:
         return self.value_range or GREY_LEVELS
 
     @property
+    def unit_name(self) -> str:
+        """What the unit of errors and theta is called in reports."""
+        return "grey levels" if self.unit == GREY_LEVELS else "units of the files"
+
+    @property
     def level(self) -> str:
         """What one step of the network's 0..255 is called in figures and reports."""
         return "1/255 of the value range" if self.measured else "grey levels"
@@ -97,9 +104,7 @@ class Pixels:
     @property
     def text(self) -> str:
         """Description for logs, such as "4 channels, values 0..1"."""
-        ranges = zip(self.unit.low, self.unit.high, strict=True)
-        values = ", ".join(f"{low:g}..{high:g}" for low, high in ranges)
-        return f"{self.channels} channel{'s' * (self.channels > 1)}, values {values}"
+        return f"{self.channels} channel{'s' * (self.channels > 1)}, values {self.unit.text}"
 
     def read(self, path: Path) -> np.ndarray:
         """Reads a file, (h, w, channels), as described above.
@@ -110,9 +115,11 @@ class Pixels:
         if not self.measured:
             return read_rgb(path)
         values, valid = self._read_measurement(path)
+        images = self.unit == GREY_LEVELS
+        value_range = ValueRange.of_dtype(values.dtype) if images else self.unit
         if not valid.all():  # before the conversion, for which marks of nodata may be too large
             values = np.where(valid, values, np.nan)
-        return self.unit.to_network(values)
+        return value_range.to_network(values)
 
     def size(self, path: Path) -> tuple[int, int]:
         """Reads (height, width) from the header of a file."""
@@ -142,7 +149,8 @@ class Pixels:
         Of sets with more than four million pixels, equally many are left out of each row.
 
         Raises:
-            UserError: as `read`, or if a channel has one value only.
+            UserError: as `read`, if a channel has one value only, or if integers of more bits have
+                the range of 8 bits.
         """
         total = sum(math.prod(self.size(path)) for path in paths)
         every = math.ceil(total / _MOST_VALUES)
@@ -161,7 +169,13 @@ class Pixels:
                     f" {low:g} and {high:g}): set data.value_range to numbers"
                 )
             pairs.append([low, high])
-        return ValueRange.of(pairs)
+        found = ValueRange.of(pairs)
+        if found == GREY_LEVELS != ValueRange.of_dtype(values.dtype):
+            raise UserError(
+                f"{paths[-1]}: {values.dtype} with the values of 8 bits, 0..255, which would count as"
+                " nearly black: save 8-bit files, or set data.value_range to [0, 256]"
+            )
+        return found
 
     def _read_measurement(self, path: Path) -> tuple[np.ndarray, np.ndarray]:
         """Returns (values in the file's dtype, valid), both (h, w, channels)."""
@@ -190,16 +204,16 @@ def without_holes(image: np.ndarray) -> np.ndarray:
 
 
 def lr_of(hr: np.ndarray, scale: int) -> np.ndarray:
-    """Computes the LR image of an HR image, by imresize.
-
-    Nodata (NaN) in a pixel's part of the HR image makes it nodata too; it is filled like nodata in
-    LR files.
-    """
+    """Computes the LR image of an HR image, by imresize, with NaN for nodata; see with_holes."""
     holes = np.isnan(hr)
     if not holes.any():
         return imresize(hr, 1 / scale)
     # Kernels of pixels with data reach beyond their own part.
-    lr = imresize(fill_nodata(hr, ~holes, scale * FILL_DISTANCE), 1 / scale)
+    return with_holes(imresize(fill_nodata(hr, ~holes, scale * FILL_DISTANCE), 1 / scale), hr)
+
+
+def with_holes(lr: np.ndarray, hr: np.ndarray) -> np.ndarray:
+    """Returns an LR image of floats with NaN where a pixel's part of the HR image has nodata."""
     height, width, channels = lr.shape
-    parts = holes.reshape(height, scale, width, scale, channels)
-    return without_holes(np.where(parts.any(axis=(1, 3)), np.float32(np.nan), lr))
+    parts = np.isnan(hr).reshape(height, len(hr) // height, width, -1, channels)
+    return np.where(parts.any(axis=(1, 3)), np.float32(np.nan), lr)

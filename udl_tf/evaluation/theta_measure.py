@@ -8,18 +8,17 @@ import numpy as np
 
 from udl_tf._support.progress import Progress, no_progress
 from udl_tf.data.measurements import list_measurements, read_measurement
+from udl_tf.data.pixels import without_holes
 from udl_tf.data.sources import ImageSource
-from udl_tf.data.store import read_pair
+from udl_tf.data.store import read_pair_with_holes
 from udl_tf.errors import UserError
-from udl_tf.imaging.nodata import near_nodata
 from udl_tf.imaging.resize import imresize
 from udl_tf.inference.keras_upscaler import KerasUpscaler
-from udl_tf.inference.measurements import FLAGS, NEAR
+from udl_tf.inference.measurements import FLAGS, NEAR, NODATA, flags_of
 from udl_tf.inference.nodata_reach import measure_reach
 from udl_tf.inference.self_ensemble import mean_and_spread
-from udl_tf.inference.upscaler import BORDER
+from udl_tf.inference.upscaler import BORDER, upscaler_of
 from udl_tf.uncertainty.fit import Sample
-from udl_tf.uncertainty.record import Calibration
 
 _MOST_PIXELS = 1_000_000  # per set; larger sets are subsampled at random
 _REACH_IMAGES = 10
@@ -33,6 +32,7 @@ def measure(
     progress: Progress = no_progress,
     classes: Path | None = None,
     consistent: bool = False,
+    reach: int | None = None,
 ) -> list[Sample]:
     """Measures error and uncertainty of a model on images, computed as `upscale` computes them.
 
@@ -45,10 +45,11 @@ def measure(
         classes: folder of 8-bit label images with the names of the HR images, whose values become
             groups of pixels; None: no classes.
         consistent: whether the results are back-projected, as with `upscale(consistent=True)`.
+        reach: LR pixels from nodata that count as near it; None: as many as in `upscale`.
 
     Returns:
         A sample per image with data; together at most about a million pixels, all with data in
-        every channel. Pixels near nodata are a group.
+        every channel of HR and LR image. Pixels that `upscale` flags as near nodata are a group.
 
     Raises:
         UserError: for an unreadable image, a missing label image, or a model without uncertainty.
@@ -56,19 +57,21 @@ def measure(
     if not model.has_uncertainty:
         raise UserError("the model has no uncertainty to calibrate: train with an 'esu' step")
     as_trained = KerasUpscaler(replace(model.networks, calibration=None))
+    reach = upscaler_of(model).nodata_reach if reach is None else reach
     sizes = [source.size for source in sources]
     share = min(1.0, _MOST_PIXELS / sum(height * width for height, width in sizes))
     samples = []
     for index, source in enumerate(sources):
-        lr, hr = read_pair(source, model.scale)
-        known = np.flatnonzero(np.isfinite(hr).all(axis=-1))
+        lr, hr = read_pair_with_holes(source, model.scale)
+        flags = flags_of(np.isfinite(lr), reach, model.scale)
+        known = np.flatnonzero(np.isfinite(hr).all(axis=-1) & (flags != NODATA))
         count = max(1, round(share * len(known)))
         pixels = known[np.random.default_rng(index).permutation(len(known))[:count]]
         if len(pixels):
             groups = {} if classes is None else _classes(classes, source.hr, hr.shape[:2])
-            if len(known) < hr.shape[0] * hr.shape[1]:
-                reach = model.scale * as_trained.nodata_reach
-                groups[FLAGS[NEAR]] = near_nodata(np.isfinite(hr), reach)
+            if flags.any():
+                groups[FLAGS[NEAR]] = flags == NEAR
+            lr = without_holes(lr)
             maps = _maps(as_trained, lr, hr, baselines, source.pixels.measured, consistent)
             drawn = {
                 name: values.reshape(-1, model.channels)[pixels].astype(np.float32)
@@ -84,14 +87,16 @@ def measure(
     return samples
 
 
-def with_nodata_reach(
-    calibration: Calibration, model: KerasUpscaler, sources: Sequence[ImageSource]
-) -> Calibration:
-    """Adds how far nodata reaches, measured on at most ten images; not for 8-bit images."""
+def nodata_reach(model: KerasUpscaler, sources: Sequence[ImageSource]) -> int | None:
+    """Measures how far nodata reaches, on at most ten images; None for 8-bit images.
+
+    Returns:
+        LR pixels; see measure_reach.
+    """
     if not sources[0].pixels.measured:
-        return calibration
-    images = (read_pair(source, model.scale)[0] for source in sources[:_REACH_IMAGES])
-    return calibration.model_copy(update={"nodata_reach": measure_reach(model, images)})
+        return None
+    images = (read_pair_with_holes(source, model.scale)[0] for source in sources[:_REACH_IMAGES])
+    return measure_reach(model, images)
 
 
 def _classes(folder: Path, hr: Path, size: tuple[int, int]) -> dict[str, np.ndarray]:

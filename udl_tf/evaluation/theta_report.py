@@ -52,7 +52,7 @@ def assess(
     groups = {name: None for sample in assessed for name in sample.groups}
     found: dict[str, Any] = {}
     if pixels.measured:
-        found["bands"] = _bands(error, theta, per_channel)
+        found |= {"bands": _bands(error, theta, per_channel), "unit": pixels.unit_name}
     if groups:
         found["groups"] = {name: _group(fits, name) for name in sorted(groups, key=_order)}
     return {

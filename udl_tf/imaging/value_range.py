@@ -41,11 +41,25 @@ class ValueRange:
                 )
         return cls(*(tuple(map(float, numbers)) for numbers in zip(*pairs, strict=True)))
 
+    @classmethod
+    def of_dtype(cls, dtype: np.dtype) -> "ValueRange":
+        """Returns black and white of images of a dtype: 0..255 for floats, else the whole range."""
+        if dtype.kind == "f":
+            return cls()
+        limits = np.iinfo(dtype)
+        return cls((float(max(limits.min, 0)),), (float(limits.max),))
+
     @property
     def ranges(self) -> ValueRanges:
         """The range as configs and metadata store it."""
         pairs = [list(pair) for pair in zip(self.low, self.high, strict=True)]
         return pairs[0] if len(pairs) == 1 else pairs
+
+    @property
+    def text(self) -> str:
+        """The range for people, such as "0..1"; the ranges of several channels are listed."""
+        pairs = zip(self.low, self.high, strict=True)
+        return ", ".join(f"{low:g}..{high:g}" for low, high in pairs)
 
     def to_network(self, values: np.ndarray) -> np.ndarray:
         """Maps values (..., c) in the unit of the images to those of the network, float32."""

@@ -11,7 +11,6 @@ import numpy as np
 
 from udl_tf._support.progress import Progress, no_progress
 from udl_tf.errors import UserError
-from udl_tf.imaging.dtypes import FULL_RANGE
 from udl_tf.imaging.nodata import FILL_DISTANCE, fill_nodata, near_nodata
 from udl_tf.imaging.value_range import GREY_LEVELS, ValueRange
 from udl_tf.inference.consistency import back_project
@@ -233,16 +232,15 @@ def range_of(
                 argument="value_range",
             )
         return model_range
-    if dtype.kind == "f":
-        return ValueRange.of(list(given or FULL_RANGE))
-    if given is not None:
+    if given is None:
+        return ValueRange.of_dtype(dtype)
+    if dtype.kind != "f":
         raise UserError(
             f"a value range for {dtype}: expected floats, because integers use the range of their"
             " dtype: omit it, or convert the array to float32",
             argument="value_range",
         )
-    limits = np.iinfo(dtype)
-    return ValueRange.of([max(limits.min, 0), limits.max])
+    return ValueRange.of(list(given))
 
 
 def check_array(array: np.ndarray, channels: int) -> np.ndarray:
