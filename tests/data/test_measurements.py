@@ -11,7 +11,7 @@ from udl_tf.data.pack import write_pack
 from udl_tf.data.pixels import Pixels
 from udl_tf.data.resident import ResidentSet
 from udl_tf.data.sources import degraded, folder_dataset
-from udl_tf.data.store import ImageStore, read_pair
+from udl_tf.data.store import ImageStore, read_pair, read_pair_with_holes
 from udl_tf.errors import UserError
 from udl_tf.imaging.value_range import ValueRange
 
@@ -48,6 +48,16 @@ def test_pairs_have_nan_in_hr_and_none_in_lr(heights):
     assert np.isnan(hr[4:12, 6:20]).all()
     assert np.isnan(hr).sum() == 8 * 14
     assert np.isfinite(lr).all()
+
+
+def test_nodata_of_lr_images_is_nan_if_asked_for_also_from_packs(heights, tmp_path):
+    source = heights.sources[0]
+    expected = np.where(np.isnan(heights.pair(0)[1][::2, ::2]), np.nan, heights.pair(0)[0])
+    assert np.array_equal(read_pair_with_holes(source, 2)[0], expected, equal_nan=True)
+    items = [(source.hr.name, lambda: (read_pair(source, 2), {}))]
+    write_pack(tmp_path / "pack", {"scale": 2, **HEIGHTS.facts}, items)
+    (packed,) = folder_dataset(tmp_path / "pack", 2, HEIGHTS).sources
+    assert np.array_equal(read_pair_with_holes(packed, 2)[0], expected, equal_nan=True)
 
 
 def test_lr_files_of_pairs_are_read_with_the_same_range(tmp_path):

@@ -51,6 +51,19 @@ def test_other_values_than_8_bits_need_a_range(tmp_path):
         Pixels(1).read(file)
 
 
+def test_integers_of_more_bits_are_images_if_the_range_is_that_of_images(tmp_path):
+    """They were evaluated as grey levels up to 65535; `upscale` uses the range of their dtype."""
+    image = noise_image(8, 9)[..., 0]
+    for name, values in (("8", image), ("16", 257 * image.astype(np.uint16))):
+        Image.fromarray(values).save(tmp_path / f"{name}.png")
+    seen = Pixels(1, ValueRange())
+    eight, sixteen = (seen.read(tmp_path / f"{bits}.png") for bits in (8, 16))
+    assert np.array_equal(eight[..., 0], image)
+    assert np.array_equal(sixteen, eight)
+    with pytest.raises(UserError, match="uint16 with the values of 8 bits"):
+        seen.quantiles([saved(tmp_path / "a.npy", np.array([[0, 255]] * 2, np.uint16))])
+
+
 def test_several_planes_are_refused(tmp_path):
     file = saved(tmp_path / "a.npy", np.zeros((2, 4, 4, 1), np.uint8))
     with pytest.raises(UserError, match=r"a\.npy"):
@@ -87,16 +100,17 @@ def test_lr_of_an_image_without_nodata_is_imresize_without_rounding():
     assert np.array_equal(lr_of(hr, 2), imresize(hr, 0.5))
 
 
-def test_lr_pixels_whose_part_holds_nodata_are_filled_from_their_surroundings():
+def test_lr_pixels_whose_part_holds_nodata_are_nodata_and_filled_from_their_surroundings():
     hr = np.full((24, 24, 1), 40, np.float32)
     hr[:, 12:] = 80
     hr[5, 4] = np.nan
     lr = lr_of(hr, 2)
-    assert np.isfinite(lr).all()
+    assert np.argwhere(np.isnan(lr)).tolist() == [[2, 2, 0]]
+    lr = without_holes(lr)
     np.testing.assert_allclose(lr[2, 2], 40, rtol=1e-6)  # the mean of its neighbours
     np.testing.assert_allclose(lr[:, 9:], 80, rtol=1e-6)
     hr[:] = np.nan
-    assert (lr_of(hr, 2) == MIDDLE).all()
+    assert (without_holes(lr_of(hr, 2)) == MIDDLE).all()
 
 
 def test_holes_of_lr_files_are_filled():

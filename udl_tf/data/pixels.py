@@ -172,8 +172,8 @@ class Pixels:
         found = ValueRange.of(pairs)
         if found == GREY_LEVELS != ValueRange.of_dtype(values.dtype):
             raise UserError(
-                f"{paths[-1]}: {values.dtype} with the values of 8 bits, 0..255, which would count as"
-                " nearly black: save 8-bit files, or set data.value_range to [0, 256]"
+                f"{paths[-1]}: {values.dtype} with the values of 8 bits, 0..255, nearly black if"
+                " images: save 8-bit files, or set data.value_range to [0, 256]"
             )
         return found
 

@@ -11,6 +11,8 @@ from udl_tf.config import ValueRanges
 from udl_tf.errors import UserError
 from udl_tf.imaging.dtypes import FULL_RANGE
 
+_INTEGERS = ("u1", "u2", "u4", "i1", "i2", "i4")
+
 
 @dataclass(frozen=True)
 class ValueRange:
@@ -43,7 +45,12 @@ class ValueRange:
 
     @classmethod
     def of_dtype(cls, dtype: np.dtype) -> "ValueRange":
-        """Returns black and white of images of a dtype: 0..255 for floats, else the whole range."""
+        """Returns black and white of images of a dtype: 0..255 for floats, else the whole range.
+
+        Raises:
+            UserError: as check_dtype.
+        """
+        check_dtype(dtype)
         if dtype.kind == "f":
             return cls()
         limits = np.iinfo(dtype)
@@ -80,3 +87,12 @@ class ValueRange:
 
 GREY_LEVELS = ValueRange()
 """0..255, in which networks see 8-bit images."""
+
+
+def check_dtype(dtype: np.dtype) -> None:
+    """Raises UserError unless values of this dtype can be measurements."""
+    if dtype.kind != "f" and dtype.str[1:] not in _INTEGERS:
+        raise UserError(
+            f"values of dtype {dtype}: expected floats, or integers of at most 32 bits: convert"
+            " them"
+        )

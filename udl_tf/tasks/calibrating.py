@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from udl_tf.data.pixels import Pixels
 from udl_tf.errors import UserError
 from udl_tf.inference.keras_upscaler import KerasUpscaler, Networks
 from udl_tf.inference.upscaler import BORDER
@@ -54,7 +55,8 @@ def _pairs(batches: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 def _sample(upscaler: KerasUpscaler, lr: np.ndarray, hr: np.ndarray, index: int) -> Sample:
     sr, theta = upscaler.predict(lr, BORDER)
     assert theta is not None
-    error = np.abs(hr.astype(np.float32) - np.clip(sr, 0, 255)).reshape(-1, sr.shape[-1])
+    shown = sr if Pixels.seen_by(upscaler).measured else np.clip(sr, 0, 255)
+    error = np.abs(hr.astype(np.float32) - shown).reshape(-1, sr.shape[-1])
     pixels = np.random.default_rng(index).permutation(len(error))[:_MOST_PIXELS]
     log_theta = np.log(theta).reshape(error.shape)
     return Sample(f"{index}", error[pixels], log_theta[pixels], {}, hash(hr.tobytes()))
