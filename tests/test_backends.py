@@ -81,12 +81,10 @@ def _measurement_commands(folder):
     images = measurements.write_heights(folder / "elevations")
     config = measurements.tiny_config("elevation_x2", images)
     (folder / "heights.json").write_text(json.dumps(config))
-    run, data = str(folder / "heights"), str(images)
+    run = str(folder / "heights")
     return [
         ["train", "--config", str(folder / "heights.json"), "--output", run],
-        ["calibrate", "--model", run, "--data", data, "--no-baselines"],
-        ["evaluate", "--model", run, "--data", data, "--figures", "0"],
-        ["upscale", f"{data}/0.npy", "--model", run, "--output", str(folder / "scenes")],
+        ["upscale", str(images / "0.npy"), "--model", run, "--output", str(folder / "scenes")],
     ]
 
 
@@ -133,13 +131,12 @@ def test_measurements_run_under_jax_without_tensorflow(jax):
     scenes = jax.folder / "scenes"
     image, theta, flags = (np.load(scenes / f"0{end}.npy") for end in ("", "_theta", "_flags"))
     for values in (image, theta):
-        assert np.array_equal(np.isnan(values[..., 0]), flags == 2)
-    expected = load_upscaler(jax.folder / "heights").upscale(jax.folder / "elevations/0.npy")
+        assert np.array_equal(np.isnan(values), flags == 2)
+    elevations = np.load(jax.folder / "elevations/0.npy")
+    expected = load_upscaler(jax.folder / "heights").upscale(elevations)
     assert np.allclose(image, expected.image, atol=0.01, equal_nan=True)  # metres, of 200
     assert np.allclose(theta, expected.theta, rtol=1e-3, equal_nan=True)
     assert np.array_equal(flags, expected.flags)
-    (row,) = json.loads((jax.folder / "heights/evaluation/results.json").read_text())["results"]
-    assert 0 < row["coverage_80"] < 1
 
 
 def test_a_command_that_needs_tensorflow_says_so_in_one_line(jax):

@@ -4,6 +4,7 @@ import numpy as np
 from helpers.upscalers import Repeating
 
 from udl_tf.inference import nodata_reach
+from udl_tf.inference.measurements import enlarged
 from udl_tf.inference.nodata_reach import measure_reach
 
 
@@ -43,7 +44,12 @@ def test_smooth_images_are_filled_so_well_that_nothing_is_noticed():
 def test_holes_are_punched_into_data_only(monkeypatch):
     """What is filled is smooth, and would hide how far filling reaches."""
     given = []
-    monkeypatch.setattr(nodata_reach, "_sr", lambda model, lr: given.append(lr) or lr)
+
+    def sr(model, lr):
+        given.append(lr)
+        return enlarged(lr, 2)
+
+    monkeypatch.setattr(nodata_reach, "_sr", sr)
     image = steps()[0]
     image[:40] = np.nan
     measure_reach(Averaging(3), [image, np.full_like(image, np.nan)])

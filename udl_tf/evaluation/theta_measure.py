@@ -57,13 +57,13 @@ def measure(
     if not model.has_uncertainty:
         raise UserError("the model has no uncertainty to calibrate: train with an 'esu' step")
     as_trained = KerasUpscaler(replace(model.networks, calibration=None))
-    reach = upscaler_of(model).nodata_reach if reach is None else reach
+    near: int = upscaler_of(model).nodata_reach if reach is None else reach
     sizes = [source.size for source in sources]
     share = min(1.0, _MOST_PIXELS / sum(height * width for height, width in sizes))
     samples = []
     for index, source in enumerate(sources):
         lr, hr = read_pair_with_holes(source, model.scale)
-        flags = flags_of(np.isfinite(lr), reach, model.scale)
+        flags = flags_of(np.isfinite(lr), near, model.scale)
         known = np.flatnonzero(np.isfinite(hr).all(axis=-1) & (flags != NODATA))
         count = max(1, round(share * len(known)))
         pixels = known[np.random.default_rng(index).permutation(len(known))[:count]]

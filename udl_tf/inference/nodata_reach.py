@@ -38,7 +38,7 @@ def measure_reach(model: Upscaler, images: Iterable[np.ndarray]) -> int:
         valid = np.isfinite(image)
         known = valid.all(axis=-1)
         lr = fill_nodata(image, valid, FILL_DISTANCE)
-        holes = _holes(known.shape, index) & known
+        holes = _holes(image.shape[:2], index) & known
         if not holes.any():
             continue
         punched = fill_nodata(lr, np.broadcast_to(~holes[..., None], lr.shape), FILL_DISTANCE)
