@@ -16,6 +16,7 @@ from udl_tf.data.sources import folder_datasets
 from udl_tf.errors import UserError
 from udl_tf.evaluation import evaluate, results_table
 from udl_tf.evaluation.protocol import totals
+from udl_tf.evaluation.theta_measure import with_coverage
 from udl_tf.hub import presets
 from udl_tf.saved.bundle import read_manifest, read_networks
 from udl_tf.tasks import SRModel
@@ -55,7 +56,8 @@ def make_preset(
         folder: folder of all presets.
 
     Returns:
-        Per test set, the result of udl_tf.evaluation.evaluate.
+        Per test set, the result of udl_tf.evaluation.evaluate, and "coverage_80", the share of
+        values that the 80 % intervals cover.
 
     Raises:
         UserError: if the run has not finished or is not calibrated, data are missing, or the preset
@@ -78,7 +80,7 @@ def make_preset(
     sets = folder_datasets(data, model.scale, Pixels.seen_by(model))
     for weight in model.weights:
         weight.assign(weight.numpy().astype(np.float16))
-    results = totals(evaluate(model, sets))
+    results = with_coverage(totals(evaluate(model, sets)), model.upscaler, sets)
     write_preset(model, folder / name, results, half=True)
     return results
 

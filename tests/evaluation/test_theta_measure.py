@@ -8,10 +8,10 @@ from PIL import Image
 
 from udl_tf.data.pixels import Pixels
 from udl_tf.data.sources import folder_dataset
-from udl_tf.data.store import read_pair
+from udl_tf.data.store import read_pair, read_pair_with_holes
 from udl_tf.errors import UserError
 from udl_tf.evaluation import theta_measure
-from udl_tf.evaluation.theta_measure import measure, nodata_reach
+from udl_tf.evaluation.theta_measure import measure, nodata_reach, with_coverage
 from udl_tf.imaging.value_range import ValueRange
 from udl_tf.inference.keras_upscaler import KerasUpscaler, Networks
 from udl_tf.inference.upscaler import BORDER
@@ -120,6 +120,24 @@ def test_pixels_that_upscale_has_no_data_for_are_not_sampled(heights, tmp_path):
     (sample,) = measure(model, sources, baselines=False, reach=1)
     assert len(sample.error) == 24 * 24 - 1 - 4
     assert sample.groups["near nodata"].sum() == 4 * 8
+
+
+def test_coverage_is_that_of_the_intervals_of_upscale(heights):
+    """The first image has nodata, and counts for fewer values than the second."""
+    model, folder = heights
+    calibration = plain_calibration(a=[3.0], b=[0.5])
+    calibrated = KerasUpscaler(replace(model.networks, calibration=calibration))
+    dataset = folder_dataset(folder, 2, Pixels.seen_by(model))
+    (result,) = with_coverage([{"images": 2}], calibrated, [dataset])
+    inside = []
+    for source in dataset.sources:
+        lr, hr = (model.value_range.from_network(i) for i in read_pair_with_holes(source, 2))
+        low, high = calibrated.upscale(lr).interval(0.8)
+        inside.append(((low <= hr) & (hr <= high))[np.isfinite(hr)])
+    assert 0.1 < result["coverage_80"] < 0.9
+    expected = np.concatenate(inside).mean()
+    assert result == {"images": 2, "coverage_80": pytest.approx(expected, abs=1e-3)}
+    assert with_coverage([{"images": 2}], model, [dataset]) == [{"images": 2}]
 
 
 def test_classes_of_label_images_become_groups(heights, tmp_path):

@@ -151,7 +151,7 @@ def test_a_preset_of_other_channels(tmp_path):
     assert manifest.architecture.channels == 4
     assert manifest.architecture.options == options
     card = (tmp_path / "stack/README.md").read_text()
-    assert "- channels: 4\n- values: 0..4000, also beyond; results and theta have " in card
+    assert "- channels: 4\n- value range: 0..4000, in the unit of files, results and" in card
     assert "- near nodata: within 3 input pixels, as measured\n" in card
     assert 'model.upscale("scene.tif")' in card
     lr = np.random.default_rng(0).integers(0, 256, (5, 6, 4), dtype=np.uint8)

@@ -46,8 +46,7 @@ def evaluate(
     Returns:
         For each dataset {"dataset", "scale", "images", "psnr_y", "ssim_y", "bicubic_psnr_y",
         "bicubic_ssim_y", "per_image": [...]}, or the other metrics of image_metrics for
-        measurements; the numbers are means of the images' values. With a calibration also
-        {"coverage_80"}, the share of all true values that the 80 % intervals cover. With
+        measurements; the numbers are means of the images' values. With
         `beside` also {"beside": {name: {"psnr_y", "ssim_y"}}}; for crops also {"crop": side}, for
         degraded LR images {"degrade": their degradations}, for back-projected results
         {"consistent": True}.
@@ -67,8 +66,6 @@ def evaluate(
             )
         head = {"dataset": dataset.name, "scale": model.scale, "images": len(per_image)}
         means = mean_metrics(per_image) | mean_metrics(per_image, "bicubic_")
-        if model.has_uncertainty and model.calibration is not None:
-            means["coverage_80"] = _pooled_coverage(per_image)
         others = {
             other: mean_metrics([image["beside"][other] for image in per_image])
             for other in beside or {}
@@ -119,9 +116,6 @@ def _evaluate_image(
     values |= {f"bicubic_{metric}": value for metric, value in metrics[0].items()}
     if beside:
         values["beside"] = dict(zip(beside, metrics[1:], strict=False))
-    error = np.abs(hr.astype(np.float32) - (raw if pixels.measured else np.clip(raw, 0, 255)))
-    if theta is not None and model.calibration is not None:
-        values |= _coverage(error, model.calibration.quantile(0.8) * theta)
     if figure is not None:
         main = next(iter(metrics[0]))
         images = {
@@ -129,26 +123,13 @@ def _evaluate_image(
             for (label, image), found in zip(columns, metrics, strict=True)
         }
         images["HR"] = pixels.as_rgb(hr, bands)
+        error = np.abs(hr.astype(np.float32) - (raw if pixels.measured else np.clip(raw, 0, 255)))
         title = f"{source.hr.name} ×{scale}"
         title += f", LR degraded by {source.degrade.text}" if source.degrade else ""
         # Photographs share one scale; errors of measurements may be of any size.
         top = float(np.nanquantile(error, 0.99)) if pixels.measured else MAP_TOP
         comparison_figure(figure, title, images, error, theta, name, pixels.level, top)
     return values
-
-
-def _coverage(error: np.ndarray, half_width: np.ndarray) -> dict[str, Any]:
-    """Returns the share of the true values inside intervals, and their number; nodata is NaN."""
-    count = int(np.isfinite(error).sum())
-    covered = int((error <= half_width).sum())
-    return {"coverage_80": covered / count if count else float("nan"), "values": count}
-
-
-def _pooled_coverage(per_image: Sequence[Mapping[str, Any]]) -> float:
-    """Returns the coverage of the values of all images."""
-    known = [image for image in per_image if image["values"]]
-    shares, counts = ([image[key] for image in known] for key in ("coverage_80", "values"))
-    return float(np.average(shares, weights=counts)) if known else float("nan")
 
 
 def totals(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from udl_tf._support.progress import Progress, no_progress
 from udl_tf.data.measurements import list_measurements, read_measurement
 from udl_tf.data.pixels import without_holes
-from udl_tf.data.sources import ImageSource
+from udl_tf.data.sources import Dataset, ImageSource
 from udl_tf.data.store import read_pair_with_holes
 from udl_tf.errors import UserError
 from udl_tf.imaging.resize import imresize
@@ -18,7 +19,7 @@ from udl_tf.inference.measurements import FLAGS, NEAR, NODATA, flags_of
 from udl_tf.inference.nodata_reach import measure_reach
 from udl_tf.inference.self_ensemble import mean_and_spread
 from udl_tf.inference.upscaler import BORDER, upscaler_of
-from udl_tf.uncertainty.fit import Sample
+from udl_tf.uncertainty.fit import Sample, error_ratio
 
 _MOST_PIXELS = 1_000_000  # per set; larger sets are subsampled at random
 _REACH_IMAGES = 10
@@ -85,6 +86,30 @@ def measure(
     if not samples:
         raise UserError("the images hold no pixels with data: expected some to calibrate on")
     return samples
+
+
+def with_coverage(
+    results: Sequence[dict[str, Any]], model: KerasUpscaler, datasets: Sequence[Dataset]
+) -> list[dict[str, Any]]:
+    """Adds the coverage of intervals of `upscale` to results of `evaluate`.
+
+    Args:
+        results: of each dataset.
+        model: as for `measure`.
+        datasets: the test sets.
+
+    Returns:
+        The results with "coverage_80", the share of the true values of a dataset that the 80 %
+        intervals cover; unchanged without a calibration.
+    """
+    if (calibration := model.calibration) is None:
+        return list(results)
+    line, half_width = (np.array(calibration.a), np.array(calibration.b)), calibration.quantile(0.8)
+    found = []
+    for result, dataset in zip(results, datasets, strict=True):
+        ratio = error_ratio(measure(model, dataset.sources, baselines=False), *line)
+        found.append({**result, "coverage_80": float(np.mean(ratio <= half_width))})
+    return found
 
 
 def nodata_reach(model: KerasUpscaler, sources: Sequence[ImageSource]) -> int | None:

@@ -63,7 +63,9 @@ def _of_measurements(
 ) -> Iterator[str]:
     """Yields the facts that only models of measurements have."""
     yield f"channels: {channels}"
-    yield f"values: {value_range.text}, also beyond; results and theta have the same unit"
+    images = value_range == GREY_LEVELS
+    unit = "black and white of images" if images else "in the unit of files, results and theta"
+    yield f"value range: {value_range.text}, {unit}"
     if calibration is not None and calibration.nodata_reach is not None:
         yield f"near nodata: within {calibration.nodata_reach} input pixels, as measured"
 
