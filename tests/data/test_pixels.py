@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from helpers.images import noise_image
@@ -47,21 +49,33 @@ def test_grey_and_rgb_files_are_read_as_they_are(tmp_path):
 
 def test_other_values_than_8_bits_need_a_range(tmp_path):
     file = saved(tmp_path / "a.npy", np.zeros((4, 4), np.uint16))
-    with pytest.raises(UserError, match=r"uint16 values; .* set data\.value_range"):
-        Pixels(1).read(file)
+    for pixels in (Pixels(1), Pixels(1, ValueRange())):  # 0..255 means 8 bits for `upscale`
+        with pytest.raises(UserError, match=r"uint16 values; .* set data\.value_range"):
+            pixels.read(file)
 
 
-def test_integers_of_more_bits_are_images_if_the_range_is_that_of_images(tmp_path):
+def test_integers_of_more_bits_are_images_for_models_of_images(tmp_path):
     """They were evaluated as grey levels up to 65535; `upscale` uses the range of their dtype."""
     image = noise_image(8, 9)[..., 0]
     for name, values in (("8", image), ("16", 257 * image.astype(np.uint16))):
         Image.fromarray(values).save(tmp_path / f"{name}.png")
-    seen = Pixels(1, ValueRange())
+    seen = Pixels.seen_by(SimpleNamespace(channels=1, value_range=ValueRange()))
     eight, sixteen = (seen.read(tmp_path / f"{bits}.png") for bits in (8, 16))
     assert np.array_equal(eight[..., 0], image)
     assert np.array_equal(sixteen, eight)
-    with pytest.raises(UserError, match="uint16 with the values of 8 bits"):
-        seen.quantiles([saved(tmp_path / "a.npy", np.array([[0, 255]] * 2, np.uint16))])
+
+
+def test_marks_of_nodata_that_a_file_does_not_state_are_one_line(tmp_path):
+    """They would make the loss infinite."""
+    values = np.full((4, 4), 5, np.float32)
+    values[1, 2] = np.finfo(np.float32).min
+    pixels = Pixels(1, ValueRange((0,), (10,)))
+    with pytest.raises(
+        UserError, match=r"a\.npy: holds -3.40282e\+38; .* state it in the file as nodata"
+    ):
+        pixels.read(saved(tmp_path / "a.npy", values))
+    values[1, 2] = -9999
+    assert pixels.read(saved(tmp_path / "a.npy", values)).min() == pytest.approx(-9999 * 25.5)
 
 
 def test_several_planes_are_refused(tmp_path):
@@ -80,6 +94,19 @@ def test_quantiles_are_those_of_all_values_with_data(tmp_path):
     flat = saved(tmp_path / "c.npy", np.full((4, 4), 7.0))
     with pytest.raises(UserError, match="channel 1 of the training images has no range of values"):
         Pixels(1, ValueRange()).quantiles([flat])
+    empty = saved(tmp_path / "d.npy", np.full((4, 4), np.nan))
+    with pytest.raises(UserError, match="channel 1 of the training images has no data"):
+        Pixels(1, ValueRange()).quantiles([empty])
+    stack = saved(tmp_path / "e.npy", np.stack([first, first + 1000])[..., None])
+    found = Pixels(1, ValueRange()).quantiles([stack])  # 2000 values, 0..1999
+    assert (found.low, found.high) == (pytest.approx((1.999,)), pytest.approx((1997.001,)))
+
+
+def test_a_folder_that_is_no_scene_is_one_line(tmp_path):
+    (tmp_path / "a.zarr").mkdir()
+    for read in (Pixels(1).read, Pixels(1).shape):
+        with pytest.raises(UserError, match=r"a\.zarr: not a scene of a known kind"):
+            read(tmp_path / "a.zarr")
 
 
 @pytest.mark.parametrize(

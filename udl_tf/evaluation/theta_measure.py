@@ -1,5 +1,6 @@
 """Measures error and theta of a model on images, for calibration and its report."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -8,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from udl_tf._support.progress import Progress, no_progress
+from udl_tf.data.image_source import ImageSource
 from udl_tf.data.measurements import list_measurements, read_measurement
 from udl_tf.data.pixels import without_holes
-from udl_tf.data.sources import Dataset, ImageSource
+from udl_tf.data.sources import Dataset
 from udl_tf.data.store import read_pair_with_holes
 from udl_tf.errors import UserError
 from udl_tf.imaging.resize import imresize
@@ -19,7 +21,8 @@ from udl_tf.inference.measurements import FLAGS, NEAR, NODATA, flags_of
 from udl_tf.inference.nodata_reach import measure_reach
 from udl_tf.inference.self_ensemble import mean_and_spread
 from udl_tf.inference.upscaler import BORDER, upscaler_of
-from udl_tf.uncertainty.fit import Sample, error_ratio
+from udl_tf.scenes.opening import stem_of
+from udl_tf.uncertainty.fit import Sample, error_ratio, members, pool
 
 _MOST_PIXELS = 1_000_000  # per set; larger sets are subsampled at random
 _REACH_IMAGES = 10
@@ -49,8 +52,9 @@ def measure(
         reach: LR pixels from nodata that count as near it; None: as many as in `upscale`.
 
     Returns:
-        A sample per image with data; together at most about a million pixels, all with data in
-        every channel of HR and LR image. Pixels that `upscale` flags as near nodata are a group.
+        A sample per file with data, because the planes of a file are no independent images;
+        together at most about a million pixels, all with data in every channel of HR and LR image.
+        Pixels that `upscale` flags as near nodata are a group.
 
     Raises:
         UserError: for an unreadable image, a missing label image, or a model without uncertainty.
@@ -61,15 +65,13 @@ def measure(
     near: int = upscaler_of(model).nodata_reach if reach is None else reach
     sizes = [source.size for source in sources]
     share = min(1.0, _MOST_PIXELS / sum(height * width for height, width in sizes))
-    samples = []
+    samples: dict[Path, list[Sample]] = {}  # of the planes of each file
     for index, source in enumerate(sources):
         lr, hr = read_pair_with_holes(source, model.scale)
         flags = flags_of(np.isfinite(lr), near, model.scale)
-        known = np.flatnonzero(np.isfinite(hr).all(axis=-1) & (flags != NODATA))
-        count = max(1, round(share * len(known)))
-        pixels = known[np.random.default_rng(index).permutation(len(known))[:count]]
+        pixels = _draw(np.isfinite(hr).all(axis=-1) & (flags != NODATA), share, index)
         if len(pixels):
-            groups = {} if classes is None else _classes(classes, source.hr, hr.shape[:2])
+            groups = {} if classes is None else _classes(classes, source, hr.shape[:2])
             if flags.any():
                 groups[FLAGS[NEAR]] = flags == NEAR
             lr = without_holes(lr)
@@ -81,11 +83,34 @@ def measure(
             error, log_theta = drawn.pop("error"), drawn.pop("log_theta")
             chosen = {name: mask.ravel()[pixels] for name, mask in groups.items()}
             key = hash(hr.tobytes())
-            samples.append(Sample(source.hr.name, error, log_theta, drawn, key, chosen))
-        progress(index + 1, len(sources), source.hr.name)
+            sample = Sample(source.hr.name, error, log_theta, drawn, key, chosen)
+            samples.setdefault(source.hr, []).append(sample)
+        progress(index + 1, len(sources), source.title)
     if not samples:
         raise UserError("the images hold no pixels with data: expected some to calibrate on")
-    return samples
+    return [_pooled(planes) for planes in samples.values()]
+
+
+def _draw(known: np.ndarray, share: float, seed: int) -> np.ndarray:
+    """Returns the places of a share of the known pixels, of (h, w), drawn at random."""
+    places = np.flatnonzero(known)
+    count = max(1, round(share * len(places)))
+    return places[np.random.default_rng(seed).permutation(len(places))[:count]]
+
+
+def _pooled(planes: list[Sample]) -> Sample:
+    """Returns the sample of a file, given those of its planes."""
+    if len(planes) == 1:
+        return planes[0]
+    baselines = {
+        name: np.concatenate([plane.baselines[name] for plane in planes])
+        for name in planes[0].baselines
+    }
+    groups = {name: members(planes, name) for plane in planes for name in plane.groups}
+    key = hash(tuple(plane.key for plane in planes))
+    return Sample(
+        planes[0].name, pool(planes, "error"), pool(planes, "log_theta"), baselines, key, groups
+    )
 
 
 def with_coverage(
@@ -113,23 +138,24 @@ def with_coverage(
 
 
 def nodata_reach(model: KerasUpscaler, sources: Sequence[ImageSource]) -> int | None:
-    """Measures how far nodata reaches, on at most ten images; None for 8-bit images.
+    """Measures how far nodata reaches, on at most ten of the images; None for 8-bit images.
 
     Returns:
         LR pixels; see measure_reach.
     """
     if not sources[0].pixels.measured:
         return None
-    images = (read_pair_with_holes(source, model.scale)[0] for source in sources[:_REACH_IMAGES])
-    return measure_reach(model, images)
+    chosen = sources[:: math.ceil(len(sources) / _REACH_IMAGES)]
+    return measure_reach(model, (read_pair_with_holes(s, model.scale)[0] for s in chosen))
 
 
-def _classes(folder: Path, hr: Path, size: tuple[int, int]) -> dict[str, np.ndarray]:
-    """Returns the pixels of each class, bool (h, w), of the label image of an HR file."""
-    file = next((f for f in list_measurements(folder) if f.stem == hr.stem), None)
+def _classes(folder: Path, source: ImageSource, size: tuple[int, int]) -> dict[str, np.ndarray]:
+    """Returns the pixels of each class, bool (h, w), of the label image of an HR image."""
+    hr = source.hr
+    file = next((f for f in list_measurements(folder) if stem_of(f) == stem_of(hr)), None)
     if file is None:
         raise UserError(f"{folder}: holds no label image for {hr}: add one of that name")
-    labels, _ = read_measurement(file)
+    labels, _ = read_measurement(file, source.plane, source.planes)
     height, width = size
     if (
         labels.dtype != np.uint8
