@@ -7,6 +7,7 @@ from functools import partial
 
 import pytest
 import tensorflow as tf
+from benchmarks import exports, gpu, upscale
 from benchmarks.exports import Format, exports_table
 from benchmarks.growth import batches_table, run_batches
 from benchmarks.load import load_table, run_load
@@ -23,7 +24,6 @@ from helpers.images import noise_image
 from helpers.models import make_run
 from PIL import Image
 
-from benchmarks import exports, gpu, upscale
 from udl_tf.errors import UserError
 from udl_tf.export.parity import ParityError
 from udl_tf.models import build_model
