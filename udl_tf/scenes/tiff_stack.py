@@ -1,6 +1,7 @@
 """TIFF files of microscopy, OME-TIFF and ImageJ's: series of pages with named axes."""
 
 import itertools
+import math
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -15,6 +16,7 @@ from tifffile import COMPRESSION, PHOTOMETRIC, TiffPageSeries
 from udl_tf._support.files import complete_file
 from udl_tf.errors import UserError
 from udl_tf.imaging.metadata import MARK
+from udl_tf.imaging.tiff_writing import CLASSIC_TIFF
 from udl_tf.scenes.array_scene import ArrayScene, readable
 from udl_tf.scenes.axes import Axes
 from udl_tf.scenes.imagej import ImageJ
@@ -30,7 +32,6 @@ _LOSSLESS = {
 }
 _LARGE = 2**24  # pixels of a page from which results of striped files are tiled
 _TILE = (512, 512)  # of them, and of chunks in which results are collected
-_CLASSIC = 2**32 - 2**25  # bytes of pixels that a TIFF other than BigTIFF can hold
 
 
 def open_file(path: Path, nodata: float | None) -> "TiffStackScene":
@@ -78,20 +79,20 @@ class TiffStackScene(ArrayScene):
         samples = content.samples(self._samples)
         axes = self._text.arranged(self._axes, content)
         axes = axes.result(scale, content.channels(self.channels))
-        size = int(np.prod(axes.sizes)) * samples.dtype.itemsize
-        if isinstance(self._text, ImageJ) and size > _CLASSIC:
+        tile = self._tile(axes)
+        steps = [] if content is Content.FLAGS else self._level_factors(axes)
+        shapes = list(itertools.accumulate(steps, smaller, initial=axes.sizes))
+        size = samples.dtype.itemsize * sum(_stored_values(shape, axes, tile) for shape in shapes)
+        if isinstance(self._text, ImageJ) and size > CLASSIC_TIFF:
             raise UserError(
                 f"{path}: a result of {size / 1e9:.1f} GB: ImageJ's TIFF holds at most 4 GB;"
                 " convert the file to OME-TIFF"
             )
-        tile = self._tile(axes)
-        steps = [] if content is Content.FLAGS else self._level_factors(axes)
         with (
             complete_file(path) as temporary,
             tempfile.TemporaryDirectory(prefix=".", suffix=".part", dir=path.parent) as folder,
         ):
             group = zarr.create_group(folder)
-            shapes = itertools.accumulate(steps, smaller, initial=axes.sizes)
             levels = [
                 create_array(group, str(number), shape, samples, chunks=_parts(shape, axes, _TILE))
                 for number, shape in enumerate(shapes)
@@ -101,7 +102,7 @@ class TiffStackScene(ArrayScene):
             options = self._options(axes, content, samples.dtype) | {"tile": tile}
             texts = self._text.options(axes, scale, content, samples.dtype)
             imagej = isinstance(self._text, ImageJ)
-            big = not imagej and (self._big or size > _CLASSIC)
+            big = not imagej and (self._big or size > CLASSIC_TIFF)
             with tifffile.TiffWriter(temporary, bigtiff=big, imagej=imagej, ome=False) as tiff:
                 _write(tiff, levels, axes, options, texts | self._resolution(scale))
 
@@ -165,6 +166,15 @@ def _parts(shape: Sequence[int], axes: Axes, tile: tuple[int, int] | None) -> tu
     if tile is not None:
         part |= {"Y": min(tile[0], part["Y"]), "X": min(tile[1], part["X"])}
     return tuple(part[name] if name in ("Y", "X", "S") else 1 for name in axes.names)
+
+
+def _stored_values(shape: Sequence[int], axes: Axes, tile: tuple[int, int] | None) -> int:
+    """Returns how many values a level stores: tiles at its edges are whole."""
+    units = dict(zip("YX", tile or (1, 1), strict=True))
+    sizes = zip(axes.names, shape, strict=True)
+    return math.prod(
+        math.ceil(size / units.get(name, 1)) * units.get(name, 1) for name, size in sizes
+    )
 
 
 def _write(
