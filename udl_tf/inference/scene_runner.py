@@ -143,7 +143,6 @@ class SceneRun:
             return
         outer = self._with_margin(window)
         values, valid = self._scene.read(outer)
-        valid = valid & np.isfinite(values)
         core = _part_with_data(window, valid[_inside(window, outer)])
         if core is None:
             self._empty += 1

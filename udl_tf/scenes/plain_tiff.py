@@ -15,13 +15,12 @@ from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC, RESUNIT, TiffPageSer
 from udl_tf._support.files import complete_file
 from udl_tf.errors import UserError
 from udl_tf.imaging.metadata import MARK
+from udl_tf.imaging.tiff_writing import CLASSIC_TIFF
 from udl_tf.scenes.array_scene import ArrayScene, readable
 from udl_tf.scenes.axes import Axes
 from udl_tf.scenes.raw_array import RawArray
 from udl_tf.scenes.result_files import Content, ResultFile
 from udl_tf.scenes.samples import Samples
-
-_CLASSIC = 2**32 - 2**25  # bytes of pixels that a TIFF other than BigTIFF can hold
 
 _KEPT = (PHOTOMETRIC.RGB, PHOTOMETRIC.MINISWHITE)  # in results; others become grey
 
@@ -53,7 +52,7 @@ class PlainTiffScene(ArrayScene):
                 self._page = series.keyframe
                 axes = Axes(tuple(series.get_axes(False)), tuple(series.get_shape(False)))
                 _check_supported(path, series)
-                array = _array(path, series, axes, tiff.byteorder)
+                array = RawArray.of_pages(path, series, tiff.byteorder) or _Pages(series, axes)
             samples = Samples(series.dtype.newbyteorder("="), nodata)
             notes = tuple(_notes(tiff))
             super().__init__(path, array, axes, samples, notes, stack.pop_all())
@@ -77,7 +76,7 @@ class PlainTiffScene(ArrayScene):
                 temporary,
                 shape=sizes if channels > 1 else sizes[:-1],
                 dtype=samples.dtype,
-                bigtiff=math.prod(sizes) * samples.dtype.itemsize > _CLASSIC,
+                bigtiff=math.prod(sizes) * samples.dtype.itemsize > CLASSIC_TIFF,
                 photometric=photometric,
                 planarconfig="contig" if channels > 1 else None,
                 software=MARK.decode(),
@@ -115,14 +114,6 @@ class _Pages:
             self._decoded = decoded.reshape(*numbers.shape, *self._page_sizes)
             self._last = pages
         return self._decoded[..., *index[outer:]]
-
-
-def _array(path: Path, series: TiffPageSeries, axes: Axes, byteorder: Any) -> Any:
-    """Returns the values of a series, of which only what is indexed is read."""
-    if series.dataoffset is not None and not series.is_multifile:
-        dtype = series.dtype.newbyteorder(byteorder)
-        return RawArray(path, dtype, axes.sizes, series.dataoffset)
-    return _Pages(series, axes)
 
 
 def _notes(tiff: tifffile.TiffFile) -> Iterator[str]:

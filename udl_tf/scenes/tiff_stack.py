@@ -6,12 +6,12 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import tifffile
 import zarr
-from tifffile import COMPRESSION, PHOTOMETRIC, TiffPageSeries
+from tifffile import COMPRESSION, PHOTOMETRIC
 
 from udl_tf._support.files import complete_file
 from udl_tf.errors import UserError
@@ -63,7 +63,9 @@ class TiffStackScene(ArrayScene):
                     OmeXml(tiff.ome_metadata) if tiff.ome_metadata else ImageJ(tiff.imagej_metadata)
                 )
                 axes = Axes(tuple(self._series.get_axes(False)), self._series.get_shape(False))
-                array = _array(path, self._series, tiff.byteorder)
+                array = RawArray.of_pages(path, self._series, tiff.byteorder) or zarr.open_array(
+                    self._series.aszarr(level=0, squeeze=False), mode="r"
+                )
             samples = Samples(self._series.dtype, nodata)
             notes = (*self._text.notes(), *self._notes())
             super().__init__(path, array, axes, samples, notes, stack.pop_all())
@@ -150,14 +152,6 @@ class TiffStackScene(ArrayScene):
             "resolution": (across * scale, down * scale),
             "resolutionunit": page.resolutionunit,
         }
-
-
-def _array(path: Path, series: TiffPageSeries, byteorder: Literal["<", ">"]) -> Any:
-    """Returns the values of a series, of which only what is indexed is read."""
-    if series.dataoffset is not None and not series.is_multifile:
-        dtype = series.dtype.newbyteorder(byteorder)
-        return RawArray(path, dtype, series.get_shape(False), series.dataoffset)
-    return zarr.open_array(series.aszarr(level=0, squeeze=False), mode="r")
 
 
 def _parts(shape: Sequence[int], axes: Axes, tile: tuple[int, int] | None) -> tuple[int, ...]:
