@@ -157,7 +157,7 @@ def _check_earlier(output: Path, datasets: "list[Dataset]") -> None:
         return
     results = read_json(file, "remove it").get("results", [])
     earlier = {row["dataset"]: [image["image"] for image in row["per_image"]] for row in results}
-    if earlier != {data.name: [source.hr.name for source in data.sources] for data in datasets}:
+    if earlier != {data.name: [source.title for source in data.sources] for data in datasets}:
         sets = ", ".join(f"{name} ({len(images)} images)" for name, images in earlier.items())
         raise UserError(
             f"{output}: holds results on other images, {sets}: choose another output, or remove it",

@@ -14,7 +14,7 @@ from udl_tf.data.pixels import RGB, Pixels
 from udl_tf.evaluation.figures import calibration_figure
 from udl_tf.evaluation.theta_text import report_text, title_of
 from udl_tf.uncertainty import LEVELS, Calibration
-from udl_tf.uncertainty.fit import Sample, calibrate, error_ratio, folds, pool
+from udl_tf.uncertainty.fit import Sample, calibrate, error_ratio, folds, members, pool
 
 
 def assess(
@@ -164,7 +164,7 @@ def _measured_coverage(
     for part, fit in fits:
         ratio = error_ratio(part, np.array(fit.a), np.array(fit.b))
         if group is not None:
-            ratio = ratio[_members(part, group)]
+            ratio = ratio[members(part, group)]
         if not len(ratio):
             continue
         factors = np.array(fit.factors)
@@ -174,13 +174,6 @@ def _measured_coverage(
             of_channel[channel] += share * len(ratio)
         pixels += len(ratio)
     return inside / (pixels * channels), of_channel / pixels
-
-
-def _members(samples: Sequence[Sample], group: str) -> np.ndarray:
-    """Returns which pixels of samples belong to a group, bool (n,)."""
-    return np.concatenate(
-        [sample.groups.get(group, np.zeros(len(sample.error), bool)) for sample in samples]
-    )
 
 
 def _order(group: str) -> tuple[str, int]:
@@ -203,10 +196,10 @@ def _bands(error: np.ndarray, theta: np.ndarray, covered: np.ndarray) -> list[di
 
 def _group(fits: Sequence[tuple[Sequence[Sample], Calibration]], name: str) -> dict[str, Any]:
     """Returns the share of the pixels that belong to a group, and the coverage in it."""
-    members = np.concatenate([_members(part, name) for part, _ in fits])
+    inside = np.concatenate([members(part, name) for part, _ in fits])
     covered, per_channel = _measured_coverage(fits, name)
     return {
-        "share": float(members.mean()),
+        "share": float(inside.mean()),
         "measured": covered.tolist(),
         "channels": per_channel.tolist(),
     }
