@@ -165,7 +165,8 @@ def test_nodata_that_no_integer_stands_for_is_refused(tmp_path):
     frames = save(tmp_path / "b.dcm", enhanced(slice_of(0, 1000, np.uint16, (2, 8, 10))))
     with pytest.raises(UserError, match="nodata 6; expected a value that is one number in all"):
         open_scene(frames, nodata=6)
-    open_scene(frames, nodata=0).__exit__()
+    with open_scene(frames, nodata=0) as scene:
+        assert scene.dtype == np.float32
 
 
 def test_12_signed_bits_are_extended(tmp_path):

@@ -56,7 +56,7 @@ def test_theta_in_an_image_file_is_refused(tmp_path, name):
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
 
 
-def test_what_a_format_cannot_store_is_noted(tmp_path, monkeypatch):
+def test_what_a_format_cannot_store_is_noted(tmp_path):
     source = png(tmp_path / "a.png", bands_of(1))
     values = np.ones((12, 16, 1))
     with open_raster(source) as scene:
