@@ -90,7 +90,9 @@ class DicomScene(ArrayScene):
     @contextmanager
     def _create_file(self, path: Path, scale: int, content: Content) -> Iterator[ResultFile]:
         if content is Content.BOTH or (content is Content.THETA and self.channels > 1):
-            raise UserError(f"{path}: a DICOM file cannot hold theta {_WHY[content]}")
+            raise UserError(
+                f"{path}: a DICOM file cannot hold theta {_WHY[content]}", argument="uncertainty"
+            )
         axes = self._axes.result(scale, content.channels(self.channels))
         stored = {Content.IMAGE: self._stored, Content.THETA: _THETA}.get(content, FLAGS)
         size = int(np.prod(axes.sizes)) * stored.dtype.itemsize

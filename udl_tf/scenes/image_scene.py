@@ -66,7 +66,8 @@ class ImageScene(ArrayScene):
         if content in (Content.THETA, Content.BOTH) and not is_float_tiff:
             raise UserError(
                 f"{path}: an image file cannot hold theta, which is float32: give a .tiff file of"
-                " its own"
+                " its own",
+                argument="uncertainty",
             )
         axes = self._axes.result(scale, content.channels(self.channels))
         samples = content.samples(self._samples)
