@@ -162,9 +162,26 @@ def test_theta_and_flags_have_names_and_are_shown_from_0(tmp_path):
     assert not flags["0"][:].any()
 
 
-def test_theta_in_the_same_folder_adds_a_channel_axis(tmp_path):
+def without_types(axes):
+    """Returns axes that state only their names, which is allowed in 0.4."""
+    return [{"name": axis["name"]} for axis in axes]
+
+
+def test_axes_without_types_are_known_by_name(tmp_path):
+    stack = random_stack()
+    source = write(tmp_path / "a.zarr", stack, 2, axes=without_types(AXES))
+    with open_scene(source) as scene:
+        assert (scene.planes, scene.channels) == (6, 2)
+    enlarge(source, tmp_path / "b.zarr", theta=tmp_path / "b.zarr")
+    group = zarr.open_group(tmp_path / "b.zarr", mode="r")
+    np.testing.assert_array_equal(group["1"][:, :2], stack)
+    assert np.all(group["1"][:, 2:] == 0.5)
+
+
+@pytest.mark.parametrize("axes", [AXES[2:], without_types(AXES[2:])])
+def test_theta_in_the_same_folder_adds_a_channel_axis(tmp_path, axes):
     stack = random_stack((3, 8, 10))
-    source = write(tmp_path / "a.zarr", stack, 2, axes=AXES[2:])
+    source = write(tmp_path / "a.zarr", stack, 2, axes=axes)
     enlarge(source, tmp_path / "b.zarr", theta=tmp_path / "b.zarr")
     group = zarr.open_group(tmp_path / "b.zarr", mode="r")
     assert group["0"].shape == (2, 3, 16, 20)

@@ -1,5 +1,6 @@
 """Jobs over scenes: which files, where results go, and their execution one after another."""
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -153,9 +154,10 @@ def _run(model: Upscaler, job: Job, options: SceneOptions, progress: Progress) -
 
 
 def _consistency_lines(found: SceneSummary) -> list[str]:
-    """Returns a line per channel on the difference between the degraded result and the scene."""
+    """Returns a line per channel with data: how the degraded result differs from the scene."""
     return [
         f"channel {number}: the degraded result differs from the input by {row['mean']:+.3g} on"
         f" average, {row['rms']:.3g} RMS (correlation {row['correlation']:.6f})"
         for number, row in enumerate(found.consistency, 1)
+        if not math.isnan(row["mean"])  # as it is without data
     ]

@@ -27,7 +27,7 @@ from udl_tf.inference.measurements import (
     flags_of,
     range_of,
 )
-from udl_tf.inference.passes import WANTED, Effort, Wanted
+from udl_tf.inference.passes import BORDER, WANTED, Effort, Wanted
 from udl_tf.inference.upscaler import Upscaler, upscaler_of
 from udl_tf.scenes.scene import Scene, SceneWriter, Window
 
@@ -121,7 +121,8 @@ class SceneRun:
         self.model, self._scene = model, scene
         self._wanted = replace(wanted, uncertainty=uncertainty)
         self._range = range_of(model.value_range, scene.dtype, value_range)
-        reach = max(model.radius + FILL_DISTANCE, model.nodata_reach)
+        seen = max(model.radius, BORDER)  # by the networks, and by fill_plain_areas
+        reach = max(seen + FILL_DISTANCE, model.nodata_reach)
         self.margin = reach + RADIUS + (MARGIN if wanted.consistent else 0)
         self.side, budget = self._plan(memory_gb)
         self._effort = Effort(tile, budget)
@@ -143,7 +144,6 @@ class SceneRun:
             return
         outer = self._with_margin(window)
         values, valid = self._scene.read(outer)
-        valid = valid & np.isfinite(values)
         core = _part_with_data(window, valid[_inside(window, outer)])
         if core is None:
             self._empty += 1
