@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from benchmarks.turns import median_and_range
 
+from benchmarks.turns import median_and_range
 from udl_tf._support.files import write_text
 from udl_tf.data.sources import Dataset
 from udl_tf.data.store import read_pair

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from benchmarks.turns import in_turns
 from PIL import Image
 
+from benchmarks.turns import in_turns
 from udl_tf.data.sources import bundled_dataset
 from udl_tf.imaging.rgb_files import read_rgb
 from udl_tf.inference.chain_runner import ChainRunner

@@ -9,9 +9,9 @@ from typing import Any
 
 import keras
 import numpy as np
+
 from benchmarks.trainers import Network, make_trainer, random_patches
 from benchmarks.updates import call_times, jax_state, noise_store, train_as_a_run
-
 from udl_tf.config import DataConfig
 from udl_tf.data.draws import CropDraws, HRMap
 from udl_tf.data.pipeline import make_delivery

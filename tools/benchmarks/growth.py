@@ -9,9 +9,9 @@ from pathlib import Path
 import keras
 import numpy as np
 import tensorflow as tf
+
 from benchmarks.processes import results_of, start
 from benchmarks.trainers import Network, make_trainer, random_patches
-
 from udl_tf._support.hardware import measure_rates
 from udl_tf.config import DistributionConfig
 from udl_tf.distributed.strategy import make_strategy

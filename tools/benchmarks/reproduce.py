@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from benchmarks.variants import BASELINE, run_name, variants
 
+from benchmarks.variants import BASELINE, run_name, variants
 from udl_tf._support.files import complete_folder
 from udl_tf._support.json_files import read_json, write_json
 from udl_tf._support.processes import run_to_its_end

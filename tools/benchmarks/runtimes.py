@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from benchmarks.exports import SIDE
 from benchmarks.turns import Contestants, in_turns, median_and_range
-
 from udl_tf._support.hardware import usable_cores
 from udl_tf.errors import needs_extra
 from udl_tf.export.onnx import export_onnx

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import rasterio
-from benchmarks.growth import memory_gb
-from benchmarks.processes import results_of, start
 from rasterio.windows import Window
 
+from benchmarks.growth import memory_gb
+from benchmarks.processes import results_of, start
 from udl_tf.imaging.value_range import ValueRange
 from udl_tf.inference import upscale_scene
 from udl_tf.inference.keras_upscaler import KerasUpscaler, Networks

@@ -7,9 +7,9 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+
 from benchmarks.trainers import Network, make_trainer, random_patches
 from benchmarks.turns import in_turns
-
 from udl_tf._support.hardware import measure_rates, slow_precision
 from udl_tf.training.trainer import Trainer
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.report import write_report
-
 from udl_tf._support.stderr import quiet
 from udl_tf._support.tables import markdown_table
 

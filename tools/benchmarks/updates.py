@@ -8,8 +8,8 @@ from pathlib import Path
 
 import keras
 import numpy as np
-from benchmarks.trainers import make_trainer
 
+from benchmarks.trainers import make_trainer
 from udl_tf.config import DataConfig
 from udl_tf.data.draws import Batch, draw_batch
 from udl_tf.data.pipeline import Delivery, make_delivery

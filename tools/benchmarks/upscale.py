@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+
 from benchmarks.train import flop_of
 from benchmarks.turns import Contestants, in_turns
-
 from udl_tf._support.hardware import has_gpu, measure_rates
 from udl_tf.inference.chain_runner import ChainRunner
 from udl_tf.inference.keras_upscaler import KerasUpscaler

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.report import write_report
-
 from udl_tf._support.stderr import quiet
 from udl_tf._support.tables import markdown_table
 from udl_tf.errors import needs_extra
@@ -106,7 +105,6 @@ def add_exports(commands: Any) -> argparse.ArgumentParser:
 def _exports(options: argparse.Namespace) -> None:
     with quiet(), needs_extra("onnx"):
         from benchmarks.exports import exports_table, run_exports
-
         from udl_tf.data.sources import folder_dataset
         from udl_tf.saved.bundle import read_manifest
 
@@ -163,7 +161,6 @@ def add_load(commands: Any) -> argparse.ArgumentParser:
 def _load(options: argparse.Namespace) -> None:
     with quiet(), needs_extra("serve"):
         from benchmarks.load import load_table, run_load
-
         from udl_tf.saved.loading import load_upscaler
 
         direct = load_upscaler(options.model) if options.model else None

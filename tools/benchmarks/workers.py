@@ -9,9 +9,9 @@ import keras
 import numpy as np
 import psutil
 import tensorflow as tf
+
 from benchmarks.processes import results_of, start
 from benchmarks.trainers import Network, make_trainer, random_patches
-
 from udl_tf._support.hardware import measure_rates, use_cores
 from udl_tf.config import DistributionConfig
 from udl_tf.distributed.cluster import Cluster
