@@ -51,7 +51,8 @@ def test_threads_with_different_limits(tmp_path):
     ("content", "part"),
     [
         (b"\x76\x2f\x31\x01" + bytes(20), "OpenEXR is not supported: convert it to TIFF"),
-        (bytes(128) + b"DICM", "DICOM is not supported: export it as 16-bit PNG or TIFF"),
+        (bytes(128) + b"DICM", "DICOM is not supported as an image: use it as a scene"),
+        (b"\x93NUMPY\x01\0" + bytes(20), "NumPy is not supported as an image: use it as a scene"),
         (b"\0\0\0\x18ftypcrx \0\0\0\0", "camera raw is not supported: develop it"),
         (b"II*\0\x10\0\0\0CR\x02", "camera raw is not supported: develop it"),
         (b"%PDF-1.7", "PDF is not supported: render it to PNG"),

@@ -18,12 +18,17 @@ READABLE = (*_SUFFIXES, *_HEIF_SUFFIXES) if HAS_HEIF else _SUFFIXES
 WRITABLE = (".png", ".bmp", ".jpg", ".jpeg", ".tif", ".tiff", ".webp")
 """Suffixes of the formats that are written."""
 
+_AS_SCENE = "use it as a scene (docs/science.md), or "
+
 REMEDIES = {
     "OpenEXR": "convert it to TIFF, for example with oiiotool",
-    "DICOM": "export it as 16-bit PNG or TIFF, for example with DCMTK",
+    "DICOM": f"{_AS_SCENE}export it as 16-bit PNG or TIFF, for example with DCMTK",
+    "NIfTI": f"{_AS_SCENE}export its slices as 16-bit PNG or TIFF, for example with NiBabel",
+    "NumPy": f"{_AS_SCENE}save it as PNG or TIFF, for example with tifffile",
+    "OME-Zarr": f"{_AS_SCENE}export its planes as TIFF, for example with tifffile",
     "camera raw": "develop it to 16-bit TIFF, for example with darktable",
     "Radiance HDR": "convert it to TIFF, for example with oiiotool",
-    "FITS": "convert it to 16-bit TIFF, for example with Astropy and tifffile",
+    "FITS": "convert it to TIFF or .npy, for example with Astropy",
     "JPEG XR": "convert it to PNG or TIFF",
     "DjVu": "convert it to PNG or TIFF, for example with ddjvu",
     "PDF": "render it to PNG, for example with pdftoppm",
@@ -36,6 +41,9 @@ REMEDIES = {
 _UNREAD = {
     "OpenEXR": ".exr",
     "DICOM": ".dcm .dicom",
+    "NIfTI": ".nii",
+    "NumPy": ".npy",
+    "OME-Zarr": ".zarr",
     "camera raw": ".dng .cr2 .cr3 .nef .arw .orf .rw2 .raf .pef .srw",
     "Radiance HDR": ".hdr",
     "FITS": ".fits .fit",
@@ -68,6 +76,8 @@ _MAGIC = (  # offset, content, format; the first match counts
     (0, b"\xff\x0a", "JPEG XL"),
     (0, b"\x76\x2f\x31\x01", "OpenEXR"),
     (128, b"DICM", "DICOM"),
+    (4, b"n+2\0", "NIfTI"),
+    (0, b"\x93NUMPY", "NumPy"),
     (0, b"FUJIFILMCCD-RAW", "camera raw"),
     (0, b"IIRO", "camera raw"),
     (0, b"IIU\0", "camera raw"),
@@ -121,4 +131,5 @@ def reason(suffix: str) -> str | None:
 
 def unsupported(kind: str) -> str:
     """Returns that a format in REMEDIES is not supported, and what to do, in one line."""
-    return f"{kind} is not supported: {REMEDIES[kind]}"
+    as_image = " as an image" if REMEDIES[kind].startswith(_AS_SCENE) else ""
+    return f"{kind} is not supported{as_image}: {REMEDIES[kind]}"
