@@ -79,6 +79,12 @@ def test_earlier_results_in_the_output_folder_are_no_inputs(tmp_path):
     found = find_inputs([tmp_path], tmp_path)
     assert places(found) == ["a.jpg"]
     assert str(found.skipped) == "3 earlier results (in the output folder)"
+    (tmp_path / "a_theta.npy").touch()  # which has no place for a mark
+    (tmp_path / "b.npy").touch()
+    found = find_inputs([tmp_path], tmp_path, (".png", ".jpg", ".npy"))
+    assert places(found) == ["a.jpg", "b.npy"]
+    (tmp_path / "a_theta.npy").unlink()
+    (tmp_path / "b.npy").unlink()
     # As the shell expands *.
     assert places(find_inputs(sorted(tmp_path.glob("*.*")), tmp_path)) == ["a.jpg"]
     assert len(find_inputs([tmp_path], tmp_path / "other").files) == 4
