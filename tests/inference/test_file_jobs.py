@@ -20,7 +20,7 @@ def write_geotiff(path, bands=3, **options):
     values = np.random.default_rng(0).integers(0, 256, (bands, 6, 8), np.uint8)
     place = {"crs": "EPSG:32633", "transform": rasterio.Affine(10, 0, 500, 0, -10, 900)}
     profile = {"driver": "GTiff", "count": bands, "height": 6, "width": 8, "dtype": np.uint8}
-    with rasterio.open(path, "w", **profile, **(place | options)) as file:
+    with rasterio.open(path, "w", **(profile | place | options)) as file:
         file.write(values)
     return path
 
@@ -70,6 +70,7 @@ def test_results_of_images_and_scenes_have_names_of_their_own(tmp_path):
         plan_files(files, tmp_path / "out", BOTH)
 
 
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
