@@ -73,8 +73,8 @@ def main(arguments: list[str] | None = None) -> None:
 def _run(model: "Upscaler", jobs: "Sequence[Job]", chosen: "FileOptions") -> "Summary":
     from udl_tf.inference.file_jobs import run_files
 
-    unit = ("files",) if any(job.is_scene for job in jobs) else ("megapixels", 1e-6)
-    with command_line.progress_bar(*unit) as progress:
+    unit, scale = ("files", 1.0) if any(job.is_scene for job in jobs) else ("megapixels", 1e-6)
+    with command_line.progress_bar(unit, scale) as progress:
         return run_files(model, jobs, chosen, progress)
 
 

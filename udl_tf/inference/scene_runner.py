@@ -161,6 +161,8 @@ class SceneRun:
         """Returns the outcome of all windows so far."""
         consistency = self._consistency.report(self._range.step)
         notes = [*self._scene.notes, *self._effort.notes]
+        if self.model.eight_bit and self._scene.dtype.itemsize > 1:
+            notes.append("values computed in 8 bits: this model supports no more")
         return SceneSummary(self._computed, self._empty, consistency, notes)
 
     def _measure(self, found: Computed, valid: np.ndarray, core: tuple[slice, slice]) -> None:
