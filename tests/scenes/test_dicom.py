@@ -73,6 +73,8 @@ def test_results_are_derived_images_in_the_same_place(tmp_path):
     before = pydicom.dcmread(source)
     after = pydicom.dcmread(enlarge(source, tmp_path / "b.dcm", step=3))
     assert (is_result(tmp_path / "b.dcm"), is_result(source)) == (True, False)
+    (tmp_path / "b.dcm").rename(tmp_path / "IM1")
+    assert is_result(tmp_path / "IM1")
     np.testing.assert_array_equal(after.pixel_array, doubled(array))
     assert after.PixelSpacing == [0.4, 0.3]
     # The first centre moves by a quarter of 0.6 mm along rows (+y) and of 0.8 mm down (-z) back.

@@ -18,14 +18,16 @@ READABLE = (*_SUFFIXES, *_HEIF_SUFFIXES) if HAS_HEIF else _SUFFIXES
 WRITABLE = (".png", ".bmp", ".jpg", ".jpeg", ".tif", ".tiff", ".webp")
 """Suffixes of the formats that are written."""
 
-_AS_SCENE = "use it as a scene (docs/science.md), or "
+_SCENES = {  # formats of measurements
+    "DICOM": "export it as 16-bit PNG or TIFF, for example with DCMTK",
+    "NIfTI": "export its slices as 16-bit PNG or TIFF, for example with NiBabel",
+    "NumPy": "save it as PNG or TIFF, for example with tifffile",
+    "OME-Zarr": "export its planes as TIFF, for example with tifffile",
+}
 
 REMEDIES = {
+    **{kind: f"use it as a scene (docs/science.md), or {fix}" for kind, fix in _SCENES.items()},
     "OpenEXR": "convert it to TIFF, for example with oiiotool",
-    "DICOM": f"{_AS_SCENE}export it as 16-bit PNG or TIFF, for example with DCMTK",
-    "NIfTI": f"{_AS_SCENE}export its slices as 16-bit PNG or TIFF, for example with NiBabel",
-    "NumPy": f"{_AS_SCENE}save it as PNG or TIFF, for example with tifffile",
-    "OME-Zarr": f"{_AS_SCENE}export its planes as TIFF, for example with tifffile",
     "camera raw": "develop it to 16-bit TIFF, for example with darktable",
     "Radiance HDR": "convert it to TIFF, for example with oiiotool",
     "FITS": "convert it to TIFF or .npy, for example with Astropy",
@@ -131,5 +133,5 @@ def reason(suffix: str) -> str | None:
 
 def unsupported(kind: str) -> str:
     """Returns that a format in REMEDIES is not supported, and what to do, in one line."""
-    as_image = " as an image" if REMEDIES[kind].startswith(_AS_SCENE) else ""
+    as_image = " as an image" if kind in _SCENES else ""
     return f"{kind} is not supported{as_image}: {REMEDIES[kind]}"

@@ -9,9 +9,8 @@ from pathlib import Path
 from udl_tf.errors import UserError
 from udl_tf.imaging.formats import READABLE, reason
 from udl_tf.imaging.opening import NO_FILE
+from udl_tf.inference.names import results_of
 from udl_tf.scenes.marks import is_result
-
-_NPY_MAPS = tuple(f"_{name}.npy" for name in ("theta", "spread", "total", "flags"))
 
 
 @dataclass
@@ -181,8 +180,12 @@ def _kind(entry: os.DirEntry) -> str:
 
 
 def _is_earlier(path: Path) -> bool:
-    """Returns whether a file in the output folder is an earlier result; .npy carry no mark."""
-    return path.name.lower().endswith(_NPY_MAPS) or is_result(path)
+    """Returns whether a file in the output folder is an earlier result, or a map of one.
+
+    Maps in .npy files carry no mark.
+    """
+    marked = results_of(path) if path.suffix.lower() == ".npy" else [path]
+    return any(map(is_result, marked))
 
 
 def _is_inside(folder: Path, results: str) -> bool:

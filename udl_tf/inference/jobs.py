@@ -15,13 +15,8 @@ from udl_tf.imaging.formats import WRITABLE
 from udl_tf.imaging.theta_map import MAP_STYLES, MAP_TOP
 from udl_tf.imaging.transparency import parse_color
 from udl_tf.inference.inputs import Skipped, find_inputs
-from udl_tf.inference.names import result_names
+from udl_tf.inference.names import MAP_TITLES, result_names
 
-MAP_TITLES = {
-    "theta": "theta, Laplace scale of the error",
-    "spread": "spread of the eight members",
-    "total": "theta and spread together",
-}
 MAX_PIXELS = 89_478_485
 """Default limit of input pixels; above it, Pillow warns of decompression bombs."""
 

@@ -19,13 +19,23 @@ _DERIVATION = (0x0008, 0x2111)  # DerivationDescription of DICOM
 def is_result(path: Path) -> bool:
     """Returns whether a file or folder carries the mark of this package's results and maps.
 
-    .npy files have no place for one.
+    .npy files have no place for one. Nor do pipes and devices, which are not opened.
     """
     if path.is_dir():
         return _is_zarr_result(path)
-    if path.name.lower().endswith((".nii", ".nii.gz")):
-        return _is_nifti_result(path)
-    return _is_dicom_result(path) if path.suffix.lower() == ".dcm" else metadata.is_result(path)
+    head = _head(path) if path.is_file() else b""
+    if head[128:132] == b"DICM":
+        return _is_dicom_result(path)
+    return _is_nifti_result(head) or metadata.is_result(path)
+
+
+def _head(path: Path) -> bytes:
+    """Returns the first bytes of a file, decompressed; none if it cannot be read."""
+    try:
+        with gzip.open(path) if path.suffix.lower() == ".gz" else open(path, "rb") as file:
+            return file.read(HEAD)
+    except (OSError, EOFError):
+        return b""
 
 
 def _is_zarr_result(folder: Path) -> bool:
@@ -39,14 +49,10 @@ def _is_zarr_result(folder: Path) -> bool:
     return False
 
 
-def _is_nifti_result(path: Path) -> bool:
-    try:
-        with gzip.open(path) if path.suffix.lower() == ".gz" else open(path, "rb") as file:
-            head = file.read(HEAD)
-    except (OSError, EOFError):
-        return False
+def _is_nifti_result(head: bytes) -> bool:
+    mark = f"{_NAME} ".encode()
     return any(
-        head.startswith(magic, at) and head.startswith(f"{_NAME} ".encode(), place)
+        head.startswith(magic, at) and head.startswith(mark, place)
         for at, magic, place in _DESCRIPTIONS
     )
 
