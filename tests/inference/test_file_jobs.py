@@ -1,5 +1,8 @@
 """Images and scenes among the same inputs."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import rasterio
@@ -59,6 +62,21 @@ def test_files_are_planned_and_upscaled_together(folder, tmp_path):
         *("c.npy", "c_flags.npy", "c_theta.npy", "d.tif", "d_theta.npy"),
     ]
     assert find_files([folder], tmp_path).as_scenes().split()[0] == []
+
+
+def test_planning_loads_neither_keras_nor_what_reads_scenes(folder, tmp_path):
+    program = f"""
+import sys
+from pathlib import Path
+from udl_tf.inference.file_jobs import FileOptions, find_files, plan_files
+from udl_tf.inference.jobs import Options
+from udl_tf.inference.scene_jobs import SceneOptions
+files, out = find_files([{str(folder)!r}], Path("out")), Path("out")
+assert len(plan_files(files, out, FileOptions(Options(), SceneOptions()))) == 5
+print({{"keras", "rasterio", "zarr"}} & set(sys.modules))
+"""
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (result.stdout, result.stderr) == ("set()\n", "")
 
 
 def test_results_of_images_and_scenes_have_names_of_their_own(tmp_path):
