@@ -78,6 +78,14 @@ def test_what_cannot_be_opened_is_named_once(tmp_path):
     assert str(caught.value) == f"{tmp_path}: cannot be opened (Is a directory): check the file"
 
 
+def test_scenes_that_only_their_names_tell_are_named(tmp_path):
+    (tmp_path / "a.zarr").mkdir()
+    (tmp_path / "a.nii").write_bytes(bytes(344) + b"n+1\0")
+    for name, kind in (("a.zarr", "OME-Zarr"), ("a.nii", "NIfTI")):
+        with pytest.raises(UserError, match=f"{name}: {kind} is not supported as an image: use it"):
+            read_image(tmp_path / name)
+
+
 def test_a_pipe_and_a_device_are_refused_instead_of_read(tmp_path):
     """Opening a pipe without a writer waits for ever."""
     os.mkfifo(tmp_path / "a.png")
