@@ -117,6 +117,17 @@ def test_planes_are_upscaled_one_after_another(tmp_path, monkeypatch):
     assert image.dtype == np.uint16
     np.testing.assert_array_equal(image, values.repeat(2, axis=1).repeat(2, axis=2))
     assert (summary.windows, summary.empty) == (12, 0)
+    assert summary.notes == []
+
+
+def test_values_that_a_model_rounds_to_8_bits_are_noted(tmp_path, monkeypatch):
+    class InEightBits(Repeating):
+        eight_bit = True
+
+    for dtype, count in ((np.uint8, 0), (np.uint16, 1)):
+        path = scene_file(tmp_path, np.ones((8, 8, 1), dtype))
+        notes = upscaled(InEightBits(2, 1), path, monkeypatch, 8)[-1].notes
+        assert notes == ["values computed in 8 bits: this model supports no more"] * count
 
 
 def test_a_model_of_one_channel_upscales_each_channel_by_itself(tmp_path, monkeypatch):

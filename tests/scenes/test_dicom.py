@@ -19,6 +19,7 @@ from pydicom.uid import (
 
 from udl_tf.errors import UserError
 from udl_tf.scenes import Window, dicom, open_scene
+from udl_tf.scenes.marks import is_result
 
 NOT_MEDICAL = "not a medical device: never use a result for diagnosis"
 
@@ -71,6 +72,9 @@ def test_results_are_derived_images_in_the_same_place(tmp_path):
         assert valid.all()
     before = pydicom.dcmread(source)
     after = pydicom.dcmread(enlarge(source, tmp_path / "b.dcm", step=3))
+    assert (is_result(tmp_path / "b.dcm"), is_result(source)) == (True, False)
+    (tmp_path / "b.dcm").rename(tmp_path / "IM1")
+    assert is_result(tmp_path / "IM1")
     np.testing.assert_array_equal(after.pixel_array, doubled(array))
     assert after.PixelSpacing == [0.4, 0.3]
     # The first centre moves by a quarter of 0.6 mm along rows (+y) and of 0.8 mm down (-z) back.

@@ -9,6 +9,7 @@ from helpers.scenes import enlarge
 
 from udl_tf.errors import UserError
 from udl_tf.scenes import Window, open_scene
+from udl_tf.scenes.marks import is_result
 
 # Oblique voxels of 0.8 x 0.9 x 3 mm; columns run to the left.
 AFFINE = nibabel.affines.from_matvec(
@@ -47,6 +48,7 @@ def test_slices_are_planes_and_results_of_the_same_type(tmp_path, suffix, kind):
         np.testing.assert_array_equal(part[..., 0], array[:, 1:3, 2].T)
         assert valid.all()
     result = nibabel.load(enlarge(source, tmp_path / f"b{suffix}", step=3))
+    assert (is_result(tmp_path / f"b{suffix}"), is_result(source)) == (True, False)
     assert type(result) is kind
     np.testing.assert_array_equal(np.asanyarray(result.dataobj), doubled(array))
     assert result.get_data_dtype() == np.int16

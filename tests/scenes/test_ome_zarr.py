@@ -9,6 +9,7 @@ from helpers.scenes import enlarge, repeated
 
 from udl_tf.errors import UserError
 from udl_tf.scenes import Window, open_scene
+from udl_tf.scenes.marks import is_result
 
 AXES = [
     {"name": "t", "type": "time", "unit": "second"},
@@ -86,6 +87,7 @@ def test_results_have_all_levels_with_pixels_of_half_the_size_in_the_same_place(
     result = enlarge(source, tmp_path / "b.ome.zarr", step=3)
     group = zarr.open_group(result, mode="r")
     assert group.metadata.zarr_format == zarr_format
+    assert (is_result(result), is_result(source), is_result(tmp_path)) == (True, False, False)
     np.testing.assert_array_equal(group["0"][:], stack.repeat(2, axis=3).repeat(2, axis=4))
     np.testing.assert_array_equal(group["1"][:], stack)  # each the mean of four equal pixels
     assert group["0"].chunks == (1, 1, 1, 4, 4)

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import zarr
 
 from udl_tf.errors import UserError
+from udl_tf.scenes.marks import CREATOR
 from udl_tf.scenes.result_files import Content
 
 _VERSIONS = {2: "0.4", 3: "0.5"}  # of OME-Zarr, by that of zarr
@@ -117,6 +118,7 @@ class Multiscale:
         image["type"] = "mean"
         image.pop("metadata", None)  # of how the levels of the source were computed
         result.ome["multiscales"] = [image]
+        result.attributes["_creator"] = CREATOR
         if content is Content.FLAGS:
             result.ome.pop("omero", None)
         elif "omero" in result.ome:
