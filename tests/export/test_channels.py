@@ -13,10 +13,12 @@ from udl_tf.export.served import ServedModule
 from udl_tf.export.served_input import decode_image
 from udl_tf.export.tflite import export_tflite
 from udl_tf.imaging.value_range import GREY_LEVELS
+from udl_tf.inference import upscale_scene
 from udl_tf.inference.measurements import compute
 from udl_tf.inference.passes import BORDER, Effort, Wanted
 from udl_tf.saved.card import THETA_STEPS
 from udl_tf.saved.loading import load_upscaler
+from udl_tf.scenes import open_scene
 
 TINY = {"num_blocks": 1, "num_filters": 4}
 FILES = {"tflite": export_tflite, "onnx": export_onnx}
@@ -30,7 +32,9 @@ def image(*shape):
 @pytest.mark.parametrize(
     ("format", "channels", "value_range"), [("tflite", 1, (-1.0, 1.0)), ("onnx", 4, None)]
 )
-def test_a_file_equals_keras(format, channels, value_range, make_single, hr_images, tmp_path):
+def test_a_file_equals_keras(
+    format, channels, value_range, make_single, hr_images, tmp_path, monkeypatch
+):
     """That of measurements does not clip sr, which leaves the range in an untrained network."""
     run = make_single("edsr_s", 2, channels=channels, value_range=value_range, **TINY)
     path = tmp_path / f"model.{format}"
@@ -50,6 +54,16 @@ def test_a_file_equals_keras(format, channels, value_range, make_single, hr_imag
     expected = trained.upscale(lr.astype(np.float32) / 100)
     for found, correct in zip(result.interval(0.9), expected.interval(0.9), strict=True):
         assert np.abs(found - correct).max() <= 1e-2
+    # A scene in two windows equals the whole; -1 is no value of it.
+    scene = image(30, 20, channels).astype(np.float32) / 100
+    np.save(tmp_path / "scene.npy", scene)
+    monkeypatch.setattr("udl_tf.inference.scene_runner._LARGEST_CORE", 20)
+    with open_scene(tmp_path / "scene.npy") as opened:
+        summary = upscale_scene(exported, opened, tmp_path / "sr.npy", tmp_path / "theta.npy")
+    assert (summary.windows, summary.empty) == (2, 0)
+    whole = exported.upscale(scene, nodata=-1)
+    assert np.abs(np.load(tmp_path / "sr.npy") - whole.image).max() <= 1e-3
+    assert np.abs(np.load(tmp_path / "theta.npy") - whole.theta).max() <= 1e-3
 
 
 def test_measurements_in_8_bits_are_one_line(make_single, tmp_path):

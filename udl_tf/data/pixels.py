@@ -160,8 +160,8 @@ class Pixels:
     def quantiles(self, paths: Sequence[Path]) -> ValueRange:
         """Returns the QUANTILES of the values in files, per channel, as a value range.
 
-        All planes of the files count. Of sets with more than four million pixels, equally many are
-        left out of each row.
+        All planes of the files count. Of sets with more than four million pixels, every n-th value
+        is used.
 
         Raises:
             UserError: as `read`, or if a channel has no data, or one value only.

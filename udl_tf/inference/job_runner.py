@@ -18,8 +18,9 @@ from udl_tf.imaging.image_files import ImageFile, read_image
 from udl_tf.imaging.image_writing import check_format, write_image
 from udl_tf.imaging.opening import image_size
 from udl_tf.imaging.theta_map import write_map
-from udl_tf.inference.jobs import MAP_TITLES, Job, Options
+from udl_tf.inference.jobs import Job, Options
 from udl_tf.inference.legend import legend
+from udl_tf.inference.names import MAP_TITLES
 from udl_tf.inference.result import Upscaled
 from udl_tf.inference.targets import check_targets
 from udl_tf.inference.upscaler import Upscaler, upscaler_of
