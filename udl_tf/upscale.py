@@ -192,8 +192,8 @@ def _check_uncertainty(
         return
     if not model.has_uncertainty:
         raise UserError(
-            f"{options.model}: this model has no uncertainty: omit --uncertainty, or use a model that was"
-            " trained with an 'esu' step and exported with its uncertainty"
+            f"{options.model}: this model has no uncertainty: omit --uncertainty, or use a model"
+            " that was trained with an 'esu' step and exported with its uncertainty"
         )
     if model.calibration is None:
         print("theta is as trained, not calibrated: run udl-tf calibrate on the model")
