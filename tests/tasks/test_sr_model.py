@@ -253,6 +253,18 @@ def test_calibration_changes_theta_and_is_saved(tmp_path):
         small(uncertainty=False).calibrate((LR, HR))
 
 
+def test_results_of_measurements_are_calibrated_as_they_are():
+    """Errors were those of results clipped to 0..255, in which `upscale` keeps others."""
+    model = SRModel(
+        "edsr_s", 2, num_blocks=1, num_filters=4, channels=1, shift=400.0, value_range=[0, 4000]
+    )
+    lr, hr = (np.full((1, side, side, 1), 410, "float32") for side in (8, 16))
+    sr, theta = model.upscaler.predict(lr[0], 8)
+    assert sr.min() > 255
+    model.calibrate((lr, hr), method="scale")
+    assert np.exp(model.calibration.a) == pytest.approx(np.mean(np.abs(410 - sr) / theta), rel=1e-4)
+
+
 def test_upscale_follows_the_weights():
     model = small(uncertainty=False)
     image = noise_image(16, 16)
