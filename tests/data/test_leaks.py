@@ -61,7 +61,7 @@ def test_unrelated_images_and_textures_are_not_found():
 
 
 def test_images_with_the_same_nodata_are_not_alike():
-    """With 0 in place of nodata, their correlation would be 0.999."""
+    """With 0 in place of nodata, their correlation would be 0.9999."""
     pair = [texture(seed, (48, 48), 115, 126).astype(np.float32) for seed in range(2)]
     for image in pair:
         image[:, 10:20] = np.nan
