@@ -53,8 +53,10 @@ def peak_memory(scale: int, image: np.ndarray, options: Options) -> int:
         Options(theta=True),
         Options(self_ensemble=True),
         Options(theta=True, ensemble=True),
+        Options(consistent=True),
+        Options(consistent=True, theta=True, ensemble=True),
     ],
-    ids=["plain", "theta", "ensemble", "theta+ensemble"],
+    ids=["plain", "theta", "ensemble", "theta+ensemble", "consistent", "consistent+all"],
 )
 def test_needed_memory_is_what_is_allocated(scale, options):
     height, width = 2000 // scale, 320 // scale  # tall: temporary bands of rows count for little

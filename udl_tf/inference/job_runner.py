@@ -233,8 +233,11 @@ def needed_memory(height: int, width: int, scale: int, options: Options, channel
         kept, copies = (2 * maps + 1) * _FLOAT, 3
     else:
         kept, copies = _BYTE + maps * _FLOAT, 2
+    if options.consistent:  # then: maps and spread, a second sr, a third one that is being enlarged
+        back_projected = maps + int(options.averages) + 2 + 4 / scale
+        kept = max(kept, back_projected * _FLOAT)
     # Copies of the LR image in float32: as it is, with its mirrored border, and turned.
-    needed = values * (_BYTE + copies * _FLOAT) + results * kept
+    needed = values * (_BYTE + copies * _FLOAT) + int(results * kept)
     return max(needed, _resizing_memory(height, width, scale, options, channels))
 
 

@@ -38,8 +38,8 @@ class Options:
         size: (width, height) of the result; None: by outscale.
         uncertainty: "none", or the format of the maps: "npy", "tiff" or "png".
         self_ensemble: whether to average the eight flips and rotations.
-        consistent: as for Upscaler.upscale.
         ensemble: the same, with maps of theta, of the members' spread and of both together.
+        consistent: as for Upscaler.upscale.
         tile, memory_gb: as for Upscaler.upscale.
         theta: whether to compute theta even if no map is written.
         max_pixels: limit of input pixels (protection against decompression bombs).
@@ -57,8 +57,8 @@ class Options:
     size: tuple[int, int] | None = None
     uncertainty: str = "none"
     self_ensemble: bool = False
-    consistent: bool = False
     ensemble: bool = False
+    consistent: bool = False
     tile: int | None = None
     memory_gb: float | None = None
     theta: bool = False
