@@ -22,7 +22,7 @@ from udl_tf.inference.jobs import MAP_TITLES, Job, Options
 from udl_tf.inference.legend import legend
 from udl_tf.inference.result import Upscaled
 from udl_tf.inference.targets import check_targets
-from udl_tf.inference.upscaler import Upscaler, upscaler_of
+from udl_tf.inference.upscaler import Upscaler, check_takes_images, upscaler_of
 
 _BYTE, _FLOAT = 1, 4  # per value of an 8-bit image, and of a float32 map
 _PILLOW = 4  # bytes per pixel of the copy that Pillow writes
@@ -77,15 +77,19 @@ def run_jobs(
     need more than half of the free memory are not upscaled at the same time.
 
     Args:
-        model: upscales the images; an Upscaler or an SRModel.
+        model: upscales the images; an Upscaler or an SRModel, not one of measurements.
         jobs: what plan_jobs returned.
         options: of all jobs.
         progress: receives the LR pixels that are done, those of failed files included.
 
     Returns:
         Results, notes and failures in the order of the jobs.
+
+    Raises:
+        UserError: if the model has a value range of its own: see `run_scenes`.
     """
     model, summary, begin = upscaler_of(model), Summary(), time.perf_counter()
+    check_takes_images(model, repr(model))
     sizes = [_size(job, options) for job in jobs]
     counter = Counter(progress, sum(height * width for height, width in sizes))
     most, turn = (_SHARING, nullcontext()) if model.thread_safe else (_BY_TURNS, threading.Lock())

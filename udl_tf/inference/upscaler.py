@@ -240,6 +240,20 @@ def upscaler_of(model: Any) -> Any:
     return getattr(model, "upscaler", model)
 
 
+def check_takes_images(model: Any, name: str) -> None:
+    """Requires a model of images: theta of measurements is not in grey levels.
+
+    Raises:
+        UserError: if the model has a value range of its own.
+    """
+    if model.measures:
+        raise UserError(
+            f"{name}: its images are measurements with the value range {model.value_range.ranges};"
+            " expected a model of 8-bit images: choose another one, or run udl-tf upscale",
+            argument="model",
+        )
+
+
 def description(model: Any) -> str:
     """Returns class, scale and uncertainty of a trained model, for its `repr`."""
     theta = "no theta"
