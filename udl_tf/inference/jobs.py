@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from udl_tf.errors import UserError
-from udl_tf.imaging.dtypes import check_value_range
 from udl_tf.imaging.formats import WRITABLE
 from udl_tf.imaging.theta_map import MAP_STYLES, MAP_TOP
 from udl_tf.imaging.transparency import parse_color
+from udl_tf.imaging.value_range import ValueRange
 from udl_tf.inference.inputs import Skipped, find_inputs
 from udl_tf.inference.names import result_names
 
@@ -74,7 +74,7 @@ class Options:
             known = ", ".join(UNCERTAINTY_FORMATS)
             raise UserError(f"uncertainty {self.uncertainty!r}: expected one of {known}")
         if self.value_range is not None:
-            check_value_range(self.value_range)
+            ValueRange.of(self.value_range)  # raises if it is not one
         if self.map_style not in MAP_STYLES:
             known = " or ".join(MAP_STYLES)
             raise UserError(f"map style {self.map_style!r}: expected {known}", argument="map")
