@@ -103,6 +103,18 @@ class Options:
         """Whether the eight flips and rotations are averaged."""
         return self.self_ensemble or self.ensemble
 
+    def result_size(self, height: int, width: int) -> tuple[int, int] | None:
+        """Returns the (height, width) that the options ask for; None: as the model computes it.
+
+        Args:
+            height, width: of the image.
+        """
+        if self.size is not None:
+            return self.size[1], self.size[0]
+        if self.outscale is not None:
+            return max(1, round(height * self.outscale)), max(1, round(width * self.outscale))
+        return None
+
 
 @dataclass(frozen=True, eq=False)
 class Job:

@@ -11,7 +11,8 @@ from PIL import Image
 from udl_tf.errors import UserError
 from udl_tf.imaging.image_files import ImageFile
 from udl_tf.inference import job_runner
-from udl_tf.inference.job_runner import needed_memory, read_job, run_jobs, upscale_file
+from udl_tf.inference.job_memory import needed_memory
+from udl_tf.inference.job_runner import read_job, run_jobs, upscale_file
 from udl_tf.inference.jobs import Options, plan_jobs
 
 
