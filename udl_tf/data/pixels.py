@@ -142,7 +142,7 @@ class Pixels:
         Of sets with more than four million pixels, equally many are left out of each row.
 
         Raises:
-            UserError: as `read`, if a channel has one value only, or for the range of 8-bit images.
+            UserError: as `read`, or if a channel has one value only.
         """
         total = sum(math.prod(self.size(path)) for path in paths)
         every = math.ceil(total / _MOST_VALUES)
@@ -161,14 +161,7 @@ class Pixels:
                     f" {low:g} and {high:g}): set data.value_range to numbers"
                 )
             pairs.append([low, high])
-        found = ValueRange.of(pairs)
-        if found == GREY_LEVELS:
-            raise UserError(
-                "the percentiles of the training images are 0 and 255, which stand for 8-bit"
-                " images: remove data.value_range if the files have 8 bits, or set it to another"
-                " range, such as [0, 256]"
-            )
-        return found
+        return ValueRange.of(pairs)
 
     def _read_measurement(self, path: Path) -> tuple[np.ndarray, np.ndarray]:
         """Returns (values in the file's dtype, valid), both (h, w, channels)."""

@@ -61,7 +61,7 @@ def assess(
         "pixels": len(error),
         "fitted_on_these": seen,
         **_errors(error, theta, perfect, step * np.exp(pool(assessed, "log_theta"))),
-        "ranking": _rankings(assessed, step, error, theta, perfect),
+        "ranking": _rankings(assessed, error, theta, perfect),
         "oracle": measures.sparsification(error, error).tolist(),
         "coverage": {
             "levels": LEVELS.tolist(),
@@ -97,23 +97,16 @@ def _errors(
 
 
 def _rankings(
-    samples: Sequence[Sample],
-    step: np.ndarray,
-    error: np.ndarray,
-    theta: np.ndarray,
-    perfect: np.ndarray,
+    samples: Sequence[Sample], error: np.ndarray, theta: np.ndarray, perfect: np.ndarray
 ) -> dict[str, dict[str, Any]]:
-    """Returns the ranking of errors by theta, by a perfect theta, and by each baseline.
-
-    Baselines of the samples are multiplied by `step`, as error and theta have been.
-    """
+    """Returns the ranking of errors by theta, by a perfect theta, and by each baseline."""
     ends = np.cumsum([len(sample.error) for sample in samples])[:-1]
     rankings = {
         "theta": _ranking(error, theta, ends),
         "perfect Laplace": _ranking(perfect, theta, ends),
     }
     for baseline in samples[0].baselines:
-        values = step * np.concatenate([sample.baselines[baseline] for sample in samples])
+        values = np.concatenate([sample.baselines[baseline] for sample in samples])
         rankings[baseline] = _ranking(error, values, ends)
     return rankings
 

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from udl_tf.data.pixels import without_holes
+from udl_tf.data.pixels import Pixels, without_holes
 from udl_tf.errors import UserError
 from udl_tf.inference.keras_upscaler import KerasUpscaler, Networks
 from udl_tf.inference.upscaler import BORDER
@@ -56,11 +56,12 @@ def _pairs(batches: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 
 def _sample(upscaler: KerasUpscaler, lr: np.ndarray, hr: np.ndarray, index: int) -> Sample:
     """Returns error and theta at pixels of an image with data in every channel."""
-    if upscaler.measures:
+    measured = Pixels.seen_by(upscaler).measured
+    if measured:
         lr = without_holes(lr)
     sr, theta = upscaler.predict(lr, BORDER)
     assert theta is not None
-    shown = sr if upscaler.measures else np.clip(sr, 0, 255)
+    shown = sr if measured else np.clip(sr, 0, 255)
     known = np.flatnonzero(np.isfinite(hr).all(axis=-1))
     pixels = np.random.default_rng(index).permutation(known)[:_MOST_PIXELS]
     error, log_theta = (
