@@ -261,7 +261,7 @@ def test_print_config_and_misspelt_key_as_commands():
 
 
 def test_the_schema_file_is_up_to_date(tmp_path):
-    from tools.write_schema import main
+    from write_schema import main
 
     main(["--output", str(tmp_path / "schema.json")])
     assert (tmp_path / "schema.json").read_text() == (ROOT / "configs/schema.json").read_text()

@@ -53,7 +53,7 @@ def main(arguments: list[str] | None = None) -> None:
     if options.data and model.calibration is not None and not options.overwrite:
         _check_earlier(options.model, model.calibration, held_out)
     if options.conformal:  # reject too few images early; duplicates are subtracted later
-        risk_bound(sum(len(d.sources) for d in held_out), *options.conformal)
+        risk_bound(sum(len(d.files) for d in held_out), *options.conformal)
     samples = _measure(model, sets, options)
     name, calibration, results = options.model.resolve().name, model.calibration, []
     if options.data:
@@ -151,7 +151,7 @@ def _conformal(text: str | None) -> tuple[float, float] | None:
 
 def _check_earlier(model: Path, earlier: "Calibration", held_out: "list[Dataset]") -> None:
     """Raises UserError if a calibration would be replaced by one that is fitted on fewer images."""
-    count = sum(len(dataset.sources) for dataset in held_out)
+    count = sum(len(dataset.files) for dataset in held_out)
     if count < earlier.images:
         raise UserError(
             f"{model}: is calibrated on {earlier.data}; --data has {count} images: give at least"

@@ -7,7 +7,6 @@ from functools import partial
 
 import pytest
 import tensorflow as tf
-from benchmarks import exports, gpu, upscale
 from benchmarks.exports import Format, exports_table
 from benchmarks.growth import batches_table, run_batches
 from benchmarks.load import load_table, run_load
@@ -19,11 +18,12 @@ from benchmarks.turns import in_turns, median_and_range
 from benchmarks.updates import run_updates, updates_table
 from benchmarks.upscale import upscale_table
 from benchmarks.workers import run_workers, workers_table
-from helpers.commands import assert_one_line_error, run_tool
+from helpers.commands import ROOT, assert_one_line_error, run_process, run_tool
 from helpers.images import noise_image
 from helpers.models import make_run
 from PIL import Image
 
+from benchmarks import exports, gpu, upscale
 from udl_tf.errors import UserError
 from udl_tf.export.parity import ParityError
 from udl_tf.models import build_model
@@ -215,9 +215,11 @@ def test_workers(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_upscale(tmp_path):
+    """In a process of its own: TensorFlow, PyTorch and OpenVINO in one that does more may crash."""
     run = make_run(tmp_path / "run", "edsr_s", 4, **TINY)
     options = ("--model", run, "--repeats", 1, "--side", 16, "--sizes", 0.01)
-    result = run_tool("benchmark.py", "upscale", *options, "--output", tmp_path)
+    arguments = ("upscale", *options, "--output", tmp_path)
+    result = run_process("benchmark", *arguments, PYTHONPATH=str(ROOT / "tools"))
     assert result.returncode == 0, result.stderr
     results = json.loads((tmp_path / "upscale.json").read_text())["results"]
     row = results["rows"]["networks, float32"]

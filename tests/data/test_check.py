@@ -1,8 +1,10 @@
 import json
 
+import numpy as np
 import pytest
 from helpers.commands import assert_one_line_error, run_command
 from helpers.images import make_pairs, noise_image
+from helpers.measurements import slices, write_stack
 
 from udl_tf.imaging.resize import imresize
 from udl_tf.imaging.rgb_files import write_rgb
@@ -94,12 +96,41 @@ def test_a_test_image_among_the_training_images_is_a_problem(tmp_path):
     assert "test/1.png (correlation 0.9" in line
 
 
+def test_planes_of_stacks_are_checked_as_a_config_reads_them(tmp_path):
+    data = {"hr_patch_size": 16, "value_range": [0, 1000]}
+    config = {"model": {"scale": 2, "channels": 1}, "data": data}
+    (tmp_path / "c.json").write_text(json.dumps(config))
+    stack, blank = slices(3), np.zeros((2, 16, 20), np.uint16)
+    write_stack(tmp_path / "set/a.ome.tif", np.concatenate([stack, stack[:1], blank]))
+    write_stack(tmp_path / "set/b.zarr", np.concatenate([slices(2, 1), blank]))
+    write_stack(tmp_path / "set/below/c.zarr", slices(2, 2))
+    np.save(tmp_path / "set/nodata.npy", np.full((16, 20), np.nan))
+    check_it = ("data", "check", tmp_path / "set", "--config", tmp_path / "c.json")
+    result = run_command(*check_it)
+    assert result.stdout.splitlines() == [
+        f"without data: 1 images, such as {tmp_path}/set/nodata.npy",
+        f"not read: {tmp_path}/set/below: a subfolder with 1 images",
+        "set (11 images): no problems",
+    ]
+    write_stack(tmp_path / "set/c.zarr", stack)  # a copy of planes
+    write_stack(tmp_path / "test/0.ome.tif", slices(2, 1))
+    (tmp_path / "set/d.ome.tif").write_bytes((tmp_path / "set/a.ome.tif").read_bytes()[:500])
+    result = run_command(*check_it, "--test", tmp_path / "test")
+    assert_one_line_error(result, "set (15 images), test (2 images): 3 problems")
+    damaged, _, equal, leak, _ = result.stdout.splitlines()
+    assert damaged.startswith(f"{tmp_path}/set/d.ome.tif: cannot be read")
+    assert equal == f"{tmp_path}/set/a.ome.tif, plane 1: the same pixels as " + (
+        f"{tmp_path}/set/c.zarr, plane 1"
+    )
+    assert leak.startswith(f"{tmp_path}/set/b.zarr, plane 1: shows the same as the test image")
+    assert f"{tmp_path}/test/0.ome.tif, plane 1" in leak
+
+
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [
-        ((), "expected either folders of training images or --config"),
-        (("x", "--config", "dpdnn_x3"), "expected either folders of training images or --config"),
-        (("x", "--set", "a=1"), "expected either folders of training images or --config"),
+        ((), "expected folders of training images, --config CONFIG, or both"),
+        (("x", "--set", "a=1"), "expected folders of training images, --config CONFIG, or both"),
         (("x", "--hr-patch-size", 4), "data.hr_patch_size: got 4"),
     ],
 )

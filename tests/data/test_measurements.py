@@ -1,12 +1,15 @@
+import os
+
 import numpy as np
 import pytest
+from helpers.commands import run_command
 from helpers.images import make_pairs
-from helpers.measurements import field, write_bands, write_heights
+from helpers.measurements import field, slices, write_bands, write_heights, write_stack
 from PIL import Image
 
 from udl_tf.config import DataConfig
 from udl_tf.data.draws import CropDraws, draw_batch
-from udl_tf.data.measurements import list_measurements, measurement_size, read_measurement
+from udl_tf.data.measurements import list_measurements, measurement_shape, read_measurement
 from udl_tf.data.pack import write_pack
 from udl_tf.data.pixels import Pixels
 from udl_tf.data.resident import ResidentSet
@@ -14,8 +17,10 @@ from udl_tf.data.sources import degraded, folder_dataset
 from udl_tf.data.store import ImageStore, read_pair
 from udl_tf.errors import UserError
 from udl_tf.imaging.value_range import ValueRange
+from udl_tf.scenes.image_scene import open_raster
 
 HEIGHTS = Pixels(1, ValueRange((900,), (1100,)))
+COUNTS = Pixels(1, ValueRange((0,), (255,)))
 BANDS = Pixels(4, ValueRange((0,), (10000,)))
 CONFIG = DataConfig(hr_patch_size=16, batch_size=8, nodata_share=0.1)
 
@@ -38,7 +43,7 @@ def test_files_of_16_bits_and_arrays_are_listed_and_read(tmp_path):
         assert found.dtype == np.uint16
         assert np.array_equal(found[..., 0], values)
         assert valid.all()
-        assert measurement_size(file) == (6, 5)
+        assert measurement_shape(file) == (1, 6, 5)
 
 
 def test_pairs_have_nan_in_hr_and_none_in_lr(heights):
@@ -127,3 +132,80 @@ def test_degradations_of_measurements_are_one_line(tmp_path):
     dataset = folder_dataset(write_bands(tmp_path / "bands", 1), 2, BANDS)
     with pytest.raises(UserError, match="are for 8-bit RGB images; these are measurements"):
         degraded(dataset, "noise:5")
+
+
+@pytest.mark.parametrize("suffix", [".ome.tif", ".zarr"])
+def test_each_plane_of_a_stack_is_an_image(tmp_path, suffix):
+    stack = slices(3)
+    file = write_stack(tmp_path / f"cells{suffix}", stack)
+    np.save(tmp_path / "flat.npy", stack[0])
+    sources = folder_dataset(tmp_path, 2, COUNTS).sources
+    titles = [f"cells{suffix}, plane {number}" for number in (1, 2, 3)]
+    assert [source.title for source in sources] == [*titles, "flat.npy"]
+    assert [source.stem for source in sources[1:]] == ["cells_plane2", "cells_plane3", "flat"]
+    assert {source.name for source in sources[:3]} == {str(file)}
+    for source, values in zip(sources, [*stack, stack[0]], strict=True):
+        assert source.size == (16, 20)
+        assert np.array_equal(read_pair(source, 2)[1][..., 0], values)
+
+
+@pytest.mark.parametrize("suffix", [".ome.tif", ".zarr"])
+def test_stacks_of_pairs_match_plane_by_plane(tmp_path, suffix):
+    hr, lr = slices(3), slices(3, 1, 8, 10)
+    write_stack(tmp_path / f"HR/a{suffix}", hr)
+    file = write_stack(tmp_path / f"LR/ax2{suffix}", lr)
+    sources = folder_dataset(tmp_path, 2, COUNTS).sources
+    assert len(sources) == 3
+    for source, *expected in zip(sources, lr, hr, strict=True):
+        for found, values in zip(read_pair(source, 2), expected, strict=True):
+            assert np.array_equal(found[..., 0], values)
+    if suffix == ".ome.tif":
+        write_stack(file, lr[:2])
+        with pytest.raises(
+            UserError, match=r"ax2\.ome\.tif: holds 2 planes; expected 3, as its HR"
+        ):
+            read_pair(sources[0], 2)
+
+
+def test_packs_keep_which_plane_of_which_file_an_image_is(tmp_path):
+    write_stack(tmp_path / "set/a.ome.tif", slices(2))
+    (tmp_path / "c.json").write_text(
+        '{"model": {"scale": 2, "channels": 1}, "data": {"value_range": [0, 255]}}'
+    )
+    run_command(
+        "data",
+        "pack",
+        tmp_path / "set",
+        "--output",
+        tmp_path / "pack",
+        "--config",
+        tmp_path / "c.json",
+    )
+    packed = folder_dataset(tmp_path / "pack", 2, COUNTS)
+    assert packed.files == [tmp_path / "pack/set/a.ome.tif"]
+    assert [source.title for source in packed.sources] == [
+        "a.ome.tif, plane 1",
+        "a.ome.tif, plane 2",
+    ]
+    for source, values in zip(packed.sources, slices(2), strict=True):
+        assert np.array_equal(read_pair(source, 2)[1][..., 0], values)
+
+
+def test_a_stack_stays_open_for_its_next_planes(tmp_path, monkeypatch):
+    """Opening one may take much longer than reading a plane."""
+    opened = []
+
+    def counting(path):
+        opened.append(path.name)
+        return open_raster(path)
+
+    monkeypatch.setattr("udl_tf.data.measurements.open_raster", counting)
+    files = [write_stack(tmp_path / f"{index}.ome.tif", slices(3, index)) for index in range(3)]
+    for index, file in enumerate(files):
+        for plane in range(3):
+            found, _ = read_measurement(file, plane, 3)
+            assert np.array_equal(found[..., 0], slices(3, index)[plane])
+    assert opened == [file.name for file in files]
+    write_stack(files[2], slices(3, 7))
+    os.utime(files[2], ns=(1, 1))  # changed, whatever the resolution of the clock
+    assert np.array_equal(read_measurement(files[2], 1, 3)[0][..., 0], slices(3, 7)[1])

@@ -51,6 +51,19 @@ def test_other_values_than_8_bits_need_a_range(tmp_path):
         Pixels(1).read(file)
 
 
+def test_marks_of_nodata_that_a_file_does_not_state_are_one_line(tmp_path):
+    """They would make the loss infinite."""
+    values = np.full((4, 4), 5, np.float32)
+    values[1, 2] = np.finfo(np.float32).min
+    pixels = Pixels(1, ValueRange((0,), (10,)))
+    with pytest.raises(
+        UserError, match=r"a\.npy: holds -3.40282e\+38; .* state it in the file as nodata"
+    ):
+        pixels.read(saved(tmp_path / "a.npy", values))
+    values[1, 2] = -9999
+    assert pixels.read(saved(tmp_path / "a.npy", values)).min() == pytest.approx(-9999 * 25.5)
+
+
 def test_several_planes_are_refused(tmp_path):
     file = saved(tmp_path / "a.npy", np.zeros((2, 4, 4, 1), np.uint8))
     with pytest.raises(UserError, match=r"a\.npy"):
@@ -67,6 +80,19 @@ def test_quantiles_are_those_of_all_values_with_data(tmp_path):
     flat = saved(tmp_path / "c.npy", np.full((4, 4), 7.0))
     with pytest.raises(UserError, match="channel 1 of the training images has no range of values"):
         Pixels(1, ValueRange()).quantiles([flat])
+    empty = saved(tmp_path / "d.npy", np.full((4, 4), np.nan))
+    with pytest.raises(UserError, match="channel 1 of the training images has no data"):
+        Pixels(1, ValueRange()).quantiles([empty])
+    stack = saved(tmp_path / "e.npy", np.stack([first, first + 1000])[..., None])
+    found = Pixels(1, ValueRange()).quantiles([stack])  # 2000 values, 0..1999
+    assert (found.low, found.high) == (pytest.approx((1.999,)), pytest.approx((1997.001,)))
+
+
+def test_a_folder_that_is_no_scene_is_one_line(tmp_path):
+    (tmp_path / "a.zarr").mkdir()
+    for read in (Pixels(1).read, Pixels(1).shape):
+        with pytest.raises(UserError, match=r"a\.zarr: not a scene of a known kind"):
+            read(tmp_path / "a.zarr")
 
 
 @pytest.mark.parametrize(

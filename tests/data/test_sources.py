@@ -3,7 +3,8 @@ import pytest
 from helpers.images import make_pairs, noise_image
 
 from udl_tf.config import DataConfig
-from udl_tf.data.sources import ImageSource, find_datasets, folder_dataset
+from udl_tf.data.image_source import ImageSource
+from udl_tf.data.sources import find_datasets, folder_dataset
 from udl_tf.data.store import ImageStore, read_pair
 from udl_tf.errors import UserError
 from udl_tf.imaging.resize import imresize

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from helpers.measurements import write_heights
+from helpers.measurements import slices, write_heights, write_stack
 from helpers.models import SMALL_NETWORKS, plain_calibration
 from PIL import Image
 
@@ -106,3 +106,20 @@ def test_classes_of_label_images_become_groups(heights, tmp_path):
     (tmp_path / "1.png").unlink()
     with pytest.raises(UserError, match=r"holds no label image for .*1\.npy"):
         measure(model, sources, baselines=False, classes=tmp_path)
+
+
+def test_planes_of_a_file_are_one_sample(heights, tmp_path):
+    """They are no independent images, which cross-validation and conformal intervals need."""
+    model, _ = heights
+    write_stack(tmp_path / "hr/a.ome.tif", 900 + slices(2) // 5)
+    labels = np.zeros((2, 16, 20), np.uint8)
+    labels[1] = 3
+    write_stack(tmp_path / "labels/a.ome.tif", labels)
+    sources = folder_dataset(tmp_path / "hr", 2, Pixels.seen_by(model)).sources
+    (whole,) = measure(model, sources, classes=tmp_path / "labels")
+    assert whole.name == "a.ome.tif"
+    assert whole.error.shape == whole.log_theta.shape == (2 * 16 * 20, 1)
+    assert whole.groups["class 0"].tolist() == [True] * 320 + [False] * 320
+    assert whole.groups["class 3"].tolist() == [False] * 320 + [True] * 320
+    second = measure(model, sources[1:], baselines=False)[0]
+    assert np.sort(whole.error[320:], axis=0) == pytest.approx(np.sort(second.error, axis=0))

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tifffile
 from scipy.ndimage import gaussian_filter
 
 
@@ -34,6 +35,34 @@ def write_bands(folder: Path, count: int = 4) -> Path:
         values = np.round(10000 * field(40, 44, 4, index)).astype(np.uint16)
         np.save(folder / f"{index}.npy", values)
     return folder
+
+
+def write_stack(path: Path, planes: np.ndarray) -> Path:
+    """Writes planes (n, h, w) as a z-stack: OME-Zarr by zarr, or OME-TIFF by tifffile."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix != ".zarr":
+        tifffile.imwrite(path, planes, metadata={"axes": "ZYX"})
+        return path
+    import zarr
+
+    scale = [{"type": "scale", "scale": [2.0, 0.5, 0.5]}]
+    image = {
+        "axes": [{"name": name, "type": "space", "unit": "micrometer"} for name in "zyx"],
+        "datasets": [{"path": "0", "coordinateTransformations": scale}],
+    }
+    attributes = {"ome": {"version": "0.5", "multiscales": [image]}}
+    group = zarr.create_group(path, attributes=attributes)
+    array = group.create_array(
+        "0", shape=planes.shape, dtype=planes.dtype, dimension_names=["z", "y", "x"]
+    )
+    array[...] = planes
+    return path
+
+
+def slices(count: int, seed: int = 0, height: int = 16, width: int = 20) -> np.ndarray:
+    """Returns planes of a volume, uint16 (count, height, width) in 0..1000, similar ones."""
+    values = field(height, width, count, seed)
+    return np.round(1000 * np.moveaxis(values, -1, 0)).astype(np.uint16)
 
 
 def tiny_config(name: str, images: Path) -> dict[str, Any]:

@@ -22,7 +22,10 @@ JAX = keras.backend.backend() == "jax"
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """Function (name, updates per call, resident, degradations) -> run folder, which resumes."""
+    """Function (name, updates per call, resident, degradations) -> run folder.
+
+    A finished run is not evaluated again; another one resumes.
+    """
     folder = tmp_path_factory.mktemp("runs")
     config = tiny_config(folder)
     config["data"]["hr_patch_size"] = 12  # images are of 32 x 36 pixels
@@ -32,18 +35,22 @@ def run(tmp_path_factory):
         {"loss": "udl", "updates": 10, "weighting": {}},
     ]
 
+    finished = set()
+
     def train_run(name, count, resident, degradations=()):
+        if name in finished:
+            return folder / name
         config["data"] |= {"resident": resident, "degradations": list(degradations)}
         config["training"] = {"precision": "float32", "interval": 5, "log_every": 5}
         config["training"] |= {"steps_per_execution": count, "cache_uncertainty": not degradations}
         train(Config.model_validate(config), folder / name)
+        finished.add(name)
         return folder / name
 
-    train_run("plain", 1, False)
-    train_run("several", 5, True)
     return train_run
 
 
+@pytest.mark.skipif(JAX, reason="under JAX, data are resident in the next test")
 def test_resident_data_train_the_same(run):
     plain, resident = run("plain", 1, False), run("resident", 1, True)
     assert "on the device" in (resident / "log.txt").read_text()
@@ -121,4 +128,4 @@ def test_the_same_under_jax():
         XLA_FLAGS="--xla_backend_optimization_level=0",
     )
     assert result.returncode == 0, result.stdout[-3000:]
-    assert "4 passed, 2 skipped" in result.stdout
+    assert "3 passed, 3 skipped" in result.stdout

@@ -12,9 +12,10 @@ import numpy as np
 from udl_tf._support.config_file import load_config
 from udl_tf._support.hardware import usable_cores
 from udl_tf.config import DataConfig, degradations_text
+from udl_tf.data.image_source import ImageSource
 from udl_tf.data.pack import Arrays, write_pack
 from udl_tf.data.pipeline import make_delivery
-from udl_tf.data.sources import ImageSource, folder_dataset, folder_datasets
+from udl_tf.data.sources import folder_dataset, folder_datasets
 from udl_tf.data.split import large_enough
 from udl_tf.data.store import ImageStore, read_pair
 from udl_tf.errors import UserError

@@ -94,7 +94,8 @@ class DataConfig(Section):
     validation_images: int = Field(
         default=10,
         ge=1,
-        description="training images held out for validation (at most a fifth of the set)",
+        description="training images held out for validation (at most a fifth of the set; stacks as"
+        " a whole)",
     )
     memory_gb: float = Field(default=10.0, gt=0, description="memory for decoded images, GB")
     resident: Literal["auto"] | bool = Field(

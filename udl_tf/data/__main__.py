@@ -1,7 +1,7 @@
 """Checks images before training, packs them for faster reading, or writes synthetic ones.
 
 udl-tf data check --config CONFIG [--set key=value ...]
-udl-tf data check FOLDER [FOLDER ...] [--test FOLDER ...] [--scale 4] [--hr-patch-size 192]
+udl-tf data check FOLDER [FOLDER ...] [--test FOLDER ...] [--config CONFIG | --scale 4]
 udl-tf data pack FOLDER [FOLDER ...] --output PACK [--scale 4 | --config CONFIG]
 udl-tf data synthetic KIND --output FOLDER [--count 40] [--size 256] [--seed 0]
 """
@@ -18,9 +18,10 @@ from udl_tf._support.config_file import load_config
 from udl_tf._support.json_files import parse_model
 from udl_tf.config import Config, ModelConfig
 from udl_tf.data.check import check_sets
+from udl_tf.data.image_source import ImageSource
 from udl_tf.data.pack import Arrays, write_pack
 from udl_tf.data.pixels import Pixels
-from udl_tf.data.sources import ImageSource, find_datasets, folder_datasets, read_as
+from udl_tf.data.sources import find_datasets, folder_datasets, read_as
 from udl_tf.data.store import read_pair
 from udl_tf.errors import UserError
 from udl_tf.scenes.synthetic_files import KINDS, write_synthetic
@@ -45,7 +46,11 @@ def main(arguments: list[str] | None = None) -> None:
         metavar="FOLDER",
         help="test sets, whose images must not be among the training images",
     )
-    check.add_argument("--config", help="check the sets of a config, with its scale and patch size")
+    check.add_argument(
+        "--config",
+        help="check the sets of a config, or folders, with its scale, patch size, channels and"
+        " value range",
+    )
     check.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="as for udl-tf train"
     )
@@ -105,7 +110,7 @@ def _pack(folders: Sequence[Path], output: Path, config: Config) -> None:
     scale, pixels = config.model.scale, Pixels.of(config)
     datasets = folder_datasets(folders, scale, pixels)
     if config.data.value_range == "percentile":
-        files = [source.hr for dataset in datasets for source in dataset.sources]
+        files = [file for dataset in datasets for file in dataset.files]
         pixels = replace(pixels, value_range=pixels.quantiles(files))
     items = [
         (f"{dataset.name}/{source.hr.name}", partial(_arrays, source, scale))
@@ -121,24 +126,28 @@ def _pack(folders: Sequence[Path], output: Path, config: Config) -> None:
 
 
 def _arrays(source: ImageSource, scale: int) -> tuple[Arrays, dict[str, Any]]:
-    """Returns the pair as the arrays of a pack's item, without further facts."""
-    return read_pair(source, scale), {}
+    """Returns the pair as the arrays of a pack's item, and which plane of its file it is."""
+    facts = {"plane": source.plane, "planes": source.planes} if source.planes > 1 else {}
+    return read_pair(source, scale), facts
 
 
 def _config_of(options: argparse.Namespace) -> Config:
-    """Returns the config whose sets are checked: the given one, or one for the given folders."""
-    folders = [*options.folders, *options.test]
-    if options.config is not None and not folders:
-        return load_config(options.config, options.set)
-    if options.config is not None or options.set or not options.folders:
-        raise UserError("expected either folders of training images or --config CONFIG")
-    data = {
-        "train": [str(Path(folder).absolute()) for folder in options.folders],
-        "test": [str(Path(folder).absolute()) for folder in options.test],
-        "hr_patch_size": options.hr_patch_size,
-        "small_images": options.small_images,
-    }
-    return parse_model({"data": data, "model": {"scale": options.scale}}, Config, "options")
+    """Returns the config whose sets are checked; given folders replace those that it names."""
+    if options.config is not None:
+        config = load_config(options.config, options.set)
+    elif options.folders and not options.set:
+        data = {"hr_patch_size": options.hr_patch_size, "small_images": options.small_images}
+        content = {"data": data, "model": {"scale": options.scale}}
+        config = parse_model(content, Config, "options")
+    else:
+        raise UserError("expected folders of training images, --config CONFIG, or both")
+    if not (options.folders or options.test):
+        return config
+    train, test = (
+        [str(Path(folder).absolute()) for folder in part]
+        for part in (options.folders, options.test)
+    )
+    return config.changed(data=config.data.changed(train=train or config.data.train, test=test))
 
 
 def _check(config: Config) -> None:

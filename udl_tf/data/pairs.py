@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from udl_tf.errors import UserError
+from udl_tf.scenes.opening import stem_of
 
 
 def pair_files(
@@ -21,13 +22,14 @@ def pair_files(
     """
     by_stem: dict[str, Path] = {}
     for lr in lr_files:
-        if (other := by_stem.setdefault(lr.stem, lr)) != lr:
+        if (other := by_stem.setdefault(stem_of(lr), lr)) != lr:
             raise UserError(f"{other} and {lr}: LR images of the same name: remove one")
     taken: dict[Path, Path] = {}
     for hr in hr_files:
         # If the LR file is missing, read_pair reports it under the expected name.
-        expected = lr_folder / f"{hr.stem}x{scale}{hr.suffix}"
-        lr = by_stem.get(hr.stem) or by_stem.get(expected.stem) or expected
+        stem = stem_of(hr)
+        expected = lr_folder / f"{stem}x{scale}{hr.name[len(stem) :]}"
+        lr = by_stem.get(stem) or by_stem.get(stem_of(expected)) or expected
         if (other := taken.setdefault(lr, hr)) != hr:
             raise UserError(
                 f"{other} and {hr}: both have the LR image {lr}; expected one HR image for each LR"

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from udl_tf.config import Config
-from udl_tf.data.measurements import measurement_size, read_measurement
+from udl_tf.data.measurements import Shape, measurement_shape, read_measurement
 from udl_tf.errors import UserError
 from udl_tf.imaging.dtypes import to_dtype
 from udl_tf.imaging.nodata import FILL_DISTANCE, fill_nodata
@@ -21,6 +21,7 @@ from udl_tf.imaging.value_range import GREY_LEVELS, ValueRange
 QUANTILES = (0.001, 0.999)
 """Of the values in the training set: what a network sees as 0 and 255 with "percentile"."""
 
+_FARTHEST = 1e18  # in the network's 0..255; squares of larger float32 values are infinite
 _MOST_VALUES = 4_000_000  # per channel, from which quantiles are computed
 
 
@@ -101,22 +102,34 @@ class Pixels:
         values = ", ".join(f"{low:g}..{high:g}" for low, high in ranges)
         return f"{self.channels} channel{'s' * (self.channels > 1)}, values {values}"
 
-    def read(self, path: Path) -> np.ndarray:
-        """Reads a file, (h, w, channels), as described above.
+    def read(self, path: Path, plane: int = 0, planes: int = 1) -> np.ndarray:
+        """Reads a plane of a file, (h, w, channels), as described above.
+
+        Args:
+            path: of the file.
+            plane, planes: index of the plane, and expected number of planes, of measurements.
 
         Raises:
-            UserError: if it cannot be read, or has another number of channels or too many bits.
+            UserError: if it cannot be read, has another number of planes or channels or too many
+                bits, or holds values that cannot be measurements.
         """
         if not self.measured:
             return read_rgb(path)
-        values, valid = self._read_measurement(path)
+        values, valid = self._read_measurement(path, plane, planes)
         if not valid.all():  # before the conversion, for which marks of nodata may be too large
             values = np.where(valid, values, np.nan)
-        return self.unit.to_network(values)
+        with np.errstate(over="ignore"):
+            pixels = self.unit.to_network(values)
+        if (far := np.abs(pixels) > _FARTHEST).any():  # False for NaN
+            raise UserError(
+                f"{path}: holds {values[far][0]:g}; expected values near the value range: state it"
+                " in the file as nodata, or replace it by NaN"
+            )
+        return pixels
 
-    def size(self, path: Path) -> tuple[int, int]:
-        """Reads (height, width) from the header of a file."""
-        return measurement_size(path) if self.measured else image_size(path)
+    def shape(self, path: Path) -> Shape:
+        """Reads number of planes, height and width from the header of a file."""
+        return measurement_shape(path) if self.measured else Shape(1, *image_size(path))
 
     def rounded(self, values: np.ndarray) -> np.ndarray:
         """Returns the output of a network as it is evaluated: rounded to 8 bits for RGB."""
@@ -139,22 +152,29 @@ class Pixels:
     def quantiles(self, paths: Sequence[Path]) -> ValueRange:
         """Returns the QUANTILES of the values in files, per channel, as a value range.
 
-        Of sets with more than four million pixels, equally many are left out of each row.
+        All planes of the files count. Of sets with more than four million pixels, equally many are
+        left out of each row.
 
         Raises:
-            UserError: as `read`, or if a channel has one value only.
+            UserError: as `read`, or if a channel has no data, or one value only.
         """
-        total = sum(math.prod(self.size(path)) for path in paths)
-        every = math.ceil(total / _MOST_VALUES)
+        shapes = [self.shape(path) for path in paths]
+        every = math.ceil(sum(map(math.prod, shapes)) / _MOST_VALUES)
+        all_planes = (
+            self._read_measurement(path, plane, shape.planes)
+            for path, shape in zip(paths, shapes, strict=True)
+            for plane in range(shape.planes)
+        )
         drawn: list[list[np.ndarray]] = [[] for _ in range(self.channels)]
-        for path in paths:
-            values, valid = self._read_measurement(path)
+        for values, valid in all_planes:
             for c, parts in enumerate(drawn):
                 parts.append(values[..., c][valid[..., c]][::every].astype(np.float64))
         pairs = []
         for c, parts in enumerate(drawn):
             pooled = np.concatenate(parts)
-            low, high = np.quantile(pooled, QUANTILES).tolist() if len(pooled) else (0.0, 0.0)
+            if not len(pooled):
+                raise UserError(f"channel {c + 1} of the training images has no data: add some")
+            low, high = np.quantile(pooled, QUANTILES).tolist()
             if not low < high:
                 raise UserError(
                     f"channel {c + 1} of the training images has no range of values (percentiles"
@@ -163,9 +183,11 @@ class Pixels:
             pairs.append([low, high])
         return ValueRange.of(pairs)
 
-    def _read_measurement(self, path: Path) -> tuple[np.ndarray, np.ndarray]:
+    def _read_measurement(
+        self, path: Path, plane: int, planes: int
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Returns (values in the file's dtype, valid), both (h, w, channels)."""
-        values, valid = read_measurement(path)
+        values, valid = read_measurement(path, plane, planes)
         if values.shape[2] != self.channels:
             raise UserError(
                 f"{path}: has {values.shape[2]} channels; expected {self.channels}, those of the"

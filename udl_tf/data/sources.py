@@ -6,6 +6,8 @@ A dataset is a folder in one of three layouts:
   file or NAMEx{scale};
 - DIV2K as published: DIV2K_train_HR/ and DIV2K_train_LR_bicubic/X{scale}/;
 or a pack of one or several of them (udl_tf.data.pack).
+
+Each plane of a file of measurements, such as a slice of a volume, is an image.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,62 +17,22 @@ from typing import Any
 
 from udl_tf.config import DataConfig, parse_degradations
 from udl_tf.data.degradations import ImageDegradations
-from udl_tf.data.measurements import list_measurements
+from udl_tf.data.image_source import BUNDLED_FOLDER, ImageSource
+from udl_tf.data.measurements import list_measurements, measurement_shape
 from udl_tf.data.pack import Pack, is_pack
 from udl_tf.data.pairs import pair_files
 from udl_tf.data.pixels import RGB, Pixels
 from udl_tf.errors import UserError
 from udl_tf.imaging.rgb_files import list_images
+from udl_tf.scenes.opening import FOLDER_SUFFIXES
 
 ListFiles = Callable[[Path], list[Path]]
 
 BUNDLED = "bundled"
-_BUNDLED_FOLDER = Path(__file__).parent / BUNDLED
 _LAYOUTS = (  # HR folder, LR folders
     ("HR", ("LR_bicubic/X{scale}", "LR/X{scale}", "LR")),
     ("DIV2K_train_HR", ("DIV2K_train_LR_bicubic/X{scale}",)),
 )
-
-
-@dataclass(frozen=True)
-class ImageSource:
-    """Where the two images of a pair come from.
-
-    Attributes:
-        hr: HR file; for a pair in a pack, the folder of the pack followed by the image's name.
-        lr: LR file of a paired dataset; None: computed from the HR image.
-        pack: pack that contains the pair; None: files.
-        index: index of the pair in the pack.
-        crop: side of the central square that is used, HR pixels; None: the whole image.
-        degrade: degradations of the LR image, before it is cropped; None: it stays as it is.
-        pixels: how the files are read.
-    """
-
-    hr: Path
-    lr: Path | None = None
-    pack: Pack | None = None
-    index: int = 0
-    crop: int | None = None
-    degrade: ImageDegradations | None = None
-    pixels: Pixels = RGB
-
-    @property
-    def name(self) -> str:
-        """Name of the image in a run folder: its path; that of bundled images is relative."""
-        if self.hr.is_relative_to(_BUNDLED_FOLDER):
-            return self.hr.relative_to(_BUNDLED_FOLDER.parent).as_posix()
-        return str(self.hr)
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Height and width of the HR image, or of its crop."""
-        if self.pack is None:
-            height, width = self.pixels.size(self.hr)
-        else:
-            height, width, _ = self.pack.entries[self.index]["shapes"][1]
-        if self.crop is not None:
-            height, width = min(height, self.crop), min(width, self.crop)
-        return height, width
 
 
 @dataclass(frozen=True)
@@ -88,6 +50,11 @@ class Dataset:
     sources: tuple[ImageSource, ...]
     bundled: bool = False
     folder: Path | None = None
+
+    @property
+    def files(self) -> list[Path]:
+        """HR files: the images, or stacks of images."""
+        return list(dict.fromkeys(source.hr for source in self.sources))
 
     @property
     def crop(self) -> int | None:
@@ -144,7 +111,7 @@ def find_datasets(config: DataConfig, part: str, scale: int, pixels: Pixels = RG
 
 def bundled_dataset(part: str) -> Dataset:
     """Returns the images that come with the package, for "train" or "test"."""
-    files = list_images(_BUNDLED_FOLDER / part)
+    files = list_images(BUNDLED_FOLDER / part)
     return Dataset(BUNDLED, tuple(ImageSource(file) for file in files), bundled=True)
 
 
@@ -229,8 +196,10 @@ def folder_dataset(folder: Path | str, scale: int, pixels: Pixels = RGB) -> Data
     if is_pack(folder):
         return _packed_dataset(folder, scale, pixels)
     list_files = list_measurements if pixels.measured else list_images
-    dataset = Dataset(folder.name, _sources(folder, scale, list_files), folder=folder)
-    return read_as(dataset, pixels)
+    sources = _sources(folder, scale, list_files)
+    if pixels.measured:
+        sources = tuple(plane for source in sources for plane in _planes(source))
+    return read_as(Dataset(folder.name, sources, folder=folder), pixels)
 
 
 def _sources(folder: Path, scale: int, list_files: ListFiles) -> tuple[ImageSource, ...]:
@@ -245,6 +214,15 @@ def _sources(folder: Path, scale: int, list_files: ListFiles) -> tuple[ImageSour
                     return tuple(ImageSource(hr, lr) for hr, lr in pairs)
             return tuple(ImageSource(file) for file in hr_files)
     return tuple(ImageSource(file) for file in list_files(folder))
+
+
+def _planes(source: ImageSource) -> list[ImageSource]:
+    """Returns the image pairs in a pair of files."""
+    try:
+        planes = measurement_shape(source.hr).planes
+    except UserError:  # which whoever reads the file reports
+        planes = 1
+    return [replace(source, plane=plane, planes=planes) for plane in range(planes)]
 
 
 def _packed_dataset(folder: Path, scale: int, pixels: Pixels) -> Dataset:
@@ -262,8 +240,10 @@ def _packed_dataset(folder: Path, scale: int, pixels: Pixels) -> Dataset:
             f"{folder}: packed with {_packed_as(found)}; expected {_packed_as(pixels.facts)}: set"
             " model.channels and data.value_range to those of the pack, or pack the images again"
         )
-    names = (folder / entry["name"] for entry in pack.entries)
-    sources = (ImageSource(name, pack=pack, index=i) for i, name in enumerate(names))
+    sources = (
+        ImageSource(folder / entry["name"], pack=pack, index=index, **entry["facts"])
+        for index, entry in enumerate(pack.entries)
+    )
     return read_as(Dataset(folder.name, tuple(sources)), pixels)
 
 
@@ -275,4 +255,4 @@ def _packed_as(facts: dict[str, Any]) -> str:
 
 
 def _has_images(folder: Path) -> bool:
-    return any(p.is_file() for p in folder.iterdir())
+    return any(p.is_file() or p.suffix.lower() in FOLDER_SUFFIXES for p in folder.iterdir())

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from udl_tf.config import DataConfig
+from udl_tf.data.image_source import ImageSource
 from udl_tf.data.pixels import Pixels, lr_of, without_holes
-from udl_tf.data.sources import ImageSource
 from udl_tf.errors import UserError
 from udl_tf.imaging.resize import imresize, mod_crop
 from udl_tf.imaging.rgb_files import read_rgb, write_rgb
@@ -55,9 +55,9 @@ def _read_files(
     source: ImageSource, scale: int, cache: Path | None
 ) -> tuple[np.ndarray, np.ndarray]:
     pixels = source.pixels
-    hr = mod_crop(pixels.read(source.hr), scale)
+    hr = mod_crop(pixels.read(source.hr, source.plane, source.planes), scale)
     if min(hr.shape[:2]) < 2 * scale:
-        height, width = pixels.size(source.hr)
+        _, height, width = pixels.shape(source.hr)
         raise UserError(
             f"{source.hr}: {width}x{height} pixels; x{scale} needs at least {2 * scale} pixels per"
             " side: remove it"
@@ -68,7 +68,7 @@ def _read_files(
         ), hr
     if not source.lr.exists():
         raise UserError(f"{source.hr}: its LR file {source.lr} is missing: add it")
-    lr = pixels.read(source.lr)
+    lr = pixels.read(source.lr, source.plane, source.planes)
     expected = (hr.shape[0] // scale, hr.shape[1] // scale)
     if lr.shape[:2] != expected:
         raise UserError(

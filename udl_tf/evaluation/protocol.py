@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from udl_tf._support.tables import markdown_table
-from udl_tf.data.sources import Dataset, ImageSource
+from udl_tf.data.image_source import ImageSource
+from udl_tf.data.sources import Dataset
 from udl_tf.data.store import read_pair
 from udl_tf.errors import UserError
 from udl_tf.evaluation.figures import comparison_figure
@@ -59,7 +60,7 @@ def evaluate(
     for dataset in datasets:
         per_image = []
         for index, source in enumerate(dataset.sources):
-            figure = figures / f"{dataset.name}_{source.hr.stem}.png" if figures else None
+            figure = figures / f"{dataset.name}_{source.stem}.png" if figures else None
             drawn = figure if index < count else None
             per_image.append(
                 _evaluate_image(model, source, drawn, compared, name, bands, consistent)
@@ -112,7 +113,7 @@ def _evaluate_image(
         columns.append((other, pixels.rounded(compared.predict(lr, consistent=consistent)[0])))
     columns.append((name, pixels.rounded(raw)))
     metrics = [image_metrics(image, hr, scale, pixels) for _, image in columns]
-    values: dict[str, Any] = {"image": source.hr.name, **metrics[-1]}
+    values: dict[str, Any] = {"image": source.title, **metrics[-1]}
     values |= {f"bicubic_{metric}": value for metric, value in metrics[0].items()}
     if beside:
         values["beside"] = dict(zip(beside, metrics[1:], strict=False))
@@ -124,7 +125,7 @@ def _evaluate_image(
         }
         images["HR"] = pixels.as_rgb(hr, bands)
         error = np.abs(hr.astype(np.float32) - (raw if pixels.measured else np.clip(raw, 0, 255)))
-        title = f"{source.hr.name} ×{scale}"
+        title = f"{source.title} ×{scale}"
         title += f", LR degraded by {source.degrade.text}" if source.degrade else ""
         # Photographs share one scale; errors of measurements may be of any size.
         top = float(np.nanquantile(error, 0.99)) if pixels.measured else MAP_TOP

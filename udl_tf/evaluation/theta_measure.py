@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from udl_tf._support.progress import Progress, no_progress
+from udl_tf.data.image_source import ImageSource
 from udl_tf.data.measurements import list_measurements, read_measurement
-from udl_tf.data.sources import ImageSource
 from udl_tf.data.store import read_pair
 from udl_tf.errors import UserError
 from udl_tf.imaging.nodata import near_nodata
@@ -18,7 +18,8 @@ from udl_tf.inference.measurements import FLAGS, NEAR
 from udl_tf.inference.nodata_reach import measure_reach
 from udl_tf.inference.self_ensemble import mean_and_spread
 from udl_tf.inference.upscaler import BORDER
-from udl_tf.uncertainty.fit import Sample
+from udl_tf.scenes.opening import stem_of
+from udl_tf.uncertainty.fit import Sample, members, pool
 from udl_tf.uncertainty.record import Calibration
 
 _MOST_PIXELS = 1_000_000  # per set; larger sets are subsampled at random
@@ -47,8 +48,9 @@ def measure(
         consistent: whether the results are back-projected, as with `upscale(consistent=True)`.
 
     Returns:
-        A sample per image with data; together at most about a million pixels, all with data in
-        every channel. Pixels near nodata are a group.
+        A sample per file with data, because the planes of a file are no independent images;
+        together at most about a million pixels, all with data in every channel. Pixels near nodata
+        are a group.
 
     Raises:
         UserError: for an unreadable image, a missing label image, or a model without uncertainty.
@@ -58,14 +60,14 @@ def measure(
     as_trained = KerasUpscaler(replace(model.networks, calibration=None))
     sizes = [source.size for source in sources]
     share = min(1.0, _MOST_PIXELS / sum(height * width for height, width in sizes))
-    samples = []
+    samples: dict[Path, list[Sample]] = {}  # of the planes of each file
     for index, source in enumerate(sources):
         lr, hr = read_pair(source, model.scale)
         known = np.flatnonzero(np.isfinite(hr).all(axis=-1))
         count = max(1, round(share * len(known)))
         pixels = known[np.random.default_rng(index).permutation(len(known))[:count]]
         if len(pixels):
-            groups = {} if classes is None else _classes(classes, source.hr, hr.shape[:2])
+            groups = {} if classes is None else _classes(classes, source, hr.shape[:2])
             if len(known) < hr.shape[0] * hr.shape[1]:
                 reach = model.scale * as_trained.nodata_reach
                 groups[FLAGS[NEAR]] = near_nodata(np.isfinite(hr), reach)
@@ -77,11 +79,27 @@ def measure(
             error, log_theta = drawn.pop("error"), drawn.pop("log_theta")
             chosen = {name: mask.ravel()[pixels] for name, mask in groups.items()}
             key = hash(hr.tobytes())
-            samples.append(Sample(source.hr.name, error, log_theta, drawn, key, chosen))
-        progress(index + 1, len(sources), source.hr.name)
+            sample = Sample(source.hr.name, error, log_theta, drawn, key, chosen)
+            samples.setdefault(source.hr, []).append(sample)
+        progress(index + 1, len(sources), source.title)
     if not samples:
         raise UserError("the images hold no pixels with data: expected some to calibrate on")
-    return samples
+    return [_pooled(planes) for planes in samples.values()]
+
+
+def _pooled(planes: list[Sample]) -> Sample:
+    """Returns the sample of a file, given those of its planes."""
+    if len(planes) == 1:
+        return planes[0]
+    baselines = {
+        name: np.concatenate([plane.baselines[name] for plane in planes])
+        for name in planes[0].baselines
+    }
+    groups = {name: members(planes, name) for plane in planes for name in plane.groups}
+    key = hash(tuple(plane.key for plane in planes))
+    return Sample(
+        planes[0].name, pool(planes, "error"), pool(planes, "log_theta"), baselines, key, groups
+    )
 
 
 def with_nodata_reach(
@@ -94,12 +112,13 @@ def with_nodata_reach(
     return calibration.model_copy(update={"nodata_reach": measure_reach(model, images)})
 
 
-def _classes(folder: Path, hr: Path, size: tuple[int, int]) -> dict[str, np.ndarray]:
-    """Returns the pixels of each class, bool (h, w), of the label image of an HR file."""
-    file = next((f for f in list_measurements(folder) if f.stem == hr.stem), None)
+def _classes(folder: Path, source: ImageSource, size: tuple[int, int]) -> dict[str, np.ndarray]:
+    """Returns the pixels of each class, bool (h, w), of the label image of an HR image."""
+    hr = source.hr
+    file = next((f for f in list_measurements(folder) if stem_of(f) == stem_of(hr)), None)
     if file is None:
         raise UserError(f"{folder}: holds no label image for {hr}: add one of that name")
-    labels, _ = read_measurement(file)
+    labels, _ = read_measurement(file, source.plane, source.planes)
     height, width = size
     if (
         labels.dtype != np.uint8

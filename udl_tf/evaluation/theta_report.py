@@ -14,7 +14,7 @@ from udl_tf.data.pixels import RGB, Pixels
 from udl_tf.evaluation.figures import calibration_figure
 from udl_tf.evaluation.theta_text import report_text, title_of
 from udl_tf.uncertainty import LEVELS, Calibration
-from udl_tf.uncertainty.fit import Sample, calibrate, error_ratio, folds, pool
+from udl_tf.uncertainty.fit import Sample, calibrate, error_ratio, folds, members, pool
 
 
 def assess(
@@ -49,7 +49,7 @@ def assess(
     perfect = np.abs(np.random.default_rng(0).laplace(scale=theta))
     laplace = measures.coverage(error / theta, measures.laplace_factor(LEVELS))
     covered, per_channel = _measured_coverage(fits)
-    groups = {name: None for sample in assessed for name in sample.groups}
+    groups = {name for sample in assessed for name, mask in sample.groups.items() if mask.any()}
     found: dict[str, Any] = {}
     if pixels.measured:
         found["bands"] = _bands(error, theta, per_channel)
@@ -61,7 +61,7 @@ def assess(
         "pixels": len(error),
         "fitted_on_these": seen,
         **_errors(error, theta, perfect, step * np.exp(pool(assessed, "log_theta"))),
-        "ranking": _rankings(assessed, error, theta, perfect),
+        "ranking": _rankings(assessed, step, error, theta, perfect),
         "oracle": measures.sparsification(error, error).tolist(),
         "coverage": {
             "levels": LEVELS.tolist(),
@@ -97,16 +97,23 @@ def _errors(
 
 
 def _rankings(
-    samples: Sequence[Sample], error: np.ndarray, theta: np.ndarray, perfect: np.ndarray
+    samples: Sequence[Sample],
+    step: np.ndarray,
+    error: np.ndarray,
+    theta: np.ndarray,
+    perfect: np.ndarray,
 ) -> dict[str, dict[str, Any]]:
-    """Returns the ranking of errors by theta, by a perfect theta, and by each baseline."""
+    """Returns the ranking of errors by theta, by a perfect theta, and by each baseline.
+
+    `step` is that of a grey level of each channel, in the unit of errors and theta.
+    """
     ends = np.cumsum([len(sample.error) for sample in samples])[:-1]
     rankings = {
         "theta": _ranking(error, theta, ends),
         "perfect Laplace": _ranking(perfect, theta, ends),
     }
     for baseline in samples[0].baselines:
-        values = np.concatenate([sample.baselines[baseline] for sample in samples])
+        values = step * np.concatenate([sample.baselines[baseline] for sample in samples])
         rankings[baseline] = _ranking(error, values, ends)
     return rankings
 
@@ -164,7 +171,7 @@ def _measured_coverage(
     for part, fit in fits:
         ratio = error_ratio(part, np.array(fit.a), np.array(fit.b))
         if group is not None:
-            ratio = ratio[_members(part, group)]
+            ratio = ratio[members(part, group)]
         if not len(ratio):
             continue
         factors = np.array(fit.factors)
@@ -174,13 +181,6 @@ def _measured_coverage(
             of_channel[channel] += share * len(ratio)
         pixels += len(ratio)
     return inside / (pixels * channels), of_channel / pixels
-
-
-def _members(samples: Sequence[Sample], group: str) -> np.ndarray:
-    """Returns which pixels of samples belong to a group, bool (n,)."""
-    return np.concatenate(
-        [sample.groups.get(group, np.zeros(len(sample.error), bool)) for sample in samples]
-    )
 
 
 def _order(group: str) -> tuple[str, int]:
@@ -203,10 +203,10 @@ def _bands(error: np.ndarray, theta: np.ndarray, covered: np.ndarray) -> list[di
 
 def _group(fits: Sequence[tuple[Sequence[Sample], Calibration]], name: str) -> dict[str, Any]:
     """Returns the share of the pixels that belong to a group, and the coverage in it."""
-    members = np.concatenate([_members(part, name) for part, _ in fits])
+    inside = np.concatenate([members(part, name) for part, _ in fits])
     covered, per_channel = _measured_coverage(fits, name)
     return {
-        "share": float(members.mean()),
+        "share": float(inside.mean()),
         "measured": covered.tolist(),
         "channels": per_channel.tolist(),
     }

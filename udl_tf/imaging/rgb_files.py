@@ -21,12 +21,15 @@ SAVE_OPTIONS = {
 """Pillow's options by suffix: lossless if the format can be, otherwise without visible loss."""
 
 
-def list_images(folder: Path | str, suffixes: Sequence[str] = READABLE) -> list[Path]:
+def list_images(
+    folder: Path | str, suffixes: Sequence[str] = READABLE, folder_suffixes: Sequence[str] = ()
+) -> list[Path]:
     """Lists the image files directly in a folder, recognised by suffix, sorted by name.
 
     Args:
         folder: the folder.
         suffixes: in lower case.
+        folder_suffixes: those of `suffixes` that folders may have, which then count as files.
 
     Raises:
         UserError: if the folder is missing or contains no image file, or if an image is not a
@@ -41,10 +44,10 @@ def list_images(folder: Path | str, suffixes: Sequence[str] = READABLE) -> list[
         for p in folder.iterdir()
         if p.name.lower().endswith(tuple(suffixes))
         and not p.name.startswith(".")
-        and not p.is_dir()
+        and (not p.is_dir() or p.name.lower().endswith(tuple(folder_suffixes)))
     )
     for file in files:
-        if not file.is_file():
+        if not (file.is_file() or file.is_dir()):
             raise UserError(f"{file}: {NO_FILE}")
     if not files:
         raise UserError(f"{folder}: holds no image; expected files ending in {' '.join(suffixes)}")
@@ -62,7 +65,8 @@ def read_rgb(path: Path | str) -> np.ndarray:
     pixels = read_image(path).pixels
     if pixels.dtype != np.uint8:
         raise UserError(
-            f"{path}: more than 8 bits per channel; expected 8-bit images: convert it first"
+            f"{path}: more than 8 bits per channel; expected 8-bit images: convert it, or train a"
+            " network with data.value_range"
         )
     colors = pixels[..., None] if pixels.ndim == 2 else pixels
     colors = colors[..., : 1 if colors.shape[2] <= 2 else 3]

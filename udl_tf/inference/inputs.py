@@ -10,6 +10,7 @@ from udl_tf.errors import UserError
 from udl_tf.imaging.formats import READABLE, reason
 from udl_tf.imaging.metadata import is_result
 from udl_tf.imaging.opening import NO_FILE
+from udl_tf.scenes.opening import FOLDER_SUFFIXES
 
 
 @dataclass
@@ -122,7 +123,8 @@ def no_image(folder: Path | str, skipped: Skipped, suffixes: Sequence[str] = REA
 
 def is_scene_folder(path: Path, suffixes: Sequence[str]) -> bool:
     """Returns whether a folder is a scene by its name, such as a.zarr, and scenes are wanted."""
-    return ".zarr" in suffixes and path.suffix.lower() == ".zarr"
+    suffix = path.suffix.lower()
+    return suffix in FOLDER_SUFFIXES and suffix in suffixes
 
 
 def _walk(

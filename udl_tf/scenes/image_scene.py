@@ -27,7 +27,16 @@ def open_raster(path: Path | str, nodata: float | None = None) -> Scene:
         UserError: as open_scene and read_image.
     """
     path = Path(path)
-    return ImageScene(path, nodata) if scene_kind(path) is None else open_scene(path, nodata)
+    return ImageScene(path, nodata) if is_no_scene(path) else open_scene(path, nodata)
+
+
+def is_no_scene(path: Path) -> bool:
+    """Returns whether a file is of no kind of scene; of folders, `open_scene` says what is wrong.
+
+    Raises:
+        UserError: as scene_kind.
+    """
+    return scene_kind(path) is None and not path.is_dir()
 
 
 class ImageScene(ArrayScene):

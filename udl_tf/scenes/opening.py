@@ -22,6 +22,11 @@ HEAD = 512
 MAX_CHANNELS = 64
 """Channels of a scene, at most."""
 
+FOLDER_SUFFIXES = (".zarr",)
+"""Suffixes, in lower case, of scenes that are folders."""
+
+_DOUBLE_SUFFIXES = (".ome.tiff", ".ome.tif", ".ome.zarr", ".nii.gz")
+
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _TIFF_SUFFIXES = (".tif", ".tiff")
 _GEO_TAGS = {
@@ -106,12 +111,19 @@ def _is_dicom(path: Path, head: bytes) -> bool:
 KINDS = (  # the first that recognises a file counts
     Kind("NumPy array", (".npy",), _is_numpy, "numpy_files"),
     Kind("OME-TIFF or ImageJ", _TIFF_SUFFIXES, _is_tiff_stack, "tiff_stack", "micro"),
-    Kind("OME-Zarr", (".zarr",), _is_ome_zarr, "ome_zarr", "micro"),
+    Kind("OME-Zarr", FOLDER_SUFFIXES, _is_ome_zarr, "ome_zarr", "micro"),
     Kind("NIfTI", (".nii", ".nii.gz"), _is_nifti, "nifti", "medical"),
     Kind("DICOM", (".dcm",), _is_dicom, "dicom", "medical"),
     Kind("GeoTIFF", _TIFF_SUFFIXES, _is_geotiff, "geotiff", "geo"),
     Kind("TIFF", _TIFF_SUFFIXES, _is_tiff, "plain_tiff"),
 )
+
+
+def stem_of(path: Path) -> str:
+    """Returns the name of a file without its suffix, such as ".tif" or ".ome.tif"."""
+    name = path.name
+    suffix = next((end for end in _DOUBLE_SUFFIXES if name.lower().endswith(end)), path.suffix)
+    return name[: len(name) - len(suffix)]
 
 
 def scene_suffixes() -> tuple[str, ...]:

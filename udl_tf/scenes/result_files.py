@@ -10,10 +10,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from udl_tf.scenes.axes import Axes
+from udl_tf.scenes.opening import stem_of
 from udl_tf.scenes.samples import FLAGS, THETA, Samples
 from udl_tf.scenes.scene import Window
-
-_SUFFIXES = (".ome.tiff", ".ome.tif", ".ome.zarr", ".nii.gz")  # which have two parts
 
 
 class Content(enum.Enum):
@@ -123,6 +122,5 @@ class ResultWriter:
 
 def path_beside(path: Path, name: str) -> Path:
     """Returns a file beside a result: `a_theta.ome.tif` for `a.ome.tif` and "theta"."""
-    suffix = next((end for end in _SUFFIXES if path.name.lower().endswith(end)), path.suffix)
-    stem = path.name[: len(path.name) - len(suffix)]
+    stem = stem_of(path)
     return path.with_name(f"{stem}_{name}{path.name[len(stem) :]}")

@@ -5,15 +5,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from udl_tf.config import Config, Degradation, ValueRanges, degradations_text
 from udl_tf.data.degradations import ImageDegradations
+from udl_tf.data.image_source import ImageSource
 from udl_tf.data.pixels import Pixels
-from udl_tf.data.sources import Dataset, ImageSource, cropped, degraded, find_datasets, read_as
+from udl_tf.data.sources import Dataset, cropped, degraded, find_datasets, read_as
 from udl_tf.data.split import Split, keep_split, large_enough, split_validation
-from udl_tf.data.store import ImageStore, cache_folder
+from udl_tf.data.store import ImageStore, cache_folder, middle
 from udl_tf.errors import UserError
 from udl_tf.evaluation.protocol import check_size
 from udl_tf.imaging.value_range import ValueRange
+
+MIDDLE_SIDE = 256
+"""Largest side of the part of a held-out image that validates during training, HR pixels."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,8 @@ def load_data(config: Config, split: Split | None, fallback: Path) -> RunData:
         fallback: as for cache_folder.
 
     Raises:
-        UserError: for a dataset or image that is missing, damaged or too small.
+        UserError: for a dataset or image that is missing, damaged or too small, or if no held-out
+            image has data in its middle.
     """
     scale, seed, evaluation = config.model.scale, config.training.seed, config.evaluation
     pixels = Pixels.of(config)
@@ -68,16 +75,12 @@ def load_data(config: Config, split: Split | None, fallback: Path) -> RunData:
     ]
     sources = [source for dataset in sets for source in dataset.sources]
     large = large_enough(sources, config.data)
+    count = config.data.validation_images
     if split is None:
-        count = config.data.validation_images
         training, held_out = split_validation(sources, large, count, seed)
-        split = Split(
-            training=[source.name for source in training],
-            held_out=[source.name for source in held_out],
-            value_range=_percentiles(config, pixels, training),
-        )
+        split = Split.of(training, held_out, _percentiles(config, pixels, training))
     else:
-        training, held_out = keep_split(large, split)
+        training, held_out = keep_split(large, split, count)
     if split.value_range is not None:
         pixels = replace(pixels, value_range=ValueRange.of(split.value_range))
         test = [read_as(dataset, pixels) for dataset in test]
@@ -94,11 +97,42 @@ def load_data(config: Config, split: Split | None, fallback: Path) -> RunData:
         check_size(source, scale)
     validation = ImageStore(held_out, scale, config.data.memory_gb, cache)
     validation.load_all()
+    middles(validation)  # a UserError now, instead of in the first step
     counts = len(training), len(held_out), len(sources) - len(large)
     summary = _summary(sets, *counts, split.changes(large), config.data.degradations)
     if pixels.measured:
-        summary |= {"text": f"{summary['text']}; {pixels.text}", "value_range": pixels.unit.ranges}
+        text = f"{summary['text']}{_planes_text(training, held_out, large)}; {pixels.text}"
+        summary |= {"text": text, "value_range": pixels.unit.ranges}
     return RunData(store, validation, test, split, cache, summary)
+
+
+def middles(
+    held_out: ImageStore, side: int = MIDDLE_SIDE
+) -> tuple[list[str], list[tuple[np.ndarray, np.ndarray]]]:
+    """Returns the middles that validate during training, of the images that have data there.
+
+    Args:
+        held_out: held-out images.
+        side: largest side of a middle, HR pixels.
+
+    Returns:
+        (names of the images, middles (lr, hr)).
+
+    Raises:
+        UserError: if no image has data in its middle.
+    """
+    names, pairs = [], []
+    for source, pair in zip(held_out.sources, held_out.pairs(), strict=True):
+        lr, hr = middle(*pair, held_out.scale, side // held_out.scale)
+        if np.isfinite(hr).any():
+            names.append(source.title)
+            pairs.append((lr, hr))
+    if not pairs:
+        raise UserError(
+            f"none of {len(held_out)} held-out images has data in its central {side}x{side} pixels:"
+            " raise data.validation_images, or remove files without data"
+        )
+    return names, pairs
 
 
 def _percentiles(config: Config, pixels: Pixels, training: list[ImageSource]) -> ValueRanges | None:
@@ -111,7 +145,18 @@ def _percentiles(config: Config, pixels: Pixels, training: list[ImageSource]) ->
             f"{packed.hr.parent}: packs state their value range: set data.value_range to it instead"
             ' of "percentile"'
         )
-    return pixels.quantiles([source.hr for source in training]).ranges
+    return pixels.quantiles(list(dict.fromkeys(source.hr for source in training))).ranges
+
+
+def _planes_text(
+    training: list[ImageSource], held_out: list[ImageSource], large: list[ImageSource]
+) -> str:
+    """Describes what becomes of the planes of held-out files, unless all of them validate."""
+    if (unused := len(large) - len(training) - len(held_out)) > 0:
+        return f"; other planes of held-out files, not used: {unused}"
+    if held_out[0].planes > 1 and held_out[0].hr == training[0].hr:
+        return "; all are planes of one file, so that the held-out ones are trained on too"
+    return ""
 
 
 def _summary(

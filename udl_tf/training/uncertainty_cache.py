@@ -101,7 +101,7 @@ def cached_log_scale(network: keras.Model, store: ImageStore, path: Path) -> HRM
     log.info("uncertainty of %d training images: %s", len(store), path)
     chain = ChainRunner(chain_of(network, "log_scale", bordered=True))
     items = [
-        (source.hr.name, partial(_quantized, chain, store, index))
+        (source.title, partial(_quantized, chain, store, index))
         for index, source in enumerate(store.sources)
     ]
     with progress_bar("images") as bar:

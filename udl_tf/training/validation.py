@@ -5,7 +5,7 @@ from logging import getLogger
 
 import numpy as np
 
-from udl_tf.data.store import ImageStore, middle
+from udl_tf.data.store import ImageStore
 from udl_tf.evaluation.image_metrics import PER_CHANNEL, image_metrics, mean_metrics, metric_text
 from udl_tf.imaging.resize import imresize
 from udl_tf.imaging.theta_map import captioned_map
@@ -13,6 +13,7 @@ from udl_tf.imaging.titled_row import titled_row
 from udl_tf.inference.chain_runner import make_forward
 from udl_tf.metrics import TITLES
 from udl_tf.models import uncertainty_part
+from udl_tf.training.data import MIDDLE_SIDE, middles
 from udl_tf.training.liveness import is_dead
 from udl_tf.training.tensorboard import TensorBoardLog
 
@@ -23,7 +24,7 @@ class Validation:
     """Measures PSNR, SSIM and the range of s, and shows one image on TensorBoard.
 
     Args:
-        held_out: images, of which the middle is used.
+        held_out: images, of which `middles` are used.
         bands: channels, from 1, that are shown as red, green and blue if there are more than three.
         network: lr -> {"sr"} or {"sr", "log_scale"}.
         frozen: network of the previous step, for s if `network` does not compute it; or None.
@@ -41,9 +42,9 @@ class Validation:
         frozen,
         board: TensorBoardLog,
         bands: Sequence[int] = (1, 2, 3),
-        side: int = 256,
+        side: int = MIDDLE_SIDE,
     ):
-        names = [source.hr.name for source in held_out.sources]
+        names, self.pairs = middles(held_out, side)
         self.images = names[0] if len(names) == 1 else f"{len(names)} images"
         self.scale, self.pixels, self.bands = held_out.scale, held_out.pixels, bands
         self.network = network
@@ -52,8 +53,6 @@ class Validation:
         self.predict_s = make_forward(uncertainty_part(frozen)) if with_s else None
         self.board = board
         self.history: list[dict[str, float]] = []
-        scale = held_out.scale
-        self.pairs = [middle(lr, hr, scale, side // scale) for lr, hr in held_out.pairs()]
 
     def __call__(self, update: int) -> dict[str, float]:
         """Validates the network after `update` updates; returns the means over the images."""

@@ -19,10 +19,10 @@ _FITS: dict[str, Fit] = {"scale": fit_scale, "affine": fit_affine}
 
 @dataclass(frozen=True)
 class Sample:
-    """Errors and uncertainties at n pixels of one image.
+    """Errors and uncertainties at n pixels of one image, or of the planes of one file.
 
     Attributes:
-        name: of the image.
+        name: of the image or file.
         error: |hr - sr|, with sr of 8-bit images clipped to 0..255, float32 (n, c).
         log_theta: ln of theta as trained, float32 (n, c).
         baselines: other measures of uncertainty by name, float32 (n, c).
@@ -95,6 +95,13 @@ def _fit(samples: Sequence[Sample], method: str) -> tuple[np.ndarray, np.ndarray
 def pool(samples: Sequence[Sample], name: str) -> np.ndarray:
     """Returns an attribute of all samples as one array (n, c)."""
     return np.concatenate([getattr(sample, name) for sample in samples])
+
+
+def members(samples: Sequence[Sample], group: str) -> np.ndarray:
+    """Returns which pixels of all samples belong to a group, bool (n,)."""
+    return np.concatenate(
+        [sample.groups.get(group, np.zeros(len(sample.error), bool)) for sample in samples]
+    )
 
 
 def error_ratio(samples: Sequence[Sample], a: np.ndarray, b: np.ndarray) -> np.ndarray:
