@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from udl_tf.config.base import Section
 from udl_tf.config.degradations import Degradation
@@ -107,16 +107,6 @@ class DataConfig(Section):
         default=None,
         description="folder for LR images computed from HR images; null: the user's cache folder",
     )
-
-    @field_validator("value_range")
-    @classmethod
-    def _check_value_range(cls, value: Any) -> Any:
-        if value in ([0, 255], [[0, 255]]):
-            raise ValueError(
-                "[0, 255] stands for 8-bit images: remove it if the files have 8 bits, or state"
-                " another range, such as [0, 256]; values outside a range are kept"
-            )
-        return value
 
 
 class OptimizerConfig(Section):
