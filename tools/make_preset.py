@@ -11,6 +11,7 @@ import numpy as np
 
 from udl_tf._support import command_line
 from udl_tf._support.json_files import read_json
+from udl_tf.data.pixels import Pixels
 from udl_tf.data.sources import Dataset, folder_datasets
 from udl_tf.errors import UserError
 from udl_tf.evaluation import assess, evaluate, measure, results_table
@@ -74,9 +75,9 @@ def make_preset(
     if (folder / name).exists():
         raise UserError(f"{folder / name}: already exists: delete it first")
     limits = limits_of(manifest.training) if limits is None else limits
-    sets = folder_datasets(data, manifest.architecture.scale)
     about = {"training": manifest.training, "licence": licence, "limits": limits}
     model = SRModel.from_networks(read_networks(run), about)
+    sets = folder_datasets(data, model.scale, Pixels.seen_by(model))
     for weight in model.weights:
         weight.assign(weight.numpy().astype(np.float16))
     results = _evaluate(model.upscaler, sets)
@@ -91,7 +92,7 @@ def limits_of(training: dict[str, Any]) -> str:
 
 
 def _evaluate(model: KerasUpscaler, sets: Sequence[Dataset]) -> list[dict[str, Any]]:
-    """Returns PSNR-Y, SSIM-Y and the coverage of 80 % intervals on each test set."""
+    """Returns the metrics and the coverage of 80 % intervals on each test set."""
     results = totals(evaluate(model, sets))
     if model.calibration is not None:
         for result, dataset in zip(results, sets, strict=True):
