@@ -165,8 +165,8 @@ class Config(Section):
         if self.model.channels == 3 and self.data.value_range in ([0, 255], [[0, 255]]):
             raise ValueError(
                 "data.value_range [0, 255] of three channels stands for 8-bit RGB: remove it if the"
-                " files are of that kind, or state another range, such as [0, 256]: values outside a"
-                " range are kept"
+                " files are of that kind, or state another range, such as [0, 256]: values outside"
+                " a range are kept"
             )
         degradations = {
             "data.degradations": self.data.degradations,
