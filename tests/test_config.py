@@ -279,6 +279,8 @@ def test_the_schema_file_is_up_to_date(tmp_path):
             {"model": {"channels": 1}, "evaluation": {"degrade": "noise:5"}},
             "evaluation.degrade is for 8-bit RGB images",
         ),
+        # Models do not state more than the range: it would be one of images.
+        ({"data": {"value_range": [0, 255]}}, "stands for 8-bit RGB: remove it"),
     ],
 )
 def test_sections_that_do_not_suit_measurements_are_errors(content, message):

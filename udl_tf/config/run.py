@@ -162,6 +162,12 @@ class Config(Section):
     @model_validator(mode="after")
     def _check_measurements(self) -> "Config":
         check_bands(self.evaluation.bands, self.model.channels)
+        if self.model.channels == 3 and self.data.value_range in ([0, 255], [[0, 255]]):
+            raise ValueError(
+                "data.value_range [0, 255] of three channels stands for 8-bit RGB: remove it if the"
+                " files are of that kind, or state another range, such as [0, 256]: values outside"
+                " a range are kept"
+            )
         degradations = {
             "data.degradations": self.data.degradations,
             "evaluation.degrade": self.evaluation.degrade,

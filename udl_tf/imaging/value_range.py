@@ -29,7 +29,7 @@ class ValueRange:
 
     @classmethod
     def of(cls, ranges: Sequence[float] | Sequence[Sequence[float]]) -> "ValueRange":
-        """Returns the range that a config or metadata states.
+        """Returns the range that a caller, a config or metadata states.
 
         Raises:
             UserError: unless each range has two finite numbers, the smaller one first.
@@ -38,7 +38,8 @@ class ValueRange:
         for pair in pairs:
             if not (len(pair) == 2 and math.isfinite(pair[1] - pair[0]) and pair[0] < pair[1]):
                 raise UserError(
-                    f"a value range of {pair}: expected two finite numbers, the smaller one first",
+                    f"a value range of {list(pair)}: expected two finite numbers, the smaller one"
+                    " first",
                     argument="value_range",
                 )
         return cls(*(tuple(map(float, numbers)) for numbers in zip(*pairs, strict=True)))

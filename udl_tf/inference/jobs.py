@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from udl_tf.errors import UserError
-from udl_tf.imaging.dtypes import check_value_range
 from udl_tf.imaging.formats import WRITABLE
 from udl_tf.imaging.theta_map import MAP_STYLES, MAP_TOP
 from udl_tf.imaging.transparency import parse_color
+from udl_tf.imaging.value_range import ValueRange
 from udl_tf.inference.inputs import Skipped, find_inputs
 from udl_tf.inference.names import MAP_TITLES, result_names
 
@@ -33,8 +33,8 @@ class Options:
         size: (width, height) of the result; None: by outscale.
         uncertainty: "none", or the format of the maps: "npy", "tiff" or "png".
         self_ensemble: whether to average the eight flips and rotations.
-        consistent: as for Upscaler.upscale.
         ensemble: the same, with maps of theta, of the members' spread and of both together.
+        consistent: as for Upscaler.upscale.
         tile, memory_gb: as for Upscaler.upscale.
         theta: whether to compute theta even if no map is written.
         max_pixels: limit of input pixels (protection against decompression bombs).
@@ -52,8 +52,8 @@ class Options:
     size: tuple[int, int] | None = None
     uncertainty: str = "none"
     self_ensemble: bool = False
-    consistent: bool = False
     ensemble: bool = False
+    consistent: bool = False
     tile: int | None = None
     memory_gb: float | None = None
     theta: bool = False
@@ -69,7 +69,7 @@ class Options:
             known = ", ".join(UNCERTAINTY_FORMATS)
             raise UserError(f"uncertainty {self.uncertainty!r}: expected one of {known}")
         if self.value_range is not None:
-            check_value_range(self.value_range)
+            ValueRange.of(self.value_range)  # raises if it is not one
         if self.map_style not in MAP_STYLES:
             known = " or ".join(MAP_STYLES)
             raise UserError(f"map style {self.map_style!r}: expected {known}", argument="map")
@@ -97,6 +97,18 @@ class Options:
     def averages(self) -> bool:
         """Whether the eight flips and rotations are averaged."""
         return self.self_ensemble or self.ensemble
+
+    def result_size(self, height: int, width: int) -> tuple[int, int] | None:
+        """Returns the (height, width) that the options ask for; None: as the model computes it.
+
+        Args:
+            height, width: of the image.
+        """
+        if self.size is not None:
+            return self.size[1], self.size[0]
+        if self.outscale is not None:
+            return max(1, round(height * self.outscale)), max(1, round(width * self.outscale))
+        return None
 
 
 @dataclass(frozen=True, eq=False)
