@@ -50,7 +50,7 @@ def main(arguments: list[str] | None = None) -> None:
     if model.measures or model.channels != 3:
         files = files.as_scenes()
     chosen, plan = _plan(options, files, model)
-    _check_uncertainty(options.model, model, chosen.maps)
+    _check_uncertainty(options, model, chosen.maps)
     _report_resampling(options, model.scale)
     output.mkdir(parents=True, exist_ok=True)
     left = _without_existing(plan) if options.skip_existing else plan
@@ -184,14 +184,22 @@ def _without_existing(plan: "Plan") -> "list[Job]":
     return [job for job in plan if not all(target.exists() for target in job.targets)]
 
 
-def _check_uncertainty(name: str, model: "Upscaler", maps: "Sequence[str]") -> None:
-    if maps and not model.has_uncertainty:
+def _check_uncertainty(
+    options: argparse.Namespace, model: "Upscaler", maps: "Sequence[str]"
+) -> None:
+    """Requires uncertainty for maps; prints if theta is not calibrated for these results."""
+    if not maps:
+        return
+    if not model.has_uncertainty:
         raise UserError(
-            f"{name}: this model has no uncertainty: omit --uncertainty, or use a model that was"
-            " trained with an 'esu' step and exported with its uncertainty"
+            f"{options.model}: this model has no uncertainty: omit --uncertainty, or use a model"
+            " that was trained with an 'esu' step and exported with its uncertainty"
         )
-    if maps and model.calibration is None:
+    if model.calibration is None:
         print("theta is as trained, not calibrated: run udl-tf calibrate on the model")
+    elif model.calibration.consistent != options.consistent:
+        kind = "with" if model.calibration.consistent else "without"
+        print(f"theta is calibrated for results {kind} --consistent: see udl-tf calibrate")
 
 
 def _report_resampling(options: argparse.Namespace, scale: int) -> None:

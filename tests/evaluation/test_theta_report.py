@@ -147,7 +147,7 @@ def test_measurements_are_reported_in_the_unit_of_their_files_and_by_band_and_gr
     assert 0.5 < expected < 0.75
     text = report_text([result], calibration, "model")
     assert "(band 1)" in text
-    assert "Errors and θ are in the unit of the files" in text
+    assert "Errors and θ are in units of the files" in text
     assert f"| class 3 | 25.0     | {100 * np.mean(ratio <= calibration.quantile(0.5)):.1f}" in text
     without = assess("tests", samples, calibration, seen=False)
     assert "bands" not in without

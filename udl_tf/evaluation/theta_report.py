@@ -52,7 +52,7 @@ def assess(
     groups = {name for sample in assessed for name, mask in sample.groups.items() if mask.any()}
     found: dict[str, Any] = {}
     if pixels.measured:
-        found["bands"] = _bands(error, theta, per_channel)
+        found |= {"bands": _bands(error, theta, per_channel), "unit": pixels.unit_name}
     if groups:
         found["groups"] = {name: _group(fits, name) for name in sorted(groups, key=_order)}
     return {

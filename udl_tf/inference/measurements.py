@@ -12,7 +12,7 @@ import numpy as np
 from udl_tf._support.progress import Progress, no_progress
 from udl_tf.errors import UserError
 from udl_tf.imaging.nodata import FILL_DISTANCE, fill_nodata, near_nodata
-from udl_tf.imaging.value_range import GREY_LEVELS, ValueRange
+from udl_tf.imaging.value_range import GREY_LEVELS, ValueRange, check_dtype
 from udl_tf.inference.consistency import back_project
 from udl_tf.inference.image_arrays import check_takes_range, fill_plain_areas
 from udl_tf.inference.images import parts_of
@@ -34,8 +34,6 @@ The largest of the presets, by udl_tf.inference.nodata_reach on Set14 and images
 VALID, NEAR, NODATA = 0, 1, 2
 FLAGS: Mapping[int, str] = MappingProxyType({VALID: "valid", NEAR: "near nodata", NODATA: "nodata"})
 """Names of the flags of result pixels."""
-
-_INTEGERS = ("u1", "u2", "u4", "i1", "i2", "i4")
 
 
 @dataclass(frozen=True)
@@ -236,13 +234,10 @@ def range_of(
                 argument="value_range",
             )
         return model_range
-    if given is not None:
-        check_takes_range(dtype)
-        return ValueRange.of(given)
-    if dtype.kind == "f":
-        return GREY_LEVELS
-    limits = np.iinfo(dtype)
-    return ValueRange.of([max(limits.min, 0), limits.max])
+    if given is None:
+        return ValueRange.of_dtype(dtype)
+    check_takes_range(dtype)
+    return ValueRange.of(given)
 
 
 def check_array(array: np.ndarray, channels: int) -> np.ndarray:
@@ -258,15 +253,6 @@ def check_array(array: np.ndarray, channels: int) -> np.ndarray:
         raise UserError(f"an array of shape {array.shape}: expected {shapes}")
     check_dtype(array.dtype)
     return array.astype(array.dtype.newbyteorder("="), copy=False)
-
-
-def check_dtype(dtype: np.dtype) -> None:
-    """Raises UserError unless values of this dtype can be measurements."""
-    if dtype.kind != "f" and dtype.str[1:] not in _INTEGERS:
-        raise UserError(
-            f"values of dtype {dtype}: expected floats, or integers of at most 32 bits: convert"
-            " them"
-        )
 
 
 def valid_of(array: np.ndarray, nodata: float | None, valid: np.ndarray | None) -> np.ndarray:
