@@ -46,6 +46,7 @@ class Calibration(Section):
         images: number of images of the fit.
         nodata_reach: LR pixels from nodata within which filling it changes sr by more than one grey
             level (udl_tf.inference.nodata_reach); None: not measured.
+        consistent: whether it is for results of `upscale(consistent=True)`.
     """
 
     method: Literal["scale", "affine"]
@@ -57,6 +58,7 @@ class Calibration(Section):
     data: str
     images: int
     nodata_reach: int | None = Field(default=None, ge=0)
+    consistent: bool = False
 
     @property
     def channels(self) -> int:
