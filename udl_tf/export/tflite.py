@@ -12,7 +12,7 @@ from tensorflow.lite.tools import flatbuffer_utils
 from udl_tf._support.files import complete_file
 from udl_tf.errors import UserError
 from udl_tf.export.graph import UpscalingModule, check_suffix, make_card, read_run
-from udl_tf.export.int8 import representative
+from udl_tf.export.int8 import check_int8, representative
 from udl_tf.export.parity import Pair, check_parity, real_pairs
 from udl_tf.inference.keras_upscaler import KerasUpscaler
 from udl_tf.saved.card import ModelCard, Precision, write_with_card
@@ -81,12 +81,7 @@ def _facts(
     """Returns the fields of the card that depend on the format."""
     facts: dict[str, Any] = {"format": "tflite", "precision": precision, "tile": tile}
     if precision == "int8":
-        if model.measures:
-            raise UserError(
-                "int8 has too few values for a model with the value range"
-                f" {model.value_range.ranges}: choose float16 or float32",
-                argument="precision",
-            )
+        check_int8(model)
         facts |= {"image_dtype": "uint8", "theta_dtype": "uint8"}
     if tile is not None:
         facts |= {"border": 0, "smallest": tile}

@@ -70,30 +70,34 @@ def _round(x, step):
     return x + ops.stop_gradient(step * ops.round(x / step) - x)
 
 
-class _Rounded(keras.layers.Layer):
-    """Computes an operation of a network with rounded kernels, and rounds its result.
+class _RoundedMap(keras.layers.Layer):
+    """Rounds a map."""
+
+    def call(self, x):
+        return round_map(x)
+
+
+class _RoundedKernel(keras.layers.Layer):
+    """Computes a layer with rounded kernels.
 
     Args:
-        operation: a layer or another operation.
-        rounds_result: whether to round the result.
+        layer: any with weights.
     """
 
-    def __init__(self, operation, rounds_result: bool):
-        super().__init__(name=f"rounded_{operation.name}", dtype="float32")
-        self.operation = operation
-        self.rounds_result = rounds_result
+    def __init__(self, layer: keras.layers.Layer):
+        super().__init__(name=f"rounded_{layer.name}", dtype="float32")
+        self.layer = layer
 
-    def call(self, *args, **kwargs):
-        weights = getattr(self.operation, "weights", [])
-        fold = getattr(self.operation, "fold", None)
+    def call(self, *maps):
+        weights = self.layer.weights
+        fold = getattr(self.layer, "fold", None)  # weights that depend on others
         values = [ops.convert_to_tensor(w) for w in weights] if fold is None else fold()
         values = [round_kernel(v) if len(v.shape) == 4 else v for v in values]
         with keras.StatelessScope(list(zip(weights, values, strict=True))):
-            result = self.operation(*args, **kwargs)
-        return round_map(result) if self.rounds_result else result
+            return self.layer(*maps)
 
-    def compute_output_spec(self, *args, **kwargs):
-        return self.operation.compute_output_spec(*args, **kwargs)
+    def compute_output_spec(self, *maps):
+        return self.layer.compute_output_spec(*maps)
 
 
 def _rounded(network: keras.Model) -> keras.Model:
@@ -108,9 +112,12 @@ def _rounded(network: keras.Model) -> keras.Model:
 
     def call(operation, *args, **kwargs):
         if isinstance(operation, keras.Model):
-            return _rounded(operation)(*args, **kwargs)
-        rounds = not isinstance(operation, _MOVING) and operation.name not in unrounded
-        return _Rounded(operation, rounds)(*args, **kwargs)
+            return _rounded(operation)(*args)
+        has_weights = isinstance(operation, keras.layers.Layer) and operation.weights
+        result = (_RoundedKernel(operation) if has_weights else operation)(*args, **kwargs)
+        if isinstance(operation, _MOVING) or operation.name in unrounded:
+            return result
+        return _RoundedMap(dtype="float32")(result)
 
     return keras.models.clone_model(
         network, clone_function=lambda operation: operation, call_function=call
