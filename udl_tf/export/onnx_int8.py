@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from udl_tf.models.heads import LOG_SCALE
+
 
 class _Reader:
     """Representative images, one by one, as ONNX Runtime asks for them."""
@@ -19,45 +21,51 @@ class _Reader:
 
 
 def convert_to_int8(graph: Any, images: Iterator[dict[str, np.ndarray]]) -> Any:
-    """Returns the model with convolutions in int8, and with everything else in float32.
+    """Returns the model with the convolutions of its features in int8, all else in float32.
 
-    The sums of residual blocks thus stay exact. Kernels have 7 bits, one scale per output channel:
-    x86 processors without VNNI add products of 8 bits in 16 bits, which overflow.
+    Sums of residual blocks, and the few convolutions that read or yield an image or belong to the s
+    head, lose more in int8 than they gain. Kernels have 7 bits, one scale per output channel: x86
+    processors without VNNI add products of 8 bits in 16 bits, which overflow.
 
     Args:
-        graph: model in float32, of a quantizable network (udl_tf.export.int8).
+        graph: model in float32.
         images: that determine the ranges of the maps.
     """
     import onnx
     from onnxruntime import quantization
     from onnxruntime.quantization.quant_utils import add_pre_process_metadata
 
-    add_pre_process_metadata(graph)  # otherwise a warning: tf2onnx has optimized the graph
-    grey_levels = {
-        "rmin": np.float32(0),
-        "rmax": np.float32(255),
-        "quant_type": quantization.QuantType.QUInt8,
-    }
+    add_pre_process_metadata(graph)  # otherwise a warning; tf2onnx has optimized the graph
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "int8.onnx"
         quantization.quantize_static(
             graph,
             path,
-            _Reader(images),
+            _Reader(images),  # pyright: ignore[reportArgumentType]
             op_types_to_quantize=["Conv"],
             per_channel=True,
             reduce_range=True,
             activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,
-            extra_options={"TensorQuantOverrides": {_unclipped(graph): [grey_levels]}},
+            nodes_to_exclude=[*_in_float(graph)],
         )
         return onnx.load(str(path))
 
 
-def _unclipped(graph: Any) -> str:
-    """Returns the name of the map of which clipping and rearrangement make sr."""
-    producers = {name: node for node in graph.graph.node for name in node.output}
-    node = producers["sr"]
-    while node.op_type != "Conv":
-        node = producers[node.input[0]]
-    return node.output[0]
+def _in_float(graph: Any) -> Iterator[str]:
+    """Yields the names of the convolutions that stay in float32."""
+    nodes, channels = graph.graph.node, graph.graph.input[0].type.tensor_type.shape.dim[3].dim_value
+    kernels = {tensor.name: tensor.dims for tensor in graph.graph.initializer}
+    for node in nodes:
+        if node.op_type == "Conv" and (
+            LOG_SCALE in node.name or kernels[node.input[1]][1] == channels
+        ):
+            yield node.name
+    producers = {name: node for node in nodes for name in node.output}
+    before = [producers["sr"]]
+    while before:
+        node = before.pop()
+        if node.op_type == "Conv":
+            yield node.name
+        elif node.op_type != "Shape":
+            before += [producers[name] for name in node.input if name in producers]
