@@ -67,6 +67,8 @@ def test_it_trains_in_simulated_int8_and_validates_in_float32():
 
 def test_a_stopped_run_resumes_to_the_bit_and_has_a_running_bundle(trained, tmp_path, monkeypatch):
     content, straight = trained
+    shutil.copytree(straight, tmp_path / "run")
+    (tmp_path / "run/weights/step2-l1.weights.h5").unlink()
     with monkeypatch.context() as patch:
         stop_at(4, patch)
         with pytest.raises(Interrupted, match="update 4 of step 2/2 l1 in simulated int8"):
