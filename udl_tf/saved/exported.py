@@ -37,7 +37,7 @@ class ExportedUpscaler(Upscaler):
     @property
     def eight_bit(self) -> bool:
         in_graph = self.card.format == "savedmodel" and not self.card.measures
-        return in_graph or self.card.precision == "int8"
+        return in_graph or self.card.image_dtype == "uint8"
 
     def _passes(self, uncertainty: bool, bordered: bool = False) -> Sequence[Pass]:
         names = [name for name in self.card.outputs if uncertainty or name == "sr"]
