@@ -20,6 +20,7 @@ from udl_tf.inference.self_ensemble import mean_and_spread
 from udl_tf.inference.upscaler import BORDER
 from udl_tf.scenes.opening import stem_of
 from udl_tf.uncertainty.fit import Sample, members, pool
+from udl_tf.uncertainty.inputs import measure_sizes
 from udl_tf.uncertainty.record import Calibration
 
 _MOST_PIXELS = 1_000_000  # per set; larger sets are subsampled at random
@@ -79,7 +80,8 @@ def measure(
             error, log_theta = drawn.pop("error"), drawn.pop("log_theta")
             chosen = {name: mask.ravel()[pixels] for name, mask in groups.items()}
             key = hash(hr.tobytes())
-            sample = Sample(source.hr.name, error, log_theta, drawn, key, chosen)
+            signs = None if source.pixels.measured else measure_sizes(lr.astype(np.float32))
+            sample = Sample(source.hr.name, error, log_theta, drawn, key, chosen, signs)
             samples.setdefault(source.hr, []).append(sample)
         progress(index + 1, len(sources), source.title)
     if not samples:

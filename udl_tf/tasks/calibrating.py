@@ -11,6 +11,7 @@ from udl_tf.errors import UserError
 from udl_tf.inference.keras_upscaler import KerasUpscaler, Networks
 from udl_tf.inference.upscaler import BORDER
 from udl_tf.uncertainty.fit import Sample, calibrate
+from udl_tf.uncertainty.inputs import measure_sizes
 from udl_tf.uncertainty.record import Calibration
 
 _MOST_PIXELS = 20_000  # per image, drawn at random
@@ -57,4 +58,6 @@ def _sample(upscaler: KerasUpscaler, lr: np.ndarray, hr: np.ndarray, index: int)
     error = np.abs(hr.astype(np.float32) - np.clip(sr, 0, 255)).reshape(-1, sr.shape[-1])
     pixels = np.random.default_rng(index).permutation(len(error))[:_MOST_PIXELS]
     log_theta = np.log(theta).reshape(error.shape)
-    return Sample(f"{index}", error[pixels], log_theta[pixels], {}, hash(hr.tobytes()))
+    signs = None if upscaler.measures else measure_sizes(lr.astype(np.float32))
+    key = hash(hr.tobytes())
+    return Sample(f"{index}", error[pixels], log_theta[pixels], {}, key, signs=signs)
