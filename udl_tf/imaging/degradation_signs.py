@@ -18,8 +18,7 @@ _SIDE = 8  # of JPEG's blocks, and of the windows here, pixels
 _HIGH = dct(np.eye(_SIDE), axis=0, norm="ortho")[5:].T.astype(np.float32)  # frequencies 5, 6, 7
 _ROWS = 32 * _SIDE  # measured at a time, so that intermediate arrays stay small
 _FLAT = 0.1  # quantile over windows: noise is seen where the image is flat
-_SHARP = 0.75  # quantile over windows: blur is seen where the image has edges and texture
-_LEVELS = 2.0  # grey levels added to both terms of a ratio, which rounding could decide otherwise
+_LEVELS = 2.0  # grey levels added to differences, whose ratio rounding could decide otherwise
 
 
 def measure_signs(image: np.ndarray) -> np.ndarray | None:
@@ -32,7 +31,8 @@ def measure_signs(image: np.ndarray) -> np.ndarray | None:
     Noise: ln of the second differences along both axes of what the channels do not have in common,
     in the flattest windows. An image of one channel has no such sign of noise.
 
-    Blur: -ln of the ratio of second to first differences, in the windows with the largest ones.
+    Blur: -ln of the ratio of second to first differences, of windows weighted by the square of the
+    latter: blur is seen at edges and in texture, and a part of the image may be out of focus.
 
     Args:
         image: float32 (h, w, channels), in 0..255.
@@ -52,8 +52,8 @@ def measure_signs(image: np.ndarray) -> np.ndarray | None:
     shares = counts[:, 0] / counts[:, 1]
     best = shares.max(axis=1)
     excess = best - (shares.sum(axis=1) - best) / (_SIDE - 1)
-    sharp = first >= np.quantile(first, _SHARP)
-    ratio = (second[sharp].mean() + _LEVELS) / (first[sharp].mean() + _LEVELS)
+    first, second = first + _LEVELS, second + _LEVELS
+    ratio = (second * first**2).sum() / (first**3).sum()
     flattest = np.quantile(noise, _FLAT) + _LEVELS / 10
     return np.array([excess.mean(), np.log(flattest), -np.log(ratio)])
 
