@@ -8,8 +8,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from helpers import measurements
 from helpers.commands import assert_one_line_error, run_command, run_process
 from helpers.runs import same_weights, tiny_config
+
+from udl_tf.saved.loading import load_upscaler
 
 pytestmark = [
     pytest.mark.slow,
@@ -32,7 +35,8 @@ def jax(tmp_path_factory):
     """A process under JAX without TensorFlow: numbers of networks and losses, and commands.
 
     Attributes:
-        folder: has the run folders `run` and `resumed`, which was killed once, and `results`.
+        folder: has the run folders `run`, `resumed`, which was killed once, and `heights`, which
+            was trained on floats with nodata; `results` and `scenes`.
         numbers: arrays by name (helpers.backend_numbers).
         train: arguments of the train command.
         stdout, stderr: output of the process.
@@ -58,6 +62,7 @@ def jax(tmp_path_factory):
         ["evaluate", "--model", run, "--data", images, "--output", str(folder / "evaluation")],
         ["upscale", images, "--model", run, "--output", str(folder / "results")],
         ["doctor"],
+        *_measurement_commands(folder),
     ]
     path = folder / "numbers.npz"
     result = run_without_tensorflow("helpers.backend_numbers", path, json.dumps(commands))
@@ -69,6 +74,18 @@ def jax(tmp_path_factory):
         stdout=result.stdout,
         stderr=result.stderr,
     )
+
+
+def _measurement_commands(folder):
+    """Returns the commands of a run on elevations, of which one has nodata."""
+    images = measurements.write_heights(folder / "elevations")
+    config = measurements.tiny_config("elevation_x2", images)
+    (folder / "heights.json").write_text(json.dumps(config))
+    run = str(folder / "heights")
+    return [
+        ["train", "--config", str(folder / "heights.json"), "--output", run],
+        ["upscale", str(images / "0.npy"), "--model", run, "--output", str(folder / "scenes")],
+    ]
 
 
 def test_forward_losses_and_a_udl_step_agree(jax):
@@ -108,6 +125,18 @@ def test_commands_run_under_jax_without_tensorflow(jax):
     assert doctor["backend"] == "jax"
     assert "GFLOP/s" in doctor["convolutions"]
     assert doctor["jax"] == version("jax")
+
+
+def test_measurements_run_under_jax_without_tensorflow(jax):
+    scenes = jax.folder / "scenes"
+    image, theta, flags = (np.load(scenes / f"0{end}.npy") for end in ("", "_theta", "_flags"))
+    for values in (image, theta):
+        assert np.array_equal(np.isnan(values), flags == 2)
+    elevations = np.load(jax.folder / "elevations/0.npy")
+    expected = load_upscaler(jax.folder / "heights").upscale(elevations)
+    assert np.allclose(image, expected.image, atol=0.01, equal_nan=True)  # metres, of 200
+    assert np.allclose(theta, expected.theta, rtol=1e-3, equal_nan=True)
+    assert np.array_equal(flags, expected.flags)
 
 
 def test_a_command_that_needs_tensorflow_says_so_in_one_line(jax):

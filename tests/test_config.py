@@ -261,7 +261,7 @@ def test_print_config_and_misspelt_key_as_commands():
 
 
 def test_the_schema_file_is_up_to_date(tmp_path):
-    from tools.write_schema import main
+    from write_schema import main
 
     main(["--output", str(tmp_path / "schema.json")])
     assert (tmp_path / "schema.json").read_text() == (ROOT / "configs/schema.json").read_text()
@@ -279,6 +279,8 @@ def test_the_schema_file_is_up_to_date(tmp_path):
             {"model": {"channels": 1}, "evaluation": {"degrade": "noise:5"}},
             "evaluation.degrade is for 8-bit RGB images",
         ),
+        # Models do not state more than the range: it would be one of images.
+        ({"data": {"value_range": [0, 255]}}, "stands for 8-bit RGB: remove it"),
     ],
 )
 def test_sections_that_do_not_suit_measurements_are_errors(content, message):

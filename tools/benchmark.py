@@ -28,7 +28,6 @@ from benchmarks.upscaling_commands import (
     add_scene,
     add_upscale,
 )
-
 from udl_tf._support import command_line
 
 _COMMANDS = (

@@ -40,18 +40,15 @@ def make_browser_page(model: Path | str, runtime: Path, output: Path) -> float:
     """
     from udl_tf.export.onnx import export_onnx
     from udl_tf.imaging.theta_map import MAP_TOP, colorize
+    from udl_tf.web.studio import load_rgb
 
     if output.exists():
         raise UserError(f"{output}: already exists: delete it first")
+    calibration = load_rgb(str(model)).calibration
+    if calibration is None:
+        raise UserError(f"{model}: has no calibrated theta: run udl-tf calibrate on it first")
     with complete_folder(output) as folder:
         card = export_onnx(model, folder / "model.onnx")
-        if card.channels != 3:
-            raise UserError(
-                f"{model}: its images have {card.channels} channels, but the page shows RGB only:"
-                " choose a model of 3 channels"
-            )
-        if card.calibration is None or "theta" not in card.outputs:
-            raise UserError(f"{model}: has no calibrated theta: run udl-tf calibrate on it first")
         for file in TEMPLATE.iterdir():
             shutil.copy(file, folder)
         shutil.copy(runtime / SCRIPT, folder)
@@ -59,7 +56,7 @@ def make_browser_page(model: Path | str, runtime: Path, output: Path) -> float:
         (folder / "runtime.bin").write_bytes(gzip.compress(binary, mtime=0))
         facts = card.model_dump(include={"name", "scale", "margin", "align", "limits", "licence"})
         # Half the width of 90 % intervals, in theta.
-        facts["factor"] = float(card.calibration.quantile(0.9).mean())
+        facts["factor"] = float(calibration.quantile(0.9).mean())
         facts["top"] = MAP_TOP
         facts["colors"] = colorize(np.linspace(0, 1, 256)[None], 1.0)[0].tolist()
         write_json(folder / "model.json", facts)

@@ -11,12 +11,13 @@ import numpy as np
 
 from udl_tf._support import command_line
 from udl_tf._support.json_files import read_json
-from udl_tf.data.sources import Dataset, folder_datasets
+from udl_tf.data.pixels import Pixels
+from udl_tf.data.sources import folder_datasets
 from udl_tf.errors import UserError
-from udl_tf.evaluation import assess, evaluate, measure, results_table
+from udl_tf.evaluation import evaluate, results_table
 from udl_tf.evaluation.protocol import totals
+from udl_tf.evaluation.theta_measure import with_coverage
 from udl_tf.hub import presets
-from udl_tf.inference.keras_upscaler import KerasUpscaler
 from udl_tf.saved.bundle import read_manifest, read_networks
 from udl_tf.tasks import SRModel
 from udl_tf.tasks.preset_folder import write_preset
@@ -74,12 +75,12 @@ def make_preset(
     if (folder / name).exists():
         raise UserError(f"{folder / name}: already exists: delete it first")
     limits = limits_of(manifest.training) if limits is None else limits
-    sets = folder_datasets(data, manifest.architecture.scale)
     about = {"training": manifest.training, "licence": licence, "limits": limits}
     model = SRModel.from_networks(read_networks(run), about)
+    sets = folder_datasets(data, model.scale, Pixels.seen_by(model))
     for weight in model.weights:
         weight.assign(weight.numpy().astype(np.float16))
-    results = _evaluate(model.upscaler, sets)
+    results = with_coverage(totals(evaluate(model, sets)), model.upscaler, sets)
     write_preset(model, folder / name, results, half=True)
     return results
 
@@ -88,17 +89,6 @@ def limits_of(training: dict[str, Any]) -> str:
     """Returns the limits of use of a network, in words, from the record of its training."""
     degraded = training.get("data", {}).get("degradations")
     return _LIMITS.format(state=_DEGRADED if degraded else _CLEAN)
-
-
-def _evaluate(model: KerasUpscaler, sets: Sequence[Dataset]) -> list[dict[str, Any]]:
-    """Returns PSNR-Y, SSIM-Y and the coverage of 80 % intervals on each test set."""
-    results = totals(evaluate(model, sets))
-    if model.calibration is not None:
-        for result, dataset in zip(results, sets, strict=True):
-            samples = measure(model, dataset.sources, baselines=False)
-            found = assess(dataset.name, samples, model.calibration, seen=False)["coverage"]
-            result["coverage_80"] = float(np.interp(0.8, found["levels"], found["measured"]))
-    return results
 
 
 def main(arguments: list[str] | None = None) -> None:

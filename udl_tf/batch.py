@@ -131,9 +131,11 @@ def _work(options: argparse.Namespace) -> "Work":
     """Returns the settings of the job; loads the model once, so that a wrong one fails here."""
     from udl_tf.archive import Work
     from udl_tf.inference import Options
+    from udl_tf.inference.upscaler import check_takes_images
     from udl_tf.saved.loading import load_upscaler
 
     model = load_upscaler(options.model, options.precision)
+    check_takes_images(model, options.model)
     wanted = options.uncertainty or ("mean" if model.has_uncertainty else "none")
     if wanted != "none" and not model.has_uncertainty:
         raise UserError(f"{options.model}: this model has no uncertainty: omit --uncertainty")

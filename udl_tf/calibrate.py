@@ -54,14 +54,16 @@ def main(arguments: list[str] | None = None) -> None:
         _check_earlier(options.model, model.calibration, held_out)
     if options.conformal:  # reject too few images early; duplicates are subtracted later
         risk_bound(sum(len(d.files) for d in held_out), *options.conformal)
-    samples = _measure(model, sets, options)
+    reach = _nodata_reach(model, held_out)
+    samples = _measure(model, sets, options, reach)
     name, calibration, results = options.model.resolve().name, model.calibration, []
     if options.data:
-        calibration, result = _fit(options, manifest, model, held_out, samples)
+        calibration, result = _fit(options, manifest, held_out, samples, reach)
         results.append(result)
     assert calibration is not None
-    results += _assess(sets[len(held_out) :], samples[len(held_out) :], calibration)
-    tested = command_line.degraded_name("calibration_test", options.degrade)
+    results += _assess(options, sets[len(held_out) :], samples[len(held_out) :], calibration)
+    tested = "calibration_test_consistent" if options.consistent else "calibration_test"
+    tested = command_line.degraded_name(tested, options.degrade)
     folder = "calibration" if options.data else tested
     output = Path(options.output or options.model / folder)
     write_report(output, results, calibration, name)
@@ -80,7 +82,8 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--output",
         help="folder for the report (default: MODEL/calibration, or"
-        " MODEL/calibration_test without --data; with --degrade: calibration_test_OPERATIONS)",
+        " MODEL/calibration_test without --data; with --consistent and --degrade:"
+        " calibration_test_consistent, calibration_test_OPERATIONS)",
     )
     parser.add_argument(
         "--method",
@@ -160,8 +163,16 @@ def _check_earlier(model: Path, earlier: "Calibration", held_out: "list[Dataset]
         )
 
 
+def _nodata_reach(model: Any, held_out: "list[Dataset]") -> int | None:
+    """Returns how far nodata reaches in held-out images; None if it is not measured."""
+    from udl_tf.evaluation.theta_measure import nodata_reach
+
+    sources = [source for dataset in held_out for source in dataset.sources]
+    return nodata_reach(model, sources) if sources else None
+
+
 def _measure(
-    model: Any, sets: "list[Dataset]", options: argparse.Namespace
+    model: Any, sets: "list[Dataset]", options: argparse.Namespace, reach: int | None
 ) -> "list[list[Sample]]":
     """Returns the errors and uncertainties of the images of each set."""
     from udl_tf._support.progress import part_of
@@ -177,6 +188,7 @@ def _measure(
                 part_of(progress, sum(counts[:index]), counts[index], sum(counts)),
                 options.classes,
                 options.consistent,
+                reach,
             )
             for index, dataset in enumerate(sets)
         ]
@@ -185,24 +197,23 @@ def _measure(
 def _fit(
     options: argparse.Namespace,
     manifest: "Manifest",
-    model: Any,
     held_out: "list[Dataset]",
     samples: "list[list[Sample]]",
+    reach: int | None,
 ) -> "tuple[Calibration, dict[str, Any]]":
     """Calibrates theta on the held-out images, and stores the calibration in the model."""
     from udl_tf.evaluation import assess
-    from udl_tf.evaluation.theta_measure import with_nodata_reach
     from udl_tf.saved.bundle import read_manifest, write_calibration
     from udl_tf.uncertainty.fit import calibrate
 
     fitted = [sample for part in samples[: len(held_out)] for sample in part]
     name = " + ".join(dataset.name for dataset in held_out)
-    text = f"{name} ({len(fitted)} images)" + _degraded_by(held_out[0])
-    text += ", consistent results" if options.consistent else ""
-    calibration = calibrate(fitted, text, options.method, options.conformal)
-    calibration = with_nodata_reach(calibration, model, held_out[0].sources)
-    title, pixels = name + _degraded_by(held_out[0]), held_out[0].pixels
-    result = assess(title, fitted, calibration, seen=True, pixels=pixels)
+    kind = _kind(held_out[0], options)
+    text = f"{name} ({len(fitted)} images){kind}"
+    calibration = calibrate(fitted, text, options.method, options.conformal).model_copy(
+        update={"nodata_reach": reach, "consistent": options.consistent}
+    )
+    result = assess(name + kind, fitted, calibration, seen=True, pixels=held_out[0].pixels)
     if read_manifest(options.model) != manifest:
         raise UserError(f"{options.model}: has changed in the meantime: calibrate it again")
     write_calibration(options.model, calibration)
@@ -210,13 +221,16 @@ def _fit(
 
 
 def _assess(
-    sets: "list[Dataset]", samples: "list[list[Sample]]", calibration: "Calibration"
+    options: argparse.Namespace,
+    sets: "list[Dataset]",
+    samples: "list[list[Sample]]",
+    calibration: "Calibration",
 ) -> list[dict[str, Any]]:
     from udl_tf.evaluation import assess
 
     return [
         assess(
-            dataset.name + _degraded_by(dataset),
+            dataset.name + _kind(dataset, options),
             part,
             calibration,
             seen=False,
@@ -226,9 +240,10 @@ def _assess(
     ]
 
 
-def _degraded_by(dataset: "Dataset") -> str:
-    """Returns the degradations of a dataset, to follow its name; "" if there are none."""
-    return f", degraded by {dataset.degrade}" if dataset.degrade else ""
+def _kind(dataset: "Dataset", options: argparse.Namespace) -> str:
+    """Returns what follows the name of a dataset: its degradations, and if results are changed."""
+    degraded = f", degraded by {dataset.degrade}" if dataset.degrade else ""
+    return degraded + (", consistent results" if options.consistent else "")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from udl_tf._support.backend import check_backend
 from udl_tf._support.files import write_text
 from udl_tf._support.json_files import read_json, write_json
 from udl_tf._support.stderr import quiet
+from udl_tf.config.run import check_bands
 from udl_tf.errors import UserError
 from udl_tf.hub import presets
 
@@ -36,10 +37,11 @@ def main(arguments: list[str] | None = None) -> None:
         from udl_tf.evaluation.precision import precision_note
 
         print(precision_note(options.model, model))
+    check_bands(options.bands, model.channels)
     found = _datasets(options.data, model)
     datasets = [degraded(dataset, options.degrade) for dataset in found]
     names = [presets.find(name).resolve().name for name in (options.model, *options.beside)]
-    beside = _load_beside(options, model.scale, names)
+    beside = _load_beside(options, model, names)
     output = Path(options.output or _default_output(options))
     if options.output is None:
         _check_earlier(output, datasets)
@@ -114,7 +116,7 @@ def _datasets(folders: list[str], model: "Upscaler") -> "list[Dataset]":
 
 
 def _load_beside(
-    options: argparse.Namespace, scale: int, names: list[str]
+    options: argparse.Namespace, model: "Upscaler", names: list[str]
 ) -> "dict[str, Upscaler]":
     """Loads the models to compare with, by name; `names` starts with that of the first model."""
     from udl_tf.saved.loading import load_upscaler
@@ -128,10 +130,15 @@ def _load_beside(
         name: load_upscaler(other) for name, other in zip(names[1:], options.beside, strict=True)
     }
     for name, other in beside.items():
-        if other.scale != scale:
+        if other.scale != model.scale:
             raise UserError(
-                f"--beside {name}: is x{other.scale}, but {options.model} is x{scale}: only models"
-                " of the same scale can be compared"
+                f"--beside {name}: is x{other.scale}, but {options.model} is x{model.scale}: only"
+                " models of the same scale can be compared"
+            )
+        if (other.channels, other.value_range) != (model.channels, model.value_range):
+            raise UserError(
+                f"--beside {name}: has other channels or another value range than {options.model}:"
+                " only models of the same images can be compared"
             )
     return beside
 

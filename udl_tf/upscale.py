@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from udl_tf.inference import Options, SceneOptions, Upscaler
+    from udl_tf.inference.file_jobs import FileOptions, Files
     from udl_tf.inference.job_runner import Summary
     from udl_tf.inference.jobs import Job, Plan
 
@@ -37,7 +38,8 @@ def main(arguments: list[str] | None = None) -> None:
     check_backend("tensorflow", "jax")
     if output.is_file():
         raise UserError(f"--output {output}: is a file; expected a folder")
-    plan = _early_plan(options)
+    files = _find(options)
+    plan = _early_plan(options, files)
     if plan is not None and options.skip_existing and not _without_existing(plan):
         _report_plan(plan)
         print(f"0 of {len(plan)} images upscaled, {len(plan)} already existed (skipped): {output}")
@@ -45,9 +47,10 @@ def main(arguments: list[str] | None = None) -> None:
             sys.exit(1)
         return
     model, loading = _load(options)
-    as_scenes = _are_scenes(options, model)
-    chosen, plan = _plan_scenes(options, model) if as_scenes else _plan(options, model)
-    _check_uncertainty(options.model, model, chosen.maps)
+    if model.measures or model.channels != 3:
+        files = files.as_scenes()
+    chosen, plan = _plan(options, files, model)
+    _check_uncertainty(options, model, chosen.maps)
     _report_resampling(options, model.scale)
     output.mkdir(parents=True, exist_ok=True)
     left = _without_existing(plan) if options.skip_existing else plan
@@ -67,14 +70,12 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(1)
 
 
-def _run(model: "Upscaler", jobs: "Sequence[Job]", chosen: "Options | SceneOptions") -> "Summary":
-    from udl_tf.inference import Options, run_jobs, run_scenes
+def _run(model: "Upscaler", jobs: "Sequence[Job]", chosen: "FileOptions") -> "Summary":
+    from udl_tf.inference.file_jobs import run_files
 
-    if isinstance(chosen, Options):
-        with command_line.progress_bar("megapixels", 1e-6) as progress:
-            return run_jobs(model, jobs, chosen, progress)
-    with command_line.progress_bar("scenes") as progress:
-        return run_scenes(model, jobs, chosen, progress)
+    unit, scale = ("files", 1.0) if any(job.is_scene for job in jobs) else ("megapixels", 1e-6)
+    with command_line.progress_bar(unit, scale) as progress:
+        return run_files(model, jobs, chosen, progress)
 
 
 def _load(options: argparse.Namespace) -> "tuple[Upscaler, float]":
@@ -94,63 +95,62 @@ def _load(options: argparse.Namespace) -> "tuple[Upscaler, float]":
     return model, loading
 
 
-def _early_plan(options: argparse.Namespace) -> "Plan | None":
-    """Plans the jobs before the model is loaded, which takes seconds; None: it decides.
+def _find(options: argparse.Namespace) -> "Files":
+    """Finds the files; which of them are scenes holds for models of 8-bit RGB."""
+    from udl_tf.inference.file_jobs import find_files
 
-    Raises:
-        UserError: if the inputs are neither images nor scenes.
-    """
-    from udl_tf.inference.scene_jobs import holds_scenes
+    files = find_files(options.input, Path(options.output))
+    return files if options.nodata is None else files.as_scenes()
 
-    if _are_scenes(options, None) or options.uncertainty == "bands":
+
+def _early_plan(options: argparse.Namespace, files: "Files") -> "Plan | None":
+    """Plans the jobs before the model is loaded, which takes seconds; None: it decides."""
+    if options.uncertainty == "bands":  # which images do not have, but the model may measure
         return None
-    try:
-        return _plan(options, None)[1]
-    except UserError:
-        if holds_scenes(options.input):
-            return None
-        raise
+    return _plan(options, files, None)[1]
 
 
-def _are_scenes(options: argparse.Namespace, model: "Upscaler | None") -> bool:
-    """Returns whether the inputs are upscaled as scenes; see docs/science.md for the rule."""
-    from udl_tf.inference.scene_jobs import is_scene_only
+def _plan(
+    options: argparse.Namespace, files: "Files", model: "Upscaler | None"
+) -> "tuple[FileOptions, Plan]":
+    """Plans the jobs; without a model, for one with uncertainty."""
+    from udl_tf.inference.file_jobs import FileOptions, plan_files
 
-    if model is not None and (model.measures or model.channels != 3):
-        return True
-    return options.nodata is not None or any(map(is_scene_only, options.input))
-
-
-def _plan(options: argparse.Namespace, model: "Upscaler | None") -> "tuple[Options, Plan]":
-    """Plans the jobs of images; without a model, one with uncertainty."""
-    from udl_tf.inference import plan_jobs
-
-    chosen = _job_options(options, model is None or model.has_uncertainty)
-    return chosen, plan_jobs(options.input, Path(options.output), chosen)
+    has_uncertainty = model is None or model.has_uncertainty
+    images, scenes = files.split()
+    chosen = FileOptions(
+        _image_options(options, has_uncertainty) if images else None,
+        _scene_options(options, scenes[0][0], has_uncertainty) if scenes else None,
+    )
+    return chosen, plan_files(files, Path(options.output), chosen)
 
 
-def _plan_scenes(options: argparse.Namespace, model: "Upscaler") -> "tuple[SceneOptions, Plan]":
-    """Plans the jobs of scenes.
+def _scene_options(
+    options: argparse.Namespace, first: Path, has_uncertainty: bool
+) -> "SceneOptions":
+    """Returns the options of scenes, of which `first` is one.
 
     Raises:
         UserError: for options that only images have.
     """
-    from udl_tf.inference.scene_jobs import SceneOptions, plan_scenes
+    from udl_tf.inference import SceneOptions
 
     given = {"--outscale": options.outscale, "--size": options.size, "--ensemble": options.ensemble}
     given |= {"--format": options.format != "same"}
     given |= {f"--uncertainty {kind}": options.uncertainty == kind for kind in MAP_SUFFIXES}
     for option, value in given.items():
         if value:
-            raise UserError(f"{option}: scenes keep their format and the model's scale: omit it")
-    default = "beside" if model.has_uncertainty else "none"
-    chosen = SceneOptions(
+            raise UserError(
+                f"{option}: {first} is a scene, and scenes keep their format and the model's scale:"
+                " omit the option, or upscale scenes separately"
+            )
+    default = "beside" if has_uncertainty else "none"
+    return SceneOptions(
         theta=options.uncertainty or default, nodata=options.nodata, **_common(options)
     )
-    return chosen, plan_scenes(options.input, Path(options.output), chosen)
 
 
-def _job_options(options: argparse.Namespace, has_uncertainty: bool) -> "Options":
+def _image_options(options: argparse.Namespace, has_uncertainty: bool) -> "Options":
     from udl_tf.inference import Options
 
     default = "png" if has_uncertainty or options.ensemble else "none"
@@ -184,14 +184,22 @@ def _without_existing(plan: "Plan") -> "list[Job]":
     return [job for job in plan if not all(target.exists() for target in job.targets)]
 
 
-def _check_uncertainty(name: str, model: "Upscaler", maps: "Sequence[str]") -> None:
-    if maps and not model.has_uncertainty:
+def _check_uncertainty(
+    options: argparse.Namespace, model: "Upscaler", maps: "Sequence[str]"
+) -> None:
+    """Requires uncertainty for maps; prints if theta is not calibrated for these results."""
+    if not maps:
+        return
+    if not model.has_uncertainty:
         raise UserError(
-            f"{name}: this model has no uncertainty: omit --uncertainty, or use a model that was"
-            " trained with an 'esu' step and exported with its uncertainty"
+            f"{options.model}: this model has no uncertainty: omit --uncertainty, or use a model"
+            " that was trained with an 'esu' step and exported with its uncertainty"
         )
-    if maps and model.calibration is None:
+    if model.calibration is None:
         print("theta is as trained, not calibrated: run udl-tf calibrate on the model")
+    elif model.calibration.consistent != options.consistent:
+        kind = "with" if model.calibration.consistent else "without"
+        print(f"theta is calibrated for results {kind} --consistent: see udl-tf calibrate")
 
 
 def _report_resampling(options: argparse.Namespace, scale: int) -> None:

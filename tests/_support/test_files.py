@@ -94,6 +94,28 @@ def test_a_folder_appears_only_when_it_is_complete(tmp_path):
     assert (tmp_path / "model/whole").exists()
 
 
+def test_a_folder_is_replaced_by_a_complete_one_alone(tmp_path, monkeypatch):
+    path, rename = tmp_path / "a.zarr", os.rename
+    path.mkdir()
+    (path / "old").touch()
+    with pytest.raises(RuntimeError), complete_folder(path, replace=True):
+        raise RuntimeError
+
+    def fail(source, target):
+        if (source / "new").exists():
+            raise OSError(errno.EIO, "Input/output error")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", fail)
+    with pytest.raises(OSError, match="Input/output"), complete_folder(path, replace=True) as new:
+        (new / "new").touch()
+    assert [file.name for file in tmp_path.rglob("*")] == ["a.zarr", "old"]
+    monkeypatch.undo()
+    with complete_folder(path, replace=True) as new:
+        (new / "new").touch()
+    assert [file.name for file in tmp_path.rglob("*")] == ["a.zarr", "new"]
+
+
 def test_the_checksum_of_a_file(tmp_path):
     (tmp_path / "abc").write_bytes(b"abc")
     # NIST's example of SHA-256 for "abc" begins so.

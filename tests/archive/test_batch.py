@@ -1,6 +1,7 @@
 """The command `udl-tf batch` in this process, its actors too."""
 
 import hashlib
+from dataclasses import replace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -13,6 +14,8 @@ from udl_tf.archive import manifest
 from udl_tf.archive import worker as worker_module
 from udl_tf.archive.storage import Storage
 from udl_tf.imaging.rgb_files import read_rgb, write_rgb
+from udl_tf.imaging.value_range import ValueRange
+from udl_tf.inference.keras_upscaler import KerasUpscaler
 from udl_tf.saved.loading import load_upscaler
 
 pytestmark = pytest.mark.usefixtures("local_actors")
@@ -155,6 +158,13 @@ def test_bad_input_is_one_line(arguments, part, batch, small_run, tmp_path):
     arguments = [tmp_path / a if a in places else a for a in arguments]
     result = batch(*arguments, "--model", small_run)
     assert_one_line_error(result, part)
+
+
+def test_a_model_of_measurements_is_one_line(batch, model, tmp_path, monkeypatch):
+    measuring = KerasUpscaler(replace(model.networks, value_range=ValueRange((0.0,), (4000.0,))))
+    monkeypatch.setattr("udl_tf.saved.loading.load_upscaler", lambda path, dtype: measuring)
+    result = batch(tmp_path, "--output", tmp_path / "out", "--model", "stub")
+    assert_one_line_error(result, "stub: its images are measurements with the value range [0.0, 40")
 
 
 def test_a_line_of_progress_is_printed_every_ten_seconds(monkeypatch, capsys):

@@ -7,6 +7,12 @@ from functools import partial
 
 import pytest
 import tensorflow as tf
+from helpers.commands import ROOT, assert_one_line_error, run_process, run_tool
+from helpers.images import noise_image
+from helpers.models import make_run
+from PIL import Image
+
+from benchmarks import exports, gpu, upscale
 from benchmarks.exports import Format, exports_table
 from benchmarks.growth import batches_table, run_batches
 from benchmarks.load import load_table, run_load
@@ -18,12 +24,6 @@ from benchmarks.turns import in_turns, median_and_range
 from benchmarks.updates import run_updates, updates_table
 from benchmarks.upscale import upscale_table
 from benchmarks.workers import run_workers, workers_table
-from helpers.commands import ROOT, assert_one_line_error, run_process, run_tool
-from helpers.images import noise_image
-from helpers.models import make_run
-from PIL import Image
-
-from benchmarks import exports, gpu, upscale
 from udl_tf.errors import UserError
 from udl_tf.export.parity import ParityError
 from udl_tf.models import build_model

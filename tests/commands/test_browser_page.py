@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from helpers.commands import assert_one_line_error, run_tool
 from helpers.images import noise_image
-from make_browser_page import download_runtime
+from helpers.models import make_run
+from make_browser_page import download_runtime, make_browser_page
 from PIL import Image
 
 from udl_tf.errors import UserError
@@ -170,6 +171,23 @@ def test_the_folder_is_below_15_mb(site):
     total = sum(path.stat().st_size for path in site.iterdir())
     assert total < 6e6
     assert not list(site.glob("*.wasm"))  # packed, see worker.js
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"calibrated": False}, "has no calibrated theta"),
+        ({"channels": 4}, "its images have 4 channels, but the page shows RGB only"),
+        ({"value_range": (0.0, 1.0)}, r"measurements with the value range \[0\.0, 1\.0\]"),
+    ],
+)
+def test_a_model_that_the_page_cannot_show_is_not_exported(options, message, tmp_path, monkeypatch):
+    monkeypatch.setattr("udl_tf.export.onnx.export_onnx", None)
+    run = make_run(
+        tmp_path / "run", "edsr_s", 2, light=True, num_blocks=1, num_filters=4, **options
+    )
+    with pytest.raises(UserError, match=message):
+        make_browser_page(run, tmp_path, tmp_path / "page")
 
 
 def test_an_output_that_exists_is_kept(tmp_path):

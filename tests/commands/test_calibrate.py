@@ -42,6 +42,20 @@ def test_the_calibration_is_stored_in_the_model_and_evaluated(run, image_folder,
     assert again["coverage"] == report["sets"][1]["coverage"]
 
 
+def test_a_calibration_for_consistent_results_says_so_and_upscale_names_another_use(
+    run, image_folder, tmp_path
+):
+    arguments = ("--data", image_folder, "--consistent", "--no-baselines")
+    result = run_command("calibrate", "--model", run, *arguments)
+    assert result.returncode == 0, result.stderr
+    assert "Fitted on images (6 images), consistent results" in result.stdout
+    assert "## images, consistent results: 6 images" in result.stdout
+    assert udl_tf.load(run).calibration.consistent
+    command = ("upscale", image_folder / "image0.png", "--model", run)
+    result = run_command(*command, "--output", tmp_path / "out")
+    assert "theta is calibrated for results with --consistent" in result.stdout
+
+
 def test_calibration_on_degraded_images_says_so(run, image_folder):
     arguments = ("--data", image_folder, "--degrade", "noise:5+jpeg:75", "--no-baselines")
     result = run_command("calibrate", "--model", run, *arguments)

@@ -4,10 +4,14 @@ import argparse
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from helpers.commands import assert_one_line_error, run_command
+from helpers.models import make_run
 
 from udl_tf.evaluate import _default_output
+
+TINY = {"num_blocks": 1, "num_filters": 4}
 
 
 @pytest.fixture
@@ -65,3 +69,29 @@ def test_a_degraded_evaluation_leaves_the_clean_one(run, image_folder):
     assert run_command("evaluate", *arguments, "--degrade", "jpeg:75").returncode == 0
     assert (run / "evaluation_running/results.md").read_text() == clean
     assert "jpeg" in (run / "evaluation_jpeg_75_running/results.md").read_text()
+
+
+def test_what_does_not_fit_the_channels_of_the_model_is_refused_in_one_line(tmp_path):
+    """Other channels, or another value range, beside it gave a traceback or wrong rows."""
+    value_range = (0.0, 4000.0)
+    four, wide, one = (
+        make_run(tmp_path / name, "edsr_s", 2, channels=channels, value_range=values, **TINY)
+        for name, channels, values in (
+            ("four", 4, value_range),
+            ("wide", 4, (0.0, 10000.0)),
+            ("one", 1, value_range),
+        )
+    )
+    images = tmp_path / "images"
+    images.mkdir()
+    np.save(images / "a.npy", np.zeros((16, 16, 4), np.uint16))
+    arguments = ("evaluate", "--model", four, "--data", images)
+    assert_one_line_error(
+        run_command(*arguments, "--bands", 4, 5, 0),
+        "bands [4, 5, 0]: expected three numbers in 1..4, the channels of the model",
+    )
+    for other in (wide, one):
+        assert_one_line_error(
+            run_command(*arguments, "--beside", other),
+            f"--beside {other.name}: has other channels or another value range than {four}",
+        )

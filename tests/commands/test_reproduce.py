@@ -4,12 +4,12 @@ import json
 import sys
 
 import pytest
-from benchmarks import reproduce, variants
-from benchmarks.reproduce import budget, reproduction_table, run_table
-from benchmarks.variants import BASELINE, TABLES
 from helpers.commands import ROOT, assert_one_line_error, run_command, run_tool
 from helpers.runs import tiny_config
 
+from benchmarks import reproduce, variants
+from benchmarks.reproduce import budget, reproduction_table, run_table
+from benchmarks.variants import BASELINE, TABLES
 from udl_tf.config import Config, ModelConfig, OptimizerConfig
 from udl_tf.errors import Interrupted, UserError
 

@@ -240,7 +240,7 @@ def test_two_hundred_good_and_bad_files(transparent_run, tmp_path):
         (["--memory", "inf"], "--memory inf"),
         (["--max-megapixels", "inf"], "--max-megapixels inf"),
         (["--max-megapixels", "0"], "--max-megapixels 0.0"),
-        (["--value-range", "1", "0"], "black below white (--value-range)"),
+        (["--value-range", "1", "0"], "the smaller one first (--value-range)"),
         (["--ensemble", "--uncertainty", "none"], "use --uncertainty npy"),
     ],
 )

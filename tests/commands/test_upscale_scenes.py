@@ -1,9 +1,11 @@
 """udl-tf upscale of scenes and with models of measurements."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
+import rasterio
 from helpers.commands import assert_one_line_error, run_command
 from helpers.images import noise_image
 from helpers.models import make_run
@@ -76,8 +78,9 @@ def test_the_number_of_channels_is_checked(upscale, tmp_path):
     "option", [["--size", "9x9"], ["--outscale", 3], ["--format", "png"], ["--uncertainty", "npy"]]
 )
 def test_options_of_images_are_refused(upscale, scene, tmp_path, option):
-    result = upscale(scene, "--output", tmp_path / "out", *option)
-    assert_one_line_error(result, "scenes keep their format and the model's scale")
+    Image.fromarray(noise_image(6, 8)).save(tmp_path / "a.png")
+    result = upscale(tmp_path / "a.png", scene, "--output", tmp_path / "out", *option)
+    assert_one_line_error(result, "a.npy is a scene, and scenes keep their format and the model's")
 
 
 def test_png_files_are_measurements_for_a_model_of_one_channel(tmp_path):
@@ -105,6 +108,36 @@ def test_nodata_makes_scenes_of_images(transparent_run, tmp_path):
     assert (found[8:10, 10:12] == 0).all()
 
 
+def test_georeference_is_kept_and_images_in_the_folder_are_as_alone(
+    transparent_run, tmp_path, monkeypatch
+):
+    (tmp_path / "in").mkdir()
+    image = noise_image(10, 12)
+    profile = {"driver": "GTiff", "count": 3, "height": 10, "width": 12, "dtype": np.uint8}
+    place = {"crs": "EPSG:32633", "transform": rasterio.Affine(10, 0, 500, 0, -10, 900)}
+    with rasterio.open(tmp_path / "in/a.tif", "w", **profile, **place) as file:
+        file.write(np.moveaxis(image, -1, 0))
+    Image.fromarray(image).save(tmp_path / "in/b.jpg")
+    options = "--model", transparent_run, "--output"
+    result = run_command("upscale", tmp_path / "in", *options, tmp_path / "out")
+    assert result.returncode == 0, result.stderr
+    assert "2 of 2 images upscaled" in result.stdout
+    for name, bands in (("a", 3), ("a_theta", 3), ("a_flags", 1)):
+        with rasterio.open(tmp_path / f"out/{name}.tif") as file:
+            assert (file.count, file.crs.to_epsg()) == (bands, 32633)
+            assert file.transform == rasterio.Affine(5, 0, 500, 0, -5, 900)
+    run_command("upscale", tmp_path / "in/b.jpg", *options, tmp_path / "alone")
+    for path in (tmp_path / "alone").iterdir():
+        assert (tmp_path / "out" / path.name).read_bytes() == path.read_bytes()
+    monkeypatch.delitem(sys.modules, "udl_tf.scenes.geotiff")
+    monkeypatch.setitem(sys.modules, "rasterio", None)
+    result = run_command("upscale", tmp_path / "in", *options, tmp_path / "out")
+    assert "1 of 2 images upscaled" in result.stdout
+    assert 'a.tif: rasterio is not installed: run pip install "udl_tf[geo]"' in result.stderr
+    result = run_command("upscale", tmp_path / "in", *options, tmp_path / "out", "--size", "9x9")
+    assert_one_line_error(result, "--size: ", "a.tif is a scene")
+
+
 def test_images_do_not_store_theta_as_bands(transparent_run, tmp_path):
     Image.fromarray(noise_image(6, 8)).save(tmp_path / "a.png")
     options = "--model", transparent_run, "--output", tmp_path / "out", "--uncertainty", "bands"
@@ -122,7 +155,9 @@ def test_consistent_results_of_images_equal_their_inputs_when_degraded(transpare
     errors = []
     for more in ([], ["--consistent"]):
         options = "--model", transparent_run, "--output", tmp_path / "out", "--overwrite", *more
-        assert run_command("upscale", tmp_path / "a.png", *options).returncode == 0
+        result = run_command("upscale", tmp_path / "a.png", *options)
+        assert result.returncode == 0
+        assert "calibrated for" not in result.stdout  # theta is as trained
         found = np.asarray(Image.open(tmp_path / "out/a.png")).astype(np.float32)
         errors.append(np.abs(imresize(found, 0.5) - image).mean())
     assert errors[0] > 5

@@ -60,6 +60,17 @@ def test_unrelated_images_and_textures_are_not_found():
     assert list(find_leaks(thumbnails, [])) == []
 
 
+def test_images_with_the_same_nodata_are_not_alike():
+    """With 0 in place of nodata, their correlation would be 0.9999."""
+    pair = [texture(seed, (48, 48), 115, 126).astype(np.float32) for seed in range(2)]
+    for image in pair:
+        image[:, 10:20] = np.nan
+    assert abs(correlation(*pair)) < 0.5
+    pair[1][...] = 2 * pair[0] + 30  # the same scene in another unit
+    assert correlation(*pair) > SIMILAR
+    assert not thumbnail(np.full((20, 20, 1), np.nan)).any()
+
+
 def test_a_crop_is_not_found():
     """A limit: the thumbnails of whole images are compared."""
     assert correlation(IMAGE, IMAGE) == pytest.approx(1)

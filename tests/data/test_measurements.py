@@ -14,13 +14,13 @@ from udl_tf.data.pack import write_pack
 from udl_tf.data.pixels import Pixels
 from udl_tf.data.resident import ResidentSet
 from udl_tf.data.sources import degraded, folder_dataset
-from udl_tf.data.store import ImageStore, read_pair
+from udl_tf.data.store import ImageStore, read_pair, read_pair_with_holes
 from udl_tf.errors import UserError
 from udl_tf.imaging.value_range import ValueRange
 from udl_tf.scenes.image_scene import open_raster
 
 HEIGHTS = Pixels(1, ValueRange((900,), (1100,)))
-COUNTS = Pixels(1, ValueRange((0,), (255,)))
+COUNTS = Pixels(1, ValueRange((0,), (510,)))
 BANDS = Pixels(4, ValueRange((0,), (10000,)))
 CONFIG = DataConfig(hr_patch_size=16, batch_size=8, nodata_share=0.1)
 
@@ -53,6 +53,16 @@ def test_pairs_have_nan_in_hr_and_none_in_lr(heights):
     assert np.isnan(hr[4:12, 6:20]).all()
     assert np.isnan(hr).sum() == 8 * 14
     assert np.isfinite(lr).all()
+
+
+def test_nodata_of_lr_images_is_nan_if_asked_for_also_from_packs(heights, tmp_path):
+    source = heights.sources[0]
+    expected = np.where(np.isnan(heights.pair(0)[1][::2, ::2]), np.nan, heights.pair(0)[0])
+    assert np.array_equal(read_pair_with_holes(source, 2)[0], expected, equal_nan=True)
+    items = [(source.hr.name, lambda: (read_pair(source, 2), {}))]
+    write_pack(tmp_path / "pack", {"scale": 2, **HEIGHTS.facts}, items)
+    (packed,) = folder_dataset(tmp_path / "pack", 2, HEIGHTS).sources
+    assert np.array_equal(read_pair_with_holes(packed, 2)[0], expected, equal_nan=True)
 
 
 def test_lr_files_of_pairs_are_read_with_the_same_range(tmp_path):
@@ -146,7 +156,7 @@ def test_each_plane_of_a_stack_is_an_image(tmp_path, suffix):
     assert {source.name for source in sources[:3]} == {str(file)}
     for source, values in zip(sources, [*stack, stack[0]], strict=True):
         assert source.size == (16, 20)
-        assert np.array_equal(read_pair(source, 2)[1][..., 0], values)
+        assert np.array_equal(read_pair(source, 2)[1][..., 0], values / 2)
 
 
 @pytest.mark.parametrize("suffix", [".ome.tif", ".zarr"])
@@ -158,7 +168,7 @@ def test_stacks_of_pairs_match_plane_by_plane(tmp_path, suffix):
     assert len(sources) == 3
     for source, *expected in zip(sources, lr, hr, strict=True):
         for found, values in zip(read_pair(source, 2), expected, strict=True):
-            assert np.array_equal(found[..., 0], values)
+            assert np.array_equal(found[..., 0], values / 2)
     if suffix == ".ome.tif":
         write_stack(file, lr[:2])
         with pytest.raises(
@@ -170,7 +180,7 @@ def test_stacks_of_pairs_match_plane_by_plane(tmp_path, suffix):
 def test_packs_keep_which_plane_of_which_file_an_image_is(tmp_path):
     write_stack(tmp_path / "set/a.ome.tif", slices(2))
     (tmp_path / "c.json").write_text(
-        '{"model": {"scale": 2, "channels": 1}, "data": {"value_range": [0, 255]}}'
+        '{"model": {"scale": 2, "channels": 1}, "data": {"value_range": [0, 510]}}'
     )
     run_command(
         "data",
@@ -188,7 +198,7 @@ def test_packs_keep_which_plane_of_which_file_an_image_is(tmp_path):
         "a.ome.tif, plane 2",
     ]
     for source, values in zip(packed.sources, slices(2), strict=True):
-        assert np.array_equal(read_pair(source, 2)[1][..., 0], values)
+        assert np.array_equal(read_pair(source, 2)[1][..., 0], values / 2)
 
 
 def test_a_stack_stays_open_for_its_next_planes(tmp_path, monkeypatch):

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from helpers.images import noise_image
@@ -47,8 +49,20 @@ def test_grey_and_rgb_files_are_read_as_they_are(tmp_path):
 
 def test_other_values_than_8_bits_need_a_range(tmp_path):
     file = saved(tmp_path / "a.npy", np.zeros((4, 4), np.uint16))
-    with pytest.raises(UserError, match=r"uint16 values; .* set data\.value_range"):
-        Pixels(1).read(file)
+    for pixels in (Pixels(1), Pixels(1, ValueRange())):  # 0..255 means 8 bits for `upscale`
+        with pytest.raises(UserError, match=r"uint16 values; .* set data\.value_range"):
+            pixels.read(file)
+
+
+def test_integers_of_more_bits_are_images_for_models_of_images(tmp_path):
+    """They were evaluated as grey levels up to 65535; `upscale` uses the range of their dtype."""
+    image = noise_image(8, 9)[..., 0]
+    for name, values in (("8", image), ("16", 257 * image.astype(np.uint16))):
+        Image.fromarray(values).save(tmp_path / f"{name}.png")
+    seen = Pixels.seen_by(SimpleNamespace(channels=1, value_range=ValueRange()))
+    eight, sixteen = (seen.read(tmp_path / f"{bits}.png") for bits in (8, 16))
+    assert np.array_equal(eight[..., 0], image)
+    assert np.array_equal(sixteen, eight)
 
 
 def test_marks_of_nodata_that_a_file_does_not_state_are_one_line(tmp_path):
@@ -113,16 +127,17 @@ def test_lr_of_an_image_without_nodata_is_imresize_without_rounding():
     assert np.array_equal(lr_of(hr, 2), imresize(hr, 0.5))
 
 
-def test_lr_pixels_whose_part_holds_nodata_are_filled_from_their_surroundings():
+def test_lr_pixels_whose_part_holds_nodata_are_nodata_and_filled_from_their_surroundings():
     hr = np.full((24, 24, 1), 40, np.float32)
     hr[:, 12:] = 80
     hr[5, 4] = np.nan
     lr = lr_of(hr, 2)
-    assert np.isfinite(lr).all()
+    assert np.argwhere(np.isnan(lr)).tolist() == [[2, 2, 0]]
+    lr = without_holes(lr)
     np.testing.assert_allclose(lr[2, 2], 40, rtol=1e-6)  # the mean of its neighbours
     np.testing.assert_allclose(lr[:, 9:], 80, rtol=1e-6)
     hr[:] = np.nan
-    assert (lr_of(hr, 2) == MIDDLE).all()
+    assert (without_holes(lr_of(hr, 2)) == MIDDLE).all()
 
 
 def test_holes_of_lr_files_are_filled():

@@ -6,8 +6,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from benchmarks.workers import free_ports
 
+from benchmarks.workers import free_ports
 from udl_tf.distributed.__main__ import main
 from udl_tf.distributed.cluster import PORT, Cluster, meet, read_cluster
 from udl_tf.errors import Lost, UserError

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from benchmarks.workers import free_ports
 from helpers.commands import ROOT, TESTS
 from helpers.workers import workers_config
 
+from benchmarks.workers import free_ports
 from udl_tf.distributed.cluster import Cluster, read_cluster
 
 pytestmark = pytest.mark.slow

@@ -2,15 +2,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from helpers.measurements import slices, write_heights, write_stack
+from helpers.measurements import field, slices, write_heights, write_stack
 from helpers.models import SMALL_NETWORKS, plain_calibration
 from PIL import Image
 
 from udl_tf.data.pixels import Pixels
 from udl_tf.data.sources import folder_dataset
-from udl_tf.data.store import read_pair
+from udl_tf.data.store import read_pair, read_pair_with_holes
 from udl_tf.errors import UserError
-from udl_tf.evaluation.theta_measure import measure
+from udl_tf.evaluation import theta_measure
+from udl_tf.evaluation.theta_measure import measure, nodata_reach, with_coverage
 from udl_tf.imaging.value_range import ValueRange
 from udl_tf.inference.keras_upscaler import KerasUpscaler, Networks
 from udl_tf.inference.upscaler import BORDER
@@ -87,6 +88,56 @@ def test_pixels_without_data_are_not_sampled_and_results_are_not_clipped(heights
     lr, hr = read_pair(sources[1], 2)
     error = np.abs(hr - model.predict(lr, BORDER)[0]).ravel()
     assert np.array_equal(np.sort(whole.error[:, 0]), np.sort(error))
+
+
+def test_pixels_within_the_measured_reach_are_near_nodata(heights, monkeypatch):
+    """5 pixels, the default, were assumed although the calibration measured the reach."""
+    model, folder = heights
+    sources = folder_dataset(folder, 2, Pixels.seen_by(model)).sources
+    seen = []
+    monkeypatch.setattr(
+        theta_measure, "measure_reach", lambda model, images: seen.extend(images) or 3
+    )
+    reach = nodata_reach(model, sources)
+    assert [np.isnan(image).sum() for image in seen] == [4 * 7, 0]
+    (sample,) = measure(model, sources[:1], baselines=False, reach=reach)
+    # The hole has the LR rows 2..5 and columns 3..9; the image ends at row 0.
+    near = 4 * ((6 + 3) * (7 + 2 * 3) - 4 * 7)
+    assert sample.groups["near nodata"].sum() == near
+    (default,) = measure(model, sources[:1], baselines=False)
+    assert default.groups["near nodata"].sum() == 4 * ((6 + 5) * (3 + 7 + 5) - 4 * 7)
+
+
+def test_pixels_that_upscale_has_no_data_for_are_not_sampled(heights, tmp_path):
+    """LR files may have holes of their own."""
+    model, _ = heights
+    for name, size in (("HR", (24, 24)), ("LR", (12, 12))):
+        (tmp_path / name).mkdir()
+        metres = 900 + 200 * field(*size, 1)
+        metres[7, 8] = np.nan
+        np.save(tmp_path / name / "a.npy", metres)
+    sources = folder_dataset(tmp_path, 2, Pixels.seen_by(model)).sources
+    (sample,) = measure(model, sources, baselines=False, reach=1)
+    assert len(sample.error) == 24 * 24 - 1 - 4
+    assert sample.groups["near nodata"].sum() == 4 * 8
+
+
+def test_coverage_is_that_of_the_intervals_of_upscale(heights):
+    """The first image has nodata, and counts for fewer values than the second."""
+    model, folder = heights
+    calibration = plain_calibration(a=[3.0], b=[0.5])
+    calibrated = KerasUpscaler(replace(model.networks, calibration=calibration))
+    dataset = folder_dataset(folder, 2, Pixels.seen_by(model))
+    (result,) = with_coverage([{"images": 2}], calibrated, [dataset])
+    inside = []
+    for source in dataset.sources:
+        lr, hr = (model.value_range.from_network(i) for i in read_pair_with_holes(source, 2))
+        low, high = calibrated.upscale(lr).interval(0.8)
+        inside.append(((low <= hr) & (hr <= high))[np.isfinite(hr)])
+    assert 0.1 < result["coverage_80"] < 0.9
+    expected = np.concatenate(inside).mean()
+    assert result == {"images": 2, "coverage_80": pytest.approx(expected, abs=1e-3)}
+    assert with_coverage([{"images": 2}], model, [dataset]) == [{"images": 2}]
 
 
 def test_classes_of_label_images_become_groups(heights, tmp_path):

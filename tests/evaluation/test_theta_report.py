@@ -119,7 +119,12 @@ def test_measurements_are_reported_in_the_unit_of_their_files_and_by_band_and_gr
     members = np.arange(n) < n // 4
     error[members] *= 2
     samples = [
-        Sample(name, error[i::2], log_theta[i::2], {}, i, {"class 3": members[i::2]})
+        Sample(
+            *(name, error[i::2], log_theta[i::2]),
+            baselines={"θ": np.exp(log_theta[i::2])},
+            key=i,
+            groups={"class 3": members[i::2], "class 4": np.zeros(n // 2, bool)},
+        )
         for i, name in enumerate("ab")
     ]
     calibration = calibrate(samples, "tests", "scale")
@@ -132,13 +137,17 @@ def test_measurements_are_reported_in_the_unit_of_their_files_and_by_band_and_gr
     assert [band["measured"][at] for band in (first, second)] == pytest.approx([0.8] * 2, abs=1e-3)
     group = result["groups"]["class 3"]
     assert group["share"] == 0.25
+    assert set(result["groups"]) == {"class 3"}  # no pixel of class 4 was drawn
+    # Calibration by a factor leaves the order as it is, also between the bands.
+    ranking = result["ranking"]
+    assert ranking["θ"]["ause"] == pytest.approx(ranking["theta"]["ause"], rel=0.02)
     ratio = error[members] / np.exp(calibration.apply(log_theta[members]))
     expected = np.mean(ratio <= calibration.quantile(0.8))
     assert group["measured"][at] == pytest.approx(expected, abs=1e-3)
     assert 0.5 < expected < 0.75
     text = report_text([result], calibration, "model")
     assert "(band 1)" in text
-    assert "Errors and θ are in the unit of the files" in text
+    assert "Errors and θ are in units of the files" in text
     assert f"| class 3 | 25.0     | {100 * np.mean(ratio <= calibration.quantile(0.5)):.1f}" in text
     without = assess("tests", samples, calibration, seen=False)
     assert "bands" not in without

@@ -4,6 +4,7 @@ import imagecodecs
 import numpy as np
 import pytest
 import tensorflow as tf
+from helpers.images import noise_image
 
 from udl_tf.errors import UserError
 from udl_tf.export.graph import make_card, read_run
@@ -13,10 +14,12 @@ from udl_tf.export.served import ServedModule
 from udl_tf.export.served_input import decode_image
 from udl_tf.export.tflite import export_tflite
 from udl_tf.imaging.value_range import GREY_LEVELS
+from udl_tf.inference import upscale_scene
 from udl_tf.inference.measurements import compute
 from udl_tf.inference.passes import BORDER, Effort, Wanted
 from udl_tf.saved.card import THETA_STEPS
 from udl_tf.saved.loading import load_upscaler
+from udl_tf.scenes import open_scene
 
 TINY = {"num_blocks": 1, "num_filters": 4}
 FILES = {"tflite": export_tflite, "onnx": export_onnx}
@@ -26,15 +29,27 @@ def image(*shape):
     return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
 
 
+def hr_folder(tmp_path, values):
+    """Returns a folder that holds an HR image."""
+    folder = tmp_path / "hr"
+    folder.mkdir()
+    np.save(folder / "hr.npy", values)
+    return folder
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("format", "channels", "value_range"), [("tflite", 1, (-1.0, 1.0)), ("onnx", 4, None)]
 )
-def test_a_file_equals_keras(format, channels, value_range, make_single, hr_images, tmp_path):
+def test_a_file_equals_keras(format, channels, value_range, make_single, tmp_path, monkeypatch):
     """That of measurements does not clip sr, which leaves the range in an untrained network."""
+    hr = image(96, 128, channels)
+    if value_range:
+        hr = (hr / 100).astype(np.float32)  # also outside the range
+        hr[40:44, 50:60] = np.nan
     run = make_single("edsr_s", 2, channels=channels, value_range=value_range, **TINY)
     path = tmp_path / f"model.{format}"
-    card = FILES[format](run, path, images=hr_images)
+    card = FILES[format](run, path, images=hr_folder(tmp_path, hr))
     assert card.channels == channels
     assert card.range == list(value_range or (0, 255))
     assert max(card.parity["sr"], card.parity["theta"]) <= 1e-3
@@ -50,6 +65,16 @@ def test_a_file_equals_keras(format, channels, value_range, make_single, hr_imag
     expected = trained.upscale(lr.astype(np.float32) / 100)
     for found, correct in zip(result.interval(0.9), expected.interval(0.9), strict=True):
         assert np.abs(found - correct).max() <= 1e-2
+    # A scene in two windows equals the whole; -1 is no value of it.
+    scene = image(30, 20, channels).astype(np.float32) / 100
+    np.save(tmp_path / "scene.npy", scene)
+    monkeypatch.setattr("udl_tf.inference.scene_runner._LARGEST_CORE", 20)
+    with open_scene(tmp_path / "scene.npy") as opened:
+        summary = upscale_scene(exported, opened, tmp_path / "sr.npy", tmp_path / "theta.npy")
+    assert (summary.windows, summary.empty) == (2, 0)
+    whole = exported.upscale(scene, nodata=-1)
+    assert np.abs(np.load(tmp_path / "sr.npy") - whole.image).max() <= 1e-3
+    assert np.abs(np.load(tmp_path / "theta.npy") - whole.theta).max() <= 1e-3
 
 
 def test_measurements_in_8_bits_are_one_line(make_single, tmp_path):
@@ -65,18 +90,21 @@ def test_measurements_in_8_bits_are_one_line(make_single, tmp_path):
 
 
 @pytest.mark.slow
-def test_int8_of_four_channels_states_the_mean_psnr(make_single, hr_images, tmp_path):
+def test_int8_of_four_channels_states_the_mean_psnr(make_single, tmp_path):
     run = make_single("edsr_s", 2, channels=4, **TINY)
-    card = export_tflite(run, tmp_path / "model.tflite", "int8", images=hr_images)
+    hr = np.repeat(noise_image(192, 256)[..., :1], 4, axis=2)
+    images = hr_folder(tmp_path, hr)
+    card = export_tflite(run, tmp_path / "model.tflite", "int8", images=images)
     assert abs(card.parity["psnr_loss"]) < 0.3
     assert " dB of PSNR on 1 real patches" in card.summary()
     assert load_upscaler(tmp_path / "model.tflite").upscale(image(9, 14, 4)).theta.shape[-1] == 4
 
 
 @pytest.mark.slow
-def test_a_served_model_of_four_channels(make_single, hr_images, tmp_path):
+def test_a_served_model_of_four_channels(make_single, tmp_path):
     run = make_single("edsr_s", 2, channels=4, **TINY)
-    folder, card = export_savedmodel(run, tmp_path / "stack", max_pixels=50 * 50, images=hr_images)
+    images = hr_folder(tmp_path, image(96, 128, 4))
+    folder, card = export_savedmodel(run, tmp_path / "stack", max_pixels=50 * 50, images=images)
     assert max(card.parity["sr"], card.parity["theta"]) <= 1e-3
     assert (folder / "assets.extra/tf_serving_warmup_requests").stat().st_size > 0
     lr, served = image(9, 14, 4), tf.saved_model.load(str(folder))

@@ -1,18 +1,22 @@
 """Run as a program: updates on one device and on two replicas give the same weights."""
 
 import sys
+from pathlib import Path
 
 import keras
 import numpy as np
 
 from helpers.images import noise_image
+from helpers.measurements import write_heights
 from udl_tf.config import DataConfig, DistributionConfig, OptimizerConfig, WeightingConfig
 from udl_tf.data.pipeline import make_delivery
+from udl_tf.data.pixels import RGB, Pixels
 from udl_tf.data.resident import ResidentSet
 from udl_tf.data.sources import folder_dataset
 from udl_tf.data.store import ImageStore
 from udl_tf.distributed.strategy import make_strategy, share_batches
 from udl_tf.imaging.rgb_files import write_rgb
+from udl_tf.imaging.value_range import ValueRange
 from udl_tf.losses import ESULoss, UDLLoss
 from udl_tf.models import build_model, copy_weights
 from udl_tf.tasks.pixel_weights import make_pixel_weight
@@ -24,8 +28,9 @@ def train(store, config, optimizer, resident=False):
     """Returns the weights after five ESU and five UDL updates, and the losses."""
     keras.utils.set_random_seed(0)
     options = {"num_blocks": 1, "num_filters": 8, "shift": 127.5, "divide": 127.5}
-    network = build_model("edsr_s", 2, **options)
-    student = build_model("edsr_s", 2, uncertainty=False, **options)
+    channels = store.pixels.channels
+    network = build_model("edsr_s", 2, channels, **options)
+    student = build_model("edsr_s", 2, channels, uncertainty=False, **options)
     losses = []
     for model, loss, weighting in ((network, ESULoss(), None), (student, UDLLoss(), "uncertainty")):
         weight = None
@@ -44,15 +49,20 @@ def train(store, config, optimizer, resident=False):
 
 def main(folder):
     for index in range(4):
-        write_rgb(f"{folder}/{index}.png", noise_image(40, 40, index))
+        write_rgb(f"{folder}/rgb/{index}.png", noise_image(40, 40, index))
+    write_heights(Path(folder, "heights"), 2)  # of which one has nodata
     config = DataConfig(hr_patch_size=16, batch_size=8)
     strategy = make_strategy(DistributionConfig(strategy="mirrored", devices=["CPU:0", "CPU:1"]))
     assert strategy is not None
     assert strategy.num_replicas_in_sync == 2
-    store = ImageStore(folder_dataset(folder, 2).sources, 2, memory_gb=1)
+    heights = Pixels(1, ValueRange((900,), (1100,)))
+    images, measurements = (
+        ImageStore(folder_dataset(f"{folder}/{name}", 2, pixels).sources, 2, memory_gb=1)
+        for name, pixels in (("rgb", RGB), ("heights", heights))
+    )
     sgd = OptimizerConfig(name="sgd", learning_rate=1e-4, schedule="constant")
     muon = OptimizerConfig(name="muon", learning_rate=1e-3, schedule="constant", ema=0.9)
-    for optimizer in (sgd, muon):
+    for store, optimizer in ((images, sgd), (images, muon), (measurements, sgd)):
         one, one_losses = train(store, config, optimizer)
         with strategy.scope():
             two, two_losses = train(store, config, optimizer, resident=True)

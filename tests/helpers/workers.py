@@ -8,8 +8,8 @@ import time
 from dataclasses import dataclass
 
 import numpy as np
-from benchmarks.workers import free_ports
 
+from benchmarks.workers import free_ports
 from helpers.commands import ROOT, TESTS
 from helpers.runs import loss_curve, tiny_config
 from udl_tf.distributed.cluster import Cluster

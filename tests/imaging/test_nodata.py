@@ -18,6 +18,17 @@ def test_a_hole_grows_together_from_the_mean_of_its_valid_neighbours():
     assert (filled[valid[..., 0]] == values[valid]).all()
 
 
+def test_the_order_of_an_array_in_memory_does_not_matter():
+    values = np.arange(100.0).reshape(10, 10, 1)
+    valid = np.ones((10, 10, 1), bool)
+    valid[4:6, 4:6] = False
+    wanted = fill_nodata(values, valid, 8)
+    found = fill_nodata(np.asfortranarray(values), np.asfortranarray(valid), 8)
+    np.testing.assert_array_equal(found, wanted)
+    # The five valid neighbours of the hole's first corner: 33, 34, 35, 43 and 53.
+    assert found[4, 4, 0] == np.float32(198 / 5)
+
+
 def test_pixels_beyond_the_distance_have_the_middle_value():
     valid = np.zeros((1, 9, 2), bool)
     valid[0, 0] = True

@@ -51,7 +51,8 @@ def test_threads_with_different_limits(tmp_path):
     ("content", "part"),
     [
         (b"\x76\x2f\x31\x01" + bytes(20), "OpenEXR is not supported: convert it to TIFF"),
-        (bytes(128) + b"DICM", "DICOM is not supported: export it as 16-bit PNG or TIFF"),
+        (bytes(128) + b"DICM", "DICOM is not supported as an image: use it as a scene"),
+        (b"\x93NUMPY\x01\0" + bytes(20), "NumPy is not supported as an image: use it as a scene"),
         (b"\0\0\0\x18ftypcrx \0\0\0\0", "camera raw is not supported: develop it"),
         (b"II*\0\x10\0\0\0CR\x02", "camera raw is not supported: develop it"),
         (b"%PDF-1.7", "PDF is not supported: render it to PNG"),
@@ -75,6 +76,14 @@ def test_what_cannot_be_opened_is_named_once(tmp_path):
     with pytest.raises(UserError) as caught:
         read_image(tmp_path)
     assert str(caught.value) == f"{tmp_path}: cannot be opened (Is a directory): check the file"
+
+
+def test_scenes_that_only_their_names_tell_are_named(tmp_path):
+    (tmp_path / "a.zarr").mkdir()
+    (tmp_path / "a.nii").write_bytes(bytes(344) + b"n+1\0")
+    for name, kind in (("a.zarr", "OME-Zarr"), ("a.nii", "NIfTI")):
+        with pytest.raises(UserError, match=f"{name}: {kind} is not supported as an image: use it"):
+            read_image(tmp_path / name)
 
 
 def test_a_pipe_and_a_device_are_refused_instead_of_read(tmp_path):

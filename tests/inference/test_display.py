@@ -121,3 +121,6 @@ def test_nodata_and_any_channels_of_measurements_are_shown(dtype, channels):
     html = model.upscale(values, nodata=0)._repr_html_()
     assert "nan" not in html.partition("not calibrated")[0].rpartition(">")[2]
     assert f"16 × 18 pixels, {np.dtype(dtype)}" in html
+    values[..., -1] = 0  # not alpha, which would hide the others
+    without = model.upscale(values, uncertainty=False, valid=np.ones((9, 8), bool))
+    assert images_in(without._repr_html_())[0].shape[2] == 3

@@ -72,6 +72,16 @@ def test_a_folder_that_cannot_be_listed_fails_and_the_others_are_searched(tmp_pa
         find_inputs([tmp_path / "in/locked"], tmp_path / "out")
 
 
+def test_maps_without_a_mark_belong_to_the_result_beside_them(tmp_path):
+    mark_as_result(write_noise(tmp_path / "a.png"))
+    mark_as_result(write_noise(tmp_path / "b.gif.png"))
+    for name in ("a_theta", "a_mask", "b.gif.png_total", "c_theta", "theta"):
+        (tmp_path / f"{name}.npy").touch()
+    found = find_inputs([tmp_path], tmp_path, (".png", ".npy"))
+    assert places(found) == ["a_mask.npy", "c_theta.npy", "theta.npy"]
+    assert str(found.skipped) == "4 earlier results (in the output folder)"
+
+
 def test_earlier_results_in_the_output_folder_are_no_inputs(tmp_path):
     write_noise(tmp_path / "a.jpg")
     for name in ("a.png", "a_theta.png", "sub/b.png"):

@@ -10,6 +10,7 @@ from PIL import Image
 
 from udl_tf.errors import UserError
 from udl_tf.imaging.theta_map import colorize
+from udl_tf.imaging.value_range import ValueRange
 from udl_tf.inference import job_runner
 from udl_tf.inference.job_runner import run_jobs
 from udl_tf.inference.jobs import Options, plan_jobs
@@ -77,6 +78,14 @@ def test_maps_of_one_folder_have_one_scale_and_the_legend_of_their_options(tmp_p
 def test_bad_options_of_maps_are_named(options, part):
     with pytest.raises(UserError, match=part):
         Options(**options)
+
+
+def test_a_model_of_measurements_is_one_line():
+    model = Repeating(2)
+    model.value_range = ValueRange((0.0,), (4000.0,))
+    message = r"Repeating\(x2, .*\): its images are measurements .* \[0\.0, 4000\.0\]; expected a"
+    with pytest.raises(UserError, match=message):
+        run_jobs(model, [], Options())
 
 
 def test_no_jobs_are_no_error(model):

@@ -15,7 +15,8 @@ from PIL import Image
 
 from udl_tf.imaging.image_files import read_image
 from udl_tf.inference import job_runner
-from udl_tf.inference.job_runner import needed_memory, run_jobs
+from udl_tf.inference.job_memory import needed_memory
+from udl_tf.inference.job_runner import run_jobs
 from udl_tf.inference.jobs import Job, Options, plan_jobs
 from udl_tf.saved.loading import load_upscaler
 

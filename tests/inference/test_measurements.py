@@ -156,6 +156,18 @@ def test_intervals_are_in_the_unit():
     assert result.half_width(0.8) == pytest.approx(half, rel=0.05)
 
 
+def test_a_model_of_one_channel_upscales_each_channel_of_a_file(tmp_path):
+    model, values = measuring(), np.random.default_rng(0).uniform(0, 400, (2, 7, 6, 3))
+    values[1, 2, 2, 1] = np.nan
+    np.save(tmp_path / "bands.npy", values)
+    result = model.upscale(tmp_path / "bands.npy")
+    alone = model.upscale(values[1, ..., 1])
+    np.testing.assert_array_equal(result.image[1, ..., 1], alone.image)
+    np.testing.assert_array_equal(result.theta[1, ..., 1], alone.theta)
+    with pytest.raises(UserError, match=r"shape \(2, 7, 6, 3\): expected \(h, w, 1\)"):
+        model.upscale(values)  # of arrays, it could be (n, h, w)
+
+
 @pytest.mark.parametrize(
     ("values", "options", "message"),
     [

@@ -3,6 +3,8 @@
 import numpy as np
 from helpers.upscalers import Repeating
 
+from udl_tf.inference import nodata_reach
+from udl_tf.inference.measurements import enlarged
 from udl_tf.inference.nodata_reach import measure_reach
 
 
@@ -37,6 +39,23 @@ def test_the_reach_of_an_average_is_its_radius():
 def test_smooth_images_are_filled_so_well_that_nothing_is_noticed():
     image = np.broadcast_to(np.linspace(0, 20, 100)[:, None, None], (100, 96, 1))
     assert measure_reach(Averaging(3), [image]) == 0
+
+
+def test_holes_are_punched_into_data_only(monkeypatch):
+    """What is filled is smooth, and would hide how far filling reaches."""
+    given = []
+
+    def sr(model, lr):
+        given.append(lr)
+        return enlarged(lr, 2)
+
+    monkeypatch.setattr(nodata_reach, "_sr", sr)
+    image = steps()[0]
+    image[:40] = np.nan
+    measure_reach(Averaging(3), [image, np.full_like(image, np.nan)])
+    punched, filled = given
+    assert (punched != filled)[40:].any()
+    assert not (punched != filled)[:40].any()
 
 
 def test_the_reach_is_stored_with_a_calibration():

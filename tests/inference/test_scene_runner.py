@@ -91,12 +91,43 @@ def test_what_is_not_a_network_is_equal_to_the_bit(consistent, tmp_path, monkeyp
     np.testing.assert_array_equal(found[2].reshape(whole.flags.shape), whole.flags)
 
 
+class Brightening(Repeating):
+    """Repeats pixels and adds a grey level, which areas of one value do not keep."""
+
+    def run(self, lr, tile=None, budget=None, notes=None, counter=None):
+        for part, values in super().run(lr, tile, budget, notes, counter):
+            yield part, values + 1
+
+
+def test_areas_of_one_value_beside_holes_equal_the_whole(tmp_path, monkeypatch):
+    """Column 19 is plain unless column 27, in the hole, is filled from column 35 too."""
+    model = Brightening(2, 1)
+    model.value_range = ValueRange.of([0, 510])
+    values = np.full((20, 60, 1), 200, np.float32)
+    values[:, 20:35], values[:, 35:] = np.nan, 100
+    found = upscaled(model, scene_file(tmp_path, values), monkeypatch, 20)
+    whole = model.upscale(values).image
+    np.testing.assert_array_equal(whole[0, 36:40, 0], [200, 200, 202, 202])
+    np.testing.assert_array_equal(found[0], whole)
+
+
 def test_planes_are_upscaled_one_after_another(tmp_path, monkeypatch):
     values = np.random.default_rng(0).integers(0, 510, (3, 20, 18, 1)).astype(np.uint16)
     image, _, _, summary = upscaled(measuring(), scene_file(tmp_path, values), monkeypatch, 16)
     assert image.dtype == np.uint16
     np.testing.assert_array_equal(image, values.repeat(2, axis=1).repeat(2, axis=2))
     assert (summary.windows, summary.empty) == (12, 0)
+    assert summary.notes == []
+
+
+def test_values_that_a_model_rounds_to_8_bits_are_noted(tmp_path, monkeypatch):
+    class InEightBits(Repeating):
+        eight_bit = True
+
+    for dtype, count in ((np.uint8, 0), (np.uint16, 1)):
+        path = scene_file(tmp_path, np.ones((8, 8, 1), dtype))
+        notes = upscaled(InEightBits(2, 1), path, monkeypatch, 8)[-1].notes
+        assert notes == ["values computed in 8 bits: this model supports no more"] * count
 
 
 def test_a_model_of_one_channel_upscales_each_channel_by_itself(tmp_path, monkeypatch):

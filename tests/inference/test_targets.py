@@ -4,13 +4,15 @@ import os
 
 import numpy as np
 import pytest
+import zarr
 from helpers.images import mark_as_result, write_noise
 from helpers.upscalers import Repeating
 
 from udl_tf.errors import UserError
 from udl_tf.inference.job_runner import run_jobs
-from udl_tf.inference.jobs import Options, plan_jobs
+from udl_tf.inference.jobs import Job, Options, plan_jobs
 from udl_tf.inference.targets import check_targets
+from udl_tf.scenes.marks import CREATOR
 
 MAPS = Options(uncertainty="npy")
 
@@ -64,6 +66,31 @@ def test_targets_that_cannot_be_files(job, tmp_path):
     os.mkfifo(job.output)
     with pytest.raises(UserError, match="not an earlier result"):
         check_targets(job, None)
+
+
+def test_folders_are_replaced_by_the_rules_of_files(tmp_path):
+    """Those of OME-Zarr, whose mark is an attribute; no other folder is a result."""
+    target = tmp_path / "out/a.zarr"
+    job = Job(write_noise(tmp_path / "in/a.png"), target, {})
+    zarr.create_group(target)
+    with pytest.raises(UserError, match="not an earlier result of udl_tf") as error:
+        check_targets(job, None)
+    assert error.value.argument == "overwrite"
+    assert check_targets(job, True) is True
+    zarr.open_group(target).attrs["_creator"] = CREATOR
+    assert check_targets(job, None) is True
+    with pytest.raises(UserError, match=r"a\.zarr: already exists"):
+        check_targets(job, False)
+    source = Job(target, target, {})
+    with pytest.raises(UserError, match="would replace its input"):
+        check_targets(source, True)
+    (target / "zarr.json").unlink()
+    with pytest.raises(UserError, match="is not a folder of OME-Zarr: rename or remove it"):
+        check_targets(job, True)
+    target.rmdir()
+    target.touch()
+    with pytest.raises(UserError, match="is not a folder of OME-Zarr: rename or remove it"):
+        check_targets(job, True)
 
 
 def test_names_that_are_too_long_fail_before_computing(tmp_path):

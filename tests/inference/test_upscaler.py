@@ -204,7 +204,9 @@ def test_floats_of_at_most_one_are_warned_of():
 
 @pytest.mark.parametrize("value_range", [(1, 0), (0, 0), (0, np.inf), (np.nan, 1)])
 def test_what_is_no_range_is_one_line(value_range):
-    with pytest.raises(UserError, match="expected two finite numbers, black below white") as caught:
+    with pytest.raises(
+        UserError, match="expected two finite numbers, the smaller one first"
+    ) as caught:
         Patterned().upscale(np.zeros((4, 4)), value_range=value_range)
     assert caught.value.argument == "value_range"
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from helpers.commands import assert_one_line_error, run_command, run_tool
 from helpers.images import noise_image
+from helpers.measurements import write_heights
 from helpers.models import make_run
 from make_preset import limits_of, make_preset
 from PIL import Image
@@ -18,6 +19,7 @@ from udl_tf.errors import UserError
 from udl_tf.hub import presets
 from udl_tf.imaging.resize import imresize
 from udl_tf.imaging.rgb_files import write_rgb
+from udl_tf.imaging.value_range import ValueRange
 from udl_tf.metrics import psnr_y
 from udl_tf.presets import card, presets_table
 from udl_tf.saved import bundle
@@ -157,6 +159,17 @@ def test_a_run_becomes_a_preset(tmp_path):
         unfinished = run_tool("make_preset.py", *options, "--name", "other")
         assert_one_line_error(unfinished, "has not finished: run the same command again")
     assert [path.name for path in (tmp_path / "presets").iterdir()] == ["small"]
+
+
+def test_a_run_on_measurements_becomes_a_preset(tmp_path):
+    options = {"channels": 1, "value_range": (900.0, 1100.0), "num_blocks": 1, "num_filters": 4}
+    run = make_run(tmp_path / "run", "edsr_s", 2, light=True, **options)
+    test = write_heights(tmp_path / "heights", 1)
+    (result,) = make_preset(run, "small", [test], "free", "none", tmp_path / "presets")
+    assert result["psnr"] > 0
+    assert 0 <= result["coverage_80"] <= 1
+    preset = load_upscaler(tmp_path / "presets/small")
+    assert preset.value_range == ValueRange((900.0,), (1100.0,))
 
 
 def test_only_calibrated_runs_become_presets(tmp_path):

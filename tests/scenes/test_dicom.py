@@ -18,7 +18,8 @@ from pydicom.uid import (
 )
 
 from udl_tf.errors import UserError
-from udl_tf.scenes import Window, open_scene
+from udl_tf.scenes import Window, dicom, open_scene
+from udl_tf.scenes.marks import is_result
 
 NOT_MEDICAL = "not a medical device: never use a result for diagnosis"
 
@@ -71,6 +72,9 @@ def test_results_are_derived_images_in_the_same_place(tmp_path):
         assert valid.all()
     before = pydicom.dcmread(source)
     after = pydicom.dcmread(enlarge(source, tmp_path / "b.dcm", step=3))
+    assert (is_result(tmp_path / "b.dcm"), is_result(source)) == (True, False)
+    (tmp_path / "b.dcm").rename(tmp_path / "IM1")
+    assert is_result(tmp_path / "IM1")
     np.testing.assert_array_equal(after.pixel_array, doubled(array))
     assert after.PixelSpacing == [0.4, 0.3]
     # The first centre moves by a quarter of 0.6 mm along rows (+y) and of 0.8 mm down (-z) back.
@@ -121,6 +125,52 @@ def test_values_are_hounsfield_units_and_stored_back(tmp_path, photometric):
     np.testing.assert_array_equal(after.pixel_array, doubled(array))
     assert (after.RescaleSlope, after.RescaleIntercept) == (2, -1024)
     assert after.PhotometricInterpretation == photometric
+
+
+def written_in_part(source, target, nodata=None):
+    """Writes the upper half of a result, valid, and returns the file."""
+    ones = np.ones((8, 20, 1))
+    with open_scene(source, nodata) as scene, scene.create(target, 2, None, flags=False) as result:
+        result.write(Window(0, 0, 0, 8, 20), ones, ones > 0)
+    return target
+
+
+@pytest.mark.parametrize(
+    ("elements", "nodata", "number"),
+    [
+        ({"PixelPaddingValue": 63536}, None, 63536),
+        ({}, 65535, 65535),
+        ({"PixelPaddingValue": 63536, "PixelPaddingRangeLimit": 63600}, 60000, 60000),
+        ({"RescaleSlope": 2, "RescaleIntercept": -1024}, -1000, 12),
+    ],
+)
+def test_what_is_not_written_is_nodata_and_declared(tmp_path, elements, nodata, number):
+    array = slice_of(100, 4000, np.uint16)
+    array[0, :2] = number, 63536
+    source = save(tmp_path / "a.dcm", dataset(array, **elements))
+    with open_scene(source, nodata) as scene:
+        _, valid = scene.read(Window(0, 0, 0, 8, 10))
+        assert scene.dtype == (np.float32 if "RescaleSlope" in elements else np.uint16)
+    np.testing.assert_array_equal(valid[..., 0], array != number)
+    after = pydicom.dcmread(written_in_part(source, tmp_path / "b.dcm", nodata))
+    assert set(after.pixel_array[8:].ravel()) == {number}
+    assert number not in after.pixel_array[:8]
+    assert after.PixelPaddingValue == number
+    with open_scene(tmp_path / "b.dcm") as scene:
+        _, valid = scene.read(Window(0, 0, 0, 16, 20))
+    assert valid[:8].all()
+    assert not valid[8:].any()
+
+
+def test_nodata_that_no_integer_stands_for_is_refused(tmp_path):
+    one = dataset(slice_of(), RescaleSlope=2, RescaleIntercept=-1024)
+    with pytest.raises(UserError, match=r"nodata 1; expected -1024 \+ 2 n with a whole number n"):
+        open_scene(save(tmp_path / "a.dcm", one), nodata=1)
+    frames = save(tmp_path / "b.dcm", enhanced(slice_of(0, 1000, np.uint16, (2, 8, 10))))
+    with pytest.raises(UserError, match="nodata 6; expected a value that is one number in all"):
+        open_scene(frames, nodata=6)
+    with open_scene(frames, nodata=0) as scene:
+        assert scene.dtype == np.float32
 
 
 def test_12_signed_bits_are_extended(tmp_path):
@@ -197,6 +247,15 @@ def test_theta_is_integers_with_a_slope(tmp_path):
     after = pydicom.dcmread(tmp_path / "b_flags.dcm")
     np.testing.assert_array_equal(after.pixel_array, flags)
     assert "RescaleSlope" not in after
+
+
+def test_the_limit_of_theta_is_that_of_its_16_bits(tmp_path, monkeypatch):
+    monkeypatch.setattr(dicom, "_LONGEST", 16 * 20 * 2)
+    source = save(tmp_path / "a.dcm", dataset(slice_of()))
+    enlarge(source, tmp_path / "b.dcm", theta=tmp_path / "t.dcm")
+    monkeypatch.setattr(dicom, "_LONGEST", 16 * 20 * 2 - 1)
+    with pytest.raises(UserError, match="expected at most 4 GB"):
+        enlarge(source, tmp_path / "b.dcm", theta=tmp_path / "t.dcm")
 
 
 def test_colours_are_channels_without_theta(tmp_path):

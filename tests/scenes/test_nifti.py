@@ -9,6 +9,7 @@ from helpers.scenes import enlarge
 
 from udl_tf.errors import UserError
 from udl_tf.scenes import Window, open_scene
+from udl_tf.scenes.marks import is_result
 
 # Oblique voxels of 0.8 x 0.9 x 3 mm; columns run to the left.
 AFFINE = nibabel.affines.from_matvec(
@@ -47,6 +48,7 @@ def test_slices_are_planes_and_results_of_the_same_type(tmp_path, suffix, kind):
         np.testing.assert_array_equal(part[..., 0], array[:, 1:3, 2].T)
         assert valid.all()
     result = nibabel.load(enlarge(source, tmp_path / f"b{suffix}", step=3))
+    assert (is_result(tmp_path / f"b{suffix}"), is_result(source)) == (True, False)
     assert type(result) is kind
     np.testing.assert_array_equal(np.asanyarray(result.dataobj), doubled(array))
     assert result.get_data_dtype() == np.int16
@@ -149,6 +151,52 @@ def test_slices_that_are_not_written_are_nan(tmp_path):
         result.write(Window(1, 0, 0, 8, 10), ones, ones > 0)
     written = nibabel.load(tmp_path / "b.nii").get_fdata()
     np.testing.assert_array_equal(np.isnan(written).all(axis=(0, 1)), [True, False, True])
+
+
+def hounsfield(path):
+    """Writes integers n that stand for the values n - 1024."""
+    image = nibabel.Nifti1Image(np.arange(60, dtype=np.int16).reshape(5, 4, 3), AFFINE)
+    image.header.set_slope_inter(1, -1024)
+    image.to_filename(path)
+    return path
+
+
+def test_slices_that_are_not_written_are_the_given_nodata(tmp_path):
+    source, ones = hounsfield(tmp_path / "a.nii"), np.ones((8, 10, 1))
+    with (
+        open_scene(source, nodata=-2000) as scene,
+        scene.create(tmp_path / "b.nii", 2, None, flags=False) as result,
+    ):
+        result.write(Window(1, 0, 0, 8, 10), ones, ones > 0)
+    stored = nibabel.load(tmp_path / "b.nii").dataobj.get_unscaled()
+    assert set(stored[..., 0].ravel()) == {-2000 + 1024}
+    with open_scene(tmp_path / "b.nii", nodata=-2000) as scene:
+        read = [scene.read(Window(plane, 0, 0, 8, 10))[1] for plane in range(3)]
+    assert [(valid.any(), valid.all()) for valid in read] == [
+        *((False, False), (True, True), (False, False)),
+    ]
+
+
+def test_valid_values_do_not_become_nodata_by_rounding(tmp_path):
+    values = np.full((8, 10, 1), -1023.7)  # the number 0.3, whose neighbour 0 means nodata
+    with (
+        open_scene(hounsfield(tmp_path / "a.nii"), nodata=-1024) as scene,
+        scene.create(tmp_path / "b.nii", 2, None, flags=False) as result,
+    ):
+        assert scene.read(Window(0, 0, 0, 4, 5))[1].sum() == 19  # all but the number 0
+        result.write(Window(0, 0, 0, 8, 10), values, values > -1e4)
+    with open_scene(tmp_path / "b.nii", nodata=-1024) as scene:
+        part, valid = scene.read(Window(0, 0, 0, 8, 10))
+    assert valid.all()
+    np.testing.assert_array_equal(part, -1023)
+
+
+@pytest.mark.parametrize("nodata", [-1024.5, 70000, np.nan])
+def test_nodata_that_no_integer_stands_for_is_refused(tmp_path, nodata):
+    message = rf"nodata {nodata:g}; expected -1024 \+ 1 n with a whole number n in -32768..32767"
+    with pytest.raises(UserError, match=message) as error:
+        open_scene(hounsfield(tmp_path / "a.nii"), nodata)
+    assert error.value.argument == "nodata"
 
 
 def test_damage_is_one_line(tmp_path):

@@ -9,6 +9,7 @@ from helpers.scenes import enlarge, repeated
 
 from udl_tf.errors import UserError
 from udl_tf.scenes import Window, open_scene
+from udl_tf.scenes.marks import is_result
 
 AXES = [
     {"name": "t", "type": "time", "unit": "second"},
@@ -86,6 +87,7 @@ def test_results_have_all_levels_with_pixels_of_half_the_size_in_the_same_place(
     result = enlarge(source, tmp_path / "b.ome.zarr", step=3)
     group = zarr.open_group(result, mode="r")
     assert group.metadata.zarr_format == zarr_format
+    assert (is_result(result), is_result(source), is_result(tmp_path)) == (True, False, False)
     np.testing.assert_array_equal(group["0"][:], stack.repeat(2, axis=3).repeat(2, axis=4))
     np.testing.assert_array_equal(group["1"][:], stack)  # each the mean of four equal pixels
     assert group["0"].chunks == (1, 1, 1, 4, 4)
@@ -162,9 +164,26 @@ def test_theta_and_flags_have_names_and_are_shown_from_0(tmp_path):
     assert not flags["0"][:].any()
 
 
-def test_theta_in_the_same_folder_adds_a_channel_axis(tmp_path):
+def without_types(axes):
+    """Returns axes that state only their names, which is allowed in 0.4."""
+    return [{"name": axis["name"]} for axis in axes]
+
+
+def test_axes_without_types_are_known_by_name(tmp_path):
+    stack = random_stack()
+    source = write(tmp_path / "a.zarr", stack, 2, axes=without_types(AXES))
+    with open_scene(source) as scene:
+        assert (scene.planes, scene.channels) == (6, 2)
+    enlarge(source, tmp_path / "b.zarr", theta=tmp_path / "b.zarr")
+    group = zarr.open_group(tmp_path / "b.zarr", mode="r")
+    np.testing.assert_array_equal(group["1"][:, :2], stack)
+    assert np.all(group["1"][:, 2:] == 0.5)
+
+
+@pytest.mark.parametrize("axes", [AXES[2:], without_types(AXES[2:])])
+def test_theta_in_the_same_folder_adds_a_channel_axis(tmp_path, axes):
     stack = random_stack((3, 8, 10))
-    source = write(tmp_path / "a.zarr", stack, 2, axes=AXES[2:])
+    source = write(tmp_path / "a.zarr", stack, 2, axes=axes)
     enlarge(source, tmp_path / "b.zarr", theta=tmp_path / "b.zarr")
     group = zarr.open_group(tmp_path / "b.zarr", mode="r")
     assert group["0"].shape == (2, 3, 16, 20)

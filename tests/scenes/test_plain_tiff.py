@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import tifffile
-from helpers.scenes import repeated
+from helpers.scenes import enlarge, repeated
 
 from udl_tf.errors import UserError
 from udl_tf.scenes import Window, open_scene, opening
@@ -39,6 +39,54 @@ def test_values_of_every_dtype(tmp_path, dtype, options, shape):
     written = tifffile.imread(tmp_path / "b.tif")
     assert written.dtype == dtype
     np.testing.assert_array_equal(written.reshape(expected.shape), expected)
+
+
+@pytest.mark.parametrize(
+    ("axes", "pages"), [("CYX", 3), ("ZCYX", 6), ("CZYX", 6), ("YXC", 1), ("ZYXC", 2)]
+)
+def test_compressed_channels_on_pages_of_their_own(tmp_path, axes, pages):
+    sizes = {"Z": 2, "C": 3, "Y": 4, "X": 5}
+    shape = tuple(sizes[name] for name in axes)
+    array = np.random.default_rng(0).integers(0, 2**16, shape, np.uint16)
+    source = tmp_path / "a.tif"
+    kind = {"planarconfig": "contig"} if axes.endswith("C") else {}
+    kind |= {"photometric": "minisblack", "metadata": {"axes": axes}}
+    tifffile.imwrite(source, array, compression="zlib", **kind)
+    with tifffile.TiffFile(source) as tiff:
+        assert len(tiff.pages) == pages
+    planes = array.transpose([axes.index(name) for name in "ZYXC" if name in axes])
+    planes = planes.reshape(-1, 4, 5, 3)
+    with open_scene(source) as scene:
+        assert (scene.planes, scene.channels) == (len(planes), 3)
+        for plane, expected in enumerate(planes):
+            for top in (1, 2):
+                values, _ = scene.read(Window(plane, top, 1, 2, 3))
+                np.testing.assert_array_equal(values, expected[top : top + 2, 1:4])
+
+
+def test_further_images_are_noted(tmp_path):
+    """A smaller copy of the first image, as for a preview, is none."""
+    with tifffile.TiffWriter(tmp_path / "a.tif") as tiff:
+        for side in (8, 4, 6):
+            copy = {"subfiletype": 1} if side == 4 else {}
+            tiff.write(np.zeros((side, side), np.uint8), metadata=None, **copy)
+    with open_scene(tmp_path / "a.tif") as scene:
+        assert scene.notes == ("only the first of 2 images read",)
+        assert scene.height == 8
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_white_as_0_is_kept_for_the_image_alone(tmp_path, channels):
+    array = np.arange(12 * channels, dtype=np.uint16).reshape(3, 4, channels)
+    source, theta = tmp_path / "a.tif", tmp_path / "t.tif"
+    kind = {"photometric": "miniswhite", "planarconfig": "contig", "metadata": None}
+    tifffile.imwrite(source, array if channels > 1 else array[..., 0], **kind)
+    enlarge(source, tmp_path / "b.tif", theta=theta)
+    for path, expected in ((tmp_path / "b.tif", "MINISWHITE"), (theta, "MINISBLACK")):
+        with tifffile.TiffFile(path) as tiff:
+            assert tiff.pages.first.photometric.name == expected
+    written = tifffile.imread(tmp_path / "b.tif").reshape(6, 8, channels)
+    np.testing.assert_array_equal(written, repeated(array, 2))
 
 
 def test_theta_and_flags(tmp_path):

@@ -72,3 +72,8 @@ def test_a_folder_that_exists_is_kept(tmp_path):
 def test_odd_sizes_are_refused(tmp_path):
     result = synthetic("elevation", tmp_path / "a", "--size", 33)
     assert_one_line_error(result, "a size of 33: expected a multiple of 2")
+
+
+def test_negative_seeds_are_refused(tmp_path):
+    result = synthetic("elevation", tmp_path / "a", "--seed", -1)
+    assert_one_line_error(result, "--seed -1: expected a whole number, at least 0")

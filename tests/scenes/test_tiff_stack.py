@@ -7,7 +7,7 @@ import tifffile
 from helpers.scenes import enlarge
 
 from udl_tf.errors import UserError
-from udl_tf.scenes import Window, open_scene
+from udl_tf.scenes import Window, open_scene, tiff_stack
 
 ORDERS = pytest.mark.parametrize("axes", ["TZCYX", "CZTYX", "ZTCYX"])
 OME = {
@@ -119,6 +119,28 @@ def test_pyramids_tiles_and_compression_are_those_of_the_source(tmp_path):
     with tifffile.TiffFile(tmp_path / "t.ome.tif") as tiff:
         assert len(tiff.series[0].levels) == 3
         assert tiff.pages.first.predictor == 3  # of floats
+
+
+@pytest.mark.parametrize(
+    ("tile", "pixels"),
+    [(None, 96 * 80 + 48 * 40), ((64, 64), 4 * 64**2 + 64**2)],  # of both levels of a result
+)
+def test_levels_and_whole_tiles_count_for_the_size_of_a_classic_tiff(
+    tmp_path, monkeypatch, tile, pixels
+):
+    source, stack = tmp_path / "a.ome.tif", random_stack((2, 48, 40))
+    options = {"photometric": "minisblack", "tile": tile}
+    with tifffile.TiffWriter(source) as tiff:
+        tiff.write(stack, subifds=1, metadata={"axes": "ZYX"}, **options)
+        tiff.write(stack[:, ::2, ::2], subfiletype=1, **options)
+    size = 2 * 2 * pixels  # two planes, two bytes
+    for limit, is_big in ((size, False), (size - 1, True)):
+        monkeypatch.setattr(tiff_stack, "CLASSIC_TIFF", limit)
+        with tifffile.TiffFile(enlarge(source, tmp_path / "b.ome.tif")) as tiff:
+            assert tiff.is_bigtiff == is_big
+            levels = tiff.series[0].levels
+            assert [level.shape for level in levels] == [(2, 96, 80), (2, 48, 40)]
+            assert sum(sum(page.databytecounts) for level in levels for page in level) == size
 
 
 def test_nodata_is_nan_or_the_given_value(tmp_path):

@@ -103,8 +103,17 @@ def test_run_folders_load_as_models(tmp_path):
     again = SRModel.from_preset(run)
     assert np.array_equal(again.upscale(LR[0]).theta, model.upscale(LR[0]).theta)
     assert "# run\n" in (run / "preset/README.md").read_text()
+    results = [
+        {"dataset": "a", "images": 1, "psnr": 30.0, "bicubic_psnr": 29.0, "coverage_80": 0.8}
+    ]
+    (run / "preset/metrics.json").write_text(json.dumps({"results": results}))
     write_calibration(run, plain_calibration(a=[1, 1, 1]))
     assert SRModel.from_preset(run).calibration.a == udl_tf.load(run).calibration.a == [1, 1, 1]
+    # The coverage was that of the earlier calibration.
+    assert (
+        "| a        | 1      | 30.000 (bicubic 29.000) |\n"
+        in (run / "preset/README.md").read_text()
+    )
 
 
 @pytest.mark.parametrize("name", presets.names())
@@ -131,13 +140,20 @@ def test_the_repr_names_scale_and_theta():
 
 
 def test_a_preset_of_other_channels(tmp_path):
-    model = SRModel("edsr_s", 2, num_blocks=1, num_filters=4, channels=4, shift=127.5)
+    options = {"num_blocks": 1, "num_filters": 4, "shift": 127.5}
+    calibration = plain_calibration([0.0] * 4, [1.0] * 4).model_copy(update={"nodata_reach": 3})
+    model = SRModel(
+        "edsr_s", 2, channels=4, value_range=[0, 4000], calibration=calibration, **options
+    )
     assert model.channels == 4
     model.save_to_preset(tmp_path / "stack")
     manifest = read_manifest(tmp_path / "stack")
     assert manifest.architecture.channels == 4
-    assert manifest.architecture.options == {"num_blocks": 1, "num_filters": 4, "shift": 127.5}
-    assert "- channels: 4\n" in (tmp_path / "stack/README.md").read_text()
+    assert manifest.architecture.options == options
+    card = (tmp_path / "stack/README.md").read_text()
+    assert "- channels: 4\n- value range: 0..4000, in the unit of files, results and" in card
+    assert "- near nodata: within 3 input pixels, as measured\n" in card
+    assert 'model.upscale("scene.tif")' in card
     lr = np.random.default_rng(0).integers(0, 256, (5, 6, 4), dtype=np.uint8)
     again = SRModel.from_preset(tmp_path / "stack")
     assert np.array_equal(again.upscale(lr).image, model.upscale(lr).image)
@@ -148,4 +164,5 @@ def test_cards_name_the_metrics_of_the_results():
     text = results_text([found | {"bicubic_sam": 2.0, "coverage_80": 0.81}])
     assert "| test set | images | PSNR, dB" in text
     assert "31.250 (bicubic 30.000)" in text
+    assert "| 81.0 %  " in text
     assert "1.500 (bicubic 2.000)" in text

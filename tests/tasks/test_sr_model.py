@@ -11,6 +11,7 @@ from helpers.images import noise_image
 from helpers.models import plain_calibration
 
 from udl_tf.errors import UserError
+from udl_tf.inference.upscaler import BORDER
 from udl_tf.metrics import psnr, psnr_y, ssim, ssim_y
 from udl_tf.models import build_model, precision
 from udl_tf.tasks import PSNR, PSNRY, SSIM, SSIMY, SRModel
@@ -253,6 +254,20 @@ def test_calibration_changes_theta_and_is_saved(tmp_path):
         small(uncertainty=False).calibrate((LR, HR))
 
 
+def test_measurements_are_calibrated_without_clipping_and_without_nodata():
+    model = small(channels=1, value_range=[0, 1])
+    lr = LR[..., :1] + np.float32(1000)  # so that sr is far outside 0..255
+    hr = np.stack([sum(model.upscaler.predict(image, BORDER)) for image in lr])
+    hr[0], hr[1, 5:9] = np.nan, np.nan
+    model.calibrate((lr, hr))
+    # hr is sr + theta: each error is theta, whose scale needs no correction.
+    assert model.calibration.a == pytest.approx([0], abs=1e-6)
+    assert model.calibration.images == 3
+    lr[2, 3, 4], lr[3] = np.nan, np.nan
+    model.calibrate((lr, hr))
+    assert np.isfinite(model.calibration.a).all()
+
+
 def test_upscale_follows_the_weights():
     model = small(uncertainty=False)
     image = noise_image(16, 16)
@@ -329,7 +344,7 @@ def test_a_model_of_other_channels(tmp_path):
     channels, random = 4, np.random.default_rng(0)
     hr = random.uniform(0, 255, (2, 32, 32, channels)).astype(np.float32)
     lr = hr[:, ::2, ::2]
-    model = SRModel("edsr_s", 2, channels=channels, **SMALL)
+    model = small(channels=channels, value_range=[0, 4000])
     model.compile("adam", "esu", metrics=["psnr", "ssim"])
     model.fit(lr, hr, batch_size=2, verbose=0)
     found = model.evaluate(lr, hr, verbose=0, return_dict=True)
@@ -341,7 +356,8 @@ def test_a_model_of_other_channels(tmp_path):
     final = model.udl_student().uncertainty_head()
     final.calibrate((lr, hr))
     assert final.calibration.channels == channels
-    result = final.upscale(lr[0])
+    result = final.upscale(lr[0] * 4000 / 255)
+    assert result.value_range == (0, 4000)  # also in the models of later steps
     assert result.theta.shape == (32, 32, channels)
     assert result.interval(0.8)[0].shape == (32, 32, channels)
     final.save(tmp_path / "model.keras")

@@ -47,6 +47,7 @@ def test_one_channel_of_floats_with_nodata(tmp_path, monkeypatch):
     assert stored["value_range"] == [low, high]
     report = json.loads((tmp_path / "run/calibration/report.json").read_text())["sets"][0]
     assert report["bands"][0]["mean_error"] < 50  # metres
+    assert read_manifest(tmp_path / "run").calibration.nodata_reach is not None
     assert load_upscaler(tmp_path / "run/preset").value_range.ranges == [low, high]
 
 
@@ -66,6 +67,7 @@ def test_four_bands_of_integers(tmp_path, monkeypatch):
     assert "PSNR dB / SSIM / SAM ° / ERGAS" in table
     card = (tmp_path / "run/preset/README.md").read_text()
     assert "SAM, °" in card
+    assert f"| {100 * row['coverage_80']:.1f} %" in card
     report = (tmp_path / "run/calibration/report.md").read_text()
     assert "band 4" in report
-    assert "in the unit of the files" in report
+    assert "in units of the files" in report

@@ -22,7 +22,7 @@ _TOP = 4000  # largest value
 
 
 def run_scene(side: int, channels: int, share: float, memory: float) -> dict[str, Any]:
-    """Upscales a made-up scene x2 with theta, by an untrained EDSR of one block, in a new process.
+    """Upscales a synthetic scene x2 with theta by an untrained EDSR of one block in a new process.
 
     Args:
         side: of the scene, pixels.

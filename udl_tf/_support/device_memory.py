@@ -2,10 +2,7 @@
 
 from functools import cache
 
-import keras
 import psutil
-
-from udl_tf._support.hardware import has_gpu
 
 
 def free_memory() -> int:
@@ -18,6 +15,10 @@ def free_gpu_memory() -> int | None:
 
     Memory that the backend has reserved, but does not use, counts as free.
     """
+    import keras  # here, because plans of jobs need free_memory alone, and Keras takes seconds
+
+    from udl_tf._support.hardware import has_gpu
+
     if not has_gpu():
         return None
     return _free_for_jax() if keras.backend.backend() == "jax" else _free_for_tensorflow()

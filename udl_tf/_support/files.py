@@ -64,7 +64,7 @@ def complete_folder(path: Path | str, replace: bool = False) -> Iterator[Path]:
 
     Args:
         path: of the folder; must not exist, unless `replace` is set.
-        replace: whether to replace a folder that exists.
+        replace: whether to replace a folder that exists, which stays if that fails.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -74,7 +74,12 @@ def complete_folder(path: Path | str, replace: bool = False) -> Iterator[Path]:
         yield temporary
         if replace and path.is_dir():
             os.rename(path, old)
-        os.rename(temporary, path)
+        try:
+            os.rename(temporary, path)
+        except OSError:
+            if old.is_dir():
+                os.rename(old, path)
+            raise
     finally:
         for leftover in (temporary, old):
             shutil.rmtree(leftover, ignore_errors=True)

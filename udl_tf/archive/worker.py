@@ -23,7 +23,8 @@ from udl_tf.archive.manifest import Row
 from udl_tf.archive.storage import Storage
 from udl_tf.errors import UserError
 from udl_tf.imaging.opening import image_size
-from udl_tf.inference.job_runner import needed_memory, read_job, upscale_file, write_job
+from udl_tf.inference.job_memory import needed_memory
+from udl_tf.inference.job_runner import read_job, upscale_file, write_job
 from udl_tf.inference.jobs import Job, Options, plan_job
 from udl_tf.inference.targets import check_targets
 from udl_tf.inference.upscaler import Upscaler

@@ -48,7 +48,8 @@ def _add_format(formats, name: str, text: str, output: str) -> argparse.Argument
         "--images",
         type=Path,
         help="folder of HR images for comparing the export with the Keras model, and for setting"
-        " the int8 ranges; ideally similar to those to be upscaled (default: bundled images)",
+        " the int8 ranges: of the model's channels, ideally similar to those to be upscaled"
+        " (default: bundled images)",
     )
     parser.add_argument(
         "--licence",

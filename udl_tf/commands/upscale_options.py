@@ -17,7 +17,11 @@ def parse_options(arguments: list[str] | None, description: str | None) -> argpa
         UserError: for values that are not valid, or do not go together.
     """
     parser = command_line.make_parser("udl-tf upscale", description)
-    parser.add_argument("input", nargs="+", help="image and scene files, and folders of them")
+    parser.add_argument(
+        "input",
+        nargs="+",
+        help="files of images and scenes (measurements, georeferenced TIFF), and folders of them",
+    )
     parser.add_argument(
         "--model",
         help=f"{command_line.MODEL_HELP} (default: the edsr_s preset with the smallest"
@@ -55,7 +59,7 @@ def _add_measurements(parser: argparse.ArgumentParser) -> None:
         "--nodata",
         type=float,
         metavar="VALUE",
-        help="value that marks pixels without data (default: as each file states; NaN always); the"
+        help="value that marks pixels without data (default: as each file states; NaN always); all"
         " files are then upscaled as scenes, see docs/science.md",
     )
     parser.add_argument(
@@ -103,16 +107,20 @@ def _add_result(parser: argparse.ArgumentParser) -> None:
         "--output", default="upscaled", help="folder for the results (default: upscaled)"
     )
     formats = ["same", *(suffix.removeprefix(".") for suffix in WRITABLE)]
-    parser.add_argument("--format", default="same", choices=formats, help="default: the input's")
+    parser.add_argument(
+        "--format", default="same", choices=formats, help="of images (default: the input's)"
+    )
     command_line.add_pixels(parser)
     sizes = parser.add_mutually_exclusive_group()
     sizes.add_argument(
         "--outscale",
-        help="width of the result divided by the input's (default: the model's scale); the model's"
-        " result is resampled if this differs from the model's scale",
+        help="width of the result of an image divided by the input's (default: the model's scale);"
+        " the model's result is resampled if this differs from the model's scale",
     )
     sizes.add_argument(
-        "--size", metavar="WxH", help="size of the result in pixels; may change the aspect ratio"
+        "--size",
+        metavar="WxH",
+        help="size of the result of an image in pixels; may change the aspect ratio",
     )
     parser.add_argument(
         "--uncertainty",

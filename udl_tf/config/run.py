@@ -1,5 +1,6 @@
 """Sections of a config on how a run is executed, and the whole config."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -13,6 +14,7 @@ from udl_tf.config.sections import (
     StepConfig,
     WeightingConfig,
 )
+from udl_tf.errors import UserError
 
 
 class TrainingConfig(Section):
@@ -70,6 +72,20 @@ class DistributionConfig(Section):
         gt=0,
         description='how long workers of "multi_worker" wait for each other, minutes',
     )
+
+
+def check_bands(bands: Sequence[int], channels: int) -> None:
+    """Checks that figures can show these channels, counted from 1, of a model with `channels`.
+
+    Raises:
+        UserError: if the model has not all of them; those with up to three show what they have.
+    """
+    if channels > 3 and not all(1 <= band <= channels for band in bands):
+        raise UserError(
+            f"bands {list(bands)}: expected three numbers in 1..{channels}, the channels of the"
+            " model",
+            argument="bands",
+        )
 
 
 class EvaluationConfig(Section):
@@ -145,11 +161,12 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _check_measurements(self) -> "Config":
-        channels, bands = self.model.channels, self.evaluation.bands
-        if channels > 3 and not all(1 <= band <= channels for band in bands):
+        check_bands(self.evaluation.bands, self.model.channels)
+        if self.model.channels == 3 and self.data.value_range in ([0, 255], [[0, 255]]):
             raise ValueError(
-                f"evaluation.bands {bands}: expected three numbers in 1..{channels}, the"
-                " channels of the model"
+                "data.value_range [0, 255] of three channels stands for 8-bit RGB: remove it if the"
+                " files are of that kind, or state another range, such as [0, 256]: values outside"
+                " a range are kept"
             )
         degradations = {
             "data.degradations": self.data.degradations,

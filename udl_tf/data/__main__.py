@@ -98,6 +98,8 @@ def _add_synthetic(commands: Any) -> None:
 
 def _write_synthetic(options: argparse.Namespace) -> None:
     command_line.check_positive(options, "count", "size")
+    if options.seed < 0:
+        raise UserError(f"--seed {options.seed}: expected a whole number, at least 0")
     write_synthetic(options.kind, options.output, options.count, options.size, options.seed)
     files = [file for file in options.output.rglob("*") if file.is_file()]
     megabytes = sum(file.stat().st_size for file in files) / 1e6

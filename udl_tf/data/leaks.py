@@ -41,9 +41,15 @@ def thumbnail(image: np.ndarray) -> np.ndarray:
 
 
 def _stretched(image: np.ndarray) -> np.ndarray:
-    """Returns the mean over channels in the range of its values, uint8 (h, w); nodata is 0."""
+    """Returns the mean over channels in the range of its values, uint8 (h, w).
+
+    Nodata becomes the mean of the image, so that holes of equal shape resemble nothing.
+    """
     known = np.isfinite(image)
-    mean = np.where(known, image, 0).sum(axis=-1) / np.maximum(known.sum(axis=-1), 1)
+    counts = known.sum(axis=-1)
+    mean = np.where(known, image, 0).sum(axis=-1) / np.maximum(counts, 1)
+    if counts.any():
+        mean[counts == 0] = mean[counts > 0].mean()
     low, high = mean.min(), mean.max()
     return to_dtype(255 * (mean - low) / (high - low if high > low else 1.0), np.uint8)
 

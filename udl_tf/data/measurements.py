@@ -84,8 +84,7 @@ def _read(scene: Scene, plane: int, planes: int) -> tuple[np.ndarray, np.ndarray
             f"{scene.path}: holds {scene.planes} plane{'s' * (scene.planes > 1)}; expected"
             f" {planes}, as its HR file: save the same planes in both"
         )
-    values, valid = scene.read(Window(plane, 0, 0, scene.height, scene.width))
-    return values, valid & np.isfinite(values)
+    return scene.read(Window(plane, 0, 0, scene.height, scene.width))
 
 
 class _Stacks:

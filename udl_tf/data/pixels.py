@@ -35,10 +35,12 @@ class Pixels:
     Attributes:
         channels: of each image.
         value_range: of measurements; None: 8-bit files, with the values 0..255.
+        by_dtype: whether integers use the whole range of their dtype instead, as in `upscale`.
     """
 
     channels: int = 3
     value_range: ValueRange | None = None
+    by_dtype: bool = False
 
     @classmethod
     def of(cls, config: Config) -> "Pixels":
@@ -61,8 +63,10 @@ class Pixels:
     @classmethod
     def seen_by(cls, model: Any) -> "Pixels":
         """Returns the pixels of the images that an Upscaler was trained for."""
-        images = model.channels == 3 and model.value_range == GREY_LEVELS
-        return cls(model.channels, None if images else model.value_range)
+        images = model.value_range == GREY_LEVELS
+        if images and model.channels == 3:
+            return cls()
+        return cls(model.channels, model.value_range, by_dtype=images)
 
     @property
     def measured(self) -> bool:
@@ -78,6 +82,11 @@ class Pixels:
     def unit(self) -> ValueRange:
         """The value range; 0..255 for 8-bit files."""
         return self.value_range or GREY_LEVELS
+
+    @property
+    def unit_name(self) -> str:
+        """What the unit of errors and theta is called in reports."""
+        return "grey levels" if self.unit == GREY_LEVELS else "units of the files"
 
     @property
     def level(self) -> str:
@@ -98,9 +107,7 @@ class Pixels:
     @property
     def text(self) -> str:
         """Description for logs, such as "4 channels, values 0..1"."""
-        ranges = zip(self.unit.low, self.unit.high, strict=True)
-        values = ", ".join(f"{low:g}..{high:g}" for low, high in ranges)
-        return f"{self.channels} channel{'s' * (self.channels > 1)}, values {values}"
+        return f"{self.channels} channel{'s' * (self.channels > 1)}, values {self.unit.text}"
 
     def read(self, path: Path, plane: int = 0, planes: int = 1) -> np.ndarray:
         """Reads a plane of a file, (h, w, channels), as described above.
@@ -116,10 +123,11 @@ class Pixels:
         if not self.measured:
             return read_rgb(path)
         values, valid = self._read_measurement(path, plane, planes)
+        value_range = self._range_of(values.dtype, path)
         if not valid.all():  # before the conversion, for which marks of nodata may be too large
             values = np.where(valid, values, np.nan)
         with np.errstate(over="ignore"):
-            pixels = self.unit.to_network(values)
+            pixels = value_range.to_network(values)
         if (far := np.abs(pixels) > _FARTHEST).any():  # False for NaN
             raise UserError(
                 f"{path}: holds {values[far][0]:g}; expected values near the value range: state it"
@@ -152,8 +160,8 @@ class Pixels:
     def quantiles(self, paths: Sequence[Path]) -> ValueRange:
         """Returns the QUANTILES of the values in files, per channel, as a value range.
 
-        All planes of the files count. Of sets with more than four million pixels, equally many are
-        left out of each row.
+        All planes of the files count. Of sets with more than four million pixels, every n-th value
+        is used.
 
         Raises:
             UserError: as `read`, or if a channel has no data, or one value only.
@@ -194,12 +202,23 @@ class Pixels:
                 " network: convert the file, or train a network with its number of channels"
                 " (model.channels)"
             )
-        if self.value_range is None and values.dtype != np.uint8:
-            raise UserError(
-                f"{path}: {values.dtype} values; without a value range, 8-bit images are expected:"
-                " set data.value_range to the values that are black and white"
-            )
         return values, valid
+
+    def _range_of(self, dtype: np.dtype, path: Path) -> ValueRange:
+        """Returns the values of a file that become 0 and 255.
+
+        Raises:
+            UserError: for other dtypes than that of 8-bit images if the range is theirs.
+        """
+        if self.by_dtype:
+            return ValueRange.of_dtype(dtype)
+        floats = self.value_range is not None and dtype.kind == "f"
+        if self.unit == GREY_LEVELS and not (floats or dtype == np.uint8):
+            raise UserError(
+                f"{path}: {dtype} values; with the value range 0..255, or none, 8-bit images are"
+                " expected: set data.value_range to other values that are black and white"
+            )
+        return self.unit
 
 
 RGB = Pixels()
@@ -212,16 +231,16 @@ def without_holes(image: np.ndarray) -> np.ndarray:
 
 
 def lr_of(hr: np.ndarray, scale: int) -> np.ndarray:
-    """Computes the LR image of an HR image, by imresize.
-
-    Nodata (NaN) in a pixel's part of the HR image makes it nodata too; it is filled like nodata in
-    LR files.
-    """
+    """Computes the LR image of an HR image, by imresize, with NaN for nodata; see with_holes."""
     holes = np.isnan(hr)
     if not holes.any():
         return imresize(hr, 1 / scale)
     # Kernels of pixels with data reach beyond their own part.
-    lr = imresize(fill_nodata(hr, ~holes, scale * FILL_DISTANCE), 1 / scale)
+    return with_holes(imresize(fill_nodata(hr, ~holes, scale * FILL_DISTANCE), 1 / scale), hr)
+
+
+def with_holes(lr: np.ndarray, hr: np.ndarray) -> np.ndarray:
+    """Returns an LR image of floats with NaN where a pixel's part of the HR image has nodata."""
     height, width, channels = lr.shape
-    parts = holes.reshape(height, scale, width, scale, channels)
-    return without_holes(np.where(parts.any(axis=(1, 3)), np.float32(np.nan), lr))
+    parts = np.isnan(hr).reshape(height, len(hr) // height, width, -1, channels)
+    return np.where(parts.any(axis=(1, 3)), np.float32(np.nan), lr)

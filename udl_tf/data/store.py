@@ -12,7 +12,7 @@ import numpy as np
 
 from udl_tf.config import DataConfig
 from udl_tf.data.image_source import ImageSource
-from udl_tf.data.pixels import Pixels, lr_of, without_holes
+from udl_tf.data.pixels import Pixels, lr_of, with_holes, without_holes
 from udl_tf.errors import UserError
 from udl_tf.imaging.resize import imresize, mod_crop
 from udl_tf.imaging.rgb_files import read_rgb, write_rgb
@@ -37,10 +37,26 @@ def read_pair(
     Raises:
         UserError: for an unreadable file, mismatched sizes, or an HR image that is too small.
     """
-    lr, hr = source.pack.arrays(source.index) if source.pack else _read_files(source, scale, cache)
+    if source.pack:
+        lr, hr = source.pack.arrays(source.index)
+    else:
+        lr, hr = _read_files(source, scale, cache)
+        lr = without_holes(lr) if source.pixels.measured else lr
     if source.degrade is not None:
         lr = source.degrade(lr, source.hr.name)
     return (lr, hr) if source.crop is None else middle(lr, hr, scale, source.crop // scale)
+
+
+def read_pair_with_holes(source: ImageSource, scale: int) -> tuple[np.ndarray, np.ndarray]:
+    """Reads an image pair as read_pair does, but with NaN for nodata in lr too.
+
+    Packs hold filled LR images: theirs have nodata where the HR images have it.
+    """
+    if source.pack is None and source.pixels.measured:
+        lr, hr = _read_files(source, scale, None)
+        return (lr, hr) if source.crop is None else middle(lr, hr, scale, source.crop // scale)
+    lr, hr = read_pair(source, scale)
+    return (with_holes(lr, hr) if source.pixels.measured else lr), hr
 
 
 def middle(lr: np.ndarray, hr: np.ndarray, scale: int, side: int) -> tuple[np.ndarray, np.ndarray]:
@@ -63,9 +79,8 @@ def _read_files(
             " side: remove it"
         )
     if source.lr is None:
-        return lr_of(hr, scale) if pixels.measured else _computed_lr(
-            source.hr, hr, scale, cache
-        ), hr
+        measured = pixels.measured
+        return lr_of(hr, scale) if measured else _computed_lr(source.hr, hr, scale, cache), hr
     if not source.lr.exists():
         raise UserError(f"{source.hr}: its LR file {source.lr} is missing: add it")
     lr = pixels.read(source.lr, source.plane, source.planes)
@@ -76,7 +91,7 @@ def _read_files(
             f" {expected[1]}x{expected[0]}: set model.scale to the scale of the pairs, or fix the"
             " pair"
         )
-    return without_holes(lr) if pixels.measured else lr, hr
+    return lr, hr
 
 
 def cache_folder(config: DataConfig, fallback: Path) -> Path:

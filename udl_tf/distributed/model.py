@@ -24,6 +24,14 @@ class GroupModel(keras.Model):
             return {name: keras.ops.reshape(value, (1,)) for name, value in logs.items()}
         return logs
 
+    def mean_over_replicas(self, value):
+        """Returns the mean of a scalar over the replicas that share a batch equally."""
+        if getattr(self, "distribute_strategy", None) is None:  # JAX computes global arrays
+            return value
+        from udl_tf.distributed.strategy import mean_over_replicas
+
+        return mean_over_replicas(value)
+
     @property
     def _over_workers(self) -> bool:
         strategy = getattr(self, "distribute_strategy", None)  # only TensorFlow's models have one

@@ -101,6 +101,14 @@ def sum_over_workers(strategy: tf.distribute.Strategy, values: np.ndarray) -> np
     return strategy.reduce("SUM", spread, axis=None).numpy()
 
 
+def mean_over_replicas(value: tf.Tensor) -> tf.Tensor:
+    """Returns the mean of a replica's scalar over all replicas; outside of them, the scalar."""
+    context = tf.distribute.get_replica_context()
+    if context is None or context.num_replicas_in_sync == 1:
+        return value
+    return context.all_reduce(tf.distribute.ReduceOp.MEAN, value)
+
+
 def share_batches(make: Callable[[range, int], tf.data.Dataset]) -> Any:
     """Returns batches for `fit`, of which each replica gets an equal share.
 

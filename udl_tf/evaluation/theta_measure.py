@@ -1,27 +1,29 @@
 """Measures error and theta of a model on images, for calibration and its report."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from udl_tf._support.progress import Progress, no_progress
 from udl_tf.data.image_source import ImageSource
 from udl_tf.data.measurements import list_measurements, read_measurement
-from udl_tf.data.store import read_pair
+from udl_tf.data.pixels import without_holes
+from udl_tf.data.sources import Dataset
+from udl_tf.data.store import read_pair_with_holes
 from udl_tf.errors import UserError
-from udl_tf.imaging.nodata import near_nodata
 from udl_tf.imaging.resize import imresize
 from udl_tf.inference.keras_upscaler import KerasUpscaler
-from udl_tf.inference.measurements import FLAGS, NEAR
+from udl_tf.inference.measurements import FLAGS, NEAR, NODATA, flags_of
 from udl_tf.inference.nodata_reach import measure_reach
 from udl_tf.inference.self_ensemble import mean_and_spread
-from udl_tf.inference.upscaler import BORDER
+from udl_tf.inference.upscaler import BORDER, upscaler_of
 from udl_tf.scenes.opening import stem_of
-from udl_tf.uncertainty.fit import Sample, members, pool
+from udl_tf.uncertainty.fit import Sample, error_ratio, members, pool
 from udl_tf.uncertainty.inputs import measure_sizes
-from udl_tf.uncertainty.record import Calibration
 
 _MOST_PIXELS = 1_000_000  # per set; larger sets are subsampled at random
 _REACH_IMAGES = 10
@@ -35,6 +37,7 @@ def measure(
     progress: Progress = no_progress,
     classes: Path | None = None,
     consistent: bool = False,
+    reach: int | None = None,
 ) -> list[Sample]:
     """Measures error and uncertainty of a model on images, computed as `upscale` computes them.
 
@@ -47,11 +50,12 @@ def measure(
         classes: folder of 8-bit label images with the names of the HR images, whose values become
             groups of pixels; None: no classes.
         consistent: whether the results are back-projected, as with `upscale(consistent=True)`.
+        reach: LR pixels from nodata that count as near it; None: as many as in `upscale`.
 
     Returns:
         A sample per file with data, because the planes of a file are no independent images;
-        together at most about a million pixels, all with data in every channel. Pixels near nodata
-        are a group.
+        together at most about a million pixels, all with data in every channel of HR and LR image.
+        Pixels that `upscale` flags as near nodata are a group.
 
     Raises:
         UserError: for an unreadable image, a missing label image, or a model without uncertainty.
@@ -59,19 +63,19 @@ def measure(
     if not model.has_uncertainty:
         raise UserError("the model has no uncertainty to calibrate: train with an 'esu' step")
     as_trained = KerasUpscaler(replace(model.networks, calibration=None))
+    near: int = upscaler_of(model).nodata_reach if reach is None else reach
     sizes = [source.size for source in sources]
     share = min(1.0, _MOST_PIXELS / sum(height * width for height, width in sizes))
     samples: dict[Path, list[Sample]] = {}  # of the planes of each file
     for index, source in enumerate(sources):
-        lr, hr = read_pair(source, model.scale)
-        known = np.flatnonzero(np.isfinite(hr).all(axis=-1))
-        count = max(1, round(share * len(known)))
-        pixels = known[np.random.default_rng(index).permutation(len(known))[:count]]
+        lr, hr = read_pair_with_holes(source, model.scale)
+        flags = flags_of(np.isfinite(lr), near, model.scale)
+        pixels = _draw(np.isfinite(hr).all(axis=-1) & (flags != NODATA), share, index)
         if len(pixels):
             groups = {} if classes is None else _classes(classes, source, hr.shape[:2])
-            if len(known) < hr.shape[0] * hr.shape[1]:
-                reach = model.scale * as_trained.nodata_reach
-                groups[FLAGS[NEAR]] = near_nodata(np.isfinite(hr), reach)
+            if flags.any():
+                groups[FLAGS[NEAR]] = flags == NEAR
+            lr = without_holes(lr)
             maps = _maps(as_trained, lr, hr, baselines, source.pixels.measured, consistent)
             drawn = {
                 name: values.reshape(-1, model.channels)[pixels].astype(np.float32)
@@ -89,6 +93,13 @@ def measure(
     return [_pooled(planes) for planes in samples.values()]
 
 
+def _draw(known: np.ndarray, share: float, seed: int) -> np.ndarray:
+    """Returns the places of a share of the known pixels, of (h, w), drawn at random."""
+    places = np.flatnonzero(known)
+    count = max(1, round(share * len(places)))
+    return places[np.random.default_rng(seed).permutation(len(places))[:count]]
+
+
 def _pooled(planes: list[Sample]) -> Sample:
     """Returns the sample of a file, given those of its planes."""
     if len(planes) == 1:
@@ -104,14 +115,40 @@ def _pooled(planes: list[Sample]) -> Sample:
     )
 
 
-def with_nodata_reach(
-    calibration: Calibration, model: KerasUpscaler, sources: Sequence[ImageSource]
-) -> Calibration:
-    """Adds how far nodata reaches, measured on at most ten images; not for 8-bit images."""
+def with_coverage(
+    results: Sequence[dict[str, Any]], model: KerasUpscaler, datasets: Sequence[Dataset]
+) -> list[dict[str, Any]]:
+    """Adds the coverage of intervals of `upscale` to results of `evaluate`.
+
+    Args:
+        results: of each dataset.
+        model: as for `measure`.
+        datasets: the test sets.
+
+    Returns:
+        The results with "coverage_80", the share of the true values of a dataset that the 80 %
+        intervals cover; unchanged without a calibration.
+    """
+    if (calibration := model.calibration) is None:
+        return list(results)
+    line, half_width = (np.array(calibration.a), np.array(calibration.b)), calibration.quantile(0.8)
+    found = []
+    for result, dataset in zip(results, datasets, strict=True):
+        ratio = error_ratio(measure(model, dataset.sources, baselines=False), *line)
+        found.append({**result, "coverage_80": float(np.mean(ratio <= half_width))})
+    return found
+
+
+def nodata_reach(model: KerasUpscaler, sources: Sequence[ImageSource]) -> int | None:
+    """Measures how far nodata reaches, on at most ten of the images; None for 8-bit images.
+
+    Returns:
+        LR pixels; see measure_reach.
+    """
     if not sources[0].pixels.measured:
-        return calibration
-    images = (read_pair(source, model.scale)[0] for source in sources[:_REACH_IMAGES])
-    return calibration.model_copy(update={"nodata_reach": measure_reach(model, images)})
+        return None
+    chosen = sources[:: math.ceil(len(sources) / _REACH_IMAGES)]
+    return measure_reach(model, (read_pair_with_holes(s, model.scale)[0] for s in chosen))
 
 
 def _classes(folder: Path, source: ImageSource, size: tuple[int, int]) -> dict[str, np.ndarray]:

@@ -49,10 +49,10 @@ def assess(
     perfect = np.abs(np.random.default_rng(0).laplace(scale=theta))
     laplace = measures.coverage(error / theta, measures.laplace_factor(LEVELS))
     covered, per_channel = _measured_coverage(fits)
-    groups = {name: None for sample in assessed for name in sample.groups}
+    groups = {name for sample in assessed for name, mask in sample.groups.items() if mask.any()}
     found: dict[str, Any] = {}
     if pixels.measured:
-        found["bands"] = _bands(error, theta, per_channel)
+        found |= {"bands": _bands(error, theta, per_channel), "unit": pixels.unit_name}
     if groups:
         found["groups"] = {name: _group(fits, name) for name in sorted(groups, key=_order)}
     return {
@@ -61,7 +61,7 @@ def assess(
         "pixels": len(error),
         "fitted_on_these": seen,
         **_errors(error, theta, perfect, step * np.exp(pool(assessed, "log_theta"))),
-        "ranking": _rankings(assessed, error, theta, perfect),
+        "ranking": _rankings(assessed, step, error, theta, perfect),
         "oracle": measures.sparsification(error, error).tolist(),
         "coverage": {
             "levels": LEVELS.tolist(),
@@ -97,16 +97,23 @@ def _errors(
 
 
 def _rankings(
-    samples: Sequence[Sample], error: np.ndarray, theta: np.ndarray, perfect: np.ndarray
+    samples: Sequence[Sample],
+    step: np.ndarray,
+    error: np.ndarray,
+    theta: np.ndarray,
+    perfect: np.ndarray,
 ) -> dict[str, dict[str, Any]]:
-    """Returns the ranking of errors by theta, by a perfect theta, and by each baseline."""
+    """Returns the ranking of errors by theta, by a perfect theta, and by each baseline.
+
+    `step` is that of a grey level of each channel, in the unit of errors and theta.
+    """
     ends = np.cumsum([len(sample.error) for sample in samples])[:-1]
     rankings = {
         "theta": _ranking(error, theta, ends),
         "perfect Laplace": _ranking(perfect, theta, ends),
     }
     for baseline in samples[0].baselines:
-        values = np.concatenate([sample.baselines[baseline] for sample in samples])
+        values = step * np.concatenate([sample.baselines[baseline] for sample in samples])
         rankings[baseline] = _ranking(error, values, ends)
     return rankings
 

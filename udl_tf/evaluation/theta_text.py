@@ -13,7 +13,7 @@ COVERAGE_LEVELS = (0.5, 0.8, 0.9, 0.95)
 
 def report_text(results: Sequence[dict[str, Any]], calibration: Calibration, model: str) -> str:
     """Returns the report as Markdown; arguments as for write_report."""
-    measured = any("bands" in result for result in results)
+    measured = "bands" in results[0]
     channels = len(calibration.a)
     names = [f"band {i + 1}" for i in range(channels)] if measured or channels != 3 else "RGB"
     fits = zip(names, calibration.a, calibration.b, strict=True)
@@ -25,10 +25,8 @@ def report_text(results: Sequence[dict[str, Any]], calibration: Calibration, mod
         )
     text = f"# Calibration of {model}\n\nFitted on {calibration.data}: {formula}.\n"
     if measured:
-        text += (
-            "\nErrors and θ are in the unit of the files; a and b are for θ in 1/255 of the value"
-        )
-        text += " range.\n"
+        text += f"\nErrors and θ are in {unit_name(results[0])}; a and b are for θ in 1/255 of the"
+        text += " value range.\n"
     if (guarantee := calibration.conformal) is not None:
         text += (
             f"\nConformal intervals: sr ± {guarantee.factor:.3f} θ'. With probability"
@@ -85,7 +83,7 @@ def psnr_name(result: dict[str, Any]) -> str:
 
 def unit_name(result: dict[str, Any]) -> str:
     """Returns the unit of errors and theta in the report."""
-    return "unit of the files" if "bands" in result else "grey levels"
+    return result.get("unit", "grey levels")
 
 
 def _shares(coverage: Sequence[float], result: dict[str, Any]) -> list[str]:

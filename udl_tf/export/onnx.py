@@ -57,7 +57,7 @@ def export_onnx(
         licence=licence,
         versions=versions("onnx", "tf2onnx", "onnxruntime"),
     )
-    pairs = real_pairs(model.scale, images, model.channels)
+    pairs = real_pairs(model, images)
     graph = _convert(UpscalingModule(model, card), card, opset)
     with complete_file(output) as temporary:
         _save(graph, card, temporary)

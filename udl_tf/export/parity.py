@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from udl_tf.data.pixels import Pixels, without_holes
 from udl_tf.data.sources import bundled_dataset, folder_dataset
 from udl_tf.data.store import read_pair
 from udl_tf.errors import UserError
@@ -29,7 +30,7 @@ INT8_BOUND = 0.3
 Step = Callable[[np.ndarray], Any]
 """Expected values -> step of the grid to which the export rounds them."""
 Pair = tuple[np.ndarray, np.ndarray]
-"""(lr, hr), uint8 (h, w, c)."""
+"""(lr, hr), each (h, w, c) in 0..255: uint8, or float32 for measurements, whose hr may hold NaN."""
 
 
 class ParityError(UserError):
@@ -44,18 +45,28 @@ def compared_sizes(card: ModelCard) -> list[tuple[int, int]]:
     return [(h, w) for h, w in sizes if card.max_pixels is None or h * w <= card.max_pixels]
 
 
-def real_pairs(scale: int, images: Path | None, channels: int) -> list[Pair]:
+def real_pairs(model: KerasUpscaler, images: Path | None) -> list[Pair]:
     """Returns the pairs of the HR images in a folder; None: of the bundled images.
 
-    For other than three channels, those of RGB are omitted or repeated.
+    Those in a folder are read as the model's test sets are. The channels of the bundled ones, which
+    are RGB, are omitted or repeated for a model of other than three.
     """
     if images is None:
         sources = [*bundled_dataset("train").sources, *bundled_dataset("test").sources]
     else:
-        sources = folder_dataset(images, scale).sources
-    of_rgb = np.arange(channels) % 3
-    pairs = [read_pair(source, scale) for source in sources]
-    return pairs if channels == 3 else [(lr[..., of_rgb], hr[..., of_rgb]) for lr, hr in pairs]
+        sources = folder_dataset(images, model.scale, Pixels.seen_by(model)).sources
+    pairs = [read_pair(source, model.scale) for source in sources]
+    if images is None:
+        of_channel = np.arange(model.channels) % 3
+        return [(lr[..., of_channel], hr[..., of_channel]) for lr, hr in pairs]
+    if model.measures:
+        return pairs
+    return [(_in_8_bits(lr), _in_8_bits(hr)) for lr, hr in pairs]
+
+
+def _in_8_bits(image: np.ndarray) -> np.ndarray:
+    """Returns an image as files of 8 bits hold it, with nodata filled."""
+    return to_dtype(without_holes(image), np.uint8)
 
 
 def check_parity(

@@ -118,7 +118,7 @@ def _add_parity(
     steps: dict[str, Step] = {} if card.measures else {"sr": np.ones_like}
     if card.theta_dtype == "float16":
         steps["theta"] = lambda theta: np.spacing(theta.astype(np.float16))
-    pairs = real_pairs(model.scale, images, model.channels)
+    pairs = real_pairs(model, images)
     parity = check_parity(model, open_savedmodel(folder), pairs, steps)
     card = card.model_copy(update={"parity": parity})
     write_text(folder / "assets" / CARD, card.text())

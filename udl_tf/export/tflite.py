@@ -69,7 +69,7 @@ def export_tflite(
             f" choose a tile of at least {2 * card.margin + card.align}, or a smaller margin (the"
             " export then states the difference at seams)"
         )
-    pairs = real_pairs(model.scale, images, model.channels)
+    pairs = real_pairs(model, images)
     with _quantizable_elu(model.networks.uncertainty if precision == "int8" else None):
         converted = _name_tensors(_convert(UpscalingModule(model, card), card, pairs), card)
     with complete_file(output) as temporary:

@@ -3,8 +3,6 @@
 Float images of other ranges than 0..255 are converted to grey levels and back here too.
 """
 
-import math
-
 import numpy as np
 import numpy.typing as npt
 
@@ -81,17 +79,3 @@ def from_gray_levels(values: np.ndarray, value_range: tuple[float, float]) -> np
     if value_range == FULL_RANGE:
         return values
     return low + values * ((high - low) / 255.0)
-
-
-def check_value_range(value_range: tuple[float, float]) -> None:
-    """Requires black and white to be finite, and black to be the smaller value.
-
-    Raises:
-        UserError: if they are not.
-    """
-    low, high = value_range
-    if not (math.isfinite(high - low) and low < high):
-        raise UserError(
-            f"a value range of {low:g} to {high:g}: expected two finite numbers, black below white",
-            argument="value_range",
-        )

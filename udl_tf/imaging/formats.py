@@ -18,12 +18,19 @@ READABLE = (*_SUFFIXES, *_HEIF_SUFFIXES) if HAS_HEIF else _SUFFIXES
 WRITABLE = (".png", ".bmp", ".jpg", ".jpeg", ".tif", ".tiff", ".webp")
 """Suffixes of the formats that are written."""
 
-REMEDIES = {
-    "OpenEXR": "convert it to TIFF, for example with oiiotool",
+_SCENES = {  # formats of measurements
     "DICOM": "export it as 16-bit PNG or TIFF, for example with DCMTK",
+    "NIfTI": "export its slices as 16-bit PNG or TIFF, for example with NiBabel",
+    "NumPy": "save it as PNG or TIFF, for example with tifffile",
+    "OME-Zarr": "export its planes as TIFF, for example with tifffile",
+}
+
+REMEDIES = {
+    **{kind: f"use it as a scene (docs/science.md), or {fix}" for kind, fix in _SCENES.items()},
+    "OpenEXR": "convert it to TIFF, for example with oiiotool",
     "camera raw": "develop it to 16-bit TIFF, for example with darktable",
     "Radiance HDR": "convert it to TIFF, for example with oiiotool",
-    "FITS": "convert it to 16-bit TIFF, for example with Astropy and tifffile",
+    "FITS": "convert it to TIFF or .npy, for example with Astropy",
     "JPEG XR": "convert it to PNG or TIFF",
     "DjVu": "convert it to PNG or TIFF, for example with ddjvu",
     "PDF": "render it to PNG, for example with pdftoppm",
@@ -36,6 +43,9 @@ REMEDIES = {
 _UNREAD = {
     "OpenEXR": ".exr",
     "DICOM": ".dcm .dicom",
+    "NIfTI": ".nii",
+    "NumPy": ".npy",
+    "OME-Zarr": ".zarr",
     "camera raw": ".dng .cr2 .cr3 .nef .arw .orf .rw2 .raf .pef .srw",
     "Radiance HDR": ".hdr",
     "FITS": ".fits .fit",
@@ -68,6 +78,8 @@ _MAGIC = (  # offset, content, format; the first match counts
     (0, b"\xff\x0a", "JPEG XL"),
     (0, b"\x76\x2f\x31\x01", "OpenEXR"),
     (128, b"DICM", "DICOM"),
+    (4, b"n+2\0", "NIfTI"),
+    (0, b"\x93NUMPY", "NumPy"),
     (0, b"FUJIFILMCCD-RAW", "camera raw"),
     (0, b"IIRO", "camera raw"),
     (0, b"IIU\0", "camera raw"),
@@ -121,4 +133,5 @@ def reason(suffix: str) -> str | None:
 
 def unsupported(kind: str) -> str:
     """Returns that a format in REMEDIES is not supported, and what to do, in one line."""
-    return f"{kind} is not supported: {REMEDIES[kind]}"
+    as_image = " as an image" if kind in _SCENES else ""
+    return f"{kind} is not supported{as_image}: {REMEDIES[kind]}"

@@ -36,10 +36,10 @@ def fill_nodata(values: np.ndarray, valid: np.ndarray, distance: int) -> np.ndar
 def _fill_channel(values: np.ndarray, valid: np.ndarray, distance: int) -> None:
     """Fills one channel (h, w) in place."""
     # A frame of one pixel without data, so that all pixels have eight neighbours.
-    known, padded = np.pad(valid, 1), np.pad(values, 1)
+    known, padded = (np.ascontiguousarray(np.pad(array, 1)) for array in (valid, values))
     row = known.shape[1]
     neighbours = (-row - 1, -row, -row + 1, -1, 1, row - 1, row, row + 1)
-    flat_known, flat_values = known.ravel(), padded.ravel()
+    flat_known, flat_values = known.ravel(), padded.ravel()  # views
     for _ in range(distance):
         reached = _grown(known, 1) & ~known
         reached[[0, -1]] = reached[:, [0, -1]] = False

@@ -101,6 +101,9 @@ def check_size(path: Path | str, width: int, height: int, max_pixels: int | None
 def _unreadable(path: Path | str, error: Exception) -> UserError:
     if isinstance(error, FileNotFoundError):
         return UserError(f"{path}: no such file: check the path")
+    why = formats.reason(Path(path).suffix)
+    if why is not None and isinstance(error, UnidentifiedImageError | IsADirectoryError):
+        return UserError(f"{path}: {why}")
     if isinstance(error, OSError) and error.filename is not None:  # open failed
         return UserError(f"{path}: cannot be opened ({error.strerror}): check the file")
     if isinstance(error, Unsupported):

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
-import tifffile
 from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
@@ -15,6 +14,7 @@ from udl_tf._support.files import complete_file
 from udl_tf.imaging.dtypes import to_dtype
 from udl_tf.imaging.metadata import MARK
 from udl_tf.imaging.rgb_files import SAVE_OPTIONS
+from udl_tf.imaging.tiff_writing import write_float_tiff
 
 MAP_SUFFIXES = {"npy": ".npy", "tiff": ".tiff", "png": ".png"}
 MAP_STYLES = ("captioned", "plain")
@@ -55,18 +55,7 @@ def write_map(
             with open(temporary, "wb") as file:
                 np.save(file, values)
         elif path.suffix == ".tiff":
-            channels = values.shape[2] if values.ndim == 3 else 1
-            tifffile.imwrite(
-                temporary,
-                values if channels > 1 else values.reshape(values.shape[:2]),
-                photometric="rgb" if channels == 3 else "minisblack",
-                planarconfig="contig" if channels > 1 else None,
-                description=_unit(title),
-                software=MARK.decode(),
-                compression="adobe_deflate",
-                predictor=True,
-                metadata=None,
-            )
+            write_float_tiff(temporary, values, _unit(title))
         else:
             text = PngInfo()
             text.add_text("Software", MARK.decode())

@@ -56,6 +56,7 @@ _STREAMS = (
 )
 _ORIENTATION, _MAX_SAMPLE_VALUE, _INK_SET, _EXTRA_SAMPLES, _DNG_VERSION = 274, 281, 332, 338, 50706
 _REDUCED, _MASK = 1, 4  # bits of NewSubfileType
+_MEASURED = ", or use a model of measurements (docs/science.md)"
 
 # Otherwise tifffile prints warnings of damaged tags.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
@@ -96,7 +97,7 @@ class TiffFile:
             raise _refused(f"PhotometricInterpretation {_name(kind)}")
         colors = _COLORS[kind]
         if not colors <= page.samplesperpixel <= colors + (1 if colors == 1 else 4):
-            raise _refused(f"SamplesPerPixel {page.samplesperpixel} in {_name(kind)}")
+            raise _refused(f"SamplesPerPixel {page.samplesperpixel} in {_name(kind)}", _MEASURED)
         if kind == PHOTOMETRIC.SEPARATED and page.tags.valueof(_INK_SET, 1) != 1:
             raise _refused(f"InkSet {page.tags.valueof(_INK_SET)} (inks other than CMYK)")
         if kind == PHOTOMETRIC.YCBCR and (bits, page.samplesperpixel) != (8, 3):
@@ -105,7 +106,7 @@ class TiffFile:
             kind not in (PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.RGB)
             or any(np.atleast_1d(page.tags.valueof(_EXTRA_SAMPLES, 0)))
         ):
-            raise _refused(f"SampleFormat 3 (float) in {_name(kind)} or with alpha")
+            raise _refused(f"SampleFormat 3 (float) in {_name(kind)} or with alpha", _MEASURED)
 
     def _check_samples(self) -> None:
         """Refuses samples that are not supported, and tiles much larger than the image."""
@@ -114,10 +115,10 @@ class TiffFile:
         if page.photometric in _LAB:
             supported.add(SAMPLEFORMAT.INT)  # some programs say so of a and b
         if kind not in supported:
-            raise _refused(f"SampleFormat {_name(kind)}")
+            raise _refused(f"SampleFormat {_name(kind)}", _MEASURED)
         most = 64 if kind == SAMPLEFORMAT.IEEEFP else 16
         if page.dtype is None or not isinstance(bits, int) or bits > most:
-            raise _refused(f"BitsPerSample {bits} and SampleFormat {_name(kind)}")
+            raise _refused(f"BitsPerSample {bits} and SampleFormat {_name(kind)}", _MEASURED)
         if page.imagedepth != 1:
             raise _refused(f"ImageDepth {page.imagedepth}")
         most = max(4 * self.width * self.height, 2**24)
@@ -267,5 +268,6 @@ def _name(value: object) -> str:
     return getattr(value, "name", None) or str(value)
 
 
-def _refused(what: str) -> Unsupported:
-    return Unsupported(f"TIFF with {what} is not supported: convert it to RGB or grey first")
+def _refused(what: str, otherwise: str = "") -> Unsupported:
+    fix = f"convert it to RGB or grey first{otherwise}"
+    return Unsupported(f"TIFF with {what} is not supported: {fix}")

@@ -1,4 +1,4 @@
-"""Writing of TIFF files of every depth, with profile, resolution, XMP and EXIF."""
+"""Writing of TIFF files: images of every depth, with profile, resolution, XMP and EXIF; maps."""
 
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,9 @@ import tifffile
 from udl_tf.imaging.exif import XMP, append_to_tiff
 from udl_tf.imaging.metadata import MARK, Metadata
 
-_BIG = 2**32 - 2**25  # bytes of pixels from which a file is a BigTIFF, as tifffile's default
+CLASSIC_TIFF = 2**32 - 2**25
+"""Bytes of pixels up to which files are not BigTIFF, as by tifffile's default."""
+
 _BYTE = 1  # type of an entry
 
 
@@ -27,7 +29,7 @@ def write_tiff(
     Returns:
         The metadata that are stored.
     """
-    big = pixels.nbytes > _BIG
+    big = pixels.nbytes > CLASSIC_TIFF
     if big:  # its IFDs have another structure
         metadata = metadata.without(exif="EXIF (TIFF above 4 GB)")
     channels = 1 if pixels.ndim == 2 else pixels.shape[2]
@@ -54,3 +56,25 @@ def write_tiff(
         with open(path, "r+b") as file:
             append_to_tiff(file, metadata.exif)
     return metadata
+
+
+def write_float_tiff(path: Path, values: np.ndarray, description: str) -> None:
+    """Writes a TIFF file of values that are no colours, with the mark of results.
+
+    Args:
+        path: file to write.
+        values: float32 (h, w) or (h, w, c).
+        description: of the values, and their unit.
+    """
+    channels = values.shape[2] if values.ndim == 3 else 1
+    tifffile.imwrite(
+        path,
+        values if channels > 1 else values.reshape(values.shape[:2]),
+        photometric="rgb" if channels == 3 else "minisblack",
+        planarconfig="contig" if channels > 1 else None,
+        description=description,
+        software=MARK.decode(),
+        compression="adobe_deflate",
+        predictor=True,
+        metadata=None,
+    )

@@ -49,12 +49,16 @@ def _in_8_bits(result: Upscaled) -> Image.Image:
 
 
 def _shown_channels(result: Upscaled) -> np.ndarray:
-    """Returns the channels of an image that are shown: the first three, or the first, and alpha."""
+    """Returns the channels of an image that are shown: the first three, or the first, and alpha.
+
+    Measurements have no alpha; a result with theta has it if theta has fewer channels.
+    """
     pixels, theta = result.image, result.theta
     if pixels.ndim == 2:
         return pixels
     channels = pixels.shape[2]
-    has_alpha = channels in (2, 4) and (theta is None or theta.shape[2] < channels)
+    fewer = theta is None or theta.shape[2] < channels
+    has_alpha = channels in (2, 4) and fewer and result.flags is None
     if has_alpha or channels == 3:
         return pixels
     return pixels[..., :3] if channels > 3 else pixels[..., 0]

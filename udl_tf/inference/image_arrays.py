@@ -9,13 +9,13 @@ from scipy.ndimage import maximum_filter, minimum_filter
 from udl_tf.errors import UserError
 from udl_tf.imaging.dtypes import (
     FULL_RANGE,
-    check_value_range,
     from_gray_levels,
     gray_level,
     is_nearly_black,
     to_dtype,
     to_gray_levels,
 )
+from udl_tf.imaging.value_range import ValueRange
 from udl_tf.inference.result import Upscaled
 
 _EXPECTED = "expected uint8, uint16 or float of shape (h, w), (h, w, 1 to 4) or (n, h, w, 1 to 4)"
@@ -35,13 +35,10 @@ def in_gray_levels(image: np.ndarray, value_range: tuple[float, float] | None) -
     Raises:
         UserError: if a range is given for integers or is invalid, or floats are outside it.
     """
+    if value_range is not None:
+        check_takes_range(image.dtype)
+        ValueRange.of(value_range)  # raises if it is not one
     if not np.issubdtype(image.dtype, np.floating):
-        if value_range is not None:
-            raise UserError(
-                f"a value range for {image.dtype}: expected floats, because integers use the range"
-                " of their dtype: omit it, or convert the image to float32",
-                argument="value_range",
-            )
         return image
     if value_range is None and is_nearly_black(image):
         warnings.warn(
@@ -50,8 +47,17 @@ def in_gray_levels(image: np.ndarray, value_range: tuple[float, float] | None) -
             stacklevel=4,  # the caller of Upscaler.upscale
         )
     low, high = value_range or FULL_RANGE
-    check_value_range((low, high))
     return to_gray_levels(image, (float(low), float(high)))
+
+
+def check_takes_range(dtype: np.dtype) -> None:
+    """Raises UserError unless a value range can be stated for arrays of this dtype."""
+    if dtype.kind != "f":
+        raise UserError(
+            f"a value range for {dtype}: expected floats, because integers use the range of their"
+            " dtype: omit it, or convert the array to float32",
+            argument="value_range",
+        )
 
 
 def in_value_range(result: Upscaled, value_range: tuple[float, float], dtype: np.dtype) -> Upscaled:

@@ -1,4 +1,4 @@
-"""Input files: images given by name or found in folders, and what is skipped."""
+"""Input files: images and scenes given by name or found in folders, and what is skipped."""
 
 import os
 from collections import Counter
@@ -8,8 +8,9 @@ from pathlib import Path
 
 from udl_tf.errors import UserError
 from udl_tf.imaging.formats import READABLE, reason
-from udl_tf.imaging.metadata import is_result
 from udl_tf.imaging.opening import NO_FILE
+from udl_tf.inference.names import results_of
+from udl_tf.scenes.marks import is_result
 from udl_tf.scenes.opening import FOLDER_SUFFIXES
 
 
@@ -94,7 +95,7 @@ def find_inputs(
             skipped.counts += below.counts
             skipped.failed += below.failed
         elif path.is_file() or path.is_dir():
-            if _is_inside(path.parent, results) and is_result(path):
+            if _is_inside(path.parent, results) and _is_earlier(path):
                 skipped.add_result()
             else:
                 found.append((path, Path(path.name)))
@@ -155,17 +156,15 @@ def _walk(
         for entry in visible:
             file = here / entry.name
             kind = _kind(entry)
-            if kind == "folder" and is_scene_folder(file, suffixes):
-                yield file
-            elif kind == "folder":
+            if kind == "folder" and not is_scene_folder(file, suffixes):
                 below.append(file)
             elif kind == "link":
                 skipped.add_link()
             elif not file.name.lower().endswith(suffixes):
                 skipped.add_file(file.suffix.lower())
-            elif kind != "file":
+            elif not kind:
                 skipped.failed.append(UserError(f"{file}: {NO_FILE}"))
-            elif holds_results and is_result(file):
+            elif holds_results and _is_earlier(file):
                 skipped.add_result()
             else:
                 yield file
@@ -180,6 +179,15 @@ def _kind(entry: os.DirEntry) -> str:
         return "file" if entry.is_file() else ""
     except OSError:  # a link to itself
         return ""
+
+
+def _is_earlier(path: Path) -> bool:
+    """Returns whether a file in the output folder is an earlier result, or a map of one.
+
+    Maps in .npy files carry no mark.
+    """
+    marked = results_of(path) if path.suffix.lower() == ".npy" else [path]
+    return any(map(is_result, marked))
 
 
 def _is_inside(folder: Path, results: str) -> bool:

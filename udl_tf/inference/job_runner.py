@@ -18,15 +18,13 @@ from udl_tf.imaging.image_files import ImageFile, read_image
 from udl_tf.imaging.image_writing import check_format, write_image
 from udl_tf.imaging.opening import image_size
 from udl_tf.imaging.theta_map import write_map
-from udl_tf.inference.jobs import MAP_TITLES, Job, Options
+from udl_tf.inference.job_memory import needed_memory
+from udl_tf.inference.jobs import Job, Options
 from udl_tf.inference.legend import legend
+from udl_tf.inference.names import MAP_TITLES
 from udl_tf.inference.result import Upscaled
 from udl_tf.inference.targets import check_targets
-from udl_tf.inference.upscaler import Upscaler, upscaler_of
-
-_BYTE, _FLOAT = 1, 4  # per value of an 8-bit image, and of a float32 map
-_PILLOW = 4  # bytes per pixel of the copy that Pillow writes
-_DRAWING = 8  # of a map that is drawn in colour: two images of Pillow
+from udl_tf.inference.upscaler import Upscaler, check_takes_images, upscaler_of
 
 # Images in progress: enough to fill a batch while others are read and written. Models that compute
 # one image at a time: one that is read, one that is computed and one that is written.
@@ -77,15 +75,19 @@ def run_jobs(
     need more than half of the free memory are not upscaled at the same time.
 
     Args:
-        model: upscales the images; an Upscaler or an SRModel.
+        model: upscales the images; an Upscaler or an SRModel, not one of measurements.
         jobs: what plan_jobs returned.
         options: of all jobs.
         progress: receives the LR pixels that are done, those of failed files included.
 
     Returns:
         Results, notes and failures in the order of the jobs.
+
+    Raises:
+        UserError: if the model has a value range of its own: see `run_scenes`.
     """
     model, summary, begin = upscaler_of(model), Summary(), time.perf_counter()
+    check_takes_images(model, repr(model))
     sizes = [_size(job, options) for job in jobs]
     counter = Counter(progress, sum(height * width for height, width in sizes))
     most, turn = (_SHARING, nullcontext()) if model.thread_safe else (_BY_TURNS, threading.Lock())
@@ -206,48 +208,17 @@ def read_job(job: Job, scale: int, options: Options, channels: int = 3) -> Image
         UserError: if it cannot be read, or its result is too large for this machine or the format.
     """
     height, width = image_size(job.source, options.max_pixels)
-    size = _result_size(height, width, options) or (scale * height, scale * width)
+    size = options.result_size(height, width) or (scale * height, scale * width)
     check_format(job.output.suffix, size[1], size[0], job.source)
     needed, free = needed_memory(height, width, scale, options, channels), free_memory()
     if needed > free:
-        resized = _result_size(height, width, options) is not None
+        resized = options.result_size(height, width) is not None
         fix = "choose a smaller result" if resized else "cut the image into parts"
         raise UserError(
             f"{job.source}: {width}x{height} pixels; the result needs {needed / 1e9:.1f} GB of"
             f" memory, {free / 1e9:.1f} GB are free: {fix}"
         )
     return read_image(job.source, options.max_pixels, options.value_range)
-
-
-def needed_memory(height: int, width: int, scale: int, options: Options, channels: int = 3) -> int:
-    """Estimates the bytes that an 8-bit image needs at the peak, without working memory.
-
-    Args:
-        height, width: of the input.
-        scale, channels: of the model.
-        options: of the job.
-    """
-    values, results = height * width * channels, height * width * channels * scale**2
-    maps = 2 if options.computes_theta else 1
-    if options.averages:  # the means, one member's maps, and the squared deviations of sr
-        kept, copies = (2 * maps + 1) * _FLOAT, 3
-    else:
-        kept, copies = _BYTE + maps * _FLOAT, 2
-    # Copies of the LR image in float32: as it is, with its mirrored border, and turned.
-    needed = values * (_BYTE + copies * _FLOAT) + results * kept
-    return max(needed, _resizing_memory(height, width, scale, options, channels))
-
-
-def _resizing_memory(height: int, width: int, scale: int, options: Options, channels: int) -> int:
-    """Estimates the bytes for resizing the result as the options ask, and for writing it."""
-    size = _result_size(height, width, options)
-    if size is None:
-        return 0
-    maps = int(options.computes_theta) + int(options.averages)
-    result = channels * (_BYTE + maps * _FLOAT)
-    writing = _DRAWING if options.uncertainty == "png" else _PILLOW
-    pixels, resized = height * width * scale**2, size[0] * size[1]
-    return max(result * (pixels + resized), (result + writing) * resized)
 
 
 def upscale_file(
@@ -269,17 +240,8 @@ def upscale_file(
         progress=progress,
     )
     height, width = image.pixels.shape[:2]
-    size = _result_size(height, width, options)
+    size = options.result_size(height, width)
     return result if size is None else result.resized(size)
-
-
-def _result_size(height: int, width: int, options: Options) -> tuple[int, int] | None:
-    """Returns the (height, width) that the options ask for; None: as the model computes it."""
-    if options.size is not None:
-        return options.size[1], options.size[0]
-    if options.outscale is not None:
-        return max(1, round(height * options.outscale)), max(1, round(width * options.outscale))
-    return None
 
 
 def write_job(

@@ -10,18 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from udl_tf.errors import UserError
-from udl_tf.imaging.dtypes import check_value_range
 from udl_tf.imaging.formats import WRITABLE
 from udl_tf.imaging.theta_map import MAP_STYLES, MAP_TOP
 from udl_tf.imaging.transparency import parse_color
+from udl_tf.imaging.value_range import ValueRange
 from udl_tf.inference.inputs import Skipped, find_inputs
-from udl_tf.inference.names import result_names
+from udl_tf.inference.names import MAP_TITLES, result_names
 
-MAP_TITLES = {
-    "theta": "theta, Laplace scale of the error",
-    "spread": "spread of the eight members",
-    "total": "theta and spread together",
-}
 MAX_PIXELS = 89_478_485
 """Default limit of input pixels; above it, Pillow warns of decompression bombs."""
 
@@ -38,8 +33,8 @@ class Options:
         size: (width, height) of the result; None: by outscale.
         uncertainty: "none", or the format of the maps: "npy", "tiff" or "png".
         self_ensemble: whether to average the eight flips and rotations.
-        consistent: as for Upscaler.upscale.
         ensemble: the same, with maps of theta, of the members' spread and of both together.
+        consistent: as for Upscaler.upscale.
         tile, memory_gb: as for Upscaler.upscale.
         theta: whether to compute theta even if no map is written.
         max_pixels: limit of input pixels (protection against decompression bombs).
@@ -57,8 +52,8 @@ class Options:
     size: tuple[int, int] | None = None
     uncertainty: str = "none"
     self_ensemble: bool = False
-    consistent: bool = False
     ensemble: bool = False
+    consistent: bool = False
     tile: int | None = None
     memory_gb: float | None = None
     theta: bool = False
@@ -74,7 +69,7 @@ class Options:
             known = ", ".join(UNCERTAINTY_FORMATS)
             raise UserError(f"uncertainty {self.uncertainty!r}: expected one of {known}")
         if self.value_range is not None:
-            check_value_range(self.value_range)
+            ValueRange.of(self.value_range)  # raises if it is not one
         if self.map_style not in MAP_STYLES:
             known = " or ".join(MAP_STYLES)
             raise UserError(f"map style {self.map_style!r}: expected {known}", argument="map")
@@ -103,14 +98,34 @@ class Options:
         """Whether the eight flips and rotations are averaged."""
         return self.self_ensemble or self.ensemble
 
+    def result_size(self, height: int, width: int) -> tuple[int, int] | None:
+        """Returns the (height, width) that the options ask for; None: as the model computes it.
+
+        Args:
+            height, width: of the image.
+        """
+        if self.size is not None:
+            return self.size[1], self.size[0]
+        if self.outscale is not None:
+            return max(1, round(height * self.outscale)), max(1, round(width * self.outscale))
+        return None
+
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """One image: its file, the file of the result, and the file of each map."""
+    """One image or scene.
+
+    Attributes:
+        source: its file.
+        output: file of the result.
+        maps: file of each map.
+        is_scene: whether it is upscaled window by window, as a scene.
+    """
 
     source: Path
     output: Path
     maps: dict[str, Path]
+    is_scene: bool = False
 
     @property
     def targets(self) -> list[Path]:
@@ -123,7 +138,7 @@ class Plan(Sequence[Job]):
     """Sequence of jobs, with notes and what was skipped.
 
     Attributes:
-        jobs: one per image.
+        jobs: one per file.
         skipped: what the inputs contain apart from images to upscale.
         notes: lines on the names of the results.
     """
@@ -155,10 +170,19 @@ def plan_jobs(inputs: Sequence[Path | str], output: Path, options: Options) -> P
             an input and a result, would have the same name.
     """
     found = find_inputs(inputs, output)
-    plain = [plan_job(file, place, output, options) for file, place in found.files]
+    jobs, notes = plan_images(found.files, output, options)
+    check_distinct(jobs)
+    return Plan(tuple(jobs), found.skipped, notes)
+
+
+def plan_images(
+    files: Sequence[tuple[Path, Path]], output: Path, options: Options
+) -> tuple[list[Job], tuple[str, ...]]:
+    """Returns the jobs for (image, its path below the output folder), and lines on their names."""
+    plain = [plan_job(file, place, output, options) for file, place in files]
     counts = Counter(target for job in plain for target in job.targets)
     # What follows the first dot does not matter: a.gif.png could be the result of a.gif in full.
-    groups = [(place.parent, place.name.partition(".")[0]) for _, place in found.files]
+    groups = [(place.parent, place.name.partition(".")[0]) for _, place in files]
     crowded = {
         group
         for group, job in zip(groups, plain, strict=True)
@@ -166,10 +190,9 @@ def plan_jobs(inputs: Sequence[Path | str], output: Path, options: Options) -> P
     }
     jobs = [
         plan_job(*pair, output, options, in_full=True) if group in crowded else job
-        for group, job, pair in zip(groups, plain, found.files, strict=True)
+        for group, job, pair in zip(groups, plain, files, strict=True)
     ]
-    _check_distinct(jobs)
-    return Plan(tuple(jobs), found.skipped, tuple(_notes(plain, jobs, options)))
+    return jobs, tuple(_notes(plain, jobs, options))
 
 
 def plan_job(file: Path, place: Path, output: Path, options: Options, in_full: bool = False) -> Job:
@@ -202,7 +225,7 @@ def _notes(plain: Sequence[Job], jobs: Sequence[Job], options: Options) -> Itera
         )
 
 
-def _check_distinct(jobs: Sequence[Job]) -> None:
+def check_distinct(jobs: Sequence[Job]) -> None:
     """Raises UserError if a job would replace an input, or the result of another job."""
     real_folder = cache(os.path.realpath)
 

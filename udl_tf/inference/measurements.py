@@ -11,11 +11,10 @@ import numpy as np
 
 from udl_tf._support.progress import Progress, no_progress
 from udl_tf.errors import UserError
-from udl_tf.imaging.dtypes import FULL_RANGE
 from udl_tf.imaging.nodata import FILL_DISTANCE, fill_nodata, near_nodata
-from udl_tf.imaging.value_range import GREY_LEVELS, ValueRange
+from udl_tf.imaging.value_range import GREY_LEVELS, ValueRange, check_dtype
 from udl_tf.inference.consistency import back_project
-from udl_tf.inference.image_arrays import fill_plain_areas
+from udl_tf.inference.image_arrays import check_takes_range, fill_plain_areas
 from udl_tf.inference.images import parts_of
 from udl_tf.inference.passes import BORDER, Effort, Wanted
 from udl_tf.inference.result import Upscaled, stacked
@@ -35,8 +34,6 @@ The largest of the presets, by udl_tf.inference.nodata_reach on Set14 and images
 VALID, NEAR, NODATA = 0, 1, 2
 FLAGS: Mapping[int, str] = MappingProxyType({VALID: "valid", NEAR: "near nodata", NODATA: "nodata"})
 """Names of the flags of result pixels."""
-
-_INTEGERS = ("u1", "u2", "u4", "i1", "i2", "i4")
 
 
 @dataclass(frozen=True)
@@ -147,12 +144,16 @@ def upscale_measurements(
     effort: Effort,
     progress: Progress,
 ) -> Upscaled:
-    """Upscales a file, an array or a stack of arrays; arguments as for `Upscaler.upscale`."""
+    """Upscales a file, an array or a stack of arrays; arguments as for `Upscaler.upscale`.
+
+    A model of one channel upscales each channel of a file by itself.
+    """
     if isinstance(image, Path | str):
         array, known, nodata = _read(Path(image), nodata)
+        channels = array.shape[-1] if model.channels == 1 else model.channels
     else:
-        array, known = np.asarray(image), True
-    array = check_array(array, model.channels)
+        array, known, channels = np.asarray(image), True, model.channels
+    array = check_array(array, channels)
     known = valid_of(array, nodata, valid) & known
     samples = Samples(array.dtype, nodata)
     found_range = range_of(model.value_range, array.dtype, value_range)
@@ -193,7 +194,7 @@ def _upscale(
 
     Valid values of integers do not become nodata by rounding, as in files.
     """
-    shape = (*array.shape[:2], model.channels)
+    shape = (*array.shape[:2], -1)  # (h, w, c) also for (h, w)
     values, known = array.reshape(shape), known.reshape(shape)
     found = compute(model, values, known, value_range, wanted, effort, progress)
     scale, step = model.scale, value_range.step.astype(np.float32)
@@ -233,16 +234,10 @@ def range_of(
                 argument="value_range",
             )
         return model_range
-    if dtype.kind == "f":
-        return ValueRange.of(list(given or FULL_RANGE))
-    if given is not None:
-        raise UserError(
-            f"a value range for {dtype}: expected floats, because integers use the range of their"
-            " dtype: omit it, or convert the array to float32",
-            argument="value_range",
-        )
-    limits = np.iinfo(dtype)
-    return ValueRange.of([max(limits.min, 0), limits.max])
+    if given is None:
+        return ValueRange.of_dtype(dtype)
+    check_takes_range(dtype)
+    return ValueRange.of(given)
 
 
 def check_array(array: np.ndarray, channels: int) -> np.ndarray:
@@ -258,15 +253,6 @@ def check_array(array: np.ndarray, channels: int) -> np.ndarray:
         raise UserError(f"an array of shape {array.shape}: expected {shapes}")
     check_dtype(array.dtype)
     return array.astype(array.dtype.newbyteorder("="), copy=False)
-
-
-def check_dtype(dtype: np.dtype) -> None:
-    """Raises UserError unless values of this dtype can be measurements."""
-    if dtype.kind != "f" and dtype.str[1:] not in _INTEGERS:
-        raise UserError(
-            f"values of dtype {dtype}: expected floats, or integers of at most 32 bits: convert"
-            " them"
-        )
 
 
 def valid_of(array: np.ndarray, nodata: float | None, valid: np.ndarray | None) -> np.ndarray:

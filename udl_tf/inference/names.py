@@ -9,6 +9,12 @@ from udl_tf.imaging.theta_map import MAP_SUFFIXES
 if TYPE_CHECKING:
     from udl_tf.inference.jobs import Options
 
+MAP_TITLES = {
+    "theta": "theta, Laplace scale of the error",
+    "spread": "spread of the eight members",
+    "total": "theta and spread together",
+}
+
 Place = TypeVar("Place", bound=PurePath)
 
 
@@ -34,6 +40,14 @@ def result_names(
         stem = result.stem
     ending = MAP_SUFFIXES.get(options.uncertainty, "")
     return result, {name: result.with_name(f"{stem}_{name}{ending}") for name in options.maps}
+
+
+def results_of(path: Place) -> list[Place]:
+    """Returns the results that a file may be a map of, by its name: a.png, ... of a_theta.npy."""
+    stem, _, name = path.stem.rpartition("_")
+    if name not in MAP_TITLES or not stem:
+        return []
+    return [path.with_name(f"{stem}{suffix}") for suffix in ("", *WRITABLE)]
 
 
 def _unique_name(source: Place, kind: str, suffix: str) -> Place:

@@ -19,9 +19,10 @@ _LARGEST = 8  # side of a hole
 def measure_reach(model: Upscaler, images: Iterable[np.ndarray]) -> int:
     """Returns the distance from nodata beyond which filling it no longer matters.
 
-    Holes of 1 to 8 pixels are punched into images and filled as nodata is; the results are compared
-    with those of the images without holes. Beyond the reach, at least 99 % of the values change by
-    less than a grey level (1/255 of the value range) at every distance.
+    Holes of 1 to 8 pixels are punched into what has data and filled as nodata is; the results are
+    compared with those of the images without these holes. Beyond the reach, at least 99 % of the
+    values change by less than a grey level (1/255 of the value range) at every distance. Pixels
+    without data do not count.
 
     Args:
         model: an Upscaler or an SRModel.
@@ -34,16 +35,18 @@ def measure_reach(model: Upscaler, images: Iterable[np.ndarray]) -> int:
     largest = min(_SPACING // 2, model.radius)
     counts, noticed = np.zeros(largest + 1), np.zeros(largest + 1)
     for index, image in enumerate(images):
-        lr = fill_nodata(image, np.isfinite(image), FILL_DISTANCE)
-        holes = _holes(lr.shape[:2], index)
+        valid = np.isfinite(image)
+        known = valid.all(axis=-1)
+        lr = fill_nodata(image, valid, FILL_DISTANCE)
+        holes = _holes(image.shape[:2], index) & known
+        if not holes.any():
+            continue
         punched = fill_nodata(lr, np.broadcast_to(~holes[..., None], lr.shape), FILL_DISTANCE)
         change = np.abs(_sr(model, punched) - _sr(model, lr))
         distance = distance_transform_cdt(~holes, "chessboard")
-        distance = enlarged(np.minimum(distance, largest), model.scale)
-        noticed += np.bincount(
-            distance.ravel(), (change >= _NOTICEABLE).sum(-1).ravel(), largest + 1
-        )
-        counts += change.shape[2] * np.bincount(distance.ravel(), minlength=largest + 1)
+        near = enlarged(np.where(known, np.minimum(distance, largest), 0), model.scale)
+        noticed += np.bincount(near.ravel(), (change >= _NOTICEABLE).sum(-1).ravel(), largest + 1)
+        counts += change.shape[2] * np.bincount(near.ravel(), minlength=largest + 1)
     shares = noticed / np.maximum(counts, 1)
     far = np.flatnonzero(shares[1:] > 1 - _SHARE)
     return int(far[-1]) + 1 if len(far) else 0

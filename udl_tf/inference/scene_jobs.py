@@ -1,28 +1,24 @@
-"""Jobs over scenes: which files, where results go, and their execution one after another."""
+"""Jobs of scenes: which files are scenes, where the result goes, and its execution."""
 
+import math
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
-from udl_tf._support.progress import Progress, no_progress, part_of
+from udl_tf._support.progress import Progress, no_progress
 from udl_tf.errors import UserError
 from udl_tf.imaging.formats import READABLE
-from udl_tf.inference.inputs import find_inputs
-from udl_tf.inference.job_runner import Outcome, Summary, settle
-from udl_tf.inference.jobs import Job, Plan
+from udl_tf.inference.job_runner import Outcome
+from udl_tf.inference.jobs import Job
 from udl_tf.inference.passes import Wanted
 from udl_tf.inference.scene_runner import SceneSummary, upscale_scene
 from udl_tf.inference.targets import check_targets
 from udl_tf.inference.upscaler import Upscaler
 from udl_tf.scenes.image_scene import open_raster
-from udl_tf.scenes.opening import scene_kind, scene_suffixes
+from udl_tf.scenes.opening import Kind, is_georeferenced, scene_kind
 from udl_tf.scenes.result_files import path_beside
 
-SUFFIXES = tuple(dict.fromkeys((*READABLE, *scene_suffixes())))
-"""Suffixes, in lower case, of all files that can be upscaled as scenes."""
-
+_TIFF = (".tif", ".tiff")
 _KEPT = (".png", ".tif", ".tiff")  # images whose results have the same format; of others it is PNG
 
 
@@ -53,86 +49,62 @@ class SceneOptions:
         return () if self.theta == "none" else ("theta",)
 
 
-def is_scene_only(path: Path | str) -> bool:
-    """Returns whether a name is that of a scene that is not an image, such as a.npy or a.zarr."""
-    name = str(path).lower().rstrip("/\\")
-    return name.endswith(scene_suffixes()) and not name.endswith(READABLE)
+def is_scene(path: Path) -> bool:
+    """Returns whether an RGB model upscales a file as a scene.
+
+    Those are files that are no images, such as a.npy and a.zarr, and TIFF files with georeference.
+    Images other than TIFF are recognised by their names; only the other files are opened.
+    """
+    name = path.name.lower()
+    if name.endswith(READABLE):
+        return name.endswith(_TIFF) and is_georeferenced(path)
+    kind = _kind(path)
+    return kind is not None and (_TIFF[0] not in kind.suffixes or is_georeferenced(path))
 
 
-def holds_scenes(inputs: Sequence[Path | str]) -> bool:
-    """Returns whether files that are only scenes are among the inputs or in their folders."""
-    files = (file for path in inputs for file in (Path(path), *Path(path).rglob("*")))
-    return any(map(is_scene_only, files))
+def _kind(path: Path) -> Kind | None:
+    """Returns the kind of a scene; None: not a scene, or it cannot be opened."""
+    try:
+        return scene_kind(path)
+    except UserError:  # reported when the file is read
+        return None
 
 
-def plan_scenes(inputs: Sequence[Path | str], output: Path, options: SceneOptions) -> Plan:
-    """Plans the jobs for scenes and, recursively, for folders, whose structure is preserved.
+def plan_scene(source: Path, result: Path, options: SceneOptions) -> Job:
+    """Plans the job for one scene, or for an image that is upscaled as one.
 
     Args:
-        inputs: scenes and images, and folders of them.
-        output: folder for the results.
-        options: of all jobs.
-
-    Raises:
-        UserError: as udl_tf.inference.jobs.plan_jobs.
+        source: the file.
+        result: file of the result, if it keeps the format of the source.
+        options: of the job.
     """
-    found = find_inputs(inputs, output, SUFFIXES)
-    jobs, owners = [], dict[Path, Path]()
-    for source, place in found.files:
-        job = _plan(source, output / place, options)
-        for target in job.targets:
-            if target.absolute() in (source.absolute() for source, _ in found.files):
-                raise UserError(
-                    f"{target}: the result would replace an input: choose another output folder",
-                    argument="output",
-                )
-            if owners.setdefault(target, source) is not source:
-                raise UserError(
-                    f"{source} and {owners[target]} would both become {target}: upscale them"
-                    " separately"
-                )
-        jobs.append(job)
-    return Plan(tuple(jobs), found.skipped, ())
-
-
-def _plan(source: Path, result: Path, options: SceneOptions) -> Job:
-    """Returns the job of a file whose result, if its format is kept, is `result`."""
-    is_image = scene_kind(source) is None
+    is_image = _kind(source) is None
     if is_image and result.suffix.lower() not in _KEPT:
         result = result.with_suffix(".png")
     others = {"flags": path_beside(result, "flags")}
     if options.theta == "beside":
         theta = path_beside(result, "theta")
         others["theta"] = theta.with_suffix(".tiff") if is_image else theta
-    return Job(source, result, others)
+    return Job(source, result, others, is_scene=True)
 
 
-def run_scenes(
-    model: Upscaler,
-    jobs: Sequence[Job],
-    options: SceneOptions,
-    progress: Progress = no_progress,
-) -> Summary:
-    """Upscales scenes one after another; if one fails, the others are still upscaled.
+def run_scene(
+    model: Upscaler, job: Job, options: SceneOptions, progress: Progress = no_progress
+) -> Outcome:
+    """Upscales a scene.
 
     Args:
-        model: upscales them.
-        jobs: what plan_scenes returned.
-        options: of all jobs.
-        progress: receives the scenes that are done.
+        model: upscales it.
+        job: what plan_scene returned.
+        options: of the job.
+        progress: as for upscale_scene.
 
     Returns:
-        Results, notes (among them the consistency of each channel) and failures.
+        The outcome, whose notes contain the consistency of each channel.
+
+    Raises:
+        UserError: as upscale_scene, or if a target may not be replaced.
     """
-    summary, begin = Summary(), time.perf_counter()
-    for index, job in enumerate(jobs):
-        part = part_of(progress, index, 1, len(jobs))
-        settle(job, partial(_run, model, job, options, part), summary, begin)
-    return summary
-
-
-def _run(model: Upscaler, job: Job, options: SceneOptions, progress: Progress) -> Outcome:
-    """Upscales a scene."""
     replaces = check_targets(job, options.overwrite)
     theta = job.output if options.theta == "bands" else job.maps.get("theta")
     with open_raster(job.source, options.nodata) as scene:
@@ -153,9 +125,10 @@ def _run(model: Upscaler, job: Job, options: SceneOptions, progress: Progress) -
 
 
 def _consistency_lines(found: SceneSummary) -> list[str]:
-    """Returns a line per channel on the difference between the degraded result and the scene."""
+    """Returns a line per channel with data: how the degraded result differs from the scene."""
     return [
         f"channel {number}: the degraded result differs from the input by {row['mean']:+.3g} on"
         f" average, {row['rms']:.3g} RMS (correlation {row['correlation']:.6f})"
         for number, row in enumerate(found.consistency, 1)
+        if not math.isnan(row["mean"])  # as it is without data
     ]

@@ -27,7 +27,7 @@ from udl_tf.inference.measurements import (
     flags_of,
     range_of,
 )
-from udl_tf.inference.passes import WANTED, Effort, Wanted
+from udl_tf.inference.passes import BORDER, WANTED, Effort, Wanted
 from udl_tf.inference.upscaler import Upscaler, upscaler_of
 from udl_tf.scenes.scene import Scene, SceneWriter, Window
 
@@ -71,7 +71,8 @@ def upscale_scene(
 
     Args:
         model: an Upscaler or an SRModel, of as many channels as the scene, or of one: then it
-            upscales each channel by itself.
+            upscales each channel by itself. A model of 8-bit RGB also computes scenes of one
+            channel of unsigned integers, as RGB.
         scene: an open scene.
         output: file of the result, which appears when it is complete; flags are stored with it.
         theta: file for theta, `output` itself to store it there as further channels; None: theta
@@ -121,7 +122,8 @@ class SceneRun:
         self.model, self._scene = model, scene
         self._wanted = replace(wanted, uncertainty=uncertainty)
         self._range = range_of(model.value_range, scene.dtype, value_range)
-        reach = max(model.radius + FILL_DISTANCE, model.nodata_reach)
+        seen = max(model.radius, BORDER)  # by the networks, and by fill_plain_areas
+        reach = max(seen + FILL_DISTANCE, model.nodata_reach)
         self.margin = reach + RADIUS + (MARGIN if wanted.consistent else 0)
         self.side, budget = self._plan(memory_gb)
         self._effort = Effort(tile, budget)
@@ -143,7 +145,6 @@ class SceneRun:
             return
         outer = self._with_margin(window)
         values, valid = self._scene.read(outer)
-        valid = valid & np.isfinite(values)
         core = _part_with_data(window, valid[_inside(window, outer)])
         if core is None:
             self._empty += 1
@@ -160,6 +161,8 @@ class SceneRun:
         """Returns the outcome of all windows so far."""
         consistency = self._consistency.report(self._range.step)
         notes = [*self._scene.notes, *self._effort.notes]
+        if self.model.eight_bit and self._scene.dtype.itemsize > 1:
+            notes.append("values computed in 8 bits: this model supports no more")
         return SceneSummary(self._computed, self._empty, consistency, notes)
 
     def _measure(self, found: Computed, valid: np.ndarray, core: tuple[slice, slice]) -> None:
@@ -199,7 +202,8 @@ class SceneRun:
         """Returns (side of a window, working memory of the networks in bytes)."""
         scene, scale = self._scene, self.model.scale
         per_value = _HR_BYTES + (_ENSEMBLE_BYTES if self._wanted.self_ensemble else 0)
-        per_pixel = scene.channels * (_LR_BYTES + scale**2 * per_value)
+        channels = max(scene.channels, self.model.channels)
+        per_pixel = channels * (_LR_BYTES + scale**2 * per_value)
         used = psutil.Process().memory_info().rss + _RESERVE
         room = min(_DEFAULT_ROOM, free_memory() / 4)
         room = room if memory_gb is None else 1e9 * memory_gb - used
@@ -218,7 +222,9 @@ class SceneRun:
 
 def _check_match(model: Upscaler, scene: Scene, uncertainty: bool) -> None:
     """Raises UserError unless the model can upscale the scene."""
-    if model.channels not in (1, scene.channels):
+    is_grey = scene.channels == 1 and scene.dtype.kind == "u"
+    as_rgb = is_grey and model.channels == 3 and not model.measures
+    if model.channels not in (1, scene.channels) and not as_rgb:
         count = f"{scene.channels} channel{'s' * (scene.channels > 1)}"
         raise UserError(
             f"{scene.path}: has {count}; expected {model.channels}, those of the model: choose"

@@ -1,4 +1,4 @@
-"""Files that a job writes: which exist, and whether they may be replaced."""
+"""Files and folders that a job writes: which exist, and whether they may be replaced."""
 
 import os
 import stat
@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from udl_tf.errors import UserError
-from udl_tf.imaging.metadata import is_result
+from udl_tf.scenes.marks import is_result
+from udl_tf.scenes.opening import scene_kind
 
 if TYPE_CHECKING:
     from udl_tf.inference.jobs import Job
@@ -31,8 +32,7 @@ def check_targets(job: "Job", overwrite: bool | None) -> bool:
     found = {target: _status(target) for target in job.targets}
     existing = {target: status for target, status in found.items() if status is not None}
     for target, status in existing.items():
-        if stat.S_ISDIR(status.st_mode):
-            raise UserError(f"{target}: is a folder; expected a file: rename or remove it")
+        _check_type(target, status)
         if os.path.samestat(status, os.stat(job.source)):  # names that differ in case alone
             raise UserError(
                 f"{target}: the result would replace its input: choose another output",
@@ -43,6 +43,16 @@ def check_targets(job: "Job", overwrite: bool | None) -> bool:
     if existing and overwrite is None:
         _check_earlier(existing)
     return bool(existing)
+
+
+def _check_type(target: Path, status: os.stat_result) -> None:
+    """Raises UserError if a file would replace a folder, or a folder anything but OME-Zarr."""
+    is_folder = stat.S_ISDIR(status.st_mode)
+    if target.suffix.lower() != ".zarr":
+        if is_folder:
+            raise UserError(f"{target}: is a folder; expected a file: rename or remove it")
+    elif not (is_folder and scene_kind(target)):
+        raise UserError(f"{target}: is not a folder of OME-Zarr: rename or remove it")
 
 
 def _status(target: Path) -> os.stat_result | None:
@@ -64,8 +74,11 @@ def _check_earlier(existing: dict[Path, os.stat_result]) -> None:
 
     .npy files carry no mark; they count as results if another file of the job is one.
     """
-    regular = (target for target, status in existing.items() if stat.S_ISREG(status.st_mode))
-    marked = {target for target in regular if is_result(target)}
+    marked = {
+        target
+        for target, status in existing.items()
+        if (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)) and is_result(target)
+    }
     for target in existing:
         if target not in marked and not (marked and target.suffix == ".npy"):
             raise UserError(

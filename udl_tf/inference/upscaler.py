@@ -127,7 +127,8 @@ class Upscaler(ABC):
             value_range: black and white of an image of floats, such as (0, 1); None: (0, 255). The
                 image and the maps of the result have its unit. A model that was trained with a
                 value range of its own takes arrays of its unit instead: floats, or integers of at
-                most 32 bits, also outside the range, which are not clipped.
+                most 32 bits, also outside the range, which are not clipped; and files of any number
+                of channels if it has one itself.
             nodata: value that marks pixels without data. These are filled before the networks see
                 them, and stay without data in the result: NaN in floats and maps, the input's value
                 in integers; `flags` of the result mark them and the pixels close to them. NaN marks
@@ -238,6 +239,20 @@ class Upscaler(ABC):
 def upscaler_of(model: Any) -> Any:
     """Returns the Upscaler of a model: itself, or that of an SRModel."""
     return getattr(model, "upscaler", model)
+
+
+def check_takes_images(model: Any, name: str) -> None:
+    """Requires a model of images: theta of measurements is not in grey levels.
+
+    Raises:
+        UserError: if the model has a value range of its own.
+    """
+    if model.measures:
+        raise UserError(
+            f"{name}: its images are measurements with the value range {model.value_range.ranges};"
+            " expected a model of 8-bit images: choose another one, or run udl-tf upscale",
+            argument="model",
+        )
 
 
 def description(model: Any) -> str:

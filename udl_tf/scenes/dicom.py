@@ -20,7 +20,7 @@ from udl_tf.scenes.axes import Axes
 from udl_tf.scenes.dicom_tags import decimal, notes_of, rescale_of_frame, result_dataset
 from udl_tf.scenes.medical import NOT_MEDICAL
 from udl_tf.scenes.raw_array import RawArray
-from udl_tf.scenes.rescaled import Rescaled
+from udl_tf.scenes.rescaled import VALUES, Rescaled, stored_samples
 from udl_tf.scenes.result_files import Content, ResultFile
 from udl_tf.scenes.samples import FLAGS, THETA, Samples
 
@@ -43,7 +43,7 @@ class DicomScene(ArrayScene):
 
     Args:
         path: of the file.
-        nodata: value of pixels without data; None: only PixelPaddingValue.
+        nodata: value of pixels without data; None: as PixelPaddingValue declares.
     """
 
     def __init__(self, path: Path, nodata: float | None):
@@ -53,17 +53,33 @@ class DicomScene(ArrayScene):
             frames = int(self._dataset.get("NumberOfFrames") or 1)
             sizes = (self._dataset.Rows, self._dataset.Columns, self._dataset.SamplesPerPixel)
             axes = Axes(_AXES, (frames, *sizes))
-            padding = self._dataset.get("PixelPaddingValue")
-            stored = _Frames(path, self._dataset, axes)
-            self._stored = Samples(stored[0, :1, :1, :].dtype, padding)
-            rescales = [rescale_of_frame(self._dataset, frame) for frame in range(frames)]
-        self._rescales = rescales
-        self._is_rescaled = padding is not None or set(rescales) != {(1.0, 0.0)}
-        array, samples = self._rescaled(stored), Samples(THETA.dtype, nodata)
-        if not self._is_rescaled:
-            samples = Samples(self._stored.dtype, nodata)
+            self._rescales = [rescale_of_frame(self._dataset, frame) for frame in range(frames)]
+            array = _Frames(path, self._dataset, axes, is_padded=nodata is None)
+            self._stored = self._stored_samples(path, array[0, :1, :1, :].dtype, nodata)
+        samples = VALUES if self._is_rescaled else self._stored
         notes = (NOT_MEDICAL, *notes_of(self._dataset))
-        super().__init__(path, array, axes, samples, notes)
+        super().__init__(path, self._rescaled(array), axes, samples, notes)
+
+    @property
+    def _is_rescaled(self) -> bool:
+        return set(self._rescales) != {(1.0, 0.0)}
+
+    def _stored_samples(self, path: Path, dtype: np.dtype, nodata: float | None) -> Samples:
+        """Returns how numbers are stored; `nodata` is a value, and replaces PixelPaddingValue."""
+        if nodata is None:
+            return Samples(dtype, self._dataset.get("PixelPaddingValue"))
+        if not self._is_rescaled:
+            return Samples(dtype, nodata)
+        first, *others = {
+            stored_samples(path, dtype, *rescale, nodata) for rescale in set(self._rescales)
+        }
+        if others:
+            raise UserError(
+                f"{path}: nodata {nodata:g}; expected a value that is one number in all frames,"
+                " which have slopes of their own",
+                argument="nodata",
+            )
+        return first
 
     def _rescaled(self, stored: Any) -> Any:
         """Returns an array of values, given that of the stored numbers."""
@@ -74,10 +90,11 @@ class DicomScene(ArrayScene):
     @contextmanager
     def _create_file(self, path: Path, scale: int, content: Content) -> Iterator[ResultFile]:
         if content is Content.BOTH or (content is Content.THETA and self.channels > 1):
-            raise UserError(f"{path}: a DICOM file cannot hold theta {_WHY[content]}")
+            raise UserError(
+                f"{path}: a DICOM file cannot hold theta {_WHY[content]}", argument="uncertainty"
+            )
         axes = self._axes.result(scale, content.channels(self.channels))
-        samples = content.samples(self._samples)
-        stored = {Content.IMAGE: self._stored, Content.THETA: THETA}.get(content, FLAGS)
+        stored = {Content.IMAGE: self._stored, Content.THETA: _THETA}.get(content, FLAGS)
         size = int(np.prod(axes.sizes)) * stored.dtype.itemsize
         if size > _LONGEST:
             raise UserError(
@@ -85,12 +102,13 @@ class DicomScene(ArrayScene):
                 " file can hold: upscale fewer frames"
             )
         with complete_file(path) as temporary, ExitStack() as stack:
-            raw = _raw_array(path, axes, stored, stack)
+            raw = _raw_array(path, axes, THETA if content is Content.THETA else stored, stack)
             array = self._rescaled(raw) if content is Content.IMAGE else raw
-            yield ResultFile(array, axes, samples)
-            elements = Dataset()
+            yield ResultFile(array, axes, content.samples(self._samples))
+            elements = _padding(stored) if content is not Content.FLAGS else Dataset()
             if content is Content.THETA:
-                raw, elements = _with_slope(raw, path, axes, stack)
+                raw, elements.RescaleSlope = _with_slope(raw, path, axes, stack)
+                elements.RescaleIntercept = 0
             dataset = result_dataset(self._dataset, axes, scale, content, raw.dtype)
             dataset.update(elements)
             _save(dataset, raw, temporary)
@@ -103,11 +121,19 @@ _WHY = {
 
 
 class _Frames:
-    """Stored numbers of the frames of a file, of which the last one read is kept."""
+    """Stored numbers of the frames of a file, of which the last one read is kept.
 
-    def __init__(self, path: Path, dataset: Dataset, axes: Axes):
+    Args:
+        path: of the file.
+        dataset: its elements.
+        axes: of the array.
+        is_padded: whether to return all numbers in the range of padding as PixelPaddingValue.
+    """
+
+    def __init__(self, path: Path, dataset: Dataset, axes: Axes, is_padded: bool):
         self._path, self._axes = path, axes
-        self._padding = dataset.get("PixelPaddingValue"), dataset.get("PixelPaddingRangeLimit")
+        padding = dataset.get("PixelPaddingValue"), dataset.get("PixelPaddingRangeLimit")
+        self._padding = padding if is_padded else (None, None)
         self._last: tuple[int, np.ndarray] | None = None
 
     def __getitem__(self, index) -> np.ndarray:
@@ -188,10 +214,20 @@ def _raw_array(path: Path, axes: Axes, samples: Samples, stack: ExitStack) -> Ra
     return array
 
 
+def _padding(stored: Samples) -> Dataset:
+    """Returns the element that declares nodata, if its 16 bits can."""
+    elements = Dataset()
+    kind, dtype = ("SS", np.int16) if stored.dtype.kind == "i" else ("US", np.uint16)
+    limits = np.iinfo(dtype)
+    if stored.nodata is not None and limits.min <= stored.nodata <= limits.max:
+        elements.add_new("PixelPaddingValue", kind, int(stored.nodata))
+    return elements
+
+
 def _with_slope(
     theta: RawArray, path: Path, axes: Axes, stack: ExitStack
-) -> tuple[RawArray, Dataset]:
-    """Returns theta as integers, and the elements that make them theta: images hold no floats.
+) -> tuple[RawArray, float]:
+    """Returns theta as integers, and their slope: images hold no floats.
 
     Its largest value becomes the largest integer but one, which means nodata.
     """
@@ -204,10 +240,7 @@ def _with_slope(
     stored = Rescaled(numbers, slope, 0.0, _THETA)
     for frame in range(axes.planes):
         stored[frame] = theta[frame]
-    elements = Dataset()
-    elements.RescaleSlope, elements.RescaleIntercept = slope, 0
-    elements.add_new("PixelPaddingValue", "US", int(_THETA.fill))
-    return numbers, elements
+    return numbers, slope
 
 
 def _save(dataset: Dataset, pixels: RawArray, path: Path) -> None:

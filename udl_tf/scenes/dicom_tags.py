@@ -19,17 +19,17 @@ from udl_tf.scenes.result_files import Content
 
 _RUN = str(uuid.uuid4())  # results of one series in one process are one series
 _SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
-# Statistics and digests of the pixels, and places in pixels.
+# Statistics, digests and nodata of the pixels, and places in pixels.
 _OF_PIXELS = (
     *("SmallestImagePixelValue", "LargestImagePixelValue", "SmallestPixelValueInSeries"),
     *("LargestPixelValueInSeries", "PixelPaddingRangeLimit", "IconImageSequence"),
     *("DigitalSignaturesSequence", "MACParametersSequence", "SequenceOfUltrasoundRegions"),
+    "PixelPaddingValue",
 )
 # How values are displayed, and what else they mean.
 _OF_VALUES = (
     *("WindowCenter", "WindowWidth", "WindowCenterWidthExplanation", "VOILUTSequence"),
     *("ModalityLUTSequence", "RealWorldValueMappingSequence", "RescaleSlope", "RescaleIntercept"),
-    "PixelPaddingValue",
 )
 _IN_PIXELS = (range(0x00181600, 0x00181721), range(0x60000000, 0x61000000))
 """Tags of shutters, collimators and overlays, which lie in pixels."""

@@ -6,14 +6,19 @@ from pathlib import Path
 
 import numpy as np
 
+from udl_tf._support.files import complete_file
+from udl_tf.errors import UserError
 from udl_tf.imaging.image_files import ImageFile, read_image
 from udl_tf.imaging.image_writing import write_image
+from udl_tf.imaging.tiff_writing import write_float_tiff
 from udl_tf.scenes.array_scene import ArrayScene
 from udl_tf.scenes.axes import Axes
 from udl_tf.scenes.opening import open_scene, scene_kind
 from udl_tf.scenes.result_files import Content, ResultFile
 from udl_tf.scenes.samples import Samples
 from udl_tf.scenes.scene import Scene
+
+_TIFF = (".tif", ".tiff")
 
 
 def open_raster(path: Path | str, nodata: float | None = None) -> Scene:
@@ -40,7 +45,9 @@ def is_no_scene(path: Path) -> bool:
 
 
 class ImageScene(ArrayScene):
-    """An image, read as a whole; alpha counts as a channel, and results are PNG or float TIFF.
+    """An image, read as a whole; alpha counts as a channel.
+
+    Results are images, and collected in memory; theta is a float TIFF.
 
     Args:
         path: of the file.
@@ -55,8 +62,20 @@ class ImageScene(ArrayScene):
 
     @contextmanager
     def _create_file(self, path: Path, scale: int, content: Content) -> Iterator[ResultFile]:
+        is_float_tiff = content is Content.THETA and path.suffix.lower() in _TIFF
+        if content in (Content.THETA, Content.BOTH) and not is_float_tiff:
+            raise UserError(
+                f"{path}: an image file cannot hold theta, which is float32: give a .tiff file of"
+                " its own",
+                argument="uncertainty",
+            )
         axes = self._axes.result(scale, content.channels(self.channels))
         samples = content.samples(self._samples)
         array = np.full(axes.sizes, samples.fill, samples.dtype)
         yield ResultFile(array, axes, samples)
-        write_image(path, ImageFile(array[..., 0] if array.shape[2] == 1 else array))
+        if is_float_tiff:
+            with complete_file(path) as temporary:
+                write_float_tiff(temporary, array, f"theta in the unit of {self.path.name}")
+        else:
+            pixels = array[..., 0] if array.shape[2] == 1 else array
+            self.notes += write_image(path, ImageFile(pixels))

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import zarr
 
 from udl_tf.errors import UserError
+from udl_tf.scenes.marks import CREATOR
 from udl_tf.scenes.result_files import Content
 
 _VERSIONS = {2: "0.4", 3: "0.5"}  # of OME-Zarr, by that of zarr
@@ -68,7 +69,7 @@ class Multiscale:
     def axis_names(self) -> tuple[str, ...]:
         """Names of axes as in Axes: the last two are rows and columns."""
         axes = self.first["axes"]
-        names = ["C" if axis.get("type") == "channel" else axis["name"] for axis in axes[:-2]]
+        names = ["C" if _type(axis) == "channel" else axis["name"] for axis in axes[:-2]]
         return (*names, "Y", "X")
 
     def notes(self) -> tuple[str, ...]:
@@ -80,7 +81,8 @@ class Multiscale:
         """Returns the metadata with a channel axis, inserted before the axes of space."""
         result = copy.deepcopy(self)
         axes = result.first["axes"]
-        at = next(index for index, axis in enumerate(axes) if axis.get("type") == "space")
+        in_space = (index for index, axis in enumerate(axes) if _type(axis) == "space")
+        at = next(in_space, len(axes) - 2)
         axes.insert(at, {"name": "c", "type": "channel"})
         for place in (result.first, *result.first["datasets"]):
             for step in place.get("coordinateTransformations", ()):
@@ -116,6 +118,7 @@ class Multiscale:
         image["type"] = "mean"
         image.pop("metadata", None)  # of how the levels of the source were computed
         result.ome["multiscales"] = [image]
+        result.attributes["_creator"] = CREATOR
         if content is Content.FLAGS:
             result.ome.pop("omero", None)
         elif "omero" in result.ome:
@@ -132,6 +135,11 @@ class Multiscale:
         for step in self.first["datasets"][0].get("coordinateTransformations", ()):
             size, place = step.get("scale", size), step.get("translation", place)
         return size, place
+
+
+def _type(axis: dict[str, Any]) -> str:
+    """Returns the type of an axis; those that state none are known by name."""
+    return axis.get("type") or {"t": "time", "c": "channel"}.get(axis["name"].lower(), "space")
 
 
 def _transformations(

@@ -20,9 +20,9 @@ from udl_tf.scenes.array_scene import ArrayScene, readable
 from udl_tf.scenes.axes import Axes
 from udl_tf.scenes.medical import NOT_MEDICAL
 from udl_tf.scenes.raw_array import RawArray
-from udl_tf.scenes.rescaled import Rescaled
+from udl_tf.scenes.rescaled import VALUES, Rescaled, stored_samples
 from udl_tf.scenes.result_files import Content, ResultFile
-from udl_tf.scenes.samples import THETA, Samples
+from udl_tf.scenes.samples import Samples
 
 _NAMES = ("C", "T", "Z", "Y", "X")  # the last changes fastest: NIfTI's dim[1]
 _INTENTS = {Content.THETA: ("estimate", "theta"), Content.FLAGS: ("label", "flags")}
@@ -55,11 +55,11 @@ class NiftiScene(ArrayScene):
                 proxy, dtype = image.dataobj, np.dtype(image.get_data_dtype())
                 self._slope, self._intercept = float(proxy.slope), float(proxy.inter)
             array: Any = RawArray(stored, dtype, shape, proxy.offset)
-            self._stored = Samples(dtype.newbyteorder("="))
-            samples = Samples(self._stored.dtype, nodata)
+            samples = self._stored = Samples(dtype.newbyteorder("="), nodata)
             if self._is_rescaled:
-                array = Rescaled(array, self._slope, self._intercept, self._stored)
-                samples = Samples(THETA.dtype, nodata)
+                rescale = self._slope, self._intercept
+                self._stored = stored_samples(path, samples.dtype, *rescale, nodata)
+                array, samples = Rescaled(array, *rescale, self._stored), VALUES
             axes = Axes(_NAMES[-len(shape) :], shape)
             super().__init__(path, array, axes, samples, (NOT_MEDICAL,), stack.pop_all())
 

@@ -29,10 +29,9 @@ _DOUBLE_SUFFIXES = (".ome.tiff", ".ome.tif", ".ome.zarr", ".nii.gz")
 
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _TIFF_SUFFIXES = (".tif", ".tiff")
-_GEO_TAGS = {
-    *(33550, 33922, 34264, 34735),  # GeoTIFF: pixel size, tie points, matrix, coordinate system
-    *(42112, 42113, 50844),  # GDAL: metadata, nodata; coefficients of a sensor
-}
+# Pixel size, tie points, matrix and coordinate system of GeoTIFF; coefficients of a sensor.
+_PLACE_TAGS = {33550, 33922, 34264, 34735, 50844}
+_GDAL_TAGS = {42112, 42113}  # metadata, nodata
 
 # Otherwise tifffile prints warnings of damaged tags.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
@@ -75,7 +74,7 @@ def _is_geotiff(path: Path, head: bytes) -> bool:
         return False
     try:
         with tifffile.TiffFile(path) as tiff:
-            if not _GEO_TAGS.isdisjoint(tiff.pages.first.tags.keys()):
+            if not (_PLACE_TAGS | _GDAL_TAGS).isdisjoint(tiff.pages.first.tags.keys()):
                 return True
             images = (page for page in tiff.pages if not page.aspage().subfiletype)
             is_single = len(list(islice(images, 2))) == 1
@@ -148,6 +147,15 @@ def scene_kind(path: Path | str) -> Kind | None:
     except OSError as error:
         raise UserError(f"{path}: cannot be opened ({error.strerror}): check the file") from error
     return next((kind for kind in KINDS if kind.recognise(path, head)), None)
+
+
+def is_georeferenced(path: Path | str) -> bool:
+    """Returns whether a file is a TIFF that states where it is, such as a coordinate system."""
+    try:
+        with tifffile.TiffFile(path) as tiff:
+            return not _PLACE_TAGS.isdisjoint(tiff.pages.first.tags.keys())
+    except Exception:  # damaged, or no TIFF; tifffile raises exceptions of many kinds
+        return False
 
 
 def open_scene(path: Path | str, nodata: float | None = None) -> Scene:

@@ -1,6 +1,8 @@
 """TIFF files without georeference or axes: one page, or pages of equal size, through tifffile."""
 
+import itertools
 import math
+import operator
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -13,13 +15,14 @@ from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC, RESUNIT, TiffPageSer
 from udl_tf._support.files import complete_file
 from udl_tf.errors import UserError
 from udl_tf.imaging.metadata import MARK
+from udl_tf.imaging.tiff_writing import CLASSIC_TIFF
 from udl_tf.scenes.array_scene import ArrayScene, readable
 from udl_tf.scenes.axes import Axes
 from udl_tf.scenes.raw_array import RawArray
 from udl_tf.scenes.result_files import Content, ResultFile
 from udl_tf.scenes.samples import Samples
 
-_CLASSIC = 2**32 - 2**25  # bytes of pixels that a TIFF other than BigTIFF can hold
+_KEPT = (PHOTOMETRIC.RGB, PHOTOMETRIC.MINISWHITE)  # in results; others become grey
 
 
 def open_file(path: Path, nodata: float | None) -> "PlainTiffScene":
@@ -34,7 +37,7 @@ def open_file(path: Path, nodata: float | None) -> "PlainTiffScene":
 class PlainTiffScene(ArrayScene):
     """A TIFF file whose pages are planes; results are not compressed.
 
-    Uncompressed pages are mapped, window by window; others are decoded one at a time, whole.
+    Uncompressed pages are mapped, window by window; others are decoded whole, plane by plane.
 
     Args:
         path: of the file.
@@ -49,11 +52,9 @@ class PlainTiffScene(ArrayScene):
                 self._page = series.keyframe
                 axes = Axes(tuple(series.get_axes(False)), tuple(series.get_shape(False)))
                 _check_supported(path, series)
-            array = _array(path, series, axes, tiff.byteorder)
-            notes = ()
-            if self._page.compression != COMPRESSION.NONE:
-                notes = ("the result is not compressed",)
+                array = RawArray.of_pages(path, series, tiff.byteorder) or _Pages(series, axes)
             samples = Samples(series.dtype.newbyteorder("="), nodata)
+            notes = tuple(_notes(tiff))
             super().__init__(path, array, axes, samples, notes, stack.pop_all())
 
     @contextmanager
@@ -62,7 +63,9 @@ class PlainTiffScene(ArrayScene):
         channels = content.channels(self.channels)
         names = ("Z", "Y", "X", "S")
         sizes = (self.planes, self.height * scale, self.width * scale, channels)
-        is_rgb = content is Content.IMAGE and self._page.photometric == PHOTOMETRIC.RGB
+        photometric = PHOTOMETRIC.MINISBLACK
+        if content is Content.IMAGE and self._page.photometric in _KEPT:
+            photometric = self._page.photometric
         options: dict[str, Any] = {}
         if self._page.resolutionunit != RESUNIT.NONE:
             across, down = self._page.resolution
@@ -73,8 +76,8 @@ class PlainTiffScene(ArrayScene):
                 temporary,
                 shape=sizes if channels > 1 else sizes[:-1],
                 dtype=samples.dtype,
-                bigtiff=math.prod(sizes) * samples.dtype.itemsize > _CLASSIC,
-                photometric="rgb" if is_rgb else "minisblack",
+                bigtiff=math.prod(sizes) * samples.dtype.itemsize > CLASSIC_TIFF,
+                photometric=photometric,
                 planarconfig="contig" if channels > 1 else None,
                 software=MARK.decode(),
                 metadata=None,
@@ -88,35 +91,38 @@ class PlainTiffScene(ArrayScene):
 
 
 class _Pages:
-    """Pages that are decoded whole, of which the last one is kept.
+    """Pages that are decoded whole, of which those of the last plane are kept.
 
     Args:
         series: of pages.
-        axes: of the series; those of planes come first.
+        axes: of the series; the last ones are those of a page.
     """
 
     def __init__(self, series: TiffPageSeries, axes: Axes):
-        self._series = series
-        self._planes = [name not in ("Y", "X", "C", "S") for name in axes.names].count(True)
-        self._sizes = axes.sizes
-        self._number, self._page = -1, np.empty(0)
+        counts = itertools.accumulate(axes.sizes, operator.mul, initial=1)
+        first = next(first for first, count in enumerate(counts) if count == len(series))
+        self._series, self._page_sizes = series, axes.sizes[first:]
+        self._numbers = np.arange(len(series)).reshape(axes.sizes[:first])
+        self._last, self._decoded = [-1], np.empty(0)
 
     def __getitem__(self, index: tuple[Any, ...]) -> np.ndarray:
-        sizes, position = self._sizes[: self._planes], index[: self._planes]
-        number = int(np.ravel_multi_index(position, sizes)) if position else 0
-        if number != self._number:
-            page = self._series.asarray(key=number)
-            self._page = page.reshape(self._sizes[self._planes :])
-            self._number = number
-        return self._page[index[self._planes :]]
+        outer = self._numbers.ndim
+        numbers = np.asarray(self._numbers[index[:outer]])  # several if channels are pages
+        pages = numbers.ravel().tolist()
+        if pages != self._last:
+            decoded = self._series.asarray(key=pages)
+            self._decoded = decoded.reshape(*numbers.shape, *self._page_sizes)
+            self._last = pages
+        return self._decoded[..., *index[outer:]]
 
 
-def _array(path: Path, series: TiffPageSeries, axes: Axes, byteorder: Any) -> Any:
-    """Returns the values of a series, of which only what is indexed is read."""
-    if series.dataoffset is not None and not series.is_multifile:
-        dtype = series.dtype.newbyteorder(byteorder)
-        return RawArray(path, dtype, axes.sizes, series.dataoffset)
-    return _Pages(series, axes)
+def _notes(tiff: tifffile.TiffFile) -> Iterator[str]:
+    """Yields what is not read, or not carried over; images of reduced size are copies of others."""
+    images = [series for series in tiff.series if not series.keyframe.is_reduced]
+    if len(images) > 1:
+        yield f"only the first of {len(images)} images read"
+    if tiff.series[0].keyframe.compression != COMPRESSION.NONE:
+        yield "the result is not compressed"
 
 
 def _check_supported(path: Path, series: TiffPageSeries) -> None:

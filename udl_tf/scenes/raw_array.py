@@ -3,8 +3,10 @@
 import math
 import os
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
+from tifffile import TiffPageSeries
 
 
 class RawArray:
@@ -22,6 +24,16 @@ class RawArray:
     def __init__(self, path: Path, dtype: np.dtype, shape: tuple[int, ...], offset: int = 0):
         self.path, self.dtype, self.shape, self.offset = path, dtype, shape, offset
 
+    @classmethod
+    def of_pages(
+        cls, path: Path, series: TiffPageSeries, byteorder: Literal["<", ">"]
+    ) -> "RawArray | None":
+        """Returns pages of a TIFF file that lie in it as one array; None: they do not."""
+        if series.dataoffset is None or series.is_multifile:
+            return None
+        dtype = series.dtype.newbyteorder(byteorder)
+        return cls(path, dtype, series.get_shape(False), series.dataoffset)
+
     def __getitem__(self, index) -> np.ndarray:
         return np.array(self._map("r")[index])
 
@@ -29,13 +41,13 @@ class RawArray:
         self._map("r+")[index] = values
 
     def fill(self, value: float) -> None:
-        """Sets all values, plane by plane; the file grows as needed."""
+        """Sets all values, a part at a time; the file grows as needed."""
         size = self.offset + math.prod(self.shape) * self.dtype.itemsize
         if self.path.stat().st_size < size:
             os.truncate(self.path, size)
         if value != 0:  # also NaN; a grown file reads as 0
-            for plane in np.ndindex(self.shape[:-2]):
-                self[plane] = value
+            for part in np.ndindex(self.shape[:-2]):
+                self[part] = value
 
     def _map(self, mode) -> np.memmap:
         return np.memmap(self.path, self.dtype, mode, self.offset, self.shape)

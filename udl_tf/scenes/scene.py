@@ -1,4 +1,4 @@
-"""What all kinds of scene files have in common, however they are stored."""
+"""Protocols of scenes and their writers."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,7 +51,8 @@ class Scene(Protocol):
         """Reads a window that lies inside the plane.
 
         Returns:
-            (values (h, w, c) in the dtype of the file, valid (h, w, c) bool: False for nodata).
+            (values (h, w, c) in the dtype of the file, valid (h, w, c) bool: False for nodata, NaN
+            and infinite values).
 
         Raises:
             UserError: if this part of the file is damaged.
@@ -61,7 +62,7 @@ class Scene(Protocol):
     def holds_data(self, window: Window) -> bool:
         """Returns False if the window is certainly all nodata, without reading its values.
 
-        Formats tell by blocks that are not stored, or by a mask; others answer True.
+        Known from blocks that are not stored, or from a mask; other formats return True.
         """
         ...
 

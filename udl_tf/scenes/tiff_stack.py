@@ -1,20 +1,22 @@
 """TIFF files of microscopy, OME-TIFF and ImageJ's: series of pages with named axes."""
 
 import itertools
+import math
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import tifffile
 import zarr
-from tifffile import COMPRESSION, PHOTOMETRIC, TiffPageSeries
+from tifffile import COMPRESSION, PHOTOMETRIC
 
 from udl_tf._support.files import complete_file
 from udl_tf.errors import UserError
 from udl_tf.imaging.metadata import MARK
+from udl_tf.imaging.tiff_writing import CLASSIC_TIFF
 from udl_tf.scenes.array_scene import ArrayScene, readable
 from udl_tf.scenes.axes import Axes
 from udl_tf.scenes.imagej import ImageJ
@@ -30,7 +32,6 @@ _LOSSLESS = {
 }
 _LARGE = 2**24  # pixels of a page from which results of striped files are tiled
 _TILE = (512, 512)  # of them, and of chunks in which results are collected
-_CLASSIC = 2**32 - 2**25  # bytes of pixels that a TIFF other than BigTIFF can hold
 
 
 def open_file(path: Path, nodata: float | None) -> "TiffStackScene":
@@ -62,7 +63,9 @@ class TiffStackScene(ArrayScene):
                     OmeXml(tiff.ome_metadata) if tiff.ome_metadata else ImageJ(tiff.imagej_metadata)
                 )
                 axes = Axes(tuple(self._series.get_axes(False)), self._series.get_shape(False))
-                array = _array(path, self._series, tiff.byteorder)
+                array = RawArray.of_pages(path, self._series, tiff.byteorder) or zarr.open_array(
+                    self._series.aszarr(level=0, squeeze=False), mode="r"
+                )
             samples = Samples(self._series.dtype, nodata)
             notes = (*self._text.notes(), *self._notes())
             super().__init__(path, array, axes, samples, notes, stack.pop_all())
@@ -78,20 +81,20 @@ class TiffStackScene(ArrayScene):
         samples = content.samples(self._samples)
         axes = self._text.arranged(self._axes, content)
         axes = axes.result(scale, content.channels(self.channels))
-        size = int(np.prod(axes.sizes)) * samples.dtype.itemsize
-        if isinstance(self._text, ImageJ) and size > _CLASSIC:
+        tile = self._tile(axes)
+        steps = [] if content is Content.FLAGS else self._level_factors(axes)
+        shapes = list(itertools.accumulate(steps, smaller, initial=axes.sizes))
+        size = samples.dtype.itemsize * sum(_stored_values(shape, axes, tile) for shape in shapes)
+        if isinstance(self._text, ImageJ) and size > CLASSIC_TIFF:
             raise UserError(
                 f"{path}: a result of {size / 1e9:.1f} GB: ImageJ's TIFF holds at most 4 GB;"
                 " convert the file to OME-TIFF"
             )
-        tile = self._tile(axes)
-        steps = [] if content is Content.FLAGS else self._level_factors(axes)
         with (
             complete_file(path) as temporary,
             tempfile.TemporaryDirectory(prefix=".", suffix=".part", dir=path.parent) as folder,
         ):
             group = zarr.create_group(folder)
-            shapes = itertools.accumulate(steps, smaller, initial=axes.sizes)
             levels = [
                 create_array(group, str(number), shape, samples, chunks=_parts(shape, axes, _TILE))
                 for number, shape in enumerate(shapes)
@@ -101,7 +104,7 @@ class TiffStackScene(ArrayScene):
             options = self._options(axes, content, samples.dtype) | {"tile": tile}
             texts = self._text.options(axes, scale, content, samples.dtype)
             imagej = isinstance(self._text, ImageJ)
-            big = not imagej and (self._big or size > _CLASSIC)
+            big = not imagej and (self._big or size > CLASSIC_TIFF)
             with tifffile.TiffWriter(temporary, bigtiff=big, imagej=imagej, ome=False) as tiff:
                 _write(tiff, levels, axes, options, texts | self._resolution(scale))
 
@@ -151,20 +154,21 @@ class TiffStackScene(ArrayScene):
         }
 
 
-def _array(path: Path, series: TiffPageSeries, byteorder: Literal["<", ">"]) -> Any:
-    """Returns the values of a series, of which only what is indexed is read."""
-    if series.dataoffset is not None and not series.is_multifile:
-        dtype = series.dtype.newbyteorder(byteorder)
-        return RawArray(path, dtype, series.get_shape(False), series.dataoffset)
-    return zarr.open_array(series.aszarr(level=0, squeeze=False), mode="r")
-
-
 def _parts(shape: Sequence[int], axes: Axes, tile: tuple[int, int] | None) -> tuple[int, ...]:
     """Returns the shape of a tile in an array, or of a page if `tile` is None."""
     part = dict(zip(axes.names, shape, strict=True))
     if tile is not None:
         part |= {"Y": min(tile[0], part["Y"]), "X": min(tile[1], part["X"])}
     return tuple(part[name] if name in ("Y", "X", "S") else 1 for name in axes.names)
+
+
+def _stored_values(shape: Sequence[int], axes: Axes, tile: tuple[int, int] | None) -> int:
+    """Returns how many values a level stores: tiles at its edges are whole."""
+    units = dict(zip("YX", tile or (1, 1), strict=True))
+    sizes = zip(axes.names, shape, strict=True)
+    return math.prod(
+        math.ceil(size / units.get(name, 1)) * units.get(name, 1) for name, size in sizes
+    )
 
 
 def _write(

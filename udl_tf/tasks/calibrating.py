@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from udl_tf.data.pixels import Pixels, without_holes
 from udl_tf.errors import UserError
 from udl_tf.inference.keras_upscaler import KerasUpscaler, Networks
 from udl_tf.inference.upscaler import BORDER
@@ -22,19 +23,21 @@ def fit_calibration(networks: Networks, batches: Any, data: str, **options: Any)
 
     Args:
         networks: with uncertainty; their calibration is ignored.
-        batches: (lr, hr), or an iterable or keras.utils.PyDataset of these, in 0..255.
+        batches: (lr, hr), or an iterable or keras.utils.PyDataset of these, in 0..255; NaN in
+            measurements is nodata.
         data: description of the images, stored with the calibration.
         options: "method" and "conformal" of udl_tf.uncertainty.calibrate.
 
     Raises:
-        UserError: if the networks have no uncertainty, or there are no images.
+        UserError: if the networks have no uncertainty, or no pixel of the images has data.
     """
     if networks.uncertainty is None:
         raise UserError("the model has no uncertainty to calibrate: train with the loss 'esu'")
     upscaler = KerasUpscaler(replace(networks, calibration=None))
-    samples = [_sample(upscaler, lr, hr, index) for index, (lr, hr) in enumerate(_pairs(batches))]
+    found = [_sample(upscaler, lr, hr, index) for index, (lr, hr) in enumerate(_pairs(batches))]
+    samples = [sample for sample in found if len(sample.error)]
     if not samples:
-        raise UserError("no images to calibrate on: expected at least one pair (lr, hr)")
+        raise UserError("no images to calibrate on: expected at least one pair (lr, hr) with data")
     return calibrate(samples, data, **options)
 
 
@@ -53,11 +56,18 @@ def _pairs(batches: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 
 
 def _sample(upscaler: KerasUpscaler, lr: np.ndarray, hr: np.ndarray, index: int) -> Sample:
+    """Returns error and theta at pixels of an image with data in every channel."""
+    measured = Pixels.seen_by(upscaler).measured
+    if measured:
+        lr = without_holes(lr)
     sr, theta = upscaler.predict(lr, BORDER)
     assert theta is not None
-    error = np.abs(hr.astype(np.float32) - np.clip(sr, 0, 255)).reshape(-1, sr.shape[-1])
-    pixels = np.random.default_rng(index).permutation(len(error))[:_MOST_PIXELS]
-    log_theta = np.log(theta).reshape(error.shape)
-    signs = None if upscaler.measures else measure_sizes(lr.astype(np.float32))
-    key = hash(hr.tobytes())
-    return Sample(f"{index}", error[pixels], log_theta[pixels], {}, key, signs=signs)
+    shown = sr if measured else np.clip(sr, 0, 255)
+    known = np.flatnonzero(np.isfinite(hr).all(axis=-1))
+    pixels = np.random.default_rng(index).permutation(known)[:_MOST_PIXELS]
+    error, log_theta = (
+        values.reshape(-1, sr.shape[-1])[pixels]
+        for values in (np.abs(hr.astype(np.float32) - shown), np.log(theta))
+    )
+    signs = None if measured else measure_sizes(lr.astype(np.float32))
+    return Sample(f"{index}", error, log_theta, {}, hash(hr.tobytes()), signs=signs)

@@ -5,6 +5,7 @@ from typing import Any
 
 from udl_tf._support.tables import markdown_table
 from udl_tf.config import ModelConfig
+from udl_tf.imaging.value_range import GREY_LEVELS, ValueRange
 from udl_tf.metrics import TITLES
 from udl_tf.uncertainty.record import Calibration
 
@@ -14,7 +15,7 @@ _USE = """## Use
 
     import udl_tf
     model = udl_tf.SRModel.from_preset("{name}")
-    result = model.upscale("photo.png")
+    result = model.upscale("{file}")
     result.image, result.theta, result.interval(0.9)
 """
 
@@ -25,6 +26,7 @@ def card_text(
     calibration: Calibration | None,
     about: dict[str, Any],
     results: list[dict[str, Any]],
+    value_range: ValueRange = GREY_LEVELS,
 ) -> str:
     """Returns the model card of a preset, in Markdown.
 
@@ -33,11 +35,13 @@ def card_text(
         architecture, calibration: of the model.
         about: what is known of the model: "training", "licence" and "limits"; see SRModel.
         results: on test sets, as in metrics.json.
+        value_range: values that the network sees as 0 and 255.
     """
+    measured = architecture.channels != 3 or value_range != GREY_LEVELS
     options = ", ".join(f"{key} {value}" for key, value in architecture.options.items())
     facts = [
         f"network: {architecture.name} x{architecture.scale} ({options or 'as published'})",
-        *([] if architecture.channels == 3 else [f"channels: {architecture.channels}"]),
+        *(_of_measurements(architecture.channels, calibration, value_range) if measured else ()),
         *(f"{title}: {text}" for title, text in history(about.get("training", {}))),
         f"theta: {'calibrated on ' + calibration.data if calibration else 'not calibrated'}",
         f"licence: {about.get('licence', 'not stated')}",
@@ -47,11 +51,23 @@ def card_text(
         _FRONT.format(tags="\n".join(f"- {tag}" for tag in _TAGS)),
         f"# {name}\n",
         "\n".join(f"- {fact}" for fact in facts) + "\n",
-        _USE.format(name=name),
+        _USE.format(name=name, file="scene.tif" if measured else "photo.png"),
     ]
     if results:
         parts.append(f"## Results\n\n{results_text(results)}")
     return "\n".join(parts)
+
+
+def _of_measurements(
+    channels: int, calibration: Calibration | None, value_range: ValueRange
+) -> Iterator[str]:
+    """Yields the facts that only models of measurements have."""
+    yield f"channels: {channels}"
+    images = value_range == GREY_LEVELS
+    unit = "black and white of images" if images else "in the unit of files, results and theta"
+    yield f"value range: {value_range.text}, {unit}"
+    if calibration is not None and calibration.nodata_reach is not None:
+        yield f"near nodata: within {calibration.nodata_reach} input pixels, as measured"
 
 
 def results_text(results: list[dict[str, Any]]) -> str:
@@ -59,17 +75,14 @@ def results_text(results: list[dict[str, Any]]) -> str:
     known = [metric for metric in TITLES if metric in results[0]]
     names = [TITLES[metric][:2] for metric in known]
     titles = [f"{name}, {unit}" if unit else name for name, unit in names]
-    cells = [["test set", "images", *titles, "80 % intervals cover"]]
+    covers = ["80 % intervals cover"] if "coverage_80" in results[0] else []
+    cells = [["test set", "images", *titles, *covers]]
     for found in results:
-        coverage = found.get("coverage_80")
-        cells.append(
-            [
-                found["dataset"],
-                str(found["images"]),
-                *(_beside_bicubic(found, metric) for metric in known),
-                "" if coverage is None else f"{100 * coverage:.1f} %",
-            ]
-        )
+        metrics = (_beside_bicubic(found, metric) for metric in known)
+        share = found.get("coverage_80")
+        coverage = "–" if share is None else f"{100 * share:.1f} %"
+        row = [found["dataset"], str(found["images"]), *metrics, coverage]
+        cells.append(row[: len(cells[0])])
     return markdown_table(cells)
 
 

@@ -21,6 +21,7 @@ from udl_tf._support.json_files import read_json, write_json
 from udl_tf.config import LogScaleHead, ModelConfig
 from udl_tf.errors import UserError, first_line
 from udl_tf.hub.handles import CARD, CONFIG, METADATA, RESULTS, WEIGHTS, check_weights
+from udl_tf.imaging.value_range import GREY_LEVELS, ValueRange
 from udl_tf.models import BACKBONES, resolved_options
 from udl_tf.models.weight_files import load_weights, save_weights
 from udl_tf.tasks.preset_card import card_text
@@ -144,10 +145,18 @@ def write_preset(
 
 
 def change_calibration(folder: Path, calibration: Calibration) -> None:
-    """Replaces the calibration of a preset in its config and its model card."""
+    """Replaces the calibration of a preset in its config and its model card.
+
+    The results no longer state the coverage, which was that of the earlier calibration.
+    """
     content = read_json(folder / CONFIG, "restore the file")
     content["config"]["theta"]["calibration"] = calibration.model_dump()
     write_json(folder / CONFIG, content)
+    if (file := folder / RESULTS).is_file():
+        results = read_json(file)["results"]
+        for result in results:
+            result.pop("coverage_80", None)
+        write_json(file, {"results": results})
     write_card(folder, _name_of(folder))
 
 
@@ -168,6 +177,7 @@ def write_card(folder: Path, name: str) -> None:
         calibration and Calibration.model_validate(calibration),
         config["about"],
         read_json(file)["results"] if file.is_file() else [],
+        ValueRange.of(config.get("value_range", GREY_LEVELS.ranges)),
     )
     write_text(folder / CARD, text)
 

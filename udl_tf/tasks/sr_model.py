@@ -58,7 +58,7 @@ class SRModel(SRTraining):
         train: "network", or "uncertainty_head" to freeze all but the head.
         student: whether the pixels are weighed in training; see `weigh_by`.
         value_range: values that are 0 and 255 in lr and hr: [low, high], or such a pair per
-            channel; `upscale` then takes measurements in their unit. None: images.
+            channel; `upscale` then takes measurements in their unit. None, or [0, 255]: images.
         about: what is known of the model: "training" (as in a bundle, udl_tf.saved.bundle),
             "licence" and "limits" of use, in words.
         name: of the model.
@@ -182,8 +182,8 @@ class SRModel(SRTraining):
         Args:
             weighting: as for `weigh_by`.
         """
-        network, name = self._rebuilt(uncertainty=False), f"{self.name}_student"
-        student = SRModel(network, student=True, name=name)
+        network = self._rebuilt(uncertainty=False)
+        student = self._next_step(network, "student", student=True)
         student.weigh_by(self, **weighting)
         return student
 
@@ -194,7 +194,12 @@ class SRModel(SRTraining):
             kind: "light" or "released"; see udl_tf.models.heads.
         """
         network = self._rebuilt(uncertainty=True, log_scale_head=kind)
-        return SRModel(network, train="uncertainty_head", name=f"{self.name}_head")
+        return self._next_step(network, "head", train="uncertainty_head")
+
+    def _next_step(self, network: keras.Model, suffix: str, **arguments: Any) -> "SRModel":
+        """Returns the model of a further step, of images with the same values."""
+        ranges, name = self.value_range.ranges, f"{self.name}_{suffix}"
+        return SRModel(network, value_range=ranges, name=name, **arguments)
 
     def _rebuilt(self, **changes: Any) -> keras.Model:
         """Returns a copy of the backbone with other options, and its weights where they fit."""
@@ -208,7 +213,8 @@ class SRModel(SRTraining):
         """Calibrates theta on held-out images; see udl_tf.tasks.calibrating.fit_calibration.
 
         Args:
-            batches: (lr, hr), or an iterable or keras.utils.PyDataset of these, in 0..255.
+            batches: (lr, hr), or an iterable or keras.utils.PyDataset of these, in 0..255; NaN in
+                measurements is nodata.
             data: description of the images, stored with the calibration.
             options: "method" and "conformal" of udl_tf.uncertainty.calibrate.
         """

@@ -8,7 +8,7 @@ from udl_tf._support.json_files import write_json
 from udl_tf.config import degradations_text
 from udl_tf.errors import UserError
 from udl_tf.evaluation.protocol import evaluate, results_table, totals
-from udl_tf.evaluation.theta_measure import measure, with_nodata_reach
+from udl_tf.evaluation.theta_measure import measure, nodata_reach, with_coverage
 from udl_tf.evaluation.theta_report import assess, write_report
 from udl_tf.inference.keras_upscaler import KerasUpscaler
 from udl_tf.models import fused
@@ -93,12 +93,14 @@ def calibrate_theta(run: RunFolder, data: RunData) -> None:
     model, name = KerasUpscaler(read_networks(run.path)), "held-out training images"
     if not model.has_uncertainty:
         return
-    samples = measure(model, data.held_out.sources, baselines=False)
+    sources = data.held_out.sources
+    reach = nodata_reach(model, sources)
+    samples = measure(model, sources, baselines=False, reach=reach)
     crop = run.config.evaluation.crop
     text = f"{len(samples)} {name}" + (f", central {crop}x{crop} pixels" if crop else "")
     if run.config.data.degradations:
         text += f", degraded by {degradations_text(run.config.data.degradations)}"
-    calibration = with_nodata_reach(calibrate(samples, text), model, data.held_out.sources)
+    calibration = calibrate(samples, text).model_copy(update={"nodata_reach": reach})
     manifest = read_manifest(run.path).model_copy(update={"calibration": calibration})
     write_manifest(run.path, manifest)
     results = [assess(name, samples, calibration, seen=True, pixels=data.pixels)]
@@ -109,13 +111,10 @@ def calibrate_theta(run: RunFolder, data: RunData) -> None:
 def evaluate_run(run: RunFolder, notes: dict[str, Any], data: RunData) -> dict[str, Any]:
     """Evaluates the run on the test sets; returns the new content of metrics.json."""
     figures = run.config.evaluation.figures
-    notes["results"] = evaluate(
-        KerasUpscaler(read_networks(run.path)),
-        data.test,
-        run.figures,
-        figures,
-        bands=run.config.evaluation.bands,
-    )
+    model = KerasUpscaler(read_networks(run.path))
+    results = evaluate(model, data.test, run.figures, figures, bands=run.config.evaluation.bands)
+    # Not of photographs, whose test sets are large: their images are computed a second time.
+    notes["results"] = with_coverage(results, model, data.test) if data.pixels.measured else results
     write_json(run.metrics, notes)
     try:
         write_preset(read_model(run.path), run.path / IN_RUN, totals(notes["results"]))

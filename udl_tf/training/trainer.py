@@ -63,7 +63,10 @@ class Trainer(GroupModel, SRModel):
             return lr, hr, w
         valid = ops.isfinite(hr)  # NaN: pixels of measurements without data
         w = self.pixel_weight(*values, valid=valid) if self.pixel_weight else 1.0
-        return lr, ops.where(valid, hr, 0.0), _mean_weights(valid, w)
+        # The mean over all values becomes the weighted one over the valid values of the batch.
+        share = self.mean_over_replicas(ops.mean(ops.cast(valid, "float32")))
+        w = ops.where(valid, w, 0.0) / ops.maximum(share, keras.config.epsilon())
+        return lr, ops.where(valid, hr, 0.0), w
 
     def _complete(self, batch, state=((), ())):
         """Returns the batch; with a resident set, cuts its patches first."""
@@ -73,12 +76,6 @@ class Trainer(GroupModel, SRModel):
         values = zip(self.non_trainable_variables, state[1], strict=False)
         with keras.StatelessScope(state_mapping=list(values)):
             return self.resident(*batch)
-
-
-def _mean_weights(valid, w):
-    """Returns weights with which the mean over all values is the weighted one over valid values."""
-    share = ops.mean(ops.cast(valid, "float32"))
-    return ops.where(valid, w, 0.0) / ops.maximum(share, keras.config.epsilon())
 
 
 def batch_values(lr, hr, *mapped) -> tuple:

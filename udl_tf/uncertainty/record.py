@@ -47,6 +47,7 @@ class Calibration(Section):
         images: number of images of the fit.
         nodata_reach: LR pixels from nodata within which filling it changes sr by more than one grey
             level (udl_tf.inference.nodata_reach); None: not measured.
+        consistent: whether it is for results of `upscale(consistent=True)`.
         inputs: statistics of the LR images of the fit; None: of measurements, too few or too small
             images, or a calibration by an earlier version.
     """
@@ -60,6 +61,7 @@ class Calibration(Section):
     data: str
     images: int
     nodata_reach: int | None = Field(default=None, ge=0)
+    consistent: bool = False
     inputs: InputStatistics | None = None
 
     @property

@@ -6,7 +6,7 @@ from functools import partial
 from udl_tf._support.progress import Progress
 from udl_tf.errors import UserError
 from udl_tf.hub import presets
-from udl_tf.inference.upscaler import Upscaler
+from udl_tf.inference.upscaler import Upscaler, check_takes_images
 from udl_tf.saved.bundle import read_manifest
 from udl_tf.saved.loading import load_upscaler
 from udl_tf.web.desk import Desk, Task
@@ -36,7 +36,7 @@ class Studio:
         self.models = list(dict.fromkeys([default, *presets.names()]))
         self._loaded: dict[str, Upscaler] = {}
         if model is not None:
-            self._loaded[model] = _load_rgb(model)
+            self._loaded[model] = load_rgb(model)
         self.scales = {name: self._scale_of(name) for name in self.models}
         self.folders, self._desk = Folders(), Desk()
         self._tasks: dict[str, Task[Outcome]] = {}
@@ -90,8 +90,12 @@ class Studio:
         return upscale_upload(self._loaded[model], upload, outscale, folder, progress)
 
 
-def _load_rgb(name: str) -> Upscaler:
-    """Loads a model of RGB images."""
+def load_rgb(name: str) -> Upscaler:
+    """Loads a model of RGB images.
+
+    Raises:
+        UserError: if it cannot be loaded, or its images have other channels or are measurements.
+    """
     model = load_upscaler(name)
     if model.channels != 3:
         raise UserError(
@@ -99,4 +103,5 @@ def _load_rgb(name: str) -> Upscaler:
             " choose a model of 3 channels, or run udl-tf upscale",
             argument="model",
         )
+    check_takes_images(model, name)
     return model

@@ -9,7 +9,8 @@ from udl_tf._support.progress import Progress, part_of
 from udl_tf.errors import UserError
 from udl_tf.imaging.theta_map import write_map
 from udl_tf.inference.job_runner import read_job, upscale_file, write_job
-from udl_tf.inference.jobs import MAP_TITLES, Options, plan_job
+from udl_tf.inference.jobs import Options, plan_job
+from udl_tf.inference.names import MAP_TITLES
 from udl_tf.inference.upscaler import Upscaler
 from udl_tf.uncertainty.laplace import expected_psnr
 from udl_tf.web.uploads import MOST_PIXELS, Upload, without_folder

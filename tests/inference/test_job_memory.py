@@ -11,7 +11,8 @@ from PIL import Image
 from udl_tf.errors import UserError
 from udl_tf.imaging.image_files import ImageFile
 from udl_tf.inference import job_runner
-from udl_tf.inference.job_runner import needed_memory, read_job, run_jobs, upscale_file
+from udl_tf.inference.job_memory import needed_memory
+from udl_tf.inference.job_runner import read_job, run_jobs, upscale_file
 from udl_tf.inference.jobs import Options, plan_jobs
 
 
@@ -53,8 +54,10 @@ def peak_memory(scale: int, image: np.ndarray, options: Options) -> int:
         Options(theta=True),
         Options(self_ensemble=True),
         Options(theta=True, ensemble=True),
+        Options(consistent=True),
+        Options(consistent=True, theta=True, ensemble=True),
     ],
-    ids=["plain", "theta", "ensemble", "theta+ensemble"],
+    ids=["plain", "theta", "ensemble", "theta+ensemble", "consistent", "consistent+all"],
 )
 def test_needed_memory_is_what_is_allocated(scale, options):
     height, width = 2000 // scale, 320 // scale  # tall: temporary bands of rows count for little
