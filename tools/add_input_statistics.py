@@ -8,8 +8,6 @@ Weights and theta stay as they are. --data are the images that theta was calibra
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from udl_tf._support import command_line
 from udl_tf.data.sources import folder_datasets
 from udl_tf.data.store import read_pair
@@ -42,8 +40,7 @@ def add_input_statistics(model: Path, data: Sequence[Path | str]) -> InputStatis
             " give those of the calibration",
             argument="data",
         )
-    images = (read_pair(source, scale)[0].astype(np.float32) for source in sources)
-    statistics = input_statistics([measure_sizes(image) for image in images])
+    statistics = input_statistics([measure_sizes(read_pair(s, scale)[0]) for s in sources])
     if statistics is None:
         raise UserError("the images are too few or too small for statistics: expected at least 10")
     write_calibration(model, calibration.model_copy(update={"inputs": statistics}))

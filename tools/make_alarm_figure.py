@@ -30,8 +30,7 @@ _DRAWN = ("jpeg:30", "jpeg:75", "jpeg:90", "noise:2", "noise:5", "blur:0.6", "bl
 
 def largest_deviations(dataset: Dataset, scale: int, statistics: InputStatistics) -> np.ndarray:
     """Returns the largest deviation of each LR image that is large enough; alarms are above 1."""
-    images = (read_pair(source, scale)[0].astype(np.float32) for source in dataset.sources)
-    found = (statistics.deviations(image) for image in images)
+    found = (statistics.deviations(read_pair(source, scale)[0]) for source in dataset.sources)
     return np.array([max(deviations.values()) for deviations in found if deviations is not None])
 
 

@@ -12,7 +12,7 @@ def texture(height: int, width: int, seed: int = 0) -> np.ndarray:
 
 
 def signs(image: np.ndarray) -> np.ndarray:
-    found = measure_signs(image.astype(np.float32))
+    found = measure_signs(image)
     assert found is not None
     return found
 
@@ -58,6 +58,6 @@ def test_bands_of_rows_give_the_signs_of_the_whole(monkeypatch):
 
 
 def test_small_images_have_no_signs():
-    image = texture(SMALLEST, 40).astype(np.float32)
+    image = texture(SMALLEST, 40)
     assert measure_signs(image) is not None
     assert measure_signs(image[1:]) is None

@@ -109,5 +109,5 @@ def test_presets_find_jpeg_in_bundled_images_and_nothing_in_clean_ones(name):
     dataset = bundled_dataset("train")
     for operation, expected in ((None, ()), ("jpeg:30", ("compression blocks",))):
         for source in degraded(dataset, operation).sources:
-            lr = read_pair(source, scale)[0].astype(np.float32)
+            lr = read_pair(source, scale)[0]
             assert above_limit(statistics.deviations(lr))[:1] == expected, source.title

@@ -64,8 +64,7 @@ def measure(
         raise UserError("the model has no uncertainty to calibrate: train with an 'esu' step")
     as_trained = KerasUpscaler(replace(model.networks, calibration=None))
     near: int = upscaler_of(model).nodata_reach if reach is None else reach
-    sizes = [source.size for source in sources]
-    share = min(1.0, _MOST_PIXELS / sum(height * width for height, width in sizes))
+    share = min(1.0, _MOST_PIXELS / sum(math.prod(source.size) for source in sources))
     samples: dict[Path, list[Sample]] = {}  # of the planes of each file
     for index, source in enumerate(sources):
         lr, hr = read_pair_with_holes(source, model.scale)
@@ -84,7 +83,7 @@ def measure(
             error, log_theta = drawn.pop("error"), drawn.pop("log_theta")
             chosen = {name: mask.ravel()[pixels] for name, mask in groups.items()}
             key = hash(hr.tobytes())
-            signs = None if source.pixels.measured else measure_sizes(lr.astype(np.float32))
+            signs = None if source.pixels.measured else measure_sizes(lr)
             sample = Sample(source.hr.name, error, log_theta, drawn, key, chosen, signs)
             samples.setdefault(source.hr, []).append(sample)
         progress(index + 1, len(sources), source.title)

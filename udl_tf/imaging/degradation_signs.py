@@ -8,7 +8,7 @@ images.
 import numpy as np
 from scipy.fft import dct
 
-SIGNS = ("compression blocks", "noise", "blur")
+SIGNS: tuple[str, ...] = ("compression blocks", "noise", "blur")
 """Names of the signs."""
 
 SMALLEST = 24
@@ -35,7 +35,7 @@ def measure_signs(image: np.ndarray) -> np.ndarray | None:
     latter: blur is seen at edges and in texture, and a part of the image may be out of focus.
 
     Args:
-        image: float32 (h, w, channels), in 0..255.
+        image: (h, w, channels), in 0..255, of any number type.
 
     Returns:
         (3,), in the order of SIGNS; None if the image is smaller than SMALLEST.
@@ -44,7 +44,7 @@ def measure_signs(image: np.ndarray) -> np.ndarray | None:
         return None
     counts, windows = np.zeros((2, 2, _SIDE)), []
     for top in range(0, image.shape[0] - _SIDE + 1, _ROWS):
-        band = image[top : top + _ROWS + _SIDE - 1]  # runs of columns reach into the next band
+        band = image[top : top + _ROWS + _SIDE - 1].astype(np.float32)  # with the columns' last run
         grey = band.mean(axis=-1)
         counts += [_near_zero(grey[:_ROWS]), _near_zero(grey.T)]
         windows.append(_differences(band))

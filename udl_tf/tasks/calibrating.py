@@ -69,5 +69,5 @@ def _sample(upscaler: KerasUpscaler, lr: np.ndarray, hr: np.ndarray, index: int)
         values.reshape(-1, sr.shape[-1])[pixels]
         for values in (np.abs(hr.astype(np.float32) - shown), np.log(theta))
     )
-    signs = None if measured else measure_sizes(lr.astype(np.float32))
+    signs = None if measured else measure_sizes(lr)
     return Sample(f"{index}", error, log_theta, {}, hash(hr.tobytes()), signs=signs)

@@ -7,7 +7,7 @@ import numpy as np
 from pydantic import Field
 
 from udl_tf.config import Section
-from udl_tf.imaging.degradation_signs import SIGNS, SMALLEST, measure_signs
+from udl_tf.imaging.degradation_signs import SIGNS, measure_signs
 
 _SIDES = (32, 64, 128)  # of the central squares that are measured, pixels
 _FEWEST = 10  # images, for an estimate of the spread
@@ -50,7 +50,7 @@ class InputStatistics(Section):
         """Returns how far an image's signs exceed their medians, divided by the limit.
 
         Args:
-            image: LR image, float32 (h, w, channels) in 0..255.
+            image: LR image (h, w, channels), in 0..255, of any number type.
 
         Returns:
             For each of SIGNS a number, which is above 1 if the image is unlike those of the
@@ -93,18 +93,19 @@ def measure_sizes(image: np.ndarray) -> np.ndarray | None:
     """Measures the signs of the central squares of a calibration image.
 
     Args:
-        image: LR image, float32 (h, w, channels) in 0..255.
+        image: LR image (h, w, channels), in 0..255, of any number type.
 
     Returns:
         (sizes, 1 + signs): number of pixels and signs; None if the image is too small.
     """
-    if min(image.shape[:2]) < SMALLEST:
-        return None
     rows = []
     for side in _SIDES:
         top, left = (max(0, length - side) // 2 for length in image.shape[:2])
         square = image[top : top + side, left : left + side]
-        rows.append([square.shape[0] * square.shape[1], *measure_signs(square)])
+        signs = measure_signs(square)
+        if signs is None:
+            return None
+        rows.append([square.shape[0] * square.shape[1], *signs])
     return np.array(rows)
 
 
