@@ -77,7 +77,7 @@ def main(arguments: list[str] | None = None) -> None:
         rows.append([f"{dataset.name} ({len(clean)})", *alarms])
         if index == 0:
             found = dict(zip(OPERATIONS, others, strict=True))
-            draw(clean, found, f"{dataset.name}, x{scale}", options.output)
+            draw(clean, found, f"{dataset.name}, ×{scale}", options.output)
     print(markdown_table(rows), end="")
     print(f"written: {options.output}")
 
