@@ -138,7 +138,7 @@ def _load_beside(
         if (other.channels, other.value_range) != (model.channels, model.value_range):
             raise UserError(
                 f"--beside {name}: has other channels or another value range than {options.model}:"
-                " only models of the same images can be compared"
+                " only models that have both in common can be compared"
             )
     return beside
 

@@ -141,8 +141,8 @@ def _scene_options(
     for option, value in given.items():
         if value:
             raise UserError(
-                f"{option}: {first} is a scene, and scenes keep their format and the model's scale:"
-                " omit the option, or upscale scenes separately"
+                f"{option}: is for images, and {first} is a scene: omit the option, or upscale"
+                " scenes separately"
             )
     default = "beside" if has_uncertainty else "none"
     return SceneOptions(
@@ -198,8 +198,13 @@ def _check_uncertainty(
     if model.calibration is None:
         print("theta is as trained, not calibrated: run udl-tf calibrate on the model")
     elif model.calibration.consistent != options.consistent:
-        kind = "with" if model.calibration.consistent else "without"
-        print(f"theta is calibrated for results {kind} --consistent: see udl-tf calibrate")
+        fitted, wanted = "with", "add --consistent"
+        if options.consistent:
+            fitted, wanted = "without", "omit --consistent"
+        print(
+            f"theta is calibrated for results {fitted} --consistent: {wanted}, or run udl-tf"
+            " calibrate"
+        )
 
 
 def _report_resampling(options: argparse.Namespace, scale: int) -> None:

@@ -164,7 +164,7 @@ def test_a_model_of_measurements_is_one_line(batch, model, tmp_path, monkeypatch
     measuring = KerasUpscaler(replace(model.networks, value_range=ValueRange((0.0,), (4000.0,))))
     monkeypatch.setattr("udl_tf.saved.loading.load_upscaler", lambda path, dtype: measuring)
     result = batch(tmp_path, "--output", tmp_path / "out", "--model", "stub")
-    assert_one_line_error(result, "stub: its images are measurements with the value range [0.0, 40")
+    assert_one_line_error(result, "stub: is a model of measurements with the value range [0.0, 40")
 
 
 def test_a_line_of_progress_is_printed_every_ten_seconds(monkeypatch, capsys):

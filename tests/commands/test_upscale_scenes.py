@@ -50,7 +50,7 @@ def test_a_scene_its_theta_and_its_flags(upscale, scene, tmp_path):
     flags = np.load(tmp_path / "out/a_flags.npy")
     assert (flags == 2).sum() == 4
     assert (flags == 1).any()
-    assert "channel 2: the degraded result differs from the input by" in result.stdout
+    assert "channel 2: the reduced result differs from the input by" in result.stdout
     assert "1 of 1 images upscaled" in result.stdout
 
 
@@ -80,7 +80,7 @@ def test_the_number_of_channels_is_checked(upscale, tmp_path):
 def test_options_of_images_are_refused(upscale, scene, tmp_path, option):
     Image.fromarray(noise_image(6, 8)).save(tmp_path / "a.png")
     result = upscale(tmp_path / "a.png", scene, "--output", tmp_path / "out", *option)
-    assert_one_line_error(result, "a.npy is a scene, and scenes keep their format and the model's")
+    assert_one_line_error(result, f"is for images, and {scene} is a scene: omit the option")
 
 
 def test_png_files_are_measurements_for_a_model_of_one_channel(tmp_path):
@@ -142,7 +142,9 @@ def test_images_do_not_store_theta_as_bands(transparent_run, tmp_path):
     Image.fromarray(noise_image(6, 8)).save(tmp_path / "a.png")
     options = "--model", transparent_run, "--output", tmp_path / "out", "--uncertainty", "bands"
     result = run_command("upscale", tmp_path / "a.png", *options)
-    assert_one_line_error(result, "uncertainty 'bands': expected one of none, npy, tiff, png")
+    assert_one_line_error(
+        result, "uncertainty 'bands': of images, expected one of none, npy"
+    )
 
 
 def test_consistent_results_of_images_equal_their_inputs_when_degraded(transparent_run, tmp_path):

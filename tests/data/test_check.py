@@ -129,8 +129,8 @@ def test_planes_of_stacks_are_checked_as_a_config_reads_them(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [
-        ((), "expected folders of training images, --config CONFIG, or both"),
-        (("x", "--set", "a=1"), "expected folders of training images, --config CONFIG, or both"),
+        ((), "expected folders of training images, or --config CONFIG"),
+        (("x", "--set", "a=1"), "expected folders of training images, or --config CONFIG"),
         (("x", "--hr-patch-size", 4), "data.hr_patch_size: got 4"),
     ],
 )

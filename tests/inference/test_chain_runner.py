@@ -142,8 +142,8 @@ def test_thin_images_in_tiles(shape):
 
 def test_equal_tiles_are_computed_together():
     runner, sizes = fresh_runner("edsr_s", 2), []
-    (forward,) = runner._forward[0]
-    runner._forward[0] = [lambda x, lr: sizes.append(x.shape) or forward(x, lr)]
+    (forward,) = runner._whole[0]
+    runner._whole[0] = [lambda x, lr: sizes.append(x.shape) or forward(x, lr)]
     assembled(runner, random_image(64, 64), tile=8, budget=1e8)
     assert sum(shape[0] for shape in sizes) == 64
     assert len(sizes) < 16
@@ -152,7 +152,7 @@ def test_equal_tiles_are_computed_together():
 
 def test_a_stage_that_runs_out_of_memory_is_computed_again_in_halves():
     runner, lr, failures = fresh_runner("edsr_s", 2), random_image(40, 40), []
-    whole, (forward,) = assembled(runner, lr), runner._forward[0]
+    whole, (forward,) = assembled(runner, lr), runner._whole[0]
 
     def small_only(x, lr):
         if x.shape[0] * x.shape[1] * x.shape[2] > 900:
@@ -160,13 +160,16 @@ def test_a_stage_that_runs_out_of_memory_is_computed_again_in_halves():
             raise MemoryError
         return forward(x, lr)
 
-    runner._forward[0] = [small_only]
+    runner._whole[0] = [small_only]
     assert np.allclose(assembled(runner, lr), whole, atol=1e-3)
     assert failures
 
 
-def test_a_trunk_in_parts_equals_the_network_and_shows_progress_within_a_tile():
-    """Five blocks are three parts, and the head is the fourth: shares of an image in one tile."""
+def test_a_trunk_in_parts_equals_the_network_and_shows_progress_within_a_tile(monkeypatch):
+    """Five blocks are three parts, and the head is the fourth: shares of an image in one tile.
+
+    Small images are computed in one call: three of the four parts at once, then the head.
+    """
     network, lr, shown = (
         build_model("edsr_s", 2, num_blocks=5, num_filters=8),
         random_image(9, 14),
@@ -177,6 +180,11 @@ def test_a_trunk_in_parts_equals_the_network_and_shows_progress_within_a_tile():
     assert np.allclose(
         assembled(runner, lr, counter=counter), network(lr[None])["sr"][0], atol=1e-3
     )
+    assert np.allclose(shown, [0.75, 1.0])
+    at_once = assembled(runner, lr)
+    monkeypatch.setattr(chain_runner, "_CPU_BATCH", 0)
+    shown.clear()
+    assert np.array_equal(assembled(runner, lr, counter=counter), at_once)
     assert np.allclose(shown, [0.25, 0.5, 0.75, 1.0])
 
 

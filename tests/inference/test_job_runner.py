@@ -83,7 +83,7 @@ def test_bad_options_of_maps_are_named(options, part):
 def test_a_model_of_measurements_is_one_line():
     model = Repeating(2)
     model.value_range = ValueRange((0.0,), (4000.0,))
-    message = r"Repeating\(x2, .*\): its images are measurements .* \[0\.0, 4000\.0\]; expected a"
+    message = r"Repeating\(x2, .*\): is a model of measurements .* \[0\.0, 4000\.0\]; expected one"
     with pytest.raises(UserError, match=message):
         run_jobs(model, [], Options())
 
@@ -222,14 +222,14 @@ def test_lack_of_memory_is_noted(tmp_path, monkeypatch):
     model = transparent_model(2)
     jobs = plan_jobs([write_noise(tmp_path / "a.png")], tmp_path / "out", Options())
     (pass_,) = model._passes(False, bordered=True)
-    (forward,) = pass_.runner._forward[0]
+    (forward,) = pass_.runner._whole[0]
 
     def small_only(x, lr):
         if x.shape[1] > 15:
             raise MemoryError
         return forward(x, lr)
 
-    pass_.runner._forward[0] = [small_only]
+    pass_.runner._whole[0] = [small_only]
     summary = run_jobs(model, jobs, Options())
     assert summary.done == 1
     assert summary.notes == [f"{tmp_path / 'a.png'}: {OUT_OF_MEMORY}"]

@@ -13,7 +13,7 @@ def test_a_model_of_other_than_rgb_images_is_one_line():
     measuring.value_range = ValueRange((0.0,), (4000.0,))
     for model, message in (
         (Repeating(2, channels=4), "stub: its images have 4 channels, but the page shows RGB"),
-        (measuring, "stub: its images are measurements"),
+        (measuring, "stub: is a model of measurements"),
     ):
         with pytest.raises(UserError, match=message), studio_of(model):
             pass

@@ -46,7 +46,9 @@ def parse_options(arguments: list[str] | None, description: str | None) -> argpa
     _add_existing(parser)
     options = parser.parse_args(arguments)
     if options.ensemble and options.uncertainty == "none":
-        raise UserError("--ensemble splits the uncertainty: use --uncertainty npy, tiff or png")
+        raise UserError(
+            "--ensemble writes maps of uncertainty: omit --uncertainty none, or use --self-ensemble"
+        )
     command_line.check_positive(options, "tile", "memory", "max_megapixels", "theta_scale")
     options.outscale, options.size = _outscale(options.outscale), _size(options.size)
     options.model = options.model or presets.default_preset(options.outscale)
@@ -65,7 +67,7 @@ def _add_measurements(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--consistent",
         action="store_true",
-        help="change results so that, degraded, they equal their inputs (back projection)",
+        help="change results so that, reduced (bicubic), they equal their inputs (back projection)",
     )
 
 
@@ -97,7 +99,7 @@ def _add_existing(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--overwrite",
         action=argparse.BooleanOptionalAction,
-        help="replace any file, or no file (default: replace earlier results of udl_tf)",
+        help="replace any existing file, or none (default: earlier results of udl_tf only)",
     )
 
 
@@ -108,7 +110,10 @@ def _add_result(parser: argparse.ArgumentParser) -> None:
     )
     formats = ["same", *(suffix.removeprefix(".") for suffix in WRITABLE)]
     parser.add_argument(
-        "--format", default="same", choices=formats, help="of images (default: the input's)"
+        "--format",
+        default="same",
+        choices=formats,
+        help="format of the results of images (default: the input's)",
     )
     command_line.add_pixels(parser)
     sizes = parser.add_mutually_exclusive_group()

@@ -140,7 +140,9 @@ def _config_of(options: argparse.Namespace) -> Config:
         content = {"data": data, "model": {"scale": options.scale}}
         config = parse_model(content, Config, "options")
     else:
-        raise UserError("expected folders of training images, --config CONFIG, or both")
+        raise UserError(
+            "expected folders of training images, or --config CONFIG, to which --set belongs"
+        )
     if not (options.folders or options.test):
         return config
     train, test = (

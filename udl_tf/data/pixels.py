@@ -215,8 +215,8 @@ class Pixels:
         floats = self.value_range is not None and dtype.kind == "f"
         if self.unit == GREY_LEVELS and not (floats or dtype == np.uint8):
             raise UserError(
-                f"{path}: {dtype} values; with the value range 0..255, or none, 8-bit images are"
-                " expected: set data.value_range to other values that are black and white"
+                f"{path}: {dtype} values; expected 8-bit images, because data.value_range is not"
+                " set or [0, 255]: set it to the range of these values, such as [0, 4095]"
             )
         return self.unit
 

@@ -101,7 +101,7 @@ def _coverage_table(result: dict[str, Any]) -> list[list[str]]:
 
 def _band_table(result: dict[str, Any]) -> list[list[str]]:
     inside = (f"in {100 * level:g} % intervals, %" for level in COVERAGE_LEVELS)
-    rows = [["band", "mean error", "mean θ'", *inside]]
+    rows = [["band", "mean absolute error", "mean θ'", *inside]]
     for number, band in enumerate(result["bands"], 1):
         numbers = (f"{band[key]:.4g}" for key in ("mean_error", "mean_theta"))
         rows.append([str(number), *numbers, *_shares(band["measured"], result)])

@@ -86,8 +86,10 @@ class ChainRunner:
         self.align = chain_align(stages)
         self.scale = stages[-1].scale
         self.batches = SharedBatches(self.values)
-        self._forward = [
-            [_part_forward(part) for part in stage.parts or (stage.network,)] for stage in stages
+        self._whole = [[_part_forward(stage.network)] for stage in stages]
+        self._parts = [
+            [_part_forward(part) for part in stage.parts] if stage.parts else whole
+            for stage, whole in zip(stages, self._whole, strict=True)
         ]
         self._most_pixels = math.inf if has_gpu() else _CPU_BATCH
         channels = stages[0].network.inputs[0].shape[-1]
@@ -165,7 +167,7 @@ class ChainRunner:
         def progress(done: float, total: float | None, label: str = "") -> None:
             report(min(1.0, done / (total or 1)))  # tiles repeat after memory ran out
 
-        steps = Counter(progress, sum(map(len, self._forward)))
+        steps = Counter(progress, sum(map(len, self._parts)))
         for index, capacity in enumerate(capacities):
             x = self._run_stage(index, x, windows, capacity, notes, steps)
         return keras.ops.convert_to_numpy(x)
@@ -222,7 +224,7 @@ class ChainRunner:
 
         A map that is computed in one piece stays on the device; one in tiles is assembled in NumPy.
         """
-        stage, parts = self.stages[index], self._forward[index]
+        stage = self.stages[index]
         n, height, width, _ = lr.shape
         before = x.shape[1] // height  # scale of x
         whole = n * height * width <= capacity
@@ -233,9 +235,12 @@ class ChainRunner:
 
         def compute(tiles: Sequence[Tile]) -> Any:
             result, image = _windows(x, tiles, before), _windows(lr, tiles, 1)
+            pixels = pixels_of(tiles)
+            # What takes a moment needs no progress within, and each call costs half a millisecond.
+            parts = (self._whole if n * pixels <= _CPU_BATCH else self._parts)[index]
             for part in parts:
                 result = part(result, image)
-                steps.add(pixels_of(tiles) / (height * width))
+                steps.add(len(self._parts[index]) / len(parts) * pixels / (height * width))
             if len(tiles) == 1:
                 return result[None]
             return keras.ops.convert_to_numpy(result).reshape(len(tiles), n, *result.shape[1:])

@@ -67,7 +67,7 @@ class Options:
     def __post_init__(self):
         if self.uncertainty not in UNCERTAINTY_FORMATS:
             known = ", ".join(UNCERTAINTY_FORMATS)
-            raise UserError(f"uncertainty {self.uncertainty!r}: expected one of {known}")
+            raise UserError(f"uncertainty {self.uncertainty!r}: of images, expected one of {known}")
         if self.value_range is not None:
             ValueRange.of(self.value_range)  # raises if it is not one
         if self.map_style not in MAP_STYLES:
@@ -99,11 +99,7 @@ class Options:
         return self.self_ensemble or self.ensemble
 
     def result_size(self, height: int, width: int) -> tuple[int, int] | None:
-        """Returns the (height, width) that the options ask for; None: as the model computes it.
-
-        Args:
-            height, width: of the image.
-        """
+        """Returns the (height, width) of the result of an image; None: as the model computes it."""
         if self.size is not None:
             return self.size[1], self.size[0]
         if self.outscale is not None:

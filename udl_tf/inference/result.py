@@ -38,7 +38,8 @@ class Upscaled:
         deviations: how far the input is from the images that theta was calibrated on, by sign of
             degradation ("compression blocks", "noise", "blur"): above 1 unlike these, and theta is
             not reliable; for a stack, the largest of its images. None: not assessed, because theta
-            is not computed or the input is a measurement, or very small, or by the calibration.
+            is not computed, the input is a measurement or below 24 pixels per side, or the
+            calibration has no statistics of its images.
     """
 
     image: np.ndarray

@@ -125,7 +125,7 @@ def run_scene(
 
 
 def _consistency_lines(found: SceneSummary) -> list[str]:
-    """Returns a line per channel with data: how the degraded result differs from the scene."""
+    """Returns a line per channel with data: how the reduced result differs from the scene."""
     return [
         f"channel {number}: the degraded result differs from the input by {row['mean']:+.3g} on"
         f" average, {row['rms']:.3g} RMS (correlation {row['correlation']:.6f})"

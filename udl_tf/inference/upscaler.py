@@ -249,8 +249,8 @@ def check_takes_images(model: Any, name: str) -> None:
     """
     if model.measures:
         raise UserError(
-            f"{name}: its images are measurements with the value range {model.value_range.ranges};"
-            " expected a model of 8-bit images: choose another one, or run udl-tf upscale",
+            f"{name}: is a model of measurements with the value range {model.value_range.ranges};"
+            " expected one of 8-bit images: choose another one, or use udl-tf upscale",
             argument="model",
         )
 

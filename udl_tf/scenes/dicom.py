@@ -76,7 +76,7 @@ class DicomScene(ArrayScene):
         if others:
             raise UserError(
                 f"{path}: nodata {nodata:g}; expected a value that is one number in all frames,"
-                " which have slopes of their own",
+                " whose slopes differ",
                 argument="nodata",
             )
         return first
@@ -199,8 +199,8 @@ def _has_decoder(syntax: UID) -> bool:
 
 def _not_decoded(path: Path, reason: str) -> UserError:
     return UserError(
-        f"{path}: its pixels cannot be decoded ({reason}): pip install pylibjpeg[all] pyjpegls, or"
-        " decompress the file first"
+        f"{path}: its pixels cannot be decoded ({reason}): run pip install"
+        ' "pylibjpeg[all]" pyjpegls, or decompress the file first'
     )
 
 

@@ -121,7 +121,7 @@ class NiftiScene(ArrayScene):
 
 def _check(path: Path, image: Any) -> None:
     if not isinstance(image, Nifti1Image | Nifti2Image):
-        raise UserError(f"{path}: of another kind than NIfTI in one file: convert it")
+        raise UserError(f"{path}: expected NIfTI in a single file: convert it")
     if not 2 <= len(image.shape) <= len(_NAMES):
         raise UserError(f"{path}: has {len(image.shape)} axes; expected 2 to 5: split it")
 

@@ -139,5 +139,5 @@ def _check_supported(path: Path, series: TiffPageSeries) -> None:
     if {EXTRASAMPLE.ASSOCALPHA, EXTRASAMPLE.UNASSALPHA} & set(page.extrasamples):
         raise UserError(
             f"{path}: has an alpha channel; expected channels of values: remove it, or run pip"
-            ' install "udl_tf[geo]", by which alpha marks nodata'
+            ' install "udl_tf[geo]", which reads alpha as nodata'
         )
