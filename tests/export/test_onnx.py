@@ -95,3 +95,24 @@ def test_without_uncertainty(tiny_run, hr_images, tmp_path):
     model = load_upscaler(path)
     assert not model.has_uncertainty
     assert model.upscale(noise_image(9, 9)).theta is None
+
+
+def test_int8_has_integer_convolutions_and_is_upscaled_with_like_other_exports(
+    transparent_run, hr_images, tmp_path
+):
+    """Each pixel is repeated: 256 levels at input and output are the grey levels."""
+    path = tmp_path / "model.onnx"
+    card = export_onnx(transparent_run, path, "int8", images=hr_images)
+    assert abs(card.parity["psnr_loss"]) < 0.1
+    graph = onnx.load(path).graph
+    dtypes = {x.name: onnx.numpy_helper.to_array(x).dtype for x in graph.initializer}
+    assert dtypes["edsr_s_trunk_1/block0_conv0_1/convolution/ReadVariableOp:0_quantized"] == "int8"
+    assert dtypes["edsr_s_trunk_1/head_1/convolution/ReadVariableOp:0"] == "float32"
+    assert {"QuantizeLinear", "DequantizeLinear"} <= {node.op_type for node in graph.node}
+    assert [tensor.name for tensor in graph.output] == ["sr", "theta"]
+    model, image = load_upscaler(path), noise_image(9, 14)
+    assert not model.eight_bit  # the first and the last convolution are in float32
+    result = model.upscale(image)
+    expected = load_upscaler(transparent_run).upscale(image)
+    assert np.abs(result.image.astype(int) - expected.image).max() <= 4
+    assert np.allclose(result.theta, 1.0, atol=0.02)

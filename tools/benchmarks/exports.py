@@ -59,6 +59,7 @@ FORMATS = (
     Format("TFLite int8", "int8.tflite", partial(export_tflite, precision="int8")),
     Format("ONNX float32", "float32.onnx", export_onnx),
     Format("ONNX float16", "float16.onnx", partial(export_onnx, precision="float16")),
+    Format("ONNX int8", "int8.onnx", partial(export_onnx, precision="int8")),
 )
 
 

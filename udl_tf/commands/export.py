@@ -176,7 +176,7 @@ def _tflite(options: argparse.Namespace) -> None:
 
 def _add_onnx(formats) -> None:
     parser = _add_format(formats, "onnx", "ONNX file for ONNX Runtime and others", ".onnx file")
-    _add_precision(parser, ["float32", "float16"])
+    _add_precision(parser, ["float32", "float16", "int8"])
     parser.add_argument("--opset", type=int, default=18, choices=[17, 18], help="default: 18")
 
 

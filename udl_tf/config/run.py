@@ -178,6 +178,12 @@ class Config(Section):
                     f"{key} is for 8-bit RGB images, and model.channels or data.value_range declare"
                     " measurements: remove it"
                 )
+        for index, step in enumerate(self.steps):
+            if step.quantize and self.data.value_range is not None:
+                raise ValueError(
+                    f"steps.{index}.quantize: int8 has too few values for data.value_range: remove"
+                    " it"
+                )
         return self
 
     @model_validator(mode="after")

@@ -30,6 +30,11 @@ class ModelConfig(Section):
         " uncertainty (such as esu) has the released one",
     )
 
+    def without_branches(self) -> "ModelConfig":
+        """Returns the same network with plain convolutions in place of branches."""
+        plain = {key: value for key, value in self.options.items() if key != "branches"}
+        return self.changed(options=plain)
+
     @model_validator(mode="after")
     def _check_options(self) -> "ModelConfig":
         for name in ("name", "scale", "channels", "log_scale_head", "uncertainty"):
@@ -182,6 +187,11 @@ class StepConfig(Section):
         default="network",
         description="what is trained; uncertainty_head: only a new uncertainty head, on the errors"
         " of the previous step's network, which stays as it is",
+    )
+    quantize: bool = Field(
+        default=False,
+        description="whether to train in simulated int8, a last short step for exports in int8; the"
+        " network then has no branches, and is trained in float32",
     )
     updates: int = Field(ge=1, description="number of weight updates")
     learning_rate: float | None = Field(

@@ -12,13 +12,14 @@ from udl_tf._support.json_files import read_json
 from udl_tf._support.versions import versions
 from udl_tf.errors import UserError
 from udl_tf.evaluation.protocol import totals
+from udl_tf.export.int8 import quantizable
 from udl_tf.hub import presets
 from udl_tf.inference.keras_upscaler import KerasUpscaler
 from udl_tf.inference.upscaler import BORDER
 from udl_tf.models.heads import LARGEST_THETA
 from udl_tf.models.stages import Stage, chain_align, chain_radius, run_chain
 from udl_tf.saved.bundle import read_manifest, read_networks
-from udl_tf.saved.card import ModelCard
+from udl_tf.saved.card import ModelCard, Precision
 
 # Tiles overlap by the receptive radius up to _LONGEST_MARGIN, else by _SHORT_MARGIN: with DPDNN's
 # radius of 463 pixels at x4, a tile of 1 pixel would need a window of 927 x 927.
@@ -123,6 +124,8 @@ class UpscalingModule(tf.Module):
     def __init__(self, model: KerasUpscaler, card: ModelCard):
         super().__init__()
         chains = model.networks.build_chains("theta" in card.outputs, bordered=True)
+        if card.precision == "int8":
+            chains = [(names, [*map(quantizable, chain)]) for names, chain in chains]
         self.tracked = weights_of(chain for _, chain in chains)
         size = (1, card.tile, card.tile) if card.tile else (None, None, None)
         self.signature = [tf.TensorSpec((*size, card.channels), tf.float32, name="lr")]
@@ -133,7 +136,7 @@ class UpscalingModule(tf.Module):
             for names, chain in chains:
                 outputs |= dict(zip(names, run_chain(chain, x), strict=True))
             sr = outputs["sr"]
-            maps = {"sr": sr if card.measures else tf.clip_by_value(sr, 0.0, 255.0)}
+            maps = {"sr": sr if card.measures else _in_range(sr, card.precision)}
             if "theta" in card.outputs:
                 maps["theta"] = theta_of(model, outputs["log_scale"])
             edge = card.border * card.scale
@@ -142,6 +145,16 @@ class UpscalingModule(tf.Module):
         self.upscale: Callable[..., Any] = tf.function(
             upscale, input_signature=self.signature, autograph=False
         )
+
+
+def _in_range(sr, precision: Precision):
+    """Returns an image clipped to 0..255."""
+    if precision != "int8":
+        return tf.clip_by_value(sr, 0.0, 255.0)
+    # So that 256 levels, also those of the maps before, are the grey levels: the converter passes
+    # the range of a minimum and of a maximum to their input, but a maximum of 0 becomes a ReLU,
+    # whose range it does not pass.
+    return tf.maximum(tf.minimum(sr, 255.0), 1e-9)
 
 
 def mirror(lr, border: int):

@@ -1,4 +1,4 @@
-"""Export to ONNX files for any batch and image size, in float32 or float16."""
+"""Export to ONNX files for any batch and image size, in float32, float16 or int8."""
 
 from pathlib import Path
 from typing import Any
@@ -7,6 +7,8 @@ from udl_tf._support.files import complete_file
 from udl_tf._support.versions import versions
 from udl_tf.errors import needs_extra
 from udl_tf.export.graph import UpscalingModule, check_suffix, make_card, read_run
+from udl_tf.export.int8 import check_int8, representative
+from udl_tf.export.onnx_int8 import convert_to_int8
 from udl_tf.export.parity import check_parity, real_pairs
 from udl_tf.saved.card import CARD, ModelCard, Precision
 from udl_tf.saved.exported import open_onnx
@@ -29,10 +31,12 @@ def export_onnx(
     Args:
         run: run folder, or name of a preset.
         output: the file.
-        precision: "float32", or "float16": weights and arithmetic, but not inputs and outputs.
+        precision: "float32"; "float16": weights and arithmetic, but not inputs and outputs; "int8":
+            convolutions, see udl_tf.export.onnx_int8.
         opset: 17 or 18.
         uncertainty: whether to export theta, if the model predicts it.
-        images: folder of HR images for the comparison; None: the bundled ones.
+        images: folder of HR images for the comparison and the ranges of int8; None: the bundled
+            ones.
         licence: of the weights, in words; None: the bundle's.
 
     Returns:
@@ -48,6 +52,8 @@ def export_onnx(
         import tf2onnx  # noqa: F401
 
     model = read_run(run)
+    if precision == "int8":
+        check_int8(model)
     card = make_card(
         run,
         model,
@@ -59,6 +65,8 @@ def export_onnx(
     )
     pairs = real_pairs(model, images)
     graph = _convert(UpscalingModule(model, card), card, opset)
+    if precision == "int8":
+        graph = convert_to_int8(graph, representative(card, pairs))
     with complete_file(output) as temporary:
         _save(graph, card, temporary)
         onnx.checker.check_model(str(temporary), full_check=True)

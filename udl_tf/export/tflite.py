@@ -2,26 +2,22 @@
 
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import keras
-import numpy as np
 import tensorflow as tf
 from tensorflow.lite.tools import flatbuffer_utils
 
 from udl_tf._support.files import complete_file
 from udl_tf.errors import UserError
 from udl_tf.export.graph import UpscalingModule, check_suffix, make_card, read_run
-from udl_tf.export.parity import Pair, check_parity, piece, real_pairs
+from udl_tf.export.int8 import check_int8, representative
+from udl_tf.export.parity import Pair, check_parity, real_pairs
 from udl_tf.inference.keras_upscaler import KerasUpscaler
 from udl_tf.saved.card import ModelCard, Precision, write_with_card
 from udl_tf.saved.exported import open_tflite
 from udl_tf.saved.windows import core_of_tile
-
-_RANGE_SIDE = 64  # LR pixels; side of the pieces whose activations determine the ranges of int8
 
 
 def export_tflite(
@@ -70,8 +66,7 @@ def export_tflite(
             " export then states the difference at seams)"
         )
     pairs = real_pairs(model, images)
-    with _quantizable_elu(model.networks.uncertainty if precision == "int8" else None):
-        converted = _name_tensors(_convert(UpscalingModule(model, card), card, pairs), card)
+    converted = _name_tensors(_convert(UpscalingModule(model, card), card, pairs), card)
     with complete_file(output) as temporary:
         write_with_card(temporary, converted, card)
         parity = check_parity(model, open_tflite(temporary), pairs)
@@ -86,34 +81,13 @@ def _facts(
     """Returns the fields of the card that depend on the format."""
     facts: dict[str, Any] = {"format": "tflite", "precision": precision, "tile": tile}
     if precision == "int8":
-        if model.measures:
-            raise UserError(
-                "int8 has too few values for a model with the value range"
-                f" {model.value_range.ranges}: choose float16 or float32",
-                argument="precision",
-            )
+        check_int8(model)
         facts |= {"image_dtype": "uint8", "theta_dtype": "uint8"}
     if tile is not None:
         facts |= {"border": 0, "smallest": tile}
     if margin is not None:
         facts["margin"] = margin
     return facts
-
-
-@contextmanager
-def _quantizable_elu(network: keras.Model | None) -> Iterator[None]:
-    """Replaces ELU, which TFLite lacks in int8, by int8 operators for the duration of the block."""
-    elu = keras.activations.elu
-    layers = [x for x in network.layers if getattr(x, "activation", None) is elu] if network else []
-    for layer in layers:
-        # x - relu(x) is min(x, 0), but has a range of its own: tf.minimum(x, 0) would be quantized
-        # with the range of x.
-        layer.activation = lambda x: tf.nn.relu(x) + (tf.exp(x - tf.nn.relu(x)) - 1.0)
-    try:
-        yield
-    finally:
-        for layer in layers:
-            layer.activation = elu
 
 
 def _convert(module: UpscalingModule, card: ModelCard, pairs: Sequence[Pair]) -> bytes:
@@ -129,7 +103,7 @@ def _convert(module: UpscalingModule, card: ModelCard, pairs: Sequence[Pair]) ->
         if card.precision == "float16":
             converter.target_spec.supported_types = [tf.float16]
         if card.precision == "int8":
-            converter.representative_dataset = lambda: _representative(card, pairs)
+            converter.representative_dataset = lambda: representative(card, pairs)
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
             converter.inference_input_type = tf.uint8
             converter.inference_output_type = tf.uint8
@@ -148,15 +122,3 @@ def _name_tensors(model: bytes, card: ModelCard) -> bytes:
     index = {entry.name.decode(): entry.tensorIndex for entry in signature.outputs}
     graph.outputs = [index[name] for name in card.outputs]
     return bytes(flatbuffer_utils.convert_object_to_bytearray(content))
-
-
-def _representative(card: ModelCard, pairs: Sequence[Pair]) -> Iterator[dict[str, np.ndarray]]:
-    """Yields the images that determine the ranges of int8.
-
-    Plain black and white are among them, so that the range of the input is 0..255, that of uint8.
-    """
-    side = card.tile or _RANGE_SIDE
-    for lr, _ in pairs:
-        yield {"lr": piece(lr, (side, side))[None].astype(np.float32)}
-    for plain in (0.0, 255.0):
-        yield {"lr": np.full((1, side, side, card.channels), plain, np.float32)}

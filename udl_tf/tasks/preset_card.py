@@ -109,6 +109,7 @@ def _training(training: dict[str, Any]) -> str:
         (f"{step['updates_done']:,} of " if "updates_done" in step else "")
         + f"{step['updates']:,} updates of {step['loss']}"
         + (" (uncertainty head)" if step.get("train") == "uncertainty_head" else "")
+        + (" in simulated int8" if step.get("quantize") else "")
         for step in training["steps"]
     ]
     return f"{', then '.join(steps)}; on {training['data']['text']}"

@@ -15,14 +15,18 @@ def head_of(config: Config, index: int, loss: keras.losses.Loss) -> LogScaleHead
     """Returns the kind of the s head that a step trains with this loss; None: it trains none."""
     if not loss.needs_log_scale:
         return None
-    if config.steps[index].train == "uncertainty_head":
+    step = config.steps[index]
+    # A quantized step may train the head that a step before has added.
+    if step.train == "uncertainty_head" or step.quantize:
         return config.model.log_scale_head
     return "released"
 
 
 def build_step_network(config: Config, index: int, loss: keras.losses.Loss) -> keras.Model:
     """Builds the network of a step, with fresh weights."""
-    return build_network(config.model, head_of(config, index, loss))
+    quantize = config.steps[index].quantize
+    model = config.model.without_branches() if quantize else config.model
+    return build_network(model, head_of(config, index, loss))
 
 
 def check_networks(config: Config, losses: list) -> None:

@@ -77,10 +77,8 @@ def make_manifest(
         if loss.needs_log_scale:
             uncertainty = UncertaintyFile(**part.model_dump(), unit=loss.unit, power=loss.power)
     steps = [step.model_dump() for step in run.config.steps[: len(files)]]
-    model = run.config.model
-    plain = {key: value for key, value in model.options.items() if key != "branches"}
     return Manifest(
-        architecture=model.changed(options=plain),
+        architecture=run.config.model.without_branches(),
         range=notes["data"].get("value_range", EIGHT_BIT),
         mean=parts[-1],
         uncertainty=uncertainty,

@@ -94,7 +94,8 @@ class Step:
     def name(self) -> str:
         """Name for log lines, such as "step 1/3 esu"."""
         head = " (uncertainty head)" if self.config.train == "uncertainty_head" else ""
-        return f"step {self.index + 1}/{len(self.session.losses)} {self.config.loss}{head}"
+        int8 = " in simulated int8" if self.config.quantize else ""
+        return f"step {self.index + 1}/{len(self.session.losses)} {self.config.loss}{head}{int8}"
 
 
 def train_step(session: Session, index: int) -> tuple[dict[str, Any], bool]:
@@ -163,7 +164,7 @@ def _build(session: Session, index: int) -> Step:
     step, training = config.steps[index], config.training
     saved = read_progress(run.path)
     start = saved if saved is not None and saved.step == index else Progress(index, update=0)
-    with precision(session.policy):
+    with precision("float32" if step.quantize else session.policy):
         network = build_step_network(config, index, losses[index])
         frozen = None
         if index:
@@ -179,7 +180,7 @@ def _build(session: Session, index: int) -> Step:
         if step.weighting is not None:
             cached = _caches_uncertainty(session, index)
             weight = make_pixel_weight(step.weighting, frozen, config.model.scale, cached)
-        trainer = Trainer(network, losses[index], weight)
+        trainer = Trainer(network, losses[index], weight, step.quantize)
         scheduled = max(1, step.updates - start.schedule_from)
         trainer.compile(
             make_optimizer(config.optimizer, scheduled, step.learning_rate, session.group.replicas),

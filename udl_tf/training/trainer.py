@@ -7,6 +7,7 @@ from keras import ops
 
 from udl_tf.data.resident import ResidentSet
 from udl_tf.distributed.model import GroupModel
+from udl_tf.models.fake_quantization import fake_quantized
 from udl_tf.tasks import SRModel
 
 
@@ -18,6 +19,7 @@ class Trainer(GroupModel, SRModel):
         loss: one of udl_tf.losses.
         pixel_weight: function (lr, hr, ...) -> w for a UDL step, or None; it gets the float32
             values of a batch (`batch_values`).
+        quantize: whether to train in simulated int8.
 
     Attributes:
         resident: training set on the device, which cuts a batch from places in it; None: batches
@@ -29,11 +31,13 @@ class Trainer(GroupModel, SRModel):
         network: keras.Model,
         loss: keras.losses.Loss,
         pixel_weight: Callable | None = None,
+        quantize: bool = False,
     ):
         SRModel.__init__(self, network, name="trainer")
         self._loss = loss
         self.pixel_weight = pixel_weight
         self.resident: ResidentSet | None = None
+        self._forward = fake_quantized(network) if quantize else None
 
     @property
     def network(self) -> keras.Model:
@@ -42,6 +46,11 @@ class Trainer(GroupModel, SRModel):
 
     def _default_loss(self):
         return self._loss
+
+    def call(self, lr, training=None, mask=None):
+        if training and self._forward is not None:
+            return self._forward(ops.cast(lr, "float32"))
+        return super().call(lr, training, mask)
 
     def make_train_function(self, force=False):
         if keras.backend.backend() != "jax" or self.steps_per_execution == 1:
