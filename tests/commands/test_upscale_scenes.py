@@ -142,9 +142,7 @@ def test_images_do_not_store_theta_as_bands(transparent_run, tmp_path):
     Image.fromarray(noise_image(6, 8)).save(tmp_path / "a.png")
     options = "--model", transparent_run, "--output", tmp_path / "out", "--uncertainty", "bands"
     result = run_command("upscale", tmp_path / "a.png", *options)
-    assert_one_line_error(
-        result, "uncertainty 'bands': of images, expected one of none, npy"
-    )
+    assert_one_line_error(result, "uncertainty 'bands': of images, expected one of none, npy")
 
 
 def test_consistent_results_of_images_equal_their_inputs_when_degraded(transparent_run, tmp_path):

@@ -50,7 +50,9 @@ def test_grey_and_rgb_files_are_read_as_they_are(tmp_path):
 def test_other_values_than_8_bits_need_a_range(tmp_path):
     file = saved(tmp_path / "a.npy", np.zeros((4, 4), np.uint16))
     for pixels in (Pixels(1), Pixels(1, ValueRange())):  # 0..255 means 8 bits for `upscale`
-        with pytest.raises(UserError, match=r"uint16 values; .* set data\.value_range"):
+        with pytest.raises(
+            UserError, match=r"uint16 values; expected 8-bit .* data\.value_range is"
+        ):
             pixels.read(file)
 
 

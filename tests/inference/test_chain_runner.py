@@ -176,16 +176,13 @@ def test_a_trunk_in_parts_equals_the_network_and_shows_progress_within_a_tile(mo
         [],
     )
     runner = ChainRunner(network.build_chain("sr"))
-    counter = Counter(lambda done, total, label: shown.append(done / total), lr.size / 3)
-    assert np.allclose(
-        assembled(runner, lr, counter=counter), network(lr[None])["sr"][0], atol=1e-3
-    )
-    assert np.allclose(shown, [0.75, 1.0])
-    at_once = assembled(runner, lr)
-    monkeypatch.setattr(chain_runner, "_CPU_BATCH", 0)
-    shown.clear()
-    assert np.array_equal(assembled(runner, lr, counter=counter), at_once)
-    assert np.allclose(shown, [0.25, 0.5, 0.75, 1.0])
+    for batch, shares in (chain_runner._CPU_BATCH, [0.75, 1.0]), (0, [0.25, 0.5, 0.75, 1.0]):
+        monkeypatch.setattr(chain_runner, "_CPU_BATCH", batch)
+        shown.clear()
+        counter = Counter(lambda done, total, label: shown.append(done / total), lr.size / 3)
+        result = assembled(runner, lr, counter=counter)
+        assert np.allclose(result, network(lr[None])["sr"][0], atol=1e-3)
+        assert np.allclose(shown, shares)
 
 
 def test_more_memory_means_fewer_pixels_computed_twice():

@@ -77,7 +77,5 @@ def test_missing_inputs_and_empty_folders_are_one_line(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="holds no image"):
         plan_jobs([tmp_path / "empty"], tmp_path / "out", Options())
-    with pytest.raises(
-        UserError, match="uncertainty 'gif': of images, expected one of none"
-    ):
+    with pytest.raises(UserError, match="uncertainty 'gif': of images, expected one of none"):
         Options(uncertainty="gif")

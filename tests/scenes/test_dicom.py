@@ -335,7 +335,7 @@ def test_transfer_syntaxes_that_cannot_be_decoded_are_refused_in_one_line(tmp_pa
     one.file_meta.TransferSyntaxUID = MPEG2MPML
     one.PixelData = encapsulate([bytes(8)])
     one["PixelData"].is_undefined_length = True
-    with pytest.raises(UserError, match=r"decoded \(MPEG2 .*\): pip install pylibjpeg\[all\]"):
+    with pytest.raises(UserError, match=r"decoded \(MPEG2 .*\): run pip install .pylibjpeg\[all\]"):
         open_scene(save(tmp_path / "a.dcm", one))
     one = dataset(slice_of())
     one.file_meta.TransferSyntaxUID = JPEG2000Lossless

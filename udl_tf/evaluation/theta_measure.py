@@ -23,6 +23,7 @@ from udl_tf.inference.self_ensemble import mean_and_spread
 from udl_tf.inference.upscaler import BORDER, upscaler_of
 from udl_tf.scenes.opening import stem_of
 from udl_tf.uncertainty.fit import Sample, error_ratio, members, pool
+from udl_tf.uncertainty.inputs import measure_sizes
 
 _MOST_PIXELS = 1_000_000  # per set; larger sets are subsampled at random
 _REACH_IMAGES = 10
@@ -63,8 +64,7 @@ def measure(
         raise UserError("the model has no uncertainty to calibrate: train with an 'esu' step")
     as_trained = KerasUpscaler(replace(model.networks, calibration=None))
     near: int = upscaler_of(model).nodata_reach if reach is None else reach
-    sizes = [source.size for source in sources]
-    share = min(1.0, _MOST_PIXELS / sum(height * width for height, width in sizes))
+    share = min(1.0, _MOST_PIXELS / sum(math.prod(source.size) for source in sources))
     samples: dict[Path, list[Sample]] = {}  # of the planes of each file
     for index, source in enumerate(sources):
         lr, hr = read_pair_with_holes(source, model.scale)
@@ -83,7 +83,8 @@ def measure(
             error, log_theta = drawn.pop("error"), drawn.pop("log_theta")
             chosen = {name: mask.ravel()[pixels] for name, mask in groups.items()}
             key = hash(hr.tobytes())
-            sample = Sample(source.hr.name, error, log_theta, drawn, key, chosen)
+            signs = None if source.pixels.measured else measure_sizes(lr)
+            sample = Sample(source.hr.name, error, log_theta, drawn, key, chosen, signs)
             samples.setdefault(source.hr, []).append(sample)
         progress(index + 1, len(sources), source.title)
     if not samples:

@@ -1,6 +1,7 @@
 """Result of super-resolution: image, uncertainty maps, intervals."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -8,6 +9,7 @@ import numpy as np
 from udl_tf.errors import UserError
 from udl_tf.imaging.dtypes import FULL_RANGE, gray_level
 from udl_tf.imaging.resize import imresize
+from udl_tf.uncertainty.inputs import above_limit
 from udl_tf.uncertainty.record import Calibration
 
 _SHARES = np.arange(1, 100, 2) / 100  # the middles of fifty equal shares
@@ -33,6 +35,11 @@ class Upscaled:
         flags: uint8 (h, w) of measurements: 0 valid, 1 near nodata, where filling nodata changes
             the image by more than a grey level at more than one of a hundred pixels, 2 nodata in
             any channel; None for images.
+        deviations: how far the input is from the images that theta was calibrated on, by sign of
+            degradation ("compression blocks", "noise", "blur"): above 1 unlike these, and theta is
+            not reliable; for a stack, the largest of its images. None: not assessed, because theta
+            is not computed, the input is a measurement or below 24 pixels per side, or the
+            calibration has no statistics of its images.
     """
 
     image: np.ndarray
@@ -42,6 +49,7 @@ class Upscaled:
     notes: tuple[str, ...] = ()
     value_range: tuple[float, float] = FULL_RANGE
     flags: np.ndarray | None = None
+    deviations: Mapping[str, float] | None = None
 
     def __repr__(self) -> str:
         shape = "x".join(map(str, self.image.shape))
@@ -66,6 +74,11 @@ class Upscaled:
         if self.theta is None or self.spread is None:
             return None
         return np.sqrt(self.theta**2 + self.spread**2 / 2)  # a Laplace variance is 2 theta^2
+
+    @property
+    def unlike(self) -> tuple[str, ...]:
+        """Signs of degradation by which the input is unlike the calibration images."""
+        return above_limit(self.deviations or {})
 
     def members(self) -> list["Upscaled"]:
         """Returns the results of the images of a stack; [self] if it is a single image."""
@@ -210,7 +223,13 @@ def stacked(results: list[Upscaled]) -> Upscaled:
     assert image is not None
     notes = dict.fromkeys(note for result in results for note in result.notes)
     maps = {name: stack(name) for name in ("theta", "spread", "flags")}
-    return replace(first, image=image, notes=tuple(notes), **maps)
+    return replace(first, image=image, notes=tuple(notes), deviations=_largest(results), **maps)
+
+
+def _largest(results: list[Upscaled]) -> dict[str, float] | None:
+    """Returns the largest deviation in each sign of degradation."""
+    found = [result.deviations for result in results if result.deviations is not None]
+    return {name: max(one[name] for one in found) for name in found[0]} if found else None
 
 
 def _resized_map(values: np.ndarray | None, size: tuple[int, int]) -> np.ndarray | None:

@@ -127,7 +127,7 @@ def run_scene(
 def _consistency_lines(found: SceneSummary) -> list[str]:
     """Returns a line per channel with data: how the reduced result differs from the scene."""
     return [
-        f"channel {number}: the degraded result differs from the input by {row['mean']:+.3g} on"
+        f"channel {number}: the reduced result differs from the input by {row['mean']:+.3g} on"
         f" average, {row['rms']:.3g} RMS (correlation {row['correlation']:.6f})"
         for number, row in enumerate(found.consistency, 1)
         if not math.isnan(row["mean"])  # as it is without data

@@ -12,6 +12,7 @@ from udl_tf.errors import UserError
 from udl_tf.inference.keras_upscaler import KerasUpscaler, Networks
 from udl_tf.inference.upscaler import BORDER
 from udl_tf.uncertainty.fit import Sample, calibrate
+from udl_tf.uncertainty.inputs import measure_sizes
 from udl_tf.uncertainty.record import Calibration
 
 _MOST_PIXELS = 20_000  # per image, drawn at random
@@ -68,4 +69,5 @@ def _sample(upscaler: KerasUpscaler, lr: np.ndarray, hr: np.ndarray, index: int)
         values.reshape(-1, sr.shape[-1])[pixels]
         for values in (np.abs(hr.astype(np.float32) - shown), np.log(theta))
     )
-    return Sample(f"{index}", error, log_theta, {}, hash(hr.tobytes()))
+    signs = None if measured else measure_sizes(lr)
+    return Sample(f"{index}", error, log_theta, {}, hash(hr.tobytes()), signs=signs)

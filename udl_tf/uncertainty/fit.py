@@ -8,6 +8,7 @@ import numpy as np
 
 from udl_tf.errors import UserError
 from udl_tf.uncertainty.conformal import conformal_factor
+from udl_tf.uncertainty.inputs import input_statistics
 from udl_tf.uncertainty.laplace import LEVELS, fit_affine, fit_scale, laplace_nll, measured_factors
 from udl_tf.uncertainty.record import Calibration, Conformal
 
@@ -28,6 +29,8 @@ class Sample:
         baselines: other measures of uncertainty by name, float32 (n, c).
         key: hash of the HR image, equal for duplicates.
         groups: of pixels, by name, bool (n,); for example the classes of a label image.
+        signs: of degradation of the LR image (udl_tf.uncertainty.inputs.measure_sizes); None: of
+            measurements, or of an image that is too small.
     """
 
     name: str
@@ -36,6 +39,7 @@ class Sample:
     baselines: dict[str, np.ndarray]
     key: int
     groups: Mapping[str, np.ndarray] = field(default_factory=dict)
+    signs: np.ndarray | None = None
 
 
 def calibrate(
@@ -73,6 +77,7 @@ def calibrate(
         factors=measured_factors(error_ratio(samples, a, b)).tolist(),
         data=data,
         images=len(samples),
+        inputs=input_statistics([sample.signs for sample in samples]),
     )
     if conformal is None:
         return calibration

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from udl_tf.config import Section
 from udl_tf.errors import UserError
+from udl_tf.uncertainty.inputs import InputStatistics
 
 HalfWidth = Annotated[float, Field(ge=0)]
 """Half width of intervals, in theta'."""
@@ -47,6 +48,8 @@ class Calibration(Section):
         nodata_reach: LR pixels from nodata within which filling it changes sr by more than one grey
             level (udl_tf.inference.nodata_reach); None: not measured.
         consistent: whether it is for results of `upscale(consistent=True)`.
+        inputs: statistics of the LR images of the fit; None: of measurements, too few or too small
+            images, or a calibration by an earlier version.
     """
 
     method: Literal["scale", "affine"]
@@ -59,6 +62,7 @@ class Calibration(Section):
     images: int
     nodata_reach: int | None = Field(default=None, ge=0)
     consistent: bool = False
+    inputs: InputStatistics | None = None
 
     @property
     def channels(self) -> int:

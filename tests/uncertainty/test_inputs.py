@@ -1,0 +1,113 @@
+import numpy as np
+import pytest
+from helpers.models import laplace_samples
+from pydantic import ValidationError
+
+from udl_tf.data.sources import bundled_dataset, degraded
+from udl_tf.data.store import read_pair
+from udl_tf.hub import presets
+from udl_tf.imaging.degradation_signs import SIGNS
+from udl_tf.saved.bundle import read_manifest
+from udl_tf.uncertainty import inputs
+from udl_tf.uncertainty.fit import calibrate
+from udl_tf.uncertainty.inputs import (
+    InputStatistics,
+    SizeStatistics,
+    above_limit,
+    input_statistics,
+    measure_sizes,
+    warnings_of,
+)
+
+
+def measured(count: int) -> list:
+    """Returns signs of images whose first sign is 0, 1, 2 ... at all sizes, and the others 0."""
+    sizes = np.array([[1000, 0, 0, 0], [4000, 0, 0, 0], [10_000, 0, 0, 0]], float)
+    return [sizes + np.array([0, index, 0, 0]) for index in range(count)]
+
+
+def test_statistics_are_quantiles():
+    found = input_statistics(measured(101))
+    assert found is not None
+    assert [size.pixels for size in found.sizes] == [1000, 4000, 10_000]
+    # Of 0..100, the median is 50 and the 95 % quantile 95; equal signs have the smallest spread.
+    assert found.sizes[0].medians == [50, 0, 0]
+    assert found.sizes[0].spreads == [45, 0.01, 0.01]
+    assert found.limit == pytest.approx(3 * (1 + 5 / 101))
+    # One of 102 images is a hundred spreads away: the limit is the 99.5 % quantile of deviations.
+    far = [*measured(101), measured(1)[0] + np.array([0, 50 + 46 * 100, 0, 0])]
+    higher = input_statistics(far)
+    assert higher is not None
+    assert higher.limit > 40
+
+
+def test_few_images_have_no_statistics():
+    assert input_statistics([*measured(9), None]) is None
+    found = input_statistics(measured(10))
+    assert found is not None
+    assert found.limit == pytest.approx(4.5)  # 3 (1 + 5/10)
+
+
+def test_deviations_depend_on_the_size(monkeypatch):
+    sizes = [
+        SizeStatistics(pixels=1000, medians=[1, 0, 0], spreads=[2, 1, 1]),
+        SizeStatistics(pixels=4000, medians=[0, 0, 0], spreads=[1, 1, 1]),
+    ]
+    statistics = InputStatistics(sizes=sizes, limit=2)
+    monkeypatch.setattr(inputs, "measure_signs", lambda image: np.array([5.0, -1, 1]))
+    for height, expected in ((10, 1.0), (25, 1.0), (50, 1.5), (100, 2.5), (1000, 2.5)):
+        # Between the sizes linear in ln(pixels): at 2000 pixels (5 - 0.5) / 1.5 / 2.
+        found = statistics.deviations(np.zeros((height, 40, 3), np.float32))
+        assert found == pytest.approx({SIGNS[0]: expected, SIGNS[1]: -0.5, SIGNS[2]: 0.5})
+    monkeypatch.setattr(inputs, "measure_signs", lambda image: None)
+    assert statistics.deviations(np.zeros((2, 2, 3), np.float32)) is None
+
+
+def test_the_line_names_signs_and_the_effect_on_theta():
+    both = {"compression blocks": 1.5, "noise": 0.9, "blur": 2.0}
+    assert above_limit(both) == ("blur", "compression blocks")
+    assert warnings_of(both) == [
+        "unlike the training images (blur, compression blocks): theta may be too small"
+    ]
+    assert warnings_of({**both, "noise": 3.0})[0].endswith("theta may be too large")
+    assert warnings_of({"noise": 1.0}) == []
+
+
+@pytest.mark.parametrize("damage", [{"spreads": [1, 0, 1]}, {"medians": [1]}, {"pixels": 0}])
+def test_damaged_statistics_are_refused(damage):
+    good = {"pixels": 1000.0, "medians": [0.0] * 3, "spreads": [1.0] * 3}
+    InputStatistics.model_validate({"sizes": [good], "limit": 3.0})
+    with pytest.raises(ValidationError):
+        InputStatistics.model_validate({"sizes": [{**good, **damage}], "limit": 3.0})
+
+
+def test_a_calibration_stores_the_statistics_of_its_samples():
+    samples = laplace_samples(12, size=50)
+    assert calibrate(samples, "noise").inputs is None
+    for sample, signs in zip(samples, measured(12), strict=True):
+        object.__setattr__(sample, "signs", signs)
+    assert calibrate(samples, "noise").inputs == input_statistics(measured(12))
+
+
+def test_measured_squares_are_central():
+    image = np.random.default_rng(0).uniform(0, 255, (60, 150, 3)).astype(np.float32)
+    found = measure_sizes(image)
+    assert found is not None
+    assert found[:, 0].tolist() == [32 * 32, 60 * 64, 60 * 128]
+    image[:14] = image[46:] = 0  # outside the central 32 rows
+    again = measure_sizes(image)
+    assert again is not None
+    assert np.array_equal(again[0], found[0])
+    assert not np.array_equal(again[1], found[1])
+    assert measure_sizes(image[:, :20]) is None
+
+
+@pytest.mark.parametrize("name", presets.names())
+def test_presets_find_jpeg_in_bundled_images_and_nothing_in_clean_ones(name):
+    manifest = read_manifest(name)
+    statistics, scale = manifest.calibration.inputs, manifest.architecture.scale
+    dataset = bundled_dataset("train")
+    for operation, expected in ((None, ()), ("jpeg:30", ("compression blocks",))):
+        for source in degraded(dataset, operation).sources:
+            lr = read_pair(source, scale)[0]
+            assert above_limit(statistics.deviations(lr))[:1] == expected, source.title
