@@ -241,7 +241,10 @@ def test_two_hundred_good_and_bad_files(transparent_run, tmp_path):
         (["--max-megapixels", "inf"], "--max-megapixels inf"),
         (["--max-megapixels", "0"], "--max-megapixels 0.0"),
         (["--value-range", "1", "0"], "the smaller one first (--value-range)"),
-        (["--ensemble", "--uncertainty", "none"], "use --uncertainty npy"),
+        (
+            ["--ensemble", "--uncertainty", "none"],
+            "omit --uncertainty none, or use --self-ensemble",
+        ),
     ],
 )
 def test_bad_options_are_one_line(upscale, tmp_path, arguments, part):
