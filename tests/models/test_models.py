@@ -271,6 +271,17 @@ def test_a_folded_upsampler_equals_its_layers_away_from_the_border(scale):
     assert not np.allclose(result, expected, atol=1e-3)  # zero padding of the inner maps
 
 
+def test_an_upsampler_is_folded_over_several_replicas_too(monkeypatch):
+    """Each of them computes the same response, so that Keras returns it several times."""
+    network = shared("edsr_s", 2)
+    features, tail = (network.get_layer(name).output for name in ("long_skip", "tail"))
+    linear = keras.Model(features, tail)
+    expected, predict = as_convolution(linear, 2).get_weights(), linear.predict_on_batch
+    monkeypatch.setattr(linear, "predict_on_batch", lambda x: np.repeat(predict(x), 2, axis=0))
+    for values, correct in zip(as_convolution(linear, 2).get_weights(), expected, strict=True):
+        assert np.array_equal(values, correct)
+
+
 def test_elu_keeps_s_above_minus_one_and_linear_does_not():
     lr = 50 * batch(16, 16)
     elu = shared("edsr_s", 2)(lr)["log_scale"]

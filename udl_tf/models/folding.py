@@ -24,7 +24,8 @@ def as_convolution(linear: keras.Model, radius: int) -> keras.layers.Conv2D:
     channels, side = linear.input_shape[-1], 2 * radius + 1
     impulses = np.zeros((channels + 1, side, side, channels), np.float32)  # the last one is black
     impulses[np.arange(channels), radius, radius, np.arange(channels)] = _BRIGHT
-    outputs = np.concatenate([linear.predict_on_batch(impulse[None]) for impulse in impulses])
+    # One result each: over several replicas, every replica computes the same.
+    outputs = np.concatenate([linear.predict_on_batch(x[None])[:1] for x in impulses])
     kernel, bias = _kernel_and_bias(outputs, radius)
     convolution = keras.layers.Conv2D(bias.shape[0], side, padding="same", dtype="float32")
     convolution.build((None, None, None, channels))
