@@ -28,7 +28,7 @@ class RawArray:
     def of_pages(
         cls, path: Path, series: TiffPageSeries, byteorder: Literal["<", ">"]
     ) -> "RawArray | None":
-        """Returns pages of a TIFF file that lie in it as one array; None: they do not."""
+        """Returns the pages of a TIFF file as one array; None: the file does not store them so."""
         if series.dataoffset is None or series.is_multifile:
             return None
         dtype = series.dtype.newbyteorder(byteorder)

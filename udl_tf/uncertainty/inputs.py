@@ -11,7 +11,7 @@ from udl_tf.imaging.degradation_signs import SIGNS, measure_signs
 
 _SIDES = (32, 64, 128)  # of the central squares that are measured, pixels
 _FEWEST = 10  # images, for an estimate of the spread
-_SMALLEST_SPREAD = 0.01  # images that happen to be alike say little about others
+_SMALLEST_SPREAD = 0.01  # a few similar images say little about others
 _LIMIT, _FEW = 3.0, 5.0  # 3 (1 + 5/n) spreads; see input_statistics
 _EFFECTS = dict(zip(SIGNS, ("too small", "too large", "too small"), strict=True))
 _WITHIN = 0.995  # least share of the calibration images below the limit
