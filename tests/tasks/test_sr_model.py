@@ -322,7 +322,9 @@ def run_export(format, path, lr):
         return interpreter.get_signature_runner()(lr=lr)
     import openvino
 
-    found = openvino.Core().compile_model(path)(lr)
+    # Where the processor has bfloat16, OpenVINO would compute in it by default.
+    settings = {"INFERENCE_PRECISION_HINT": "f32"}
+    found = openvino.Core().compile_model(path, "CPU", settings)(lr)
     return {name: value for output, value in found.items() for name in output.names}
 
 

@@ -81,8 +81,8 @@ class Page:
         place = [on.outcome, on.x, on.y]
         for image in (on.map, on.believed):
             image.select(self._select, sliders[:2], [on.x, on.y, on.pixel], **_LIVE)
-        for number in (on.x, on.y):
-            number.input(self._inspect, place, on.pixel, **_LIVE)
+        # One event for both numbers: the answer to an earlier one can't overwrite the last.
+        gr.on([on.x.input, on.y.input], self._inspect, place, on.pixel, **_LIVE)
         on.detail.click(self._show_detail, [*place, on.opacity, on.limit], self._drawn, **_QUIET)
         on.whole.click(self._show_whole, [on.outcome, on.opacity, on.limit], self._drawn, **_QUIET)
 
