@@ -21,6 +21,13 @@ def fixed_seed():
         sys.modules["keras"].utils.set_random_seed(0)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cached_compilations(tmp_path_factory):
+    """Lets processes under JAX compile each computation once."""
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(tmp_path_factory.mktemp("jax"))
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+
+
 @pytest.fixture(scope="session")
 def shared_data():
     """Folder of the research-only benchmark images; without it, tests that need it are skipped."""

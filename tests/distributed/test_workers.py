@@ -1,6 +1,9 @@
 """Two workers, each a process, connected through this machine's loopback."""
 
+import os
+import re
 import signal
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -21,24 +24,45 @@ def config(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def two(config, tmp_path_factory):
-    """Two workers with five jobs; the last worker gets SIGTERM in `stopped`.
+    """Two workers with six jobs; the last worker gets SIGTERM in `stopped`, the first dies.
 
     Attributes:
         folder: has the run folders, named as their jobs.
         other_config, no_folder, run, stopped, keras: outcomes of the jobs, per worker.
+        survivors: by the killed worker, (outcome of the other, seconds until it ended): `killed`
+            is killed twice.
+        resumed: outcomes of the last part of `killed`.
     """
     folder = tmp_path_factory.mktemp("two")
     (folder / "no_folder").mkdir()
     (folder / "no_folder/file").write_text("in the way")
     jobs = {name: [config, folder / name] for name in ("other_config", "no_folder", "run")}
     jobs["stopped"] = [config, folder / "stopped", "steps.0.updates=2000"]
-    jobs["keras"] = ["keras"]
+    jobs["keras"], killed = ["keras"], [config, folder / "killed"]
     other = jobs | {"other_config": [*jobs["other_config"], "data.batch_size=8"]}
-    workers = start(list(jobs.values()), list(other.values()))
+    survivors = {}
+
+    def kill(victim, workers, condition):
+        wait_for(condition, workers)
+        workers[victim].kill()
+        begin = time.monotonic()
+        results = outcomes(workers)
+        survivors[victim] = results[1 - victim][-1], time.monotonic() - begin
+        return results
+
+    workers = start(*([*own.values(), killed] for own in (jobs, other)))
     wait_for(lambda: (folder / "stopped/checkpoint.npz").exists(), workers)
     workers[1].send_signal(signal.SIGTERM)
-    by_job = zip(*outcomes(workers), strict=True)
-    return SimpleNamespace(folder=folder, **dict(zip(jobs, by_job, strict=True)))
+    first, second = kill(0, workers, (killed[1] / "checkpoint.npz").exists)
+    by_job = zip(first, second[: len(jobs)], strict=True)
+    workers = start([killed], [killed])
+    kill(1, workers, lambda: getattr(read_progress(killed[1]), "step", 0) == 1)
+    return SimpleNamespace(
+        folder=folder,
+        survivors=survivors,
+        resumed=[result for (result,) in outcomes(start([killed], [killed]))],
+        **dict(zip(jobs, by_job, strict=True)),
+    )
 
 
 def test_two_workers_have_the_losses_of_one_process(config, two, tmp_path):
@@ -77,6 +101,22 @@ def test_an_error_of_the_chief_ends_all(two):
         assert outcome.code == 2
         (line,) = outcome.stderr.splitlines()
         assert "another worker failed" in line or "is not empty and holds no run" in line
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_killed_worker_ends_the_other(victim, two):
+    survivor, seconds = two.survivors[victim]
+    assert seconds < 60
+    assert survivor.code == 75
+    line = rf"error: worker {victim} \(localhost:\d+\) has stopped or is unreachable.*"
+    assert re.fullmatch(line + "start all workers again to resume", survivor.last_line)
+
+
+def test_a_run_of_killed_workers_resumes_exactly(two):
+    assert checksums(two.resumed) == two.resumed[0].result
+    assert two.resumed[0].result == two.run[0].result
+    names = [sorted(os.listdir(two.folder / name)) for name in ("killed", "run")]
+    assert names[0] == names[1]
 
 
 def test_keras_still_needs_the_workarounds_of_group_model(two):

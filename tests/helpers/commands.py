@@ -14,6 +14,9 @@ from unittest import mock
 TESTS = Path(__file__).parent.parent
 ROOT = TESTS.parent
 
+# Without optimisation, XLA compiles three times faster; the networks of tests are tiny anyway.
+JAX = {"KERAS_BACKEND": "jax", "XLA_FLAGS": "--xla_backend_optimization_level=0"}
+
 
 @dataclass
 class Result:

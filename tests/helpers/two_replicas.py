@@ -62,7 +62,7 @@ def main(folder):
     )
     sgd = OptimizerConfig(name="sgd", learning_rate=1e-4, schedule="constant")
     muon = OptimizerConfig(name="muon", learning_rate=1e-3, schedule="constant", ema=0.9)
-    for store, optimizer in ((images, sgd), (images, muon), (measurements, sgd)):
+    for store, optimizer in ((images, muon), (measurements, sgd)):
         one, one_losses = train(store, config, optimizer)
         with strategy.scope():
             two, two_losses = train(store, config, optimizer, resident=True)

@@ -6,7 +6,7 @@ import sys
 import keras
 import numpy as np
 import pytest
-from helpers.commands import run_process
+from helpers.commands import JAX, run_process
 from helpers.images import noise_image
 from helpers.models import plain_calibration
 
@@ -336,8 +336,7 @@ def run_export(format, path, lr):
 def test_the_same_under_jax():
     result = run_process(
         *("pytest", "-q", "-p", "no:cacheprovider", os.path.abspath(__file__)),
-        KERAS_BACKEND="jax",
-        XLA_FLAGS="--xla_backend_optimization_level=0",
+        **JAX,
     )
     assert result.returncode == 0, result.stdout[-3000:]
 

@@ -24,7 +24,7 @@ def three_steps(folder, name="edsr_s", **model):
     config = tiny_config(folder)
     options = {"num_blocks": 1, "num_filters": 4}
     if name == "dpdnn":
-        options = {"num_stages": 2, "num_filters": 4}
+        options = {"num_stages": 1, "num_filters": 4}
     config["model"] = {"name": name, "scale": 2, "options": options, **model}
     config["data"]["hr_patch_size"] = 32
     config["steps"] = [*NETWORK, HEAD]
@@ -114,6 +114,7 @@ def test_a_killed_head_step_resumes_to_the_bit(trained, tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_dpdnn_gets_a_head_on_its_last_features(tmp_path):
     config = three_steps(tmp_path, "dpdnn")
+    config["steps"] = [{"loss": "l1", "updates": 2}, HEAD]
     train(Config.model_validate(config), tmp_path / "run")
     model = load_upscaler(tmp_path / "run")
     assert model.networks.mean is model.networks.uncertainty

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+import udl_tf
 from benchmarks.turns import median_and_range
 from udl_tf._support.files import write_text
 from udl_tf.data.sources import Dataset
@@ -148,15 +149,16 @@ def _export_all(run: Path, folder: Path) -> tuple[list[Row], Places]:
 
 
 def _export(run: Path, path: Path, write: Callable[..., ModelCard], refused: Path) -> ModelCard:
-    """Exports unless the export, or the note that it was refused, is newer than the run.
+    """Exports unless the export, or the note that it was refused, is newer than run and code.
 
     Raises:
         ParityError: if the export is refused, now or before.
     """
-    trained = (run / MANIFEST).stat().st_mtime
-    if refused.exists() and refused.stat().st_mtime > trained:
+    code = Path(udl_tf.__file__).parent.rglob("*.py")
+    changed = max(file.stat().st_mtime for file in (run / MANIFEST, *code))
+    if refused.exists() and refused.stat().st_mtime > changed:
         raise ParityError(refused.read_text(encoding="utf-8").strip())
-    if not path.exists() or path.stat().st_mtime < trained:
+    if not path.exists() or path.stat().st_mtime < changed:
         write(run, path)
     exported = load_upscaler(path)
     assert isinstance(exported, ExportedUpscaler)

@@ -1,6 +1,7 @@
 """Training set on the device, which cuts the patches itself."""
 
 import gc
+import weakref
 from logging import getLogger
 
 import keras
@@ -15,6 +16,7 @@ from udl_tf.data.store import ImageStore
 log = getLogger(__name__)
 
 _SHARE = 0.25  # of the free memory of a GPU
+_alive: weakref.WeakSet["ResidentSet"] = weakref.WeakSet()
 
 
 class ResidentSet(keras.layers.Layer):
@@ -42,6 +44,7 @@ class ResidentSet(keras.layers.Layer):
         if hr_map is not None:
             self.map = self._variable(lambda index: hr_map(index)[0], store.scale, "map")
         self.built = True
+        _alive.add(self)
 
     def _variable(self, image, scale: int, name: str) -> keras.Variable:
         atlas = fill_atlas(self.layout, image, scale)
@@ -88,7 +91,8 @@ def resident_set(
         store, hr_map: as for ResidentSet.
         config: data section of the config; its key "resident" decides.
     """
-    gc.collect()  # the set of the previous step
+    if _alive:
+        gc.collect()  # the set of the previous step
     layout = plan_layout([store.lr_size(index) for index in range(len(store))])
     value = store.pixels.dtype.itemsize
     lr_bytes, hr_bytes = 0 if config.degradations else value, value + (hr_map is not None)
