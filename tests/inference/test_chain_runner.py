@@ -62,7 +62,9 @@ def test_a_chain_equals_the_network(name, scale):
 
 @pytest.mark.parametrize(("name", "scale"), CASES)
 def test_a_bordered_chain_equals_the_network_inside_the_border(name, scale):
-    """Within 1e-3 of 255 levels, for sr and for sr with s; EDSR's upsampler is one convolution.
+    """Within 1e-3 of 255 levels, or as small a part of a wider range, for sr and for sr with s.
+
+    EDSR's upsampler is one convolution.
 
     DPDNN's chain is the same with and without a border.
     """
@@ -71,11 +73,12 @@ def test_a_bordered_chain_equals_the_network_inside_the_border(name, scale):
     whole = network(lr[None])
     expected = np.concatenate([whole[output][0] for output in OUTPUTS], axis=-1)
     inner = np.s_[edge:-edge, edge:-edge]
-    assert np.ptp(expected[inner]) > 1
+    width = np.ptp(expected[inner])
+    assert width > 1
     for outputs in (OUTPUTS,) if name == "dpdnn" else (OUTPUTS[:1], OUTPUTS):
         channels = 3 * len(outputs)
         result = assembled(runner_of(name, scale, *outputs, bordered=True), lr, channels)
-        assert np.abs(result - expected[..., :channels])[inner].max() <= 1e-3
+        assert np.abs(result - expected[..., :channels])[inner].max() <= 1e-3 * max(1, width / 255)
     if name.startswith("edsr"):
         heads = [runner_of(name, scale, "sr", bordered=b).stages[-1].network for b in (False, True)]
         assert len(heads[1].layers) < len(heads[0].layers)
