@@ -19,7 +19,7 @@ from udl_tf.export.parity import ParityError
 from udl_tf.export.savedmodel import export_savedmodel
 from udl_tf.export.tflite import export_tflite
 from udl_tf.metrics import psnr_y
-from udl_tf.saved.bundle import MANIFEST, read_manifest
+from udl_tf.saved.bundle import read_manifest
 from udl_tf.saved.card import ModelCard
 from udl_tf.saved.exported import ExportedUpscaler
 from udl_tf.saved.loading import load_upscaler
@@ -128,7 +128,9 @@ def exports_table(rows: list[Row], dataset: str, scale: int) -> list[list[str]]:
 
 def _export_all(run: Path, folder: Path) -> tuple[list[Row], Places]:
     """Writes all exports; returns the first columns of the table, and where the exports are."""
-    rows: list[Row] = [{"format": "Keras float32", "mb": _megabytes(run / "weights")}]
+    weights = run / "weights"
+    weights = weights if weights.is_dir() else run / "model.weights.h5"  # of a preset
+    rows: list[Row] = [{"format": "Keras float32", "mb": _megabytes(weights)}]
     places: Places = {"Keras float32": (run, run)}
     for entry in FORMATS:
         both = folder / entry.file
@@ -155,7 +157,7 @@ def _export(run: Path, path: Path, write: Callable[..., ModelCard], refused: Pat
         ParityError: if the export is refused, now or before.
     """
     code = Path(udl_tf.__file__).parent.rglob("*.py")
-    changed = max(file.stat().st_mtime for file in (run / MANIFEST, *code))
+    changed = max(file.stat().st_mtime for file in (*run.glob("*.json"), *code))
     if refused.exists() and refused.stat().st_mtime > changed:
         raise ParityError(refused.read_text(encoding="utf-8").strip())
     if not path.exists() or path.stat().st_mtime < changed:
@@ -183,8 +185,12 @@ def _megabytes(path: Path) -> float:
 
 
 def _difference(row: Row) -> str:
+    """Returns how far sr is from that of Keras, and theta, if the model has it."""
     if "bound" not in row:
         return ""
     if row["precision"] == "int8":
-        return f"{row['psnr_loss']:.2f} dB, {row['theta_median_relative']:.1%}"
-    return f"{row['sr']:.1g}, {row['theta']:.1g}"
+        parts = [f"{row['psnr_loss']:.2f} dB"]
+        parts += [f"{row[key]:.1%}" for key in ("theta_median_relative",) if key in row]
+    else:
+        parts = [f"{row[key]:.1g}" for key in ("sr", "theta") if key in row]
+    return ", ".join(parts)
