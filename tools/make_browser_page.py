@@ -64,7 +64,10 @@ def make_browser_page(model: Path | str, runtime: Path, output: Path) -> float:
 
 
 def download_runtime(folder: Path) -> Path:
-    """Downloads onnxruntime-web into a folder with npm; returns its folder dist.
+    """Downloads onnxruntime-web into a folder with npm, and extracts what the page needs.
+
+    Returns:
+        The folder of SCRIPT and BINARY.
 
     Raises:
         UserError: if npm is missing or fails.
@@ -79,8 +82,11 @@ def download_runtime(folder: Path) -> Path:
         reason = " ".join(error.stderr.split())
         raise UserError(f"npm pack {PACKAGE}: failed ({reason}): {remedy}") from None
     with tarfile.open(folder / result.stdout.strip()) as package:
-        package.extractall(folder, filter="data")
-    return folder / "package" / "dist"
+        for name in (SCRIPT, BINARY):
+            source = package.extractfile(f"package/dist/{name}")
+            assert source is not None  # a regular file
+            (folder / name).write_bytes(source.read())
+    return folder
 
 
 def main(arguments: list[str] | None = None) -> None:

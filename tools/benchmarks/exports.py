@@ -188,9 +188,7 @@ def _difference(row: Row) -> str:
     """Returns how far sr is from that of Keras, and theta, if the model has it."""
     if "bound" not in row:
         return ""
-    if row["precision"] == "int8":
-        parts = [f"{row['psnr_loss']:.2f} dB"]
-        parts += [f"{row[key]:.1%}" for key in ("theta_median_relative",) if key in row]
-    else:
-        parts = [f"{row[key]:.1g}" for key in ("sr", "theta") if key in row]
-    return ", ".join(parts)
+    if row["precision"] != "int8":
+        return ", ".join(f"{row[key]:.1g}" for key in ("sr", "theta") if key in row)
+    theta = f", {row['theta_median_relative']:.1%}" if "theta_median_relative" in row else ""
+    return f"{row['psnr_loss']:.2f} dB{theta}"
