@@ -11,17 +11,18 @@ import argparse
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from udl_tf._support import command_line
 from udl_tf._support.backend import check_backend
 from udl_tf._support.stderr import quiet
+from udl_tf.commands.preset_choice import choose_presets
 from udl_tf.commands.upscale_options import parse_options
 from udl_tf.errors import UserError
 from udl_tf.imaging.theta_map import MAP_SUFFIXES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Container, Mapping, Sequence
 
     from udl_tf.inference import Options, SceneOptions, Upscaler
     from udl_tf.inference.file_jobs import FileOptions, Files
@@ -46,20 +47,22 @@ def main(arguments: list[str] | None = None) -> None:
         if plan.skipped.failed:
             sys.exit(1)
         return
-    model, loading = _load(options)
-    if model.measures or model.channels != 3:
+    groups = _groups(options, files, plan)
+    models = {name: _load(options, name) for name in groups}
+    from udl_tf.inference.job_runner import Summary
+
+    first = next(iter(models.values()))
+    if first.upscaler.measures or first.upscaler.channels != 3:
         files = files.as_scenes()
-    chosen, plan = _plan(options, files, model)
-    _check_uncertainty(options, model, chosen.maps)
-    _report_resampling(options, model.scale)
+    chosen, plan = _plan(options, files, first.upscaler)
+    _check_uncertainty(options, first, chosen.maps)
     output.mkdir(parents=True, exist_ok=True)
     left = _without_existing(plan) if options.skip_existing else plan
-    start = time.monotonic()
-    summary = _run(model, left, chosen)
+    start, summary = time.monotonic(), Summary()
+    for name, own in groups.items():
+        jobs = [job for job in left if job.source in own]
+        summary.add(_run(models[name], jobs, options, chosen))
     seconds = time.monotonic() - start
-    if summary.first is not None:
-        first = f"first result {summary.first:.1f} s later (including compilation)"
-        print(f"model loaded in {loading:.1f} s; {first}")
     _report_plan(plan)
     skipped = len(plan) - len(left) if options.skip_existing else None
     failed = len(summary.failed) + len(plan.skipped.failed)
@@ -70,29 +73,59 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(1)
 
 
-def _run(model: "Upscaler", jobs: "Sequence[Job]", chosen: "FileOptions") -> "Summary":
-    from udl_tf.inference.file_jobs import run_files
+def _groups(
+    options: argparse.Namespace, files: "Files", plan: "Plan | None"
+) -> "Mapping[str, Container[Path]]":
+    """Returns the files that each model upscales; prints which presets were chosen, and why."""
+    if plan is None or options.model is not None:
+        return {options.model: {file for file, _ in files.found.files}}
+    jobs = _without_existing(plan) if options.skip_existing else plan
+    images, scenes = (
+        [job.source for job in jobs if job.is_scene == is_scene] for is_scene in (False, True)
+    )
+    groups, lines = choose_presets(images, scenes, options.outscale)
+    print(*lines, sep="\n")
+    return groups
 
-    unit, scale = ("files", 1.0) if any(job.is_scene for job in jobs) else ("megapixels", 1e-6)
-    with command_line.progress_bar(unit, scale) as progress:
-        return run_files(model, jobs, chosen, progress)
+
+class _Model(NamedTuple):
+    """A loaded model, and the seconds that loading took."""
+
+    name: str
+    upscaler: "Upscaler"
+    seconds: float
 
 
-def _load(options: argparse.Namespace) -> "tuple[Upscaler, float]":
-    """Returns the model and the seconds that loading took."""
+def _load(options: argparse.Namespace, name: str) -> _Model:
     start = time.monotonic()
     with quiet():
         from udl_tf._support.hardware import use_cores
         from udl_tf.saved.loading import load_upscaler
 
         use_cores()
-        model = load_upscaler(options.model, options.precision)
-    loading = time.monotonic() - start
+        model = load_upscaler(name, options.precision)
+    seconds = time.monotonic() - start
     if options.precision != "float32":
         from udl_tf.evaluation.precision import precision_note
 
-        print(precision_note(options.model, model))
-    return model, loading
+        print(precision_note(name, model))
+    return _Model(name, model, seconds)
+
+
+def _run(
+    model: _Model, jobs: "Sequence[Job]", options: argparse.Namespace, chosen: "FileOptions"
+) -> "Summary":
+    """Upscales files with one model; prints how they are resampled, and when the first was done."""
+    from udl_tf.inference.file_jobs import run_files
+
+    _report_resampling(options, model)
+    unit, scale = ("files", 1.0) if any(job.is_scene for job in jobs) else ("megapixels", 1e-6)
+    with command_line.progress_bar(unit, scale) as progress:
+        summary = run_files(model.upscaler, jobs, chosen, progress)
+    if summary.first is not None:
+        first = f"first result {summary.first:.1f} s later (including compilation)"
+        print(f"model loaded in {model.seconds:.1f} s; {first}")
+    return summary
 
 
 def _find(options: argparse.Namespace) -> "Files":
@@ -105,8 +138,8 @@ def _find(options: argparse.Namespace) -> "Files":
 
 def _early_plan(options: argparse.Namespace, files: "Files") -> "Plan | None":
     """Plans the jobs before the model is loaded, which takes seconds; None: it decides."""
-    if options.uncertainty == "bands":  # which images do not have, but the model may measure
-        return None
+    if options.uncertainty == "bands" and options.model is not None:
+        return None  # images have no bands, but the model may measure
     return _plan(options, files, None)[1]
 
 
@@ -184,20 +217,19 @@ def _without_existing(plan: "Plan") -> "list[Job]":
     return [job for job in plan if not all(target.exists() for target in job.targets)]
 
 
-def _check_uncertainty(
-    options: argparse.Namespace, model: "Upscaler", maps: "Sequence[str]"
-) -> None:
+def _check_uncertainty(options: argparse.Namespace, model: _Model, maps: "Sequence[str]") -> None:
     """Requires uncertainty for maps; prints if theta is not calibrated for these results."""
     if not maps:
         return
-    if not model.has_uncertainty:
+    if not model.upscaler.has_uncertainty:
         raise UserError(
-            f"{options.model}: this model has no uncertainty: omit --uncertainty, or use a model"
+            f"{model.name}: this model has no uncertainty: omit --uncertainty, or use a model"
             " that was trained with an 'esu' step and exported with its uncertainty"
         )
-    if model.calibration is None:
+    calibration = model.upscaler.calibration
+    if calibration is None:
         print("theta is as trained, not calibrated: run udl-tf calibrate on the model")
-    elif model.calibration.consistent != options.consistent:
+    elif calibration.consistent != options.consistent:
         fitted, wanted = "with", "add --consistent"
         if options.consistent:
             fitted, wanted = "without", "omit --consistent"
@@ -207,15 +239,16 @@ def _check_uncertainty(
         )
 
 
-def _report_resampling(options: argparse.Namespace, scale: int) -> None:
+def _report_resampling(options: argparse.Namespace, model: _Model) -> None:
     """Prints a line if the results do not have the scale of the model."""
+    scale = model.upscaler.scale
     if options.size is not None:
         size = "{}x{} pixels".format(*options.size)
     elif options.outscale not in (None, scale):
         size = f"x{options.outscale:g}"
     else:
         return
-    print(f"{options.model} upscales x{scale}: its results are resampled to {size} (bicubic)")
+    print(f"{model.name} upscales x{scale}: its results are resampled to {size} (bicubic)")
 
 
 def _report_plan(plan: "Plan") -> None:

@@ -9,8 +9,10 @@ from PIL import Image
 
 from udl_tf.errors import UserError
 from udl_tf.imaging import read_image
+from udl_tf.imaging.compression import Compression
 from udl_tf.web.uploads import EXAMPLE, open_upload
 from udl_tf.web.upscaling import upscale_upload
+from udl_tf.web.words import upload_words
 
 
 def upload_of(path, pixels, **options):
@@ -70,6 +72,13 @@ def test_the_example_can_be_opened():
     assert open_upload(EXAMPLE).width == 320
 
 
-def test_formats_with_loss_are_known(tmp_path):
-    assert upload_of(tmp_path / "a.jpg", NOISE).is_lossy
-    assert not upload_of(tmp_path / "a.png", NOISE).is_lossy
+def test_compression_is_known_and_what_it_means_for_a_model(tmp_path):
+    jpeg = upload_of(tmp_path / "a.jpg", NOISE, quality=60)
+    assert jpeg.compression == Compression("JPEG", 60)
+    text = upload_words(jpeg, 2.0, "photo_x2", knows_compression=True)
+    assert "JPEG of quality 60: photo_x2 was trained on such images" in text
+    text = upload_words(jpeg, 2.0, "edsr_s_x2", knows_compression=False)
+    assert "expect larger errors than θ says" in text
+    png = upload_of(tmp_path / "a.png", NOISE)
+    assert png.compression is None
+    assert "trained" not in upload_words(png, 2.0, "edsr_s_x2", knows_compression=False)

@@ -5,7 +5,6 @@ import re
 
 from udl_tf._support import command_line
 from udl_tf.errors import UserError
-from udl_tf.hub import presets
 from udl_tf.imaging.formats import WRITABLE
 from udl_tf.imaging.theta_map import MAP_STYLES, MAP_TOP
 
@@ -24,8 +23,8 @@ def parse_options(arguments: list[str] | None, description: str | None) -> argpa
     )
     parser.add_argument(
         "--model",
-        help=f"{command_line.MODEL_HELP} (default: the edsr_s preset with the smallest"
-        " scale that is at least --outscale)",
+        help=f"{command_line.MODEL_HELP} (default: of photo presets for JPEG and lossy WebP,"
+        " else of light ones, the one with the smallest scale that is at least --outscale)",
     )
     _add_result(parser)
     parser.add_argument(
@@ -51,7 +50,6 @@ def parse_options(arguments: list[str] | None, description: str | None) -> argpa
         )
     command_line.check_positive(options, "tile", "memory", "max_megapixels", "theta_scale")
     options.outscale, options.size = _outscale(options.outscale), _size(options.size)
-    options.model = options.model or presets.default_preset(options.outscale)
     return options
 
 

@@ -52,6 +52,15 @@ class Summary:
     pixels: int = 0
     first: float | None = None
 
+    def add(self, other: "Summary") -> None:
+        """Adds the outcome of further jobs."""
+        self.done += other.done
+        self.replaced += other.replaced
+        self.failed += other.failed
+        self.notes += other.notes
+        self.pixels += other.pixels
+        self.first = self.first if self.first is not None else other.first
+
 
 @dataclass(frozen=True)
 class Outcome:

@@ -20,11 +20,11 @@ _TORCH = (".pt", ".pth", ".ckpt", ".safetensors")
 _POLICIES = {None: "float32", "float32": "float32", "bfloat16": "mixed_bfloat16"}
 
 
-def load(path: Path | str, dtype: str | None = None) -> SRModel | Upscaler:
+def load(path: Path | str | None = None, dtype: str | None = None) -> SRModel | Upscaler:
     """Loads a preset, a run folder, an exported model or a served model.
 
     Args:
-        path: as for load_upscaler.
+        path: as for load_upscaler; None: the x4 preset for images that were not compressed.
         dtype: as for load_upscaler.
 
     Returns:
@@ -34,6 +34,7 @@ def load(path: Path | str, dtype: str | None = None) -> SRModel | Upscaler:
         UserError: as load_upscaler.
     """
     _check(dtype)
+    path = presets.default_preset() if path is None else path
     if _find_export(path) is None:
         return read_model(path, _policy(dtype))
     return load_upscaler(path, dtype)

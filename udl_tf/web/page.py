@@ -52,13 +52,13 @@ class Page:
 
     def _connect_choices(self) -> None:
         on = self._on
-        facts = [on.upload, on.size]
-        opened = [on.upload, on.shown, on.facts, on.status, on.start]
+        facts = [on.upload, on.size, on.model]
+        opened = [on.upload, on.shown, on.facts, on.status, on.start, on.model]
         on.file.upload(self._open, [on.file, on.size], opened, **_QUIET)
         on.example.click(self._try_example, on.size, [*opened, on.file], **_QUIET)
         on.file.clear(self._clear, None, opened, **_QUIET)
-        on.model.change(lambda name: self._studio.scales[name], on.model, on.size, **_QUIET)
-        on.size.change(self._describe, facts, on.facts, **_LIVE)
+        on.model.input(lambda name: self._studio.scales[name], on.model, on.size, **_QUIET)
+        gr.on([on.size.change, on.model.change], self._describe, facts, on.facts, **_LIVE)
         running = [on.status, on.start, on.cancel]
         shown = [on.outcome, on.result, on.summary, on.scale]
         shown += [on.x, on.y, on.pixel, on.detail, on.whole, on.opacity, on.limit, *on.downloads]
@@ -93,16 +93,18 @@ class Page:
         return [on.view, on.part, on.slider, on.map, on.believed, on.greyed]
 
     def _open(self, path: str, size: float) -> Updates:
-        """Reads an upload and shows it, or what is wrong with it."""
+        """Reads an upload, shows it and chooses a model for it; or tells what is wrong with it."""
         on = self._on
         try:
             upload = open_upload(Path(path))
         except UserError as error:
             return {**self._clear(), on.status: words.failure(error)}
+        model = self._studio.model_for(upload, size)
         return {
             on.upload: upload,
+            on.model: model,
             on.shown: gr.update(value=upload.shown, visible=True),
-            on.facts: words.upload_words(upload, size),
+            on.facts: self._describe(upload, size, model),
             on.status: "",
             on.start: gr.update(interactive=True),
         }
@@ -120,8 +122,10 @@ class Page:
             on.start: gr.update(interactive=False),
         }
 
-    def _describe(self, upload: Upload | None, size: float) -> str:
-        return words.ACCEPTED if upload is None else words.upload_words(upload, size)
+    def _describe(self, upload: Upload | None, size: float, model: str) -> str:
+        if upload is None:
+            return words.ACCEPTED
+        return words.upload_words(upload, size, model, self._studio.knows_compression(model))
 
     async def _upscale(
         self,

@@ -32,7 +32,8 @@ class Studio:
     """
 
     def __init__(self, model: str | None = None):
-        default = presets.default_preset(None) if model is None else model
+        self._given = model
+        default = presets.default_preset() if model is None else model
         self.models = list(dict.fromkeys([default, *presets.names()]))
         self._loaded: dict[str, Upscaler] = {}
         if model is not None:
@@ -41,6 +42,19 @@ class Studio:
         self.folders, self._desk = Folders(), Desk()
         self._tasks: dict[str, Task[Outcome]] = {}
         self._lock = threading.Lock()
+
+    def model_for(self, upload: Upload, outscale: float) -> str:
+        """Returns the model that suits an upload: the given one, or else a preset."""
+        return self._given or presets.default_preset(outscale, upload.compression)
+
+    def knows_compression(self, name: str) -> bool:
+        """Returns whether a model is known to be trained on compressed images."""
+        try:
+            training = read_manifest(name).training
+        except UserError:  # an export or a server
+            return False
+        degradations = training.get("data", {}).get("degradations", [])
+        return any(each["kind"] in ("jpeg", "webp") for each in degradations)
 
     def start(self, visitor: str, upload: Upload, model: str, outscale: float) -> Task[Outcome]:
         """Adds an image to the queue, instead of an earlier one of the same visitor.

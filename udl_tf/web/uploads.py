@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from udl_tf.errors import UserError
+from udl_tf.imaging.compression import Compression, lossy_compression
 from udl_tf.imaging.image_files import read_image
 from udl_tf.imaging.opening import image_size
 from udl_tf.web.views import reduced, shown_rgb
@@ -15,9 +16,6 @@ MOST_PIXELS = 40_000_000
 
 EXAMPLE = Path(str(files("udl_tf.data"))) / "bundled" / "test" / "rocket.webp"
 """For visitors without an image at hand."""
-
-# Suffixes of formats that usually store pixels with loss.
-_LOSSY = (".jpg", ".jpeg", ".webp", ".avif", ".heic", ".heif", ".jxl", ".jp2", ".j2k")
 
 
 @dataclass(frozen=True)
@@ -29,6 +27,7 @@ class Upload:
         height, width: pixels, upright.
         shown: uint8 (h, w, 3), reduced if the image is large.
         notes: what was converted or skipped while it was read.
+        compression: of the file, if it is JPEG or lossy WebP.
     """
 
     path: Path
@@ -36,11 +35,7 @@ class Upload:
     width: int
     shown: np.ndarray
     notes: tuple[str, ...]
-
-    @property
-    def is_lossy(self) -> bool:
-        """Whether its format usually stores pixels with loss."""
-        return self.path.suffix.lower() in _LOSSY
+    compression: Compression | None
 
 
 def open_upload(path: Path) -> Upload:
@@ -55,7 +50,8 @@ def open_upload(path: Path) -> Upload:
     except UserError as error:
         raise without_folder(error, path) from error
     height, width = image.pixels.shape[:2]
-    return Upload(path, height, width, reduced(shown_rgb(image.pixels)), image.notes)
+    shown = reduced(shown_rgb(image.pixels))
+    return Upload(path, height, width, shown, image.notes, lossy_compression(path))
 
 
 def _check_size(path: Path) -> None:

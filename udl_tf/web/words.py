@@ -27,10 +27,10 @@ INTRODUCTION = (
 
 LIMITS = """
 <ul>
-<li><b>JPEG artefacts, noise, blur.</b> The presets were trained on clean images that were
-downscaled. In compressed, noisy, blurred or already enlarged images they also sharpen the faults,
-and θ is wrong: after compression, errors are larger than the page says; with noise, they can be
-smaller.</li>
+<li><b>JPEG artefacts, noise, blur.</b> The photo presets were trained on compressed images with
+light noise and blur, the others on clean ones. The latter also sharpen the faults of compressed,
+noisy, blurred or already enlarged images, and θ is wrong: after compression, errors are larger than
+the page says; with noise, they can be smaller.</li>
 <li><b>Letters, faces, number plates.</b> What is too small to be recognised in the upload is
 guessed, and may look sharp and be wrong. Never use it as evidence, or for a diagnosis.</li>
 <li><b>Intervals hold on average.</b> Of 100 pixels, about 90 lie in their 90 % intervals; which
@@ -70,19 +70,24 @@ def failure(error: BaseException) -> str:
     return paragraph(str(error) if known else f"{type(error).__name__}: {error}", "failure")
 
 
-def upload_words(upload: Upload, outscale: float) -> str:
-    """Returns the sizes of an upload and its result, and what to expect."""
+def upload_words(upload: Upload, outscale: float, model: str, knows_compression: bool) -> str:
+    """Returns the sizes of an upload and its result, and what to expect of a model.
+
+    Args:
+        upload: the image.
+        outscale: size of the result divided by that of the image.
+        model: name of the model.
+        knows_compression: whether it was trained on compressed images.
+    """
     width, height = (max(1, round(outscale * side)) for side in (upload.width, upload.height))
     text = f"{upload.width} × {upload.height} pixels; the result will have {width} × {height}."
     lines = [paragraph(text)]
-    if upload.is_lossy:
-        lines.append(
-            paragraph(
-                f"{upload.path.suffix[1:].upper()} files are usually compressed with loss, which"
-                " the presets have not seen: expect larger errors than θ says.",
-                "caution",
-            )
-        )
+    if upload.compression is not None and knows_compression:
+        text = f"{upload.compression}: {model} was trained on such images."
+        lines.append(paragraph(text, "note"))
+    elif upload.compression is not None:
+        text = f"{upload.compression}: {model} was trained on images without compression; expect"
+        lines.append(paragraph(f"{text} larger errors than θ says.", "caution"))
     return "".join([*lines, *(paragraph(note, "note") for note in upload.notes)])
 
 

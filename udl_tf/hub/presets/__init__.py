@@ -7,8 +7,14 @@ them; tools/make_preset.py turns a run folder into one.
 from pathlib import Path
 
 from udl_tf.hub.handles import CONFIG, fetch, is_handle
+from udl_tf.imaging.compression import Compression
 
 FOLDER = Path(__file__).parent
+
+FINE_QUALITY = 95
+"""JPEG quality above which an image is treated as if it had not been compressed."""
+
+_CLEAN, _PHOTO = ("edsr_s", "light"), ("photo",)  # of one scale, the last counts
 
 
 def names() -> list[str]:
@@ -33,14 +39,27 @@ def find(model: Path | str) -> Path:
     return FOLDER / model if named else path
 
 
-def default_preset(outscale: float | None) -> str:
-    """Returns the name of the edsr_s preset with the smallest scale that is at least `outscale`.
+def default_preset(outscale: float | None = None, compression: Compression | None = None) -> str:
+    """Returns the name of the preset for an image, if none is given.
 
-    If `outscale` is None or exceeds all scales, this is the preset with the largest scale.
+    It is the one with the smallest scale that is at least `outscale`, among the photo presets if
+    the image was compressed visibly, else among the others: light ones, or EDSR-S where there is
+    none of that scale.
+
+    Args:
+        outscale: size of the result divided by the image's; None, or above all scales: the largest
+            scale.
+        compression: of the image file, as lossy_compression returns it.
     """
-    scales = sorted(int(name[-1]) for name in names() if name.startswith("edsr_s_x"))
-    sufficient = [scale for scale in scales if outscale is not None and scale >= outscale]
-    return f"edsr_s_x{sufficient[0] if sufficient else scales[-1]}"
+    by_scale = {}
+    for kind in _CLEAN if compression is None or _is_fine(compression) else _PHOTO:
+        by_scale |= {int(name[-1]): name for name in names() if name[:-1] == f"{kind}_x"}
+    sufficient = [scale for scale in by_scale if outscale is not None and scale >= outscale]
+    return by_scale[min(sufficient, default=max(by_scale))]
+
+
+def _is_fine(compression: Compression) -> bool:
+    return compression.quality is not None and compression.quality > FINE_QUALITY
 
 
 def contains(folder: Path | str) -> bool:
