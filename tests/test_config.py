@@ -212,13 +212,15 @@ def test_set_takes_precedence_in_a_rehearsal():
     assert config.data.train == ["bundled"]
 
 
-@pytest.mark.parametrize("config", [Config(), load_config("photo_x4").changed(schema_url=None)])
+@pytest.mark.parametrize(
+    "config", [Config(), load_config("presets/photo_x4").changed(schema_url=None)]
+)
 def test_a_dumped_config_is_the_same_config(config):
     assert Config.model_validate(json.loads(json.dumps(config.model_dump()))) == config
 
 
 def test_degradations_have_a_short_form():
-    operations = load_config("photo_x4").data.degradations
+    operations = load_config("presets/photo_x4").data.degradations
     expected = "blur:0.2..0.8 on 20 % + noise:0..4 on 30 % + jpeg:30..95 on 85 %"
     assert degradations_text(operations) == expected
     parsed = parse_degradations("blur:1.2+noise:5+jpeg:75")

@@ -17,6 +17,7 @@ from udl_tf.data.sources import bundled_dataset
 from udl_tf.data.store import read_pair
 from udl_tf.errors import UserError
 from udl_tf.hub import presets
+from udl_tf.imaging.compression import Compression
 from udl_tf.imaging.resize import imresize
 from udl_tf.imaging.rgb_files import write_rgb
 from udl_tf.imaging.value_range import ValueRange
@@ -88,12 +89,23 @@ def test_a_name_means_the_preset_and_a_path_the_folder(tmp_path, monkeypatch):
         udl_tf.load("edsr_x4")
 
 
-@pytest.mark.parametrize(("outscale", "scale"), [(None, 4), (1.5, 2), (2, 2), (2.5, 3), (8, 4)])
-def test_the_default_preset_has_the_smallest_sufficient_scale(outscale, scale, monkeypatch):
-    monkeypatch.setattr(
-        presets, "names", lambda: ["edsr_s_x2", "edsr_s_x3", "edsr_s_x4", "light_x2"]
-    )
-    assert presets.default_preset(outscale) == f"edsr_s_x{scale}"
+@pytest.mark.parametrize(
+    ("outscale", "name"),
+    [(None, "edsr_s_x4"), (1.5, "light_x2"), (2, "light_x2"), (2.5, "edsr_s_x3"), (8, "edsr_s_x4")],
+)
+def test_the_default_preset_has_the_smallest_sufficient_scale(outscale, name, monkeypatch):
+    names = ["edsr_s_x2", "edsr_s_x3", "edsr_s_x4", "light_x2", "photo_x2"]
+    monkeypatch.setattr(presets, "names", lambda: names)
+    assert presets.default_preset(outscale) == name
+    assert presets.default_preset(outscale, Compression("JPEG", 96)) == name
+    assert presets.default_preset(outscale, Compression("JPEG", 95)) == "photo_x2"
+    assert presets.default_preset(outscale, Compression("WebP")) == "photo_x2"
+
+
+def test_the_default_model_is_for_images_without_compression():
+    expected = udl_tf.load(presets.default_preset())
+    for weight, other in zip(udl_tf.load().weights, expected.weights, strict=True):
+        np.testing.assert_array_equal(weight, other)
 
 
 def test_a_file_is_upscaled_with_its_theta_map_by_default(tmp_path):

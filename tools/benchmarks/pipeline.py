@@ -45,7 +45,7 @@ def run_pipeline(
     items = [(str(number), partial(_arrays, p, scale)) for number, p in enumerate(images)]
     write_pack(scratch / "pack", {"scale": scale}, items)
     pack = folder_dataset(scratch / "pack", scale).sources
-    degradations = load_config("photo_x4").data.degradations
+    degradations = load_config("presets/photo_x4").data.degradations
     degraded = f"images in memory, degraded by {degradations_text(degradations)}"
     with ExitStack() as stack:
         ways: dict[str, Iterator[Any]] = {}
