@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from udl_tf.inference import Upscaler
 
 _RESULTS = "results.json"
+_WAYS = ("consistent", "self_ensemble")  # of computing results
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -46,8 +47,9 @@ def main(arguments: list[str] | None = None) -> None:
     if options.output is None:
         _check_earlier(output, datasets)
     figures = output / "figures", options.figures
-    name = names[0] + (", consistent" if options.consistent else "")
-    results = evaluate(model, datasets, *figures, beside, name, options.bands, options.consistent)
+    ways = {way: getattr(options, way) for way in _WAYS}
+    name = ", ".join([names[0], *(way.replace("_", "-") for way in _WAYS if ways[way])])
+    results = evaluate(model, datasets, *figures, beside, name, options.bands, **ways)
     table = results_table(results, name)
     write_json(output / _RESULTS, {"results": results})
     write_text(output / "results.md", table)
@@ -68,8 +70,9 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--output",
         help="folder for the results (default: MODEL/evaluation; presets: evaluation/MODEL;"
-        " exports: MODEL_evaluation; RUN/running: RUN/evaluation_running; with --consistent and"
-        " --degrade: evaluation_consistent, evaluation_OPERATIONS)",
+        " exports: MODEL_evaluation; RUN/running: RUN/evaluation_running; with --consistent,"
+        " --self-ensemble and --degrade: evaluation_consistent, evaluation_self_ensemble,"
+        " evaluation_OPERATIONS)",
     )
     parser.add_argument(
         "--beside",
@@ -82,6 +85,11 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         "--consistent",
         action="store_true",
         help="evaluate results of upscale --consistent",
+    )
+    parser.add_argument(
+        "--self-ensemble",
+        action="store_true",
+        help="evaluate results of upscale --self-ensemble, which take eight times as long",
     )
     parser.add_argument(
         "--figures",
@@ -148,7 +156,7 @@ def _default_output(options: argparse.Namespace) -> Path:
     from udl_tf.training.run_folder import is_running
 
     model = presets.find(options.model)
-    name = "evaluation_consistent" if options.consistent else "evaluation"
+    name = "_".join(["evaluation", *(way for way in _WAYS if getattr(options, way))])
     name = command_line.degraded_name(name, options.degrade)
     if presets.contains(model):
         return Path(name) / model.name

@@ -23,8 +23,10 @@ def run(transparent_run, tmp_path):
     return run
 
 
-def output_of(model, degrade=None, consistent=False):
-    options = argparse.Namespace(model=str(model), degrade=degrade, consistent=consistent)
+def output_of(model, degrade=None, consistent=False, self_ensemble=False):
+    options = argparse.Namespace(
+        model=str(model), degrade=degrade, consistent=consistent, self_ensemble=self_ensemble
+    )
     return _default_output(options)
 
 
@@ -33,6 +35,7 @@ def test_results_have_a_place_that_lasts_and_depends_on_the_degradation(run, tmp
     assert output_of(run, "jpeg:75") == run / "evaluation_jpeg_75"
     assert output_of(run, "blur:1.2+noise:5") == run / "evaluation_blur_1.2_noise_5"
     assert output_of(run, consistent=True) == run / "evaluation_consistent"
+    assert output_of(run, self_ensemble=True) == run / "evaluation_self_ensemble"
     # The run deletes `running` when its step has finished.
     assert output_of(run / "running") == run / "evaluation_running"
     assert output_of(run / "running", "jpeg:75") == run / "evaluation_jpeg_75_running"

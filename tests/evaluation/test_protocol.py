@@ -1,3 +1,5 @@
+from itertools import product
+
 import numpy as np
 import pytest
 from helpers.images import noise_image
@@ -5,6 +7,7 @@ from helpers.measurements import write_heights
 
 from udl_tf.data.pixels import Pixels
 from udl_tf.data.sources import cropped, degraded, folder_dataset
+from udl_tf.data.store import read_pair
 from udl_tf.errors import UserError
 from udl_tf.evaluation import protocol
 from udl_tf.evaluation.figures import comparison_figure
@@ -13,6 +16,8 @@ from udl_tf.imaging.resize import imresize
 from udl_tf.imaging.rgb_files import write_rgb
 from udl_tf.imaging.value_range import ValueRange
 from udl_tf.inference.upscaler import Upscaler
+from udl_tf.metrics import psnr_y
+from udl_tf.saved.loading import load_upscaler
 
 
 class Bicubic(Upscaler):
@@ -25,7 +30,7 @@ class Bicubic(Upscaler):
     def _passes(self, uncertainty, bordered=False):
         raise NotImplementedError
 
-    def predict(self, lr, border=0, consistent=False):
+    def predict(self, lr, border=0, **ways):
         sr = imresize(lr, self.scale).astype(np.float32)
         return sr, np.ones_like(sr)
 
@@ -45,7 +50,7 @@ def test_a_bicubic_model_scores_as_the_bicubic_row(image_folder, tmp_path):
 
 def test_other_models_are_compared(image_folder, tmp_path, monkeypatch):
     class Nearest(Bicubic):
-        def predict(self, lr, border=0, consistent=False):
+        def predict(self, lr, border=0, **ways):
             sr = lr.repeat(self.scale, axis=0).repeat(self.scale, axis=1).astype(np.float32)
             return sr, np.ones_like(sr)
 
@@ -68,6 +73,21 @@ def test_other_models_are_compared(image_folder, tmp_path, monkeypatch):
     assert "beside" not in alone
     assert figures == [(["bicubic", "nearest", "mine", "HR"], "mine")]
     assert [p.name for p in (tmp_path / "figures").iterdir()] == ["images_image0.png"]
+
+
+def test_self_ensembles_average_the_eight_flips_and_rotations(small_run, image_folder):
+    model, dataset = load_upscaler(small_run), folder_dataset(image_folder, 2)
+    (row,) = evaluate(model, [dataset], self_ensemble=True)
+    lr, hr = read_pair(dataset.sources[0], 2)
+    members = []
+    for turns, flip in product(range(4), (False, True)):
+        turned = np.rot90(lr[:, ::-1] if flip else lr, turns)
+        back = np.rot90(model.predict(turned)[0], -turns)
+        members.append(back[:, ::-1] if flip else back)
+    mean = np.clip(np.mean(members, axis=0).round(), 0, 255).astype(np.uint8)
+    assert row["per_image"][0]["psnr_y"] == pytest.approx(psnr_y(mean, hr, 2), abs=0.01)
+    assert row["self_ensemble"]
+    assert "self_ensemble" not in evaluate(model, [dataset])[0]
 
 
 def test_the_scale_of_maps_of_measurements_follows_the_errors(tmp_path, monkeypatch):

@@ -29,6 +29,7 @@ def evaluate(
     name: str = "SR",
     bands: Sequence[int] = (1, 2, 3),
     consistent: bool = False,
+    self_ensemble: bool = False,
 ) -> list[dict[str, Any]]:
     """Computes the metrics of a model and of bicubic interpolation.
 
@@ -41,30 +42,28 @@ def evaluate(
         name: of the model in figures.
         bands: channels, from 1, that figures show as red, green and blue if there are more than
             three.
-        consistent: whether the results of all models are back-projected, as with
-            `upscale(consistent=True)`.
+        consistent, self_ensemble: of the results of all models, as for `Upscaler.upscale`.
 
     Returns:
         For each dataset {"dataset", "scale", "images", "psnr_y", "ssim_y", "bicubic_psnr_y",
         "bicubic_ssim_y", "per_image": [...]}, or the other metrics of image_metrics for
         measurements; the numbers are means of the images' values. With
         `beside` also {"beside": {name: {"psnr_y", "ssim_y"}}}; for crops also {"crop": side}, for
-        degraded LR images {"degrade": their degradations}, for back-projected results
-        {"consistent": True}.
+        degraded LR images {"degrade": their degradations}, and {"consistent": True} and
+        {"self_ensemble": True} where they are.
 
     Raises:
         UserError: for an image that is unreadable or too small.
     """
     model, results = upscaler_of(model), []
+    ways = {"consistent": consistent, "self_ensemble": self_ensemble}
     compared = {other: upscaler_of(found) for other, found in (beside or {}).items()}
     for dataset in datasets:
         per_image = []
         for index, source in enumerate(dataset.sources):
             figure = figures / f"{dataset.name}_{source.stem}.png" if figures else None
             drawn = figure if index < count else None
-            per_image.append(
-                _evaluate_image(model, source, drawn, compared, name, bands, consistent)
-            )
+            per_image.append(_evaluate_image(model, source, drawn, compared, name, bands, ways))
         head = {"dataset": dataset.name, "scale": model.scale, "images": len(per_image)}
         means = mean_metrics(per_image) | mean_metrics(per_image, "bicubic_")
         others = {
@@ -74,7 +73,7 @@ def evaluate(
         extra = {"beside": others} if others else {}
         extra |= {"crop": dataset.crop} if dataset.crop else {}
         extra |= {"degrade": dataset.degrade} if dataset.degrade else {}
-        extra |= {"consistent": True} if consistent else {}
+        extra |= {way: True for way, used in ways.items() if used}
         results.append({**head, **means, **extra, "per_image": per_image})
     return results
 
@@ -101,16 +100,23 @@ def _evaluate_image(
     beside: Mapping[str, Upscaler],
     name: str,
     bands: Sequence[int],
-    consistent: bool,
+    ways: Mapping[str, bool],
 ) -> dict[str, Any]:
-    """Returns the metrics of one image, and writes its figure if a path is given."""
+    """Returns the metrics of one image, and writes its figure if a path is given.
+
+    Args:
+        model, beside, name, bands: as for evaluate.
+        source: the image.
+        figure: where to write; None: no figure.
+        ways: of computing results, as arguments of `Upscaler.predict`.
+    """
     check_size(source, model.scale)
     lr, hr = read_pair(source, model.scale)
-    raw, theta = model.predict(lr, consistent=consistent)
+    raw, theta = model.predict(lr, **ways)
     pixels, scale = source.pixels, model.scale
     columns = [("bicubic", imresize(lr, scale))]
     for other, compared in beside.items():
-        columns.append((other, pixels.rounded(compared.predict(lr, consistent=consistent)[0])))
+        columns.append((other, pixels.rounded(compared.predict(lr, **ways)[0])))
     columns.append((name, pixels.rounded(raw)))
     metrics = [image_metrics(image, hr, scale, pixels) for _, image in columns]
     values: dict[str, Any] = {"image": source.title, **metrics[-1]}

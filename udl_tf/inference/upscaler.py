@@ -156,7 +156,11 @@ class Upscaler(ABC):
         return upscale_images(self, image, value_range, wanted, effort, progress)
 
     def predict(
-        self, lr: np.ndarray, border: int = 0, consistent: bool = False
+        self,
+        lr: np.ndarray,
+        border: int = 0,
+        consistent: bool = False,
+        self_ensemble: bool = False,
     ) -> tuple[np.ndarray, np.ndarray | None]:
         """Returns the output of the networks for an image, neither clipped nor rounded.
 
@@ -164,7 +168,7 @@ class Upscaler(ABC):
             lr: (h, w, channels), values 0..255, any dtype.
             border: LR pixels by which the image is mirrored outwards first. The field's protocol
                 evaluates networks without a border; `upscale` uses BORDER.
-            consistent: as for `upscale`.
+            consistent, self_ensemble: as for `upscale`.
 
         Returns:
             (sr, theta): float32 (scale h, scale w, channels) in grey levels; theta is None without
@@ -172,7 +176,11 @@ class Upscaler(ABC):
         """
         passes = self._passes(self.has_uncertainty, bordered=border >= BORDER)
         lr = lr.astype(np.float32)
-        maps = self._run_passes(passes, lr, border, Effort())
+
+        def run(x: np.ndarray) -> Maps:
+            return self._run_passes(passes, x, border, Effort())
+
+        maps = mean_and_spread(lr, run)[0] if self_ensemble else run(lr)
         sr = back_project(maps["sr"], lr, self.scale) if consistent else maps["sr"]
         return sr, maps.get("theta")
 
