@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> None:
         from udl_tf.evaluation.theta_report import write_report
         from udl_tf.evaluation.theta_text import report_text
         from udl_tf.inference.keras_upscaler import KerasUpscaler
-        from udl_tf.saved.bundle import read_manifest, read_networks
+        from udl_tf.saved.bundle import chosen_degradations, read_manifest, read_networks
         from udl_tf.training.run_folder import is_running
         from udl_tf.uncertainty import risk_bound
 
@@ -48,7 +48,8 @@ def main(arguments: list[str] | None = None) -> None:
             f"{options.model}: not calibrated yet: give --data, a folder of held-out images"
         )
     found = folder_datasets([*options.data, *options.test], model.scale, Pixels.seen_by(model))
-    sets = [degraded(dataset, options.degrade) for dataset in found]
+    operations = chosen_degradations(options.degrade, options.model)
+    sets = [degraded(dataset, operations) for dataset in found]
     held_out = sets[: len(options.data)]
     if options.data and model.calibration is not None and not options.overwrite:
         _check_earlier(options.model, model.calibration, held_out)

@@ -31,6 +31,7 @@ def main(arguments: list[str] | None = None) -> None:
     with quiet():
         from udl_tf.data.sources import degraded
         from udl_tf.evaluation import evaluate, results_table
+        from udl_tf.saved.bundle import chosen_degradations
         from udl_tf.saved.loading import load_upscaler
 
         model = load_upscaler(options.model, options.precision)
@@ -40,7 +41,8 @@ def main(arguments: list[str] | None = None) -> None:
         print(precision_note(options.model, model))
     check_bands(options.bands, model.channels)
     found = _datasets(options.data, model)
-    datasets = [degraded(dataset, options.degrade) for dataset in found]
+    operations = chosen_degradations(options.degrade, options.model)
+    datasets = [degraded(dataset, operations) for dataset in found]
     names = [presets.find(name).resolve().name for name in (options.model, *options.beside)]
     beside = _load_beside(options, model, names)
     output = Path(options.output or _default_output(options))

@@ -66,6 +66,18 @@ def test_calibration_on_degraded_images_says_so(run, image_folder):
     assert (run / "calibration/images_degraded_by_noise_5_jpeg_75.png").exists()
 
 
+def test_a_model_is_calibrated_on_images_like_those_of_its_training(run, image_folder):
+    manifest = json.loads((run / "model.json").read_text())
+    operation = {"kind": "jpeg", "probability": 0.5, "quality": [30, 90], "subsampling": ["4:4:4"]}
+    manifest["training"]["data"] = {"degradations": [operation]}
+    (run / "model.json").write_text(json.dumps(manifest))
+    arguments = ("--data", image_folder, "--degrade", "training", "--no-baselines")
+    result = run_command("calibrate", "--model", run, *arguments)
+    assert result.returncode == 0, result.stderr
+    text = "images (6 images), degraded by jpeg:30..90 on 50 %"
+    assert udl_tf.load(run).calibration.data == text
+
+
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [
@@ -79,6 +91,7 @@ def test_calibration_on_degraded_images_says_so(run, image_folder):
         ),
         (["--data", "gone"], "gone: does not exist"),
         (["--data", "udl_tf/data/bundled/test", "--degrade", "jpeg"], "'jpeg' has strength ''"),
+        (["--data", "udl_tf/data/bundled/test", "--degrade", "training"], "without degradations"),
     ],
 )
 def test_bad_options_are_one_line(run, arguments, part):

@@ -136,6 +136,7 @@ def test_a_degraded_dataset_is_the_same_in_each_call(image_folder):
     dataset = degraded(plain, "noise:5+jpeg:75")
     assert (plain.degrade, dataset.degrade) == (None, "noise:5 + jpeg:75")
     assert degraded(plain, None) is plain
+    assert degraded(plain, parse_degradations("noise:5+jpeg:75")) == dataset
     pairs = [read_pair(source, 2) for source in dataset.sources]
     again = degraded(folder_dataset(image_folder, 2), "noise:5+jpeg:75").sources
     assert np.array_equal(read_pair(again[3], 2)[0], pairs[3][0])

@@ -95,7 +95,8 @@ def add_degrade(parser: argparse.ArgumentParser) -> None:
         metavar="OPERATIONS",
         help="degrade the LR images, in this order, such as blur:1.2+noise:5+jpeg:75: jpeg and webp"
         " with their quality; noise, poisson (at white) and blur with their standard deviation in"
-        " grey levels or LR pixels",
+        " grey levels or LR pixels; or training: as in the training of the model, drawn for each"
+        " image",
     )
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from udl_tf.config import DataConfig, parse_degradations
+from udl_tf.config import DataConfig, Degradation, parse_degradations
 from udl_tf.data.degradations import ImageDegradations
 from udl_tf.data.image_source import BUNDLED_FOLDER, ImageSource
 from udl_tf.data.measurements import list_measurements, measurement_shape
@@ -127,24 +127,27 @@ def cropped(dataset: Dataset, crop: int | None) -> Dataset:
     return replace(dataset, sources=sources)
 
 
-def degraded(dataset: Dataset, text: str | None) -> Dataset:
+def degraded(dataset: Dataset, operations: str | Sequence[Degradation] | None) -> Dataset:
     """Returns a dataset whose LR images are degraded, the same in each call.
 
     Args:
         dataset: the images.
-        text: operations as for parse_degradations; None: the dataset stays as it is.
+        operations: in their order, or a text as for parse_degradations; None: the dataset stays as
+            it is.
 
     Raises:
         UserError: if the text is not valid, or the images are measurements.
     """
-    if text is None:
+    if operations is None:
         return dataset
+    if isinstance(operations, str):
+        operations = parse_degradations(operations)
+    degrade = ImageDegradations(tuple(operations))
     if dataset.pixels.measured:
         raise UserError(
-            f"{dataset.name}: degradations ({text}) are for 8-bit RGB images; these are"
+            f"{dataset.name}: degradations ({degrade.text}) are for 8-bit RGB images; these are"
             " measurements: omit them"
         )
-    degrade = ImageDegradations(parse_degradations(text))
     sources = tuple(replace(source, degrade=degrade) for source in dataset.sources)
     return replace(dataset, sources=sources)
 

@@ -28,11 +28,11 @@ from pathlib import Path
 from typing import Any, Self
 
 import keras
-from pydantic import Field, model_validator
+from pydantic import Field, TypeAdapter, model_validator
 
 from udl_tf._support.files import sha256
 from udl_tf._support.json_files import parse_model, read_json, write_json
-from udl_tf.config import LogScaleHead, ModelConfig, Section
+from udl_tf.config import Degradation, LogScaleHead, ModelConfig, Section
 from udl_tf.errors import UserError
 from udl_tf.hub import presets
 from udl_tf.hub.handles import CONFIG, METADATA, WEIGHTS
@@ -90,6 +90,31 @@ class Manifest(Section):
         if self.calibration is not None:
             self.calibration.check_channels(self.architecture.channels)
         return self
+
+
+def chosen_degradations(
+    text: str | None, bundle: Path | str
+) -> str | tuple[Degradation, ...] | None:
+    """Returns the operations that --degrade names, for udl_tf.data.sources.degraded.
+
+    Args:
+        text: of the option; "training" means the operations that the model was trained with.
+        bundle: of the model, as for read_manifest.
+
+    Raises:
+        UserError: if the model was trained without any, or it is not known.
+    """
+    if text != "training":
+        return text
+    data = read_manifest(bundle).training.get("data", {})
+    operations = TypeAdapter(tuple[Degradation, ...]).validate_python(data.get("degradations", ()))
+    if not operations:
+        raise UserError(
+            f"{bundle}: was trained without degradations: omit --degrade, or give operations such"
+            " as jpeg:75",
+            argument="degrade",
+        )
+    return operations
 
 
 def build_network(model: ModelConfig, head: LogScaleHead | None) -> keras.Model:
