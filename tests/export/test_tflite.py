@@ -96,6 +96,17 @@ def test_int8_has_uint8_tensors_and_states_its_loss(int8_tflite, transparent_run
     assert np.allclose(result.theta, 1.0, atol=0.02)
 
 
+@pytest.mark.slow
+def test_int8_adds_detail_to_the_grey_levels_of_the_lr_image(tmp_path):
+    path = tmp_path / "model.tflite"
+    card = export_tflite("light_x4", path, "int8", uncertainty=False)
+    assert card.parity["psnr_loss"] < 0.14
+    interpreter = Interpreter(model_path=str(path))
+    levels = {t["index"]: t["quantization"] for t in interpreter.get_tensor_details()}
+    sums = [op["inputs"] for op in interpreter._get_ops_details() if op["op_name"] == "ADD"]
+    assert any((1.0, -128) in [levels[index] for index in inputs] for inputs in sums)
+
+
 def test_an_int8_network_that_loses_too_much_is_not_written(
     tiny_run, hr_images, tmp_path, monkeypatch
 ):

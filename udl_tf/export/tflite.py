@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
+from tensorflow.lite.python import schema_py_generated as schema
 from tensorflow.lite.tools import flatbuffer_utils
 
 from udl_tf._support.files import complete_file
@@ -66,7 +68,7 @@ def export_tflite(
             " export then states the difference at seams)"
         )
     pairs = real_pairs(model, images)
-    converted = _name_tensors(_convert(UpscalingModule(model, card), card, pairs), card)
+    converted = _finished(_convert(UpscalingModule(model, card), card, pairs), card)
     with complete_file(output) as temporary:
         write_with_card(temporary, converted, card)
         parity = check_parity(model, open_tflite(temporary), pairs)
@@ -110,15 +112,42 @@ def _convert(module: UpscalingModule, card: ModelCard, pairs: Sequence[Pair]) ->
         return converter.convert()
 
 
-def _name_tensors(model: bytes, card: ModelCard) -> bytes:
+def _finished(model: bytes, card: ModelCard) -> bytes:
+    """Corrects what the converter gets wrong: names, and levels of int8."""
+    content = flatbuffer_utils.convert_bytearray_to_object(bytearray(model))
+    _name_tensors(content, card)
+    if card.precision == "int8":
+        _keep_levels_of_copies(content)
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(content))
+
+
+def _name_tensors(content: schema.ModelT, card: ModelCard) -> None:
     """Names inputs and outputs as the signature does, and orders the outputs as the card does.
 
     The converter keeps neither: only runtimes that know signatures could tell sr from theta.
     """
-    content = flatbuffer_utils.convert_bytearray_to_object(bytearray(model))
     (signature,), graph = content.signatureDefs, content.subgraphs[0]
     for entry in (*signature.inputs, *signature.outputs):
         graph.tensors[entry.tensorIndex].name = entry.name
     index = {entry.name.decode(): entry.tensorIndex for entry in signature.outputs}
     graph.outputs = [index[name] for name in card.outputs]
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(content))
+
+
+def _keep_levels_of_copies(content: schema.ModelT) -> None:
+    """Gives the levels of its input to the output of each convolution that copies channels.
+
+    Such a convolution enlarges the LR image by nearest neighbours. TFLite adds to its output in
+    place, and while it determines ranges, takes the sum for the output: steps of 1.2 grey levels.
+    """
+    graph = content.subgraphs[0]
+    for operator in graph.operators:
+        code = content.operatorCodes[operator.opcodeIndex]
+        if code.builtinCode != schema.BuiltinOperator.CONV_2D:
+            continue
+        source, kernel = (graph.tensors[index] for index in operator.inputs[:2])
+        steps = np.frombuffer(content.buffers[kernel.buffer].data, np.int8)
+        values = steps.reshape(kernel.shape[0], -1) * np.reshape(kernel.quantization.scale, (-1, 1))
+        ones = np.isclose(values, 1)
+        if (ones.sum(axis=1) == 1).all() and not values[~ones].any():
+            levels, exact = graph.tensors[operator.outputs[0]].quantization, source.quantization
+            levels.scale, levels.zeroPoint = exact.scale, exact.zeroPoint
