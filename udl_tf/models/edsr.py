@@ -215,7 +215,8 @@ def _finish(x, in_phases: bool, lr, scale: int, shift, divide, anchor: bool):
     )
     if anchor:  # It contains the shift. Zeros in x leave the LR image as it is, without rounding.
         detail = keras.layers.Rescaling(factor, name="detail", dtype="float32")(x)
-        phases = detail + nearest_phases(lr, scale)
+        # TFLite computes the sum in place of the image, whose levels in int8 are known.
+        phases = nearest_phases(lr, scale) + detail
     else:
         phases = keras.layers.Rescaling(factor, offset, name="phases", dtype="float32")(x)
         detail = added_detail(phases, lr, scale)
