@@ -7,7 +7,7 @@
     python tools/benchmark.py pipeline --data FOLDER [FOLDER...]
     python tools/benchmark.py upscale --model RUN [--sizes 1 4 16 64]
     python tools/benchmark.py scene [--side 30000 --channels 4 --share 0.01 --memory 2]
-    python tools/benchmark.py files [--model edsr_light_x4 --count 500 --side 64]
+    python tools/benchmark.py files [--model light_x4 --count 500 --side 64]
     python tools/benchmark.py exports --model RUN [RUN...] --data FOLDER
     python tools/benchmark.py runtimes [--model edsr_s_x4]
     python tools/benchmark.py load --url grpc://HOST:8500/NAME [--model RUN] [--pid PID]

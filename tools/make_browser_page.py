@@ -1,6 +1,6 @@
 """Builds a static page that upscales images in the browser, without sending them anywhere.
 
-python tools/make_browser_page.py OUTPUT [--model edsr_light_x4] [--runtime FOLDER]
+python tools/make_browser_page.py OUTPUT [--model light_x4] [--runtime FOLDER]
 
 Any static web server can publish OUTPUT; python -m http.server --directory OUTPUT tries it out.
 The page runs the trained model's ONNX file with ONNX Runtime Web, which npm downloads.
@@ -92,7 +92,7 @@ def download_runtime(folder: Path) -> Path:
 def main(arguments: list[str] | None = None) -> None:
     parser = command_line.make_parser("python tools/make_browser_page.py", __doc__)
     parser.add_argument("output", type=Path, help="new folder")
-    parser.add_argument("--model", default="edsr_light_x4", help=command_line.RUN_HELP)
+    parser.add_argument("--model", default="light_x4", help=command_line.RUN_HELP)
     parser.add_argument("--runtime", type=Path, help="folder dist of onnxruntime-web")
     options = parser.parse_args(arguments)
 

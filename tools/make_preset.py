@@ -1,6 +1,6 @@
 """Turns a run folder into a preset of the package, with weights in float16.
 
-python tools/make_preset.py --model RUN --name edsr_s_x4 --data benchmark/Set5 benchmark/Set14
+python tools/make_preset.py --model RUN --name light_x4 --data benchmark/Set5 benchmark/Set14
 """
 
 from collections.abc import Sequence

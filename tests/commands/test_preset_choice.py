@@ -36,7 +36,7 @@ def test_compressed_images_get_the_photo_preset(images, outscale, scale):
     others = {2: "light_x2", 4: "light_x4"}[scale] if outscale != 3 else "edsr_s_x3"
     assert files == {others: clean, photo: set(images) - clean}
     assert lines == [
-        f"{others} upscales 2 files: JPEG of quality 98, no JPEG or lossy WebP"
+        f"{others} upscales 2 files: JPEG of quality 98, others neither JPEG nor lossy WebP"
         " (--model chooses another)",
         f"{photo} upscales 3 files: JPEG of quality 60 to 90, lossy WebP (--model chooses another)",
     ]
@@ -45,4 +45,6 @@ def test_compressed_images_get_the_photo_preset(images, outscale, scale):
 def test_scenes_are_taken_as_not_compressed(images):
     files, lines = choose_presets([], [Path("a.tif")], None)
     assert files == {"light_x4": {Path("a.tif")}}
-    assert lines == ["light_x4 upscales 1 file: no JPEG or lossy WebP (--model chooses another)"]
+    assert lines == [
+        "light_x4 upscales 1 file: neither JPEG nor lossy WebP (--model chooses another)"
+    ]

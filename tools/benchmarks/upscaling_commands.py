@@ -74,7 +74,7 @@ def add_files(commands: Any) -> argparse.ArgumentParser:
     parser = commands.add_parser("files", help="many small files, next to the networks alone")
     parser.set_defaults(measure=_files)
     parser.add_argument(
-        "--model", default="edsr_light_x4", help="preset or run folder (default: edsr_light_x4)"
+        "--model", default="light_x4", help="preset or run folder (default: light_x4)"
     )
     parser.add_argument("--count", type=int, default=500, help="files (default: 500)")
     parser.add_argument("--side", type=int, default=64, help="LR pixels (default: 64)")

@@ -41,5 +41,5 @@ def _summary(compressions: Sequence[Compression | None]) -> str:
         parts.append(f"JPEG of quality {low}" + f" to {high}" * (high > low))
     parts += sorted({str(each) for each in compressions if each and each.quality is None})
     if None in compressions:
-        parts.append("no JPEG or lossy WebP")
+        parts.append("others " * bool(parts) + "neither JPEG nor lossy WebP")
     return ", ".join(parts)
