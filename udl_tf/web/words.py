@@ -93,7 +93,8 @@ def upload_words(upload: Upload, outscale: float, model: str, knows_compression:
 
 def model_words(name: str, scale: int) -> str:
     """Returns the name of a trained model with its scale, for a list to choose from."""
-    remark = ", fast" if "light" in name else ""
+    remarks = {"photo_x": ", fast, for JPEG and WebP", "light_x": ", fast"}
+    remark = next((text for start, text in remarks.items() if name.startswith(start)), "")
     return f"{name} ({scale} ×{remark})"
 
 
