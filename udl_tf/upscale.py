@@ -124,7 +124,7 @@ def _run(
         summary = run_files(model.upscaler, jobs, chosen, progress)
     if summary.first is not None:
         first = f"first result {summary.first:.1f} s later (including compilation)"
-        print(f"model loaded in {model.seconds:.1f} s; {first}")
+        print(f"{model.name} loaded in {model.seconds:.1f} s; {first}")
     return summary
 
 

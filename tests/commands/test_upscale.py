@@ -23,7 +23,7 @@ def test_an_image_and_its_map_of_theta(upscale, tmp_path):
     result = upscale(tmp_path / "a.png", "--output", tmp_path / "out", "--uncertainty", "npy")
     assert result.returncode == 0, result.stderr
     assert "theta is as trained, not calibrated" in result.stdout
-    times = r"model loaded in \d+\.\d s; first result \d+\.\d s later \(including compilation\)\n"
+    times = r"loaded in \d+\.\d s; first result \d+\.\d s later \(including compilation\)\n"
     assert re.search(times, result.stdout)
     assert result.stdout.splitlines()[-1].startswith("1 of 1 images upscaled in ")
     assert np.asarray(Image.open(tmp_path / "out/a.png")).shape == (12, 16, 3)

@@ -108,6 +108,28 @@ def test_the_default_model_is_for_images_without_compression():
         np.testing.assert_array_equal(weight, other)
 
 
+def test_each_file_gets_the_preset_that_suits_its_compression(tmp_path):
+    Image.fromarray(noise_image(20, 24)).save(tmp_path / "a.png")
+    Image.fromarray(noise_image(20, 24)).save(tmp_path / "b.jpg", quality=60)
+    inputs = tmp_path / "a.png", tmp_path / "b.jpg"
+    command = ("upscale", *inputs, "--format", "png", "--output", tmp_path / "out")
+    result = run_command(*command)
+    assert result.returncode == 0, result.stderr
+    light = "light_x4 upscales 1 file: neither JPEG nor lossy WebP (--model chooses another)\n"
+    photo = "photo_x4 upscales 1 file: JPEG of quality 60 (--model chooses another)\n"
+    assert result.stdout.startswith(light + photo)
+    assert "\n2 of 2 images upscaled in " in result.stdout
+    for file, name in zip(inputs, ("light_x4", "photo_x4"), strict=True):
+        expected = udl_tf.load(name).upscale(file)
+        found = np.asarray(Image.open(tmp_path / f"out/{file.stem}.png"))
+        np.testing.assert_array_equal(found, expected.image)
+    (tmp_path / "out/b.png").unlink()
+    again = run_command(*command, "--skip-existing")
+    assert again.stdout.startswith(photo)
+    assert "1 of 2 images upscaled" in again.stdout
+    assert "light_x4" not in again.stdout
+
+
 def test_a_file_is_upscaled_with_its_theta_map_by_default(tmp_path):
     Image.fromarray(noise_image(20, 24)).save(tmp_path / "photo.png")
     result = run_command("upscale", "photo.png", cwd=tmp_path)
