@@ -97,8 +97,8 @@ def test_the_default_preset_has_the_smallest_sufficient_scale(outscale, name, mo
     names = ["edsr_s_x2", "edsr_s_x3", "edsr_s_x4", "light_x2", "photo_x2"]
     monkeypatch.setattr(presets, "names", lambda: names)
     assert presets.default_preset(outscale) == name
-    assert presets.default_preset(outscale, Compression("JPEG", 96)) == name
-    assert presets.default_preset(outscale, Compression("JPEG", 95)) == "photo_x2"
+    assert presets.default_preset(outscale, Compression("JPEG", 93)) == name
+    assert presets.default_preset(outscale, Compression("JPEG", 92)) == "photo_x2"
     assert presets.default_preset(outscale, Compression("WebP")) == "photo_x2"
 
 

@@ -11,8 +11,11 @@ from udl_tf.imaging.compression import Compression
 
 FOLDER = Path(__file__).parent
 
-FINE_QUALITY = 95
-"""JPEG quality above which an image is treated as if it had not been compressed."""
+FINE_QUALITY = 92
+"""JPEG quality above which an image is treated as if it had not been compressed.
+
+On Set14 and BSD100, photo_x4 is 0.06 dB ahead of light_x4 at 90, and 0.10 to 0.20 dB behind at 95.
+"""
 
 _CLEAN, _PHOTO = ("edsr_s", "light"), ("photo",)  # of one scale, the last counts
 
