@@ -4,7 +4,7 @@ Importing the package starts no TensorFlow work: the names below are loaded when
 
 Examples:
     >>> import udl_tf
-    >>> model = udl_tf.load("edsr_s_x4")
+    >>> model = udl_tf.load("light_x4")
     >>> result = model.upscale("photo.jpg")
     >>> result.image, result.theta
 """

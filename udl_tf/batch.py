@@ -1,6 +1,6 @@
 """Upscales a collection of any number of images with Ray, on this machine or a cluster.
 
-    udl-tf batch INPUT --output OUTPUT --model edsr_s_x4
+    udl-tf batch INPUT --output OUTPUT --model light_x4
 
 INPUT and OUTPUT are folders or URIs, such as s3://BUCKET/FOLDER. OUTPUT/manifest.parquet has a row
 per image: checksums, result, mean theta, time, error. Run the same command again to upscale images

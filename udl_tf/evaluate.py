@@ -1,6 +1,6 @@
 """Measures PSNR-Y and SSIM-Y of a trained model on test sets, next to bicubic interpolation.
 
-udl-tf evaluate --model edsr_s_x4 --data FOLDER [FOLDER...] [--degrade noise:5+jpeg:75]
+udl-tf evaluate --model light_x4 --data FOLDER [FOLDER...] [--degrade noise:5+jpeg:75]
 """
 
 import argparse

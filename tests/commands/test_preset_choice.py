@@ -35,10 +35,11 @@ def test_compressed_images_get_the_photo_preset(images, outscale, scale):
     photo = f"photo_x{scale}"
     others = {2: "light_x2", 4: "light_x4"}[scale] if outscale != 3 else "edsr_s_x3"
     assert files == {others: clean, photo: set(images) - clean}
+    end = "(--model selects another preset)"
+    kinds = "JPEG of quality 98 (above 92), others neither JPEG nor lossy WebP"
     assert lines == [
-        f"{others} upscales 2 files: JPEG of quality 98, others neither JPEG nor lossy WebP"
-        " (--model chooses another)",
-        f"{photo} upscales 3 files: JPEG of quality 60 to 90, lossy WebP (--model chooses another)",
+        f"{others} for 2 files: {kinds} {end}",
+        f"{photo} for 3 files: JPEG of quality 60 to 90, lossy WebP {end}",
     ]
 
 
@@ -46,5 +47,5 @@ def test_scenes_are_taken_as_not_compressed(images):
     files, lines = choose_presets([], [Path("a.tif")], None)
     assert files == {"light_x4": {Path("a.tif")}}
     assert lines == [
-        "light_x4 upscales 1 file: neither JPEG nor lossy WebP (--model chooses another)"
+        "light_x4 for 1 file: neither JPEG nor lossy WebP (--model selects another preset)"
     ]

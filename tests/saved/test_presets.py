@@ -115,8 +115,8 @@ def test_each_file_gets_the_preset_that_suits_its_compression(tmp_path):
     command = ("upscale", *inputs, "--format", "png", "--output", tmp_path / "out")
     result = run_command(*command)
     assert result.returncode == 0, result.stderr
-    light = "light_x4 upscales 1 file: neither JPEG nor lossy WebP (--model chooses another)\n"
-    photo = "photo_x4 upscales 1 file: JPEG of quality 60 (--model chooses another)\n"
+    light = "light_x4 for 1 file: neither JPEG nor lossy WebP (--model selects another preset)\n"
+    photo = "photo_x4 for 1 file: JPEG of quality 60 (--model selects another preset)\n"
     assert result.stdout.startswith(light + photo)
     assert "\n2 of 2 images upscaled in " in result.stdout
     for file, name in zip(inputs, ("light_x4", "photo_x4"), strict=True):

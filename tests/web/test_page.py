@@ -227,6 +227,6 @@ def test_uploads_choose_the_preset_that_suits_their_compression(visit, tmp_path)
             assert page.input_value("#model input").startswith("photo_x4")
             page.click("#model input")
             page.click("text=light_x4 (4 ×, fast)")
-            wait_for_text(page, "#facts", "light_x4 was trained on images without compression")
+            wait_for_text(page, "#facts", "light_x4 was trained on clean images")
     finally:
         studio.close()

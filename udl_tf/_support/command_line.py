@@ -15,10 +15,10 @@ from udl_tf._support.progress import Progress
 from udl_tf.errors import Interrupted, Lost, UserError
 
 MODEL_HELP = (
-    "a preset, such as edsr_s_x4 (udl-tf presets lists them), a run folder, an exported file or"
+    "a preset, such as light_x4 (udl-tf presets lists them), a run folder, an exported file or"
     " folder, or grpc://HOST:8500/NAME of a server"
 )
-RUN_HELP = "a preset, such as edsr_s_x4, or a run folder"
+RUN_HELP = "a preset, such as light_x4, or a run folder"
 MAX_MEGAPIXELS_HELP = "refuse larger images (protection against decompression bombs; default: 89)"
 
 _NO_TENSORFLOW = (
@@ -95,8 +95,8 @@ def add_degrade(parser: argparse.ArgumentParser) -> None:
         metavar="OPERATIONS",
         help="degrade the LR images, in this order, such as blur:1.2+noise:5+jpeg:75: jpeg and webp"
         " with their quality; noise, poisson (at white) and blur with their standard deviation in"
-        " grey levels or LR pixels; or training: as in the training of the model, drawn for each"
-        " image",
+        " grey levels or LR pixels; or training: the degradations of the model's training, drawn"
+        " for each image",
     )
 
 

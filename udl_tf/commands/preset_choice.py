@@ -1,4 +1,4 @@
-"""Which presets upscale which files, if no model is given."""
+"""Choice of presets by the compression of files, if no model is given."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -25,8 +25,8 @@ def choose_presets(
     for file, compression in found.items():
         files.setdefault(presets.default_preset(outscale, compression), set()).add(file)
     lines = [
-        f"{name} upscales {len(own)} file{'s' * (len(own) > 1)}:"
-        f" {_summary([found[file] for file in own])} (--model chooses another)"
+        f"{name} for {len(own)} file{'s' * (len(own) > 1)}:"
+        f" {_summary([found[file] for file in own])} (--model selects another preset)"
         for name, own in files.items()
     ]
     return files, lines
@@ -38,7 +38,8 @@ def _summary(compressions: Sequence[Compression | None]) -> str:
     parts = []
     if qualities:
         low, high = min(qualities), max(qualities)
-        parts.append(f"JPEG of quality {low}" + f" to {high}" * (high > low))
+        above = f" (above {presets.FINE_QUALITY})" * (low > presets.FINE_QUALITY)
+        parts.append(f"JPEG of quality {low}" + f" to {high}" * (high > low) + above)
     parts += sorted({str(each) for each in compressions if each and each.quality is None})
     if None in compressions:
         parts.append("others " * bool(parts) + "neither JPEG nor lossy WebP")

@@ -23,8 +23,8 @@ def parse_options(arguments: list[str] | None, description: str | None) -> argpa
     )
     parser.add_argument(
         "--model",
-        help=f"{command_line.MODEL_HELP} (default: of photo presets for JPEG and lossy WebP,"
-        " else of light ones, the one with the smallest scale that is at least --outscale)",
+        help=f"{command_line.MODEL_HELP} (default: a photo preset for JPEG of quality 92 or"
+        " less and lossy WebP, else a light one; the smallest whose scale is at least --outscale)",
     )
     _add_result(parser)
     parser.add_argument(

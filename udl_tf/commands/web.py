@@ -20,7 +20,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser = command_line.make_parser("udl-tf web", __doc__)
     parser.add_argument(
         "--model",
-        help=f"offered besides the presets, and chosen first: {command_line.MODEL_HELP}",
+        help="selected for every upload, instead of a preset by its compression:"
+        f" {command_line.MODEL_HELP}",
     )
     parser.add_argument(
         "--host",

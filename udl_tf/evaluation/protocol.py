@@ -42,7 +42,8 @@ def evaluate(
         name: of the model in figures.
         bands: channels, from 1, that figures show as red, green and blue if there are more than
             three.
-        consistent, self_ensemble: of the results of all models, as for `Upscaler.upscale`.
+        consistent: whether the results of all models are back-projected, as in `upscale`.
+        self_ensemble: whether those of all models are means over flips and rotations, likewise.
 
     Returns:
         For each dataset {"dataset", "scale", "images", "psnr_y", "ssim_y", "bicubic_psnr_y",
@@ -50,7 +51,7 @@ def evaluate(
         measurements; the numbers are means of the images' values. With
         `beside` also {"beside": {name: {"psnr_y", "ssim_y"}}}; for crops also {"crop": side}, for
         degraded LR images {"degrade": their degradations}, and {"consistent": True} and
-        {"self_ensemble": True} where they are.
+        {"self_ensemble": True} for the results of these options.
 
     Raises:
         UserError: for an image that is unreadable or too small.

@@ -137,7 +137,7 @@ def _keep_levels_of_copies(content: schema.ModelT) -> None:
     """Gives the levels of its input to the output of each convolution that copies channels.
 
     Such a convolution enlarges the LR image by nearest neighbours. TFLite adds to its output in
-    place, and while it determines ranges, takes the sum for the output: steps of 1.2 grey levels.
+    place, so that the converter measures the range of the sum instead: steps of 1.2 grey levels.
     """
     graph = content.subgraphs[0]
     for operator in graph.operators:

@@ -28,7 +28,7 @@ class Compression:
 
     Attributes:
         kind: "JPEG" or "WebP".
-        quality: of JPEG, 1..100 as in libjpeg, estimated from the quantisation table of luma;
+        quality: of JPEG, 1..100 as in libjpeg, estimated from the quantization table of luma;
             None for WebP, which does not store it.
     """
 

@@ -168,7 +168,8 @@ class Upscaler(ABC):
             lr: (h, w, channels), values 0..255, any dtype.
             border: LR pixels by which the image is mirrored outwards first. The field's protocol
                 evaluates networks without a border; `upscale` uses BORDER.
-            consistent, self_ensemble: as for `upscale`.
+            consistent: as for `upscale`.
+            self_ensemble: as for `upscale`.
 
         Returns:
             (sr, theta): float32 (scale h, scale w, channels) in grey levels; theta is None without

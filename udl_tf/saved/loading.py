@@ -24,7 +24,7 @@ def load(path: Path | str | None = None, dtype: str | None = None) -> SRModel | 
     """Loads a preset, a run folder, an exported model or a served model.
 
     Args:
-        path: as for load_upscaler; None: the x4 preset for images that were not compressed.
+        path: as for load_upscaler; None: the x4 preset for clean images.
         dtype: as for load_upscaler.
 
     Returns:
@@ -44,7 +44,7 @@ def load_upscaler(path: Path | str, dtype: str | None = None) -> Upscaler:
     """Loads what upscales images with a trained model.
 
     Args:
-        path: name of a preset, such as edsr_s_x4 (udl_tf.hub.presets), its folder or its handle on
+        path: name of a preset, such as light_x4 (udl_tf.hub.presets), its folder or its handle on
             a model hub, such as hf://USER/NAME (udl_tf.hub.handles); path of a run folder, of a
             SavedModel folder, or of a .tflite or .onnx file; or address of a model on TensorFlow
             Serving, such as grpc://localhost:8500/NAME (udl_tf.saved.Client).

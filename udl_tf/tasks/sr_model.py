@@ -257,7 +257,7 @@ class SRModel(SRTraining):
         """Reads a preset.
 
         Args:
-            preset: name of a preset of the package, such as "edsr_s_x4"; a folder that
+            preset: name of a preset of the package, such as "light_x4"; a folder that
                 save_to_preset wrote, or that of a finished run; or a handle, such as
                 "hf://USER/NAME" or "kaggle://USER/MODEL/keras/VARIATION".
             dtype: Keras dtype policy to compute in; None: as saved.

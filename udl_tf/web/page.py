@@ -93,7 +93,7 @@ class Page:
         return [on.view, on.part, on.slider, on.map, on.believed, on.greyed]
 
     def _open(self, path: str, size: float) -> Updates:
-        """Reads an upload, shows it and chooses a model for it; or tells what is wrong with it."""
+        """Reads an upload, shows it and chooses a model for it; or shows why it cannot be read."""
         on = self._on
         try:
             upload = open_upload(Path(path))

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from udl_tf.errors import UserError
+from udl_tf.hub import presets
 from udl_tf.imaging.dtypes import gray_level
 from udl_tf.imaging.formats import HAS_HEIF
 from udl_tf.imaging.theta_map import MAP_TOP, channel_mean, colorize
@@ -85,15 +86,15 @@ def upload_words(upload: Upload, outscale: float, model: str, knows_compression:
     if upload.compression is not None and knows_compression:
         text = f"{upload.compression}: {model} was trained on such images."
         lines.append(paragraph(text, "note"))
-    elif upload.compression is not None:
-        text = f"{upload.compression}: {model} was trained on images without compression; expect"
-        lines.append(paragraph(f"{text} larger errors than θ says.", "caution"))
+    elif not presets.is_fine(upload.compression):
+        text = f"{upload.compression}: {model} was trained on clean images; expect larger errors"
+        lines.append(paragraph(f"{text} than θ says.", "caution"))
     return "".join([*lines, *(paragraph(note, "note") for note in upload.notes)])
 
 
 def model_words(name: str, scale: int) -> str:
     """Returns the name of a trained model with its scale, for a list to choose from."""
-    remarks = {"photo_x": ", fast, for JPEG and WebP", "light_x": ", fast"}
+    remarks = {"photo_x": ", fast, for JPEG and lossy WebP", "light_x": ", fast"}
     remark = next((text for start, text in remarks.items() if name.startswith(start)), "")
     return f"{name} ({scale} ×{remark})"
 

@@ -12,7 +12,7 @@ from udl_tf.imaging.compression import Compression
 FOLDER = Path(__file__).parent
 
 FINE_QUALITY = 92
-"""JPEG quality above which an image is treated as if it had not been compressed.
+"""JPEG quality above which an image counts as clean.
 
 On Set14 and BSD100, photo_x4 is 0.06 dB ahead of light_x4 at 90, and 0.10 to 0.20 dB behind at 95.
 """
@@ -45,9 +45,9 @@ def find(model: Path | str) -> Path:
 def default_preset(outscale: float | None = None, compression: Compression | None = None) -> str:
     """Returns the name of the preset for an image, if none is given.
 
-    It is the one with the smallest scale that is at least `outscale`, among the photo presets if
-    the image was compressed visibly, else among the others: light ones, or EDSR-S where there is
-    none of that scale.
+    It is the one with the smallest scale that is at least `outscale`: of the photo presets for
+    lossy WebP and for JPEG of quality FINE_QUALITY or less, else of the light ones, or of EDSR-S
+    where there is no light one of that scale.
 
     Args:
         outscale: size of the result divided by the image's; None, or above all scales: the largest
@@ -55,13 +55,16 @@ def default_preset(outscale: float | None = None, compression: Compression | Non
         compression: of the image file, as lossy_compression returns it.
     """
     by_scale = {}
-    for kind in _CLEAN if compression is None or _is_fine(compression) else _PHOTO:
+    for kind in _CLEAN if is_fine(compression) else _PHOTO:
         by_scale |= {int(name[-1]): name for name in names() if name[:-1] == f"{kind}_x"}
     sufficient = [scale for scale in by_scale if outscale is not None and scale >= outscale]
     return by_scale[min(sufficient, default=max(by_scale))]
 
 
-def _is_fine(compression: Compression) -> bool:
+def is_fine(compression: Compression | None) -> bool:
+    """Returns whether an image, by its compression, counts as clean."""
+    if compression is None:
+        return True
     return compression.quality is not None and compression.quality > FINE_QUALITY
 
 
