@@ -63,6 +63,7 @@ def clean_row(image: Path, name: str, model: Upscaler, output: Path) -> dict[str
     hr = mod_crop(read_rgb(image), model.scale)
     lr = imresize(hr, 1 / model.scale)
     bicubic, result = imresize(lr, model.scale), model.upscale(lr)
+    assert result.theta is not None
     ours, theirs = (psnr_y(pixels, hr, shave=model.scale) for pixels in (result.image, bicubic))
     crops = {
         "bicubic": (f"bicubic_x{model.scale}", bicubic),
@@ -99,8 +100,9 @@ def photo_row(
     }
     dbs = ", ".join(f"{name} {psnr_y(x, hr, shave=scale):.2f}" for name, x in shown.items())
     crops = {name: (f"jpeg{quality}_{name}", pixels) for name, pixels in shown.items()}
-    crops["HR"] = "hr", hr
-    crops["θ"] = f"jpeg{quality}_theta", colorize(list(results.values())[-1].theta)
+    theta = list(results.values())[-1].theta
+    assert theta is not None
+    crops |= {"HR": ("hr", hr), "θ": (f"jpeg{quality}_theta", colorize(theta))}
     text = f"JPEG of quality {quality}"
     return {
         "PSNR-Y of the image, dB": f"{image.stem}, {text}: {dbs}",

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+from PIL.JpegImagePlugin import JpegImageFile
 
 from udl_tf.imaging.pillow_files import open_with_pillow
 
@@ -61,7 +62,9 @@ def lossy_compression(path: Path | str) -> Compression | None:
 
 
 def _jpeg_quality(file: BinaryIO) -> int:
-    table = np.sum(open_with_pillow(file).quantization[0])
+    image = open_with_pillow(file)
+    assert isinstance(image, JpegImageFile)
+    table = np.sum(image.quantization[0])
     return 1 + int(np.argmin(np.abs(_QUALITY_SUMS - table)))
 
 
