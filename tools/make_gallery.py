@@ -19,7 +19,7 @@ from udl_tf.metrics import psnr_y
 
 SIDE = 120  # of a crop, HR pixels
 CROPS = {"camera": (40, 76), "chelsea": (60, 120), "rocket": (60, 60)}  # top, left, HR pixels
-CLEAN, PHOTO = ("edsr_s_x2", "edsr_s_x3", "light_x4"), ("light_x4", "photo_x4")
+CLEAN, PHOTO = ("light_x2", "light_x3", "light_x4"), ("light_x4", "photo_x4")
 QUALITIES = (75, 40)  # of JPEG
 
 
