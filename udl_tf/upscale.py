@@ -49,8 +49,6 @@ def main(arguments: list[str] | None = None) -> None:
         return
     groups = _groups(options, files, plan)
     models = {name: _load(options, name) for name in groups}
-    from udl_tf.inference.job_runner import Summary
-
     first = next(iter(models.values()))
     if first.upscaler.measures or first.upscaler.channels != 3:
         files = files.as_scenes()
@@ -58,10 +56,8 @@ def main(arguments: list[str] | None = None) -> None:
     _check_uncertainty(options, first, chosen.maps)
     output.mkdir(parents=True, exist_ok=True)
     left = _without_existing(plan) if options.skip_existing else plan
-    start, summary = time.monotonic(), Summary()
-    for name, own in groups.items():
-        jobs = [job for job in left if job.source in own]
-        summary.add(_run(models[name], jobs, options, chosen))
+    start = time.monotonic()
+    summary = _run_groups(options, groups, models, left, chosen)
     seconds = time.monotonic() - start
     _report_plan(plan)
     skipped = len(plan) - len(left) if options.skip_existing else None
@@ -110,6 +106,23 @@ def _load(options: argparse.Namespace, name: str) -> _Model:
 
         print(precision_note(name, model))
     return _Model(name, model, seconds)
+
+
+def _run_groups(
+    options: argparse.Namespace,
+    groups: "Mapping[str, Container[Path]]",
+    models: "Mapping[str, _Model]",
+    jobs: "Sequence[Job] | Plan",
+    chosen: "FileOptions",
+) -> "Summary":
+    """Upscales files, those of each model in turn."""
+    from udl_tf.inference.job_runner import Summary
+
+    summary = Summary()
+    for name, own in groups.items():
+        part = [job for job in jobs if job.source in own]
+        summary.add(_run(models[name], part, options, chosen))
+    return summary
 
 
 def _run(

@@ -56,7 +56,7 @@ def lossy_compression(path: Path | str) -> Compression | None:
                 return Compression("JPEG", _jpeg_quality(file))
             if head.startswith(_RIFF) and head.endswith(b"WEBP"):
                 return Compression("WebP") if _is_lossy_webp(file) else None
-    except Exception:  # a damaged file is reported when it is decoded
+    except Exception:  # whatever damage causes is reported when the file is decoded
         return None
     return None
 
