@@ -68,6 +68,18 @@ def test_the_shares_of_a_batch_are_disjoint_and_complete(store, backend, monkeyp
     assert np.array_equal(np.concatenate(shares), whole)
 
 
+def test_the_batches_of_a_call_are_stacked_by_share(store):
+    delivery = make_delivery(store, CONFIG, seed=5, first_update=3, updates_per_call=2)
+    stacks = [hr for _, hr in delivered(delivery, 4, range(1, 3), 4)]
+    shares = slice(2, 4), slice(4, 6)
+    expected = [
+        [draw_batch(store, CONFIG, 5, first + place)[1][rows] for place in (0, 1)]
+        for first in (3, 5)
+        for rows in shares
+    ]
+    assert np.array_equal(stacks, expected)
+
+
 @pytest.mark.parametrize("kind", [TFDataDelivery, ThreadDelivery])
 def test_an_error_of_a_draw_arrives_unchanged(kind):
     def draw(update, rows):

@@ -16,6 +16,8 @@ from udl_tf.training.run import train
 
 pytestmark = pytest.mark.slow
 
+SEVERAL = "training.steps_per_execution=5", "training.log_every=5"  # updates per call
+
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory):
@@ -31,14 +33,14 @@ def two(config, tmp_path_factory):
         other_config, no_folder, run, stopped, keras: outcomes of the jobs, per worker.
         survivors: by the killed worker, (outcome of the other, seconds until it ended): `killed`
             is killed twice.
-        resumed: outcomes of the last part of `killed`.
+        resumed: outcomes of the last part of `killed`, which has several updates per call.
     """
     folder = tmp_path_factory.mktemp("two")
     (folder / "no_folder").mkdir()
     (folder / "no_folder/file").write_text("in the way")
     jobs = {name: [config, folder / name] for name in ("other_config", "no_folder", "run")}
     jobs["stopped"] = [config, folder / "stopped", "steps.0.updates=2000"]
-    jobs["keras"], killed = ["keras"], [config, folder / "killed"]
+    jobs["keras"], killed = ["keras"], [config, folder / "killed", *SEVERAL]
     other = jobs | {"other_config": [*jobs["other_config"], "data.batch_size=8"]}
     survivors = {}
 

@@ -24,7 +24,7 @@ from udl_tf.training.optimizers import make_optimizer
 from udl_tf.training.trainer import Trainer
 
 
-def train(store, config, optimizer, resident=False):
+def train(store, config, optimizer, resident=False, updates_per_call=1):
     """Returns the weights after five ESU and five UDL updates, and the losses."""
     keras.utils.set_random_seed(0)
     options = {"num_blocks": 1, "num_filters": 8, "shift": 127.5, "divide": 127.5}
@@ -38,9 +38,10 @@ def train(store, config, optimizer, resident=False):
             copy_weights(network, student)
             weight = make_pixel_weight(WeightingConfig(source=weighting), network, 2)
         trainer = Trainer(model, loss, weight)
-        trainer.compile(optimizer=make_optimizer(optimizer, 5))
+        trainer.compile(make_optimizer(optimizer, 5), steps_per_execution=updates_per_call)
         trainer.resident = ResidentSet(store, config) if resident else None
-        with make_delivery(store, config, 0, 0, resident=trainer.resident) as delivery:
+        source = store, config, 0, 0, None, None, trainer.resident, updates_per_call
+        with make_delivery(*source) as delivery:
             batches = share_batches(delivery.batches)
             history = trainer.fit(batches, steps_per_epoch=5, shuffle=False, verbose=0)
         losses += history.history["loss"]
@@ -65,7 +66,7 @@ def main(folder):
     for store, optimizer in ((images, muon), (measurements, sgd)):
         one, one_losses = train(store, config, optimizer)
         with strategy.scope():
-            two, two_losses = train(store, config, optimizer, resident=True)
+            two, two_losses = train(store, config, optimizer, True, updates_per_call=5)
         print("losses", one_losses, two_losses)
         assert np.allclose(one_losses, two_losses, rtol=1e-5)
         for a, b in zip(one, two, strict=True):

@@ -133,7 +133,7 @@ def _own(store: ImageStore, sizes: Sizes, batch: int, loss: str, cached: bool) -
     trainer = make_trainer(_SCALE, loss, sizes.policy, sizes.network, cached)
     trainer.steps_per_execution = sizes.count
     trainer.resident = ResidentSet(store, config, hr_map)
-    delivery = make_delivery(store, config, 0, 0, hr_map, resident=trainer.resident)
+    delivery = make_delivery(store, config, 0, 0, hr_map, None, trainer.resident, sizes.count)
     times = train_as_a_run(trainer, delivery, sizes.count * (sizes.calls + _UNTIMED))
     seconds = (times[-1] - times[_UNTIMED - 1]) / sizes.calls / sizes.count
     places = trainer.resident.places(CropDraws(store, config, 0)(0))

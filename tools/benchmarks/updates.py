@@ -77,7 +77,8 @@ def _row(store: ImageStore, count: int, calls: int) -> dict[str, float]:
     config = DataConfig(hr_patch_size=_SIDE * _SCALE, batch_size=_BATCH)
     trainer = make_trainer(_SCALE, "l1", "float32", _SMALL)
     trainer.steps_per_execution = count
-    times = train_as_a_run(trainer, make_delivery(store, config, 0, 0), count * (calls + 2))
+    delivery = make_delivery(store, config, 0, 0, updates_per_call=count)
+    times = train_as_a_run(trainer, delivery, count * (calls + 2))
     seconds = np.median(np.diff(times)[1:]) / count
     alone = list(call_times(trainer, draw_batch(store, config, 0, 0), calls + 1))[1:]
     computing = float(np.median(alone)) / count

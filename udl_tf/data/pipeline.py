@@ -63,12 +63,10 @@ class Delivery(AbstractContextManager):
             num_shares: number of equal shares that each batch is divided into.
         """
 
-    def _share(self, number: int, shares: range, num_shares: int) -> Batch:
-        """Draws the share with this number, counted from update 0."""
-        update, share = divmod(int(number), len(shares))
+    def _share(self, update: int, share: int, num_shares: int) -> Batch:
+        """Draws a share of the batch of an update, counted from the first one delivered."""
         rows = self.batch_size // num_shares
-        first = shares[share] * rows
-        return self.draw(update, range(first, first + rows))
+        return self.draw(self.first_update + update, range(share * rows, (share + 1) * rows))
 
 
 class ThreadDelivery(Delivery):
@@ -83,8 +81,9 @@ class ThreadDelivery(Delivery):
 
     def batches(self, shares: range = range(1), num_shares: int = 1) -> Iterator[Batch]:
         drawn = deque()
-        for number in itertools.count(self.first_update * len(shares)):
-            drawn.append(self._pool.submit(self._share, number, shares, num_shares))
+        for number in itertools.count():
+            update, share = divmod(number, len(shares))
+            drawn.append(self._pool.submit(self._share, update, shares[share], num_shares))
             if len(drawn) == AHEAD:
                 began = time.perf_counter()
                 batch = drawn.popleft().result()
@@ -100,6 +99,7 @@ def make_delivery(
     hr_map: HRMap | None = None,
     waiting: Waiting | None = None,
     resident: ResidentSet | None = None,
+    updates_per_call: int = 1,
 ) -> Delivery:
     """Returns the delivery of a run's batches: a tf.data.Dataset under TensorFlow, else threads.
 
@@ -112,6 +112,8 @@ def make_delivery(
         waiting: receives the time that training spends waiting for batches.
         resident: training set on the device, for which batches contain places instead of patches;
             degraded LR patches still travel.
+        updates_per_call: updates per device call of the trainer. If it is more than 1, TensorFlow
+            gets the batches of a call stacked along a first axis.
     """
 
     crops_of = CropDraws(store, config, seed)
@@ -124,9 +126,9 @@ def make_delivery(
             return resident.places(crops)
         return resident.places(crops, cut_lr(store, config, crops, degrade))
 
-    kind: type[Delivery] = ThreadDelivery
-    if keras.backend.backend() == "tensorflow":
-        from udl_tf.data.tf_pipeline import TFDataDelivery
+    common = draw, config.batch_size, first_update, waiting or Waiting()
+    if keras.backend.backend() != "tensorflow":
+        return ThreadDelivery(*common)
+    from udl_tf.data.tf_pipeline import TFDataDelivery
 
-        kind = TFDataDelivery
-    return kind(draw, config.batch_size, first_update, waiting or Waiting())
+    return TFDataDelivery(*common, updates_per_call)

@@ -5,21 +5,34 @@ import time
 import tensorflow as tf
 
 from udl_tf.data.draws import Batch
-from udl_tf.data.pipeline import AHEAD, THREADS, Delivery, Waiting
+from udl_tf.data.pipeline import AHEAD, THREADS, Delivery, Draw, Waiting
 
 
 class TFDataDelivery(Delivery):
-    """Delivery as tf.data.Dataset."""
+    """Delivery as tf.data.Dataset.
+
+    Args:
+        draw, batch_size, first_update, waiting: as for Delivery.
+        stack: number of consecutive updates whose batches, or shares, are one element, stacked
+            along a first axis; 1: an element is one batch, or share.
+    """
 
     _error: Exception | None = None  # of `draw`; TensorFlow raises one of its own instead
 
+    def __init__(
+        self, draw: Draw, batch_size: int, first_update: int, waiting: Waiting, stack: int = 1
+    ):
+        super().__init__(draw, batch_size, first_update, waiting)
+        self._stack = stack
+
     def batches(self, shares: range = range(1), num_shares: int = 1) -> tf.data.Dataset:
-        first = self.first_update * len(shares)
-        like = self._share(first, shares, num_shares)
+        like = self._share(0, shares[0], num_shares)
 
         def draw(number) -> Batch:
+            element, place = divmod(int(number), self._stack)
+            stack, share = divmod(element, len(shares))
             try:
-                return self._share(number, shares, num_shares)
+                return self._share(stack * self._stack + place, shares[share], num_shares)
             except Exception as error:
                 self._error = error
                 raise
@@ -29,14 +42,16 @@ class TFDataDelivery(Delivery):
             drawn = tf.numpy_function(draw, [number], dtypes, stateful=False)
             return tuple(tf.ensure_shape(x, y.shape) for x, y in zip(drawn, like, strict=True))
 
-        counter = tf.data.Dataset.counter(start=first)
+        counter = tf.data.Dataset.counter()
         batches = counter.map(batch, num_parallel_calls=THREADS, deterministic=True)
         options = tf.data.Options()
         # The pipeline has nothing to tune, and deleting its iterator would wait up to a minute for
         # the autotuning thread.
         options.autotune.enabled = False
-        batches = batches.prefetch(AHEAD - THREADS).with_options(options)
-        return timed(batches, self.waiting)
+        ahead = AHEAD - THREADS
+        if self._stack > 1:
+            batches, ahead = batches.batch(self._stack, drop_remainder=True), 1
+        return timed(batches.prefetch(ahead).with_options(options), self.waiting)
 
     def __exit__(self, kind, error, traceback) -> None:
         if self._error is not None and isinstance(error, tf.errors.OpError):

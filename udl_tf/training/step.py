@@ -259,7 +259,8 @@ def _fit(step: Step, waiting: Waiting, observers: list[keras.callbacks.Callback]
     source = data, config.data, config.training.seed, first, hr_map
     if session.group.may_hold_data:
         trainer.resident = resident_set(data, config.data, hr_map)
-    with make_delivery(*source, waiting, trainer.resident) as delivery:
+    count = trainer.steps_per_execution
+    with make_delivery(*source, waiting, trainer.resident, count) as delivery:
         batches = session.group.share(delivery.batches)
         trainer.fit(
             batches,

@@ -53,12 +53,10 @@ class Trainer(GroupModel, SRModel):
         return super().call(lr, training, mask)
 
     def make_train_function(self, force=False):
-        if keras.backend.backend() != "jax" or self.steps_per_execution == 1:
+        if self.steps_per_execution == 1:
             super().make_train_function(force)
         elif self.train_function is None or force:
-            from udl_tf.training.scanned import scanned
-
-            self.train_function = scanned(self.train_step, self.steps_per_execution)
+            self.train_function = _several_updates(self)
 
     def train_step(self, *args):
         *state, batch = args  # TensorFlow passes the batch, JAX the state and the batch
@@ -85,6 +83,17 @@ class Trainer(GroupModel, SRModel):
         values = zip(self.non_trainable_variables, state[1], strict=False)
         with keras.StatelessScope(state_mapping=list(values)):
             return self.resident(*batch)
+
+
+def _several_updates(trainer: Trainer) -> Callable:
+    """Returns the train function of a trainer with several updates per device call."""
+    if keras.backend.backend() == "jax":
+        from udl_tf.training.scanned import scanned
+
+        return scanned(trainer.train_step, trainer.steps_per_execution)
+    from udl_tf.training.stacked import stacked
+
+    return stacked(trainer, trainer.steps_per_execution)
 
 
 def batch_values(lr, hr, *mapped) -> tuple:
