@@ -12,14 +12,15 @@ import numpy as np
 from udl_tf._support import command_line
 from udl_tf._support.json_files import read_json
 from udl_tf.data.pixels import Pixels
-from udl_tf.data.sources import folder_datasets
+from udl_tf.data.sources import degraded, folder_datasets
 from udl_tf.errors import UserError
-from udl_tf.evaluation import evaluate, results_table
+from udl_tf.evaluation import evaluate
 from udl_tf.evaluation.protocol import totals
 from udl_tf.evaluation.theta_measure import with_coverage
 from udl_tf.hub import presets
 from udl_tf.saved.bundle import read_manifest, read_networks
 from udl_tf.tasks import SRModel
+from udl_tf.tasks.preset_card import results_text
 from udl_tf.tasks.preset_folder import write_preset
 
 _LICENCE = (
@@ -44,6 +45,7 @@ def make_preset(
     licence: str,
     limits: str | None,
     folder: Path = presets.FOLDER,
+    degrade: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
     """Writes a preset (udl_tf.tasks.preset_folder) with its results on test sets.
 
@@ -54,6 +56,8 @@ def make_preset(
         licence: licence of use, in words.
         limits: limits of use, in words; None: as from limits_of.
         folder: folder of all presets.
+        degrade: the test sets are evaluated as they are, then with each of these degradations of
+            their LR images, such as "jpeg:75".
 
     Returns:
         Per test set, the result of udl_tf.evaluation.evaluate, and "coverage_80", the share of
@@ -77,7 +81,8 @@ def make_preset(
     limits = limits_of(manifest.training) if limits is None else limits
     about = {"training": manifest.training, "licence": licence, "limits": limits}
     model = SRModel.from_networks(read_networks(run), about)
-    sets = folder_datasets(data, model.scale, Pixels.seen_by(model))
+    found = folder_datasets(data, model.scale, Pixels.seen_by(model))
+    sets = [degraded(dataset, text) for text in (None, *degrade) for dataset in found]
     for weight in model.weights:
         weight.assign(weight.numpy().astype(np.float16))
     results = with_coverage(totals(evaluate(model, sets)), model.upscaler, sets)
@@ -96,6 +101,14 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--model", required=True, help="folder of a finished and calibrated run")
     parser.add_argument("--name", required=True, help="name of the preset")
     parser.add_argument("--data", required=True, nargs="+", help="folders of test sets")
+    parser.add_argument(
+        "--degrade",
+        nargs="+",
+        default=[],
+        metavar="D",
+        help="degradations of the LR images, such as jpeg:75, with each of which the test sets are"
+        " evaluated too",
+    )
     parser.add_argument("--licence", default=_LICENCE, help="licence of use, in words")
     parser.add_argument("--limits", help="limits of use, in words (default: by the training data)")
     parser.add_argument(
@@ -113,9 +126,9 @@ def main(arguments: list[str] | None = None) -> None:
         options.licence,
         options.limits,
         options.output,
+        options.degrade,
     )
-    print(results_table(results, options.name), end="")
-    print(f"written: {options.output / options.name}")
+    print(f"{results_text(results)}\nwritten: {options.output / options.name}")
 
 
 if __name__ == "__main__":

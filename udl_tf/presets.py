@@ -28,7 +28,10 @@ def main(arguments: list[str] | None = None) -> None:
 
 def presets_table() -> str:
     """Returns a Markdown table of all presets with their size and results."""
-    by_set = {name: {r["dataset"]: r for r in results(name)} for name in presets.names()}
+    by_set = {
+        name: {r["dataset"]: r for r in results(name) if "degrade" not in r}
+        for name in presets.names()
+    }
     sets = list(dict.fromkeys(dataset for found in by_set.values() for dataset in found))
     cells = [["preset", "MB", *(f"{dataset} (bicubic)" for dataset in sets), "80 % intervals"]]
     for name, found in by_set.items():

@@ -169,11 +169,20 @@ def test_a_run_becomes_a_preset(tmp_path):
     write_rgb(tmp_path / "set/a.png", noise_image(48, 52))
     preset = tmp_path / "presets/small"
     options = ("--model", run, "--data", tmp_path / "set", "--output", tmp_path / "presets")
-    written = run_tool("make_preset.py", *options, "--name", "small", "--licence", "free")
+    written = run_tool(
+        *("make_preset.py", *options, "--name", "small", "--licence", "free"),
+        *("--degrade", "jpeg:40"),
+    )
     assert written.returncode == 0, written.stderr
     assert written.stdout.endswith(f"written: {preset}\n")
-    (result,) = json.loads((preset / "metrics.json").read_text())["results"]
-    assert result["dataset"] == "set"
+    result, degraded = json.loads((preset / "metrics.json").read_text())["results"]
+    assert result["dataset"] == degraded["dataset"] == "set"
+    assert "degrade" not in result
+    assert degraded["degrade"] == "jpeg:40"
+    assert degraded["psnr_y"] < result["psnr_y"]
+    card = (preset / "README.md").read_text()
+    assert "\n| set " in card
+    assert "\n| set, jpeg:40 " in card
     assert "per_image" not in result
     assert 0 <= result["coverage_80"] <= 1
     manifest = bundle.read_manifest(preset)

@@ -81,7 +81,8 @@ def results_text(results: list[dict[str, Any]]) -> str:
         metrics = (_beside_bicubic(found, metric) for metric in known)
         share = found.get("coverage_80")
         coverage = "–" if share is None else f"{100 * share:.1f} %"
-        row = [found["dataset"], str(found["images"]), *metrics, coverage]
+        title = found["dataset"] + (f", {found['degrade']}" if "degrade" in found else "")
+        row = [title, str(found["images"]), *metrics, coverage]
         cells.append(row[: len(cells[0])])
     return markdown_table(cells)
 
