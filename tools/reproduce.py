@@ -30,6 +30,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="override a config key"
     )
+    parser.add_argument(
+        "--rows", nargs="+", default=[], metavar="ROW", help='such as "ESU → L1" (default: all)'
+    )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="default: 0 1 2")
     parser.add_argument(
         "--output", type=Path, help="folder of the runs (default: runs/tables/CONFIG)"
@@ -47,7 +50,8 @@ def main(arguments: list[str] | None = None) -> None:
         from benchmarks.reproduce import budget, reproduction_table, run_table
 
     record = options.record or output / "record.json"
-    results = run_table(options.table, config, options.seeds, output, record, print)
+    runs = options.table, config, options.seeds, output, record, print, options.rows
+    results = run_table(*runs)
     text = budget(config, options.seeds) + markdown_table(reproduction_table(results, config.model))
     write_text(output / f"{options.table}.md", text)
     print(f"\n{text}written: {output / options.table}.md")

@@ -51,11 +51,14 @@ def train_here(command):
 def test_runs_are_trained_once_and_share_first_steps(tmp_path, monkeypatch):
     monkeypatch.setattr(reproduce, "run_to_its_end", train_here)
     names = (BASELINE, "ESU → L1", "ESU → UDL, floor 1")
-    rows = {name: TABLES["losses"][name] for name in names}
-    monkeypatch.setitem(variants.TABLES, "losses", rows)
     lines, config = [], base(tmp_path)
     record = tmp_path / "record.json"
-    results = run_table("losses", config, [3], tmp_path / "runs", record, lines.append)
+
+    def run(config, seed, folder, record=record):
+        folder = tmp_path / folder
+        return run_table("losses", config, [seed], folder, record, lines.append, names[1:])
+
+    results = run(config, 3, "runs")
     assert list(results) == list(names)
     assert len(lines) == 3
     logs = {path.parent.name: path.read_text() for path in (tmp_path / "runs").glob("*/log.txt")}
@@ -66,19 +69,19 @@ def test_runs_are_trained_once_and_share_first_steps(tmp_path, monkeypatch):
     monkeypatch.setattr(reproduce, "run_to_its_end", lambda *_: pytest.fail("trained again"))
     # The record suffices, also on a machine whose data are in another place.
     moved = config.model_copy(update={"data": config.data.model_copy(update={"memory_gb": 1.0})})
-    assert run_table("losses", moved, [3], tmp_path / "none", record, lines.append) == results
+    assert run(moved, 3, "none") == results
     runs = json.loads(record.read_text())["runs"]
     assert {run["precision"] for run in runs.values()} == {"float32"}
     bfloat16 = config.training.model_copy(update={"precision": "mixed_bfloat16"})
     mixed = config.model_copy(update={"training": bfloat16})
     with pytest.raises(UserError, match=r"holds runs in float32, but training\.precision is mixed"):
-        run_table("losses", mixed, [4], tmp_path / "none", record, lines.append)
+        run(mixed, 4, "none")
     assert set(runs["l14-l16-seed3"]["ssim_y"]) == {"images"}
     other = config.model_copy(update={"optimizer": OptimizerConfig(name="muon")})
     with pytest.raises(UserError, match=r"record\.json: belongs to another config \(optimizer is"):
-        run_table("losses", other, [3], tmp_path / "runs", record, lines.append)
+        run(other, 3, "runs")
     with pytest.raises(UserError, match=r"seed3: holds a run of another config \(optimizer"):
-        run_table("losses", other, [3], tmp_path / "runs", tmp_path / "new.json", lines.append)
+        run(other, 3, "runs", tmp_path / "new.json")
 
 
 @pytest.mark.parametrize(
@@ -97,6 +100,11 @@ def test_a_file_that_is_not_a_record_is_not_changed(tmp_path, text, message):
     result = run_tool("reproduce.py", "losses", "--config", file, *places)
     assert_one_line_error(result, f"{record}: ", message)
     assert record.read_text() == text
+
+
+def test_an_unknown_row_is_one_line(tmp_path):
+    with pytest.raises(UserError, match="row 'ESU - L1' is unknown, nearest known: ESU → L1"):
+        run_table("losses", base(tmp_path), [3], tmp_path, tmp_path / "r", print, ["ESU - L1"])
 
 
 def test_a_stopped_table_says_how_to_resume(tmp_path, monkeypatch):

@@ -18,7 +18,7 @@ from udl_tf._support.files import complete_folder
 from udl_tf._support.json_files import read_json, write_json
 from udl_tf._support.processes import run_to_its_end
 from udl_tf.config import Config, ModelConfig
-from udl_tf.errors import Interrupted, UserError
+from udl_tf.errors import Interrupted, UserError, nearest
 from udl_tf.training.run_folder import RunFolder
 
 Results = dict[str, list[dict[str, float]]]
@@ -43,6 +43,7 @@ def run_table(
     folder: Path,
     record: Path,
     report: Callable[[str], None],
+    rows: Sequence[str] = (),
 ) -> Results:
     """Trains the runs that the record lacks, each in a process of its own.
 
@@ -53,20 +54,27 @@ def run_table(
         record: file with the results of every run. Runs of another table with the same config are
             reused, and all are trained in the precision of the first.
         report: called with a line about each run.
+        rows: rows of the table to compare with BASELINE; none: all.
 
     Returns:
         By row, for each seed: {test set: PSNR-Y}.
 
     Raises:
         Interrupted: if a person stopped it.
-        UserError: if a run fails, or the record or a run folder belongs to another config.
+        UserError: if the table has no such row, a run fails, or the record or a run folder belongs
+            to another config.
     """
     if base.training.cache_uncertainty == "auto":  # all rows compute their weights the same way
         base = base.changed(training=base.training.changed(cache_uncertainty=False))
+    configs = variants(table, base)
+    if unknown := [row for row in rows if row not in configs]:
+        raise UserError(f"row {unknown[0]!r} is unknown, {nearest(unknown[0], configs)}")
+    if rows:
+        configs = {name: config for name, config in configs.items() if name in {BASELINE, *rows}}
     results: Results = {}
     runs = _read_record(record, base)
     for seed in seeds:
-        for name, config in variants(table, base).items():
+        for name, config in configs.items():
             run = f"{run_name(config)}-seed{seed}"
             if run not in runs:
                 same = {"seed": seed, "precision": _precision(record, runs, base)}
