@@ -96,7 +96,7 @@ def add_exports(commands: Any) -> argparse.ArgumentParser:
         "exports", help="size, accuracy and speed of all formats; keeps the exports"
     )
     parser.set_defaults(measure=_exports)
-    parser.add_argument("--model", required=True, nargs="+", type=Path, help="run folders")
+    parser.add_argument("--model", required=True, nargs="+", help="presets or run folders")
     parser.add_argument("--data", required=True, type=Path, help="HR images, such as Set5")
     parser.add_argument("--repeats", type=int, default=5, help="of each timing (default: 5)")
     return parser
@@ -106,10 +106,11 @@ def _exports(options: argparse.Namespace) -> None:
     with quiet(), needs_extra("onnx"):
         from benchmarks.exports import exports_table, run_exports
         from udl_tf.data.sources import folder_dataset
+        from udl_tf.hub import presets
         from udl_tf.saved.bundle import read_manifest
 
     results, text = {}, ""
-    for run in options.model:
+    for run in map(presets.find, options.model):
         scale = read_manifest(run).architecture.scale
         dataset = folder_dataset(options.data, scale)
         folder = options.output / "exports" / run.resolve().name
