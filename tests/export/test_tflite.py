@@ -107,6 +107,12 @@ def test_int8_adds_detail_to_the_grey_levels_of_the_lr_image(tmp_path):
     assert any((1.0, -128) in [levels[index] for index in inputs] for inputs in sums)
 
 
+@pytest.mark.slow
+def test_int8_keeps_small_theta_of_a_network_without_anchor(tmp_path):
+    card = export_tflite("edsr_light_x4", tmp_path / "model.tflite", "int8")
+    assert card.parity["theta_median_relative"] < 0.1
+
+
 def test_an_int8_network_that_loses_too_much_is_not_written(
     tiny_run, hr_images, tmp_path, monkeypatch
 ):

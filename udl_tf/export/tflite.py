@@ -117,7 +117,7 @@ def _finished(model: bytes, card: ModelCard) -> bytes:
     content = flatbuffer_utils.convert_bytearray_to_object(bytearray(model))
     _name_tensors(content, card)
     if card.precision == "int8":
-        _keep_levels_of_copies(content)
+        _keep_levels_of_anchors(content)
     return bytes(flatbuffer_utils.convert_object_to_bytearray(content))
 
 
@@ -133,21 +133,27 @@ def _name_tensors(content: schema.ModelT, card: ModelCard) -> None:
     graph.outputs = [index[name] for name in card.outputs]
 
 
-def _keep_levels_of_copies(content: schema.ModelT) -> None:
-    """Gives the levels of its input to the output of each convolution that copies channels.
+def _keep_levels_of_anchors(content: schema.ModelT) -> None:
+    """Gives the levels of the LR image to its enlargement by nearest neighbours, before a sum.
 
-    Such a convolution enlarges the LR image by nearest neighbours. TFLite adds to its output in
-    place, so that the converter measures the range of the sum instead: steps of 1.2 grey levels.
+    A convolution that copies channels enlarges it. TFLite adds to its output in place, so that the
+    converter measures the range of the sum instead: steps of 1.2 grey levels. The enlargement that
+    a theta head subtracts from the result keeps the converter's range: if both were whole grey
+    levels, so would be the difference, and small theta would be twice as inexact.
     """
     graph = content.subgraphs[0]
-    for operator in graph.operators:
-        code = content.operatorCodes[operator.opcodeIndex]
-        if code.builtinCode != schema.BuiltinOperator.CONV_2D:
-            continue
-        source, kernel = (graph.tensors[index] for index in operator.inputs[:2])
+
+    def operators(kind: int) -> list[schema.OperatorT]:
+        codes = [code.builtinCode for code in content.operatorCodes]
+        return [operator for operator in graph.operators if codes[operator.opcodeIndex] == kind]
+
+    added = {index for sum_ in operators(schema.BuiltinOperator.ADD) for index in sum_.inputs}
+    for convolution in operators(schema.BuiltinOperator.CONV_2D):
+        source, kernel = (graph.tensors[index] for index in convolution.inputs[:2])
         steps = np.frombuffer(content.buffers[kernel.buffer].data, np.int8)
         values = steps.reshape(kernel.shape[0], -1) * np.reshape(kernel.quantization.scale, (-1, 1))
         ones = np.isclose(values, 1)
-        if (ones.sum(axis=1) == 1).all() and not values[~ones].any():
-            levels, exact = graph.tensors[operator.outputs[0]].quantization, source.quantization
-            levels.scale, levels.zeroPoint = exact.scale, exact.zeroPoint
+        copies = (ones.sum(axis=1) == 1).all() and not values[~ones].any()
+        if copies and convolution.outputs[0] in added:
+            own = graph.tensors[convolution.outputs[0]].quantization
+            own.scale, own.zeroPoint = source.quantization.scale, source.quantization.zeroPoint
