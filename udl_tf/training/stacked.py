@@ -35,7 +35,7 @@ def stacked(trainer: keras.Model, count: int) -> Callable:
         for index in tf.range(count - 1):
             updated(stack, index)
         logs = updated(stack, tf.constant(count - 1))
-        # A worker's value has the shape (1,).
+        # Over several processes, a value has the shape (1,): see GroupModel.
         return {
             name: tf.reshape(strategy.reduce("MEAN", value, axis=None), ())
             for name, value in logs.items()
