@@ -50,8 +50,7 @@ def main(arguments: list[str] | None = None) -> None:
         from benchmarks.reproduce import budget, reproduction_table, run_table
 
     record = options.record or output / "record.json"
-    runs = options.table, config, options.seeds, output, record, print, options.rows
-    results = run_table(*runs)
+    results = run_table(options.table, config, options.seeds, output, record, print, options.rows)
     text = budget(config, options.seeds) + markdown_table(reproduction_table(results, config.model))
     write_text(output / f"{options.table}.md", text)
     print(f"\n{text}written: {output / options.table}.md")

@@ -30,9 +30,9 @@ class TFDataDelivery(Delivery):
 
         def draw(number) -> Batch:
             element, place = divmod(int(number), self._stack)
-            stack, share = divmod(element, len(shares))
+            call, share = divmod(element, len(shares))
             try:
-                return self._share(stack * self._stack + place, shares[share], num_shares)
+                return self._share(call * self._stack + place, shares[share], num_shares)
             except Exception as error:
                 self._error = error
                 raise

@@ -14,6 +14,8 @@ from udl_tf.tasks import SRModel
 class Trainer(GroupModel, SRModel):
     """SRModel for batches of `data.draws.cut_batch`, several updates per device call.
 
+    `fit` takes them as `data.pipeline.make_delivery` delivers them for as many updates per call.
+
     Args:
         network: lr -> {"sr", "log_scale"}, or {"sr"} alone if the loss needs no log scale.
         loss: one of udl_tf.losses.
