@@ -186,4 +186,4 @@ def theta_of(model: KerasUpscaler, log_scale):
     """Returns theta for a tensor of s, as Networks.theta_of does for an array."""
     a, b = model.networks.log_theta_line
     most = math.log(LARGEST_THETA)
-    return tf.exp(most - tf.nn.relu(most - (a + b * log_scale)))
+    return tf.exp(tf.minimum(a + b * log_scale, most))

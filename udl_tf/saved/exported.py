@@ -79,8 +79,9 @@ class _LiteRT:
             raise _unreadable(path, error) from None
 
     def forward(self, lr: np.ndarray, outputs: Sequence[str]) -> dict[str, np.ndarray]:
-        batches = [window[None] for window in lr] if self._fixed_size else [lr]
-        parts = [self._run(batch, outputs) for batch in batches]
+        if not self._fixed_size:
+            return self._run(lr, outputs)
+        parts = [self._run(window[None], outputs) for window in lr]
         return {name: np.concatenate([part[name] for part in parts]) for name in outputs}
 
     def _run(self, lr: np.ndarray, outputs: Sequence[str]) -> dict[str, np.ndarray]:

@@ -13,6 +13,7 @@ _SIDES = (32, 64, 128)  # of the central squares that are measured, pixels
 _FEWEST = 10  # images, for an estimate of the spread
 _SMALLEST_SPREAD = 0.01  # a few similar images say little about others
 _LIMIT, _FEW = 3.0, 5.0  # 3 (1 + 5/n) spreads; see input_statistics
+_BLOCKS = SIGNS[0]
 _EFFECTS = dict(zip(SIGNS, ("too small", "too large", "too small"), strict=True))
 _WITHIN = 0.995  # least share of the calibration images below the limit
 
@@ -86,7 +87,8 @@ def warnings_of(deviations: Mapping[str, float]) -> list[str]:
     if not signs:
         return []
     reason, effect = ", ".join(signs), _EFFECTS[signs[0]]
-    return [f"unlike the training images ({reason}): theta may be {effect}"]
+    remedy = "; photo presets are for compressed images" if signs[0] == _BLOCKS else ""
+    return [f"unlike the training images ({reason}): theta may be {effect}{remedy}"]
 
 
 def measure_sizes(image: np.ndarray) -> np.ndarray | None:
