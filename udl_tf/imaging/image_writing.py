@@ -1,12 +1,10 @@
 """Writing of image files in the format of their suffix; notes on what a format cannot store."""
 
-import io
 import struct
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import imagecodecs
 import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
@@ -18,6 +16,7 @@ from udl_tf.imaging.dtypes import from_gray_levels, gray_level, to_dtype
 from udl_tf.imaging.exif import RATIONAL, RESOLUTION, SHORT, Entry, exif_block, shortened
 from udl_tf.imaging.image_files import ImageFile
 from udl_tf.imaging.metadata import BMP_MARK, MARK, Metadata, marked
+from udl_tf.imaging.png_writing import png_bytes
 from udl_tf.imaging.rgb_files import SAVE_OPTIONS
 from udl_tf.imaging.tiff_writing import write_tiff
 from udl_tf.imaging.transparency import compose, is_opaque, parse_color
@@ -86,8 +85,8 @@ def write_image(path: Path | str, image: ImageFile, background: str = "white") -
     with complete_file(path) as temporary:
         if suffix in _TIFF:
             metadata = write_tiff(temporary, pixels, profile, metadata)
-        elif pixels.dtype == np.uint16:
-            temporary.write_bytes(_png_16_bit(pixels, _options(suffix, profile, metadata)))
+        elif suffix == ".png":
+            temporary.write_bytes(png_bytes(pixels, **_options(suffix, profile, metadata)))
         else:
             _save(temporary, pixels, _options(suffix, profile, metadata), path)
     if metadata.omitted:
@@ -209,14 +208,3 @@ def _save(temporary: Path, pixels: np.ndarray, options: dict[str, Any], path: Pa
     if path.suffix.lower() == ".bmp":
         with open(temporary, "ab") as file:
             file.write(BMP_MARK)
-
-
-def _png_16_bit(pixels: np.ndarray, options: dict[str, Any]) -> bytes:
-    """Encodes 16-bit pixels; the chunks of the metadata are those of a small image by Pillow."""
-    encoded = bytes(imagecodecs.png_encode(np.ascontiguousarray(pixels), level=6))
-    small, bare = io.BytesIO(), io.BytesIO()
-    Image.new("L", (1, 1)).save(small, "PNG", **options)
-    Image.new("L", (1, 1)).save(bare, "PNG", **SAVE_OPTIONS[".png"])
-    start = 8 + 25  # signature, IHDR; the metadata follow
-    chunks = small.getvalue()[start : start + len(small.getvalue()) - len(bare.getvalue())]
-    return encoded[:start] + chunks + encoded[start:]

@@ -11,9 +11,9 @@ from udl_tf.errors import UserError
 from udl_tf.imaging.formats import READABLE
 from udl_tf.imaging.image_files import read_image
 from udl_tf.imaging.opening import NO_FILE
+from udl_tf.imaging.png_writing import png_bytes
 
 SAVE_OPTIONS = {
-    ".png": {"compress_level": 3},  # a third of the time of 6, and 8 % more bytes
     ".webp": {"lossless": True, "exact": True},  # exact: colours under full transparency too
     ".jpg": {"quality": 95, "subsampling": 0},
     ".jpeg": {"quality": 95, "subsampling": 0},
@@ -82,4 +82,7 @@ def write_rgb(path: Path | str, image: np.ndarray) -> None:
     """
     path = Path(path)
     with complete_file(path) as temporary:
+        if path.suffix.lower() == ".png":
+            temporary.write_bytes(png_bytes(image))
+            return
         Image.fromarray(image).save(temporary, **SAVE_OPTIONS.get(path.suffix.lower(), {}))

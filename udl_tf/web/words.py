@@ -1,16 +1,15 @@
 """Sentences of the page, as HTML."""
 
 import base64
-import io
 from html import escape
 
 import numpy as np
-from PIL import Image
 
 from udl_tf.errors import UserError
 from udl_tf.hub import presets
 from udl_tf.imaging.dtypes import gray_level
 from udl_tf.imaging.formats import HAS_HEIF
+from udl_tf.imaging.png_writing import png_bytes
 from udl_tf.imaging.theta_map import MAP_TOP, channel_mean, colorize
 from udl_tf.web.desk import Task
 from udl_tf.web.folders import LIFETIME
@@ -271,6 +270,4 @@ def _marked(image: np.ndarray, row: int, column: int) -> np.ndarray:
 
 def _data_uri(image: np.ndarray) -> str:
     """Returns a uint8 RGB image as a URI, in PNG."""
-    file = io.BytesIO()
-    Image.fromarray(image).save(file, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+    return f"data:image/png;base64,{base64.b64encode(png_bytes(image)).decode()}"

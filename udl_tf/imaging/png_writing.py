@@ -1,0 +1,81 @@
+"""PNG files of 8 and 16 bits, written in a third of the time that Pillow and libpng take."""
+
+import io
+import struct
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+import imagecodecs
+import numpy as np
+from PIL import Image
+
+from udl_tf.imaging.png_chunks import SIGNATURE
+
+_COLOR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # by channels: grey, grey and alpha, RGB, RGBA
+_LEVEL = 2  # of libdeflate; results are as small as by Pillow's level 3 in a third of its time
+_ROWS = 64  # filtered at a time, so that intermediate arrays stay small
+_HEAD = len(SIGNATURE) + 25  # bytes before the metadata: signature and IHDR
+_LARGEST = 2**31 - 1  # bytes of a chunk
+
+
+def png_bytes(pixels: np.ndarray, **metadata: Any) -> bytes:
+    """Encodes an image as PNG.
+
+    Args:
+        pixels: uint8 or uint16, (h, w) or (h, w, c) with 1 to 4 channels; the second of 2 and the
+            fourth of 4 is alpha.
+        metadata: Pillow's options: icc_profile, pnginfo, dpi, exif.
+    """
+    height, width, channels = np.atleast_3d(pixels).shape
+    head = struct.pack(">IIBB3x", width, height, 8 * pixels.itemsize, _COLOR_TYPES[channels])
+    data = imagecodecs.deflate_encode(_filtered(pixels), level=_LEVEL)
+    parts = [SIGNATURE, _chunk(b"IHDR", head), _metadata_chunks(metadata)]
+    parts += [_chunk(b"IDAT", part) for part in _split(memoryview(data))]
+    return b"".join([*parts, _chunk(b"IEND", b"")])
+
+
+def _filtered(pixels: np.ndarray) -> np.ndarray:
+    """Returns the rows of an image, each behind the number of its filter.
+
+    Of the filters that NumPy computes fast, a row has the one whose result, as signed numbers, has
+    the smallest sum of magnitudes, as the PNG specification suggests (section 12.7).
+    """
+    ordered = np.ascontiguousarray(pixels.astype(pixels.dtype.newbyteorder(">"), copy=False))
+    height, width = pixels.shape[:2]
+    rows = ordered.view(np.uint8).reshape(height, -1)
+    step = rows.shape[1] // width  # bytes of a pixel
+    filtered = np.empty((height, 1 + rows.shape[1]), np.uint8)
+    for start in range(0, height, _ROWS):
+        band = rows[start : start + _ROWS]
+        left, above = np.zeros_like(band), np.zeros_like(band)
+        left[:, step:] = band[:, :-step]
+        above[start == 0 :] = rows[max(0, start - 1) : start + len(band) - 1]
+        mean = (left & above) + ((left ^ above) >> 1)  # without overflow
+        results = [band - left, band - above, band - mean]
+        costs = [np.minimum(result, -result).sum(axis=1, dtype=np.int64) for result in results]
+        best = np.argmin(costs, axis=0)
+        filtered[start : start + _ROWS, 0] = 1 + best  # 1: left, 2: above, 3: mean
+        for index, result in enumerate(results):
+            chosen = best == index
+            filtered[start : start + _ROWS, 1:][chosen] = result[chosen]
+    return filtered
+
+
+def _metadata_chunks(options: dict[str, Any]) -> bytes:
+    """Returns the chunks that Pillow writes for metadata: those of a small image."""
+    small, bare = io.BytesIO(), io.BytesIO()
+    Image.new("L", (1, 1)).save(small, "PNG", **options)
+    Image.new("L", (1, 1)).save(bare, "PNG")
+    size = small.tell() - bare.tell()
+    return small.getvalue()[_HEAD : _HEAD + size]
+
+
+def _split(data: memoryview) -> Iterator[memoryview]:
+    for start in range(0, len(data), _LARGEST):
+        yield data[start : start + _LARGEST]
+
+
+def _chunk(kind: bytes, data: bytes | memoryview) -> bytes:
+    crc = zlib.crc32(data, zlib.crc32(kind))
+    return b"".join([struct.pack(">I", len(data)), kind, data, struct.pack(">I", crc)])
