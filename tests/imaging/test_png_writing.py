@@ -8,11 +8,17 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from tests.helpers.images import noise_image
+from helpers.images import noise_image
 from udl_tf.data.image_source import BUNDLED_FOLDER
 from udl_tf.imaging import imresize, png_writing, read_rgb
-from udl_tf.imaging.png_writing import png_bytes
+from udl_tf.imaging.png_writing import write_png
 from udl_tf.imaging.rgb_files import list_images
+
+
+def png_bytes(pixels: np.ndarray, **metadata) -> bytes:
+    file = io.BytesIO()
+    write_png(file, pixels, **metadata)
+    return file.getvalue()
 
 
 def pixels_of(channels: int, dtype: type, height: int = 75, width: int = 40) -> np.ndarray:

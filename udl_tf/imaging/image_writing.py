@@ -16,7 +16,7 @@ from udl_tf.imaging.dtypes import from_gray_levels, gray_level, to_dtype
 from udl_tf.imaging.exif import RATIONAL, RESOLUTION, SHORT, Entry, exif_block, shortened
 from udl_tf.imaging.image_files import ImageFile
 from udl_tf.imaging.metadata import BMP_MARK, MARK, Metadata, marked
-from udl_tf.imaging.png_writing import png_bytes
+from udl_tf.imaging.png_writing import write_png
 from udl_tf.imaging.rgb_files import SAVE_OPTIONS
 from udl_tf.imaging.tiff_writing import write_tiff
 from udl_tf.imaging.transparency import compose, is_opaque, parse_color
@@ -86,7 +86,8 @@ def write_image(path: Path | str, image: ImageFile, background: str = "white") -
         if suffix in _TIFF:
             metadata = write_tiff(temporary, pixels, profile, metadata)
         elif suffix == ".png":
-            temporary.write_bytes(png_bytes(pixels, **_options(suffix, profile, metadata)))
+            with open(temporary, "wb") as file:
+                write_png(file, pixels, **_options(suffix, profile, metadata))
         else:
             _save(temporary, pixels, _options(suffix, profile, metadata), path)
     if metadata.omitted:

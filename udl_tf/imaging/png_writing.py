@@ -3,8 +3,7 @@
 import io
 import struct
 import zlib
-from collections.abc import Iterator
-from typing import Any
+from typing import Any, BinaryIO
 
 import imagecodecs
 import numpy as np
@@ -19,20 +18,26 @@ _HEAD = len(SIGNATURE) + 25  # bytes before the metadata: signature and IHDR
 _LARGEST = 2**31 - 1  # bytes of a chunk
 
 
-def png_bytes(pixels: np.ndarray, **metadata: Any) -> bytes:
-    """Encodes an image as PNG.
+def write_png(file: BinaryIO, pixels: np.ndarray, **metadata: Any) -> None:
+    """Writes an image as PNG.
+
+    Needs up to two bytes of memory per byte of the pixels.
 
     Args:
+        file: to write to.
         pixels: uint8 or uint16, (h, w) or (h, w, c) with 1 to 4 channels; the second of 2 and the
             fourth of 4 is alpha.
         metadata: Pillow's options: icc_profile, pnginfo, dpi, exif.
     """
     height, width, channels = np.atleast_3d(pixels).shape
     head = struct.pack(">IIBB3x", width, height, 8 * pixels.itemsize, _COLOR_TYPES[channels])
-    data = imagecodecs.deflate_encode(_filtered(pixels), level=_LEVEL)
-    parts = [SIGNATURE, _chunk(b"IHDR", head), _metadata_chunks(metadata)]
-    parts += [_chunk(b"IDAT", part) for part in _split(memoryview(data))]
-    return b"".join([*parts, _chunk(b"IEND", b"")])
+    data = memoryview(imagecodecs.deflate_encode(_filtered(pixels), level=_LEVEL))
+    file.write(SIGNATURE)
+    _write_chunk(file, b"IHDR", head)
+    file.write(_metadata_chunks(metadata))
+    for start in range(0, len(data), _LARGEST):
+        _write_chunk(file, b"IDAT", data[start : start + _LARGEST])
+    _write_chunk(file, b"IEND", b"")
 
 
 def _filtered(pixels: np.ndarray) -> np.ndarray:
@@ -71,11 +76,7 @@ def _metadata_chunks(options: dict[str, Any]) -> bytes:
     return small.getvalue()[_HEAD : _HEAD + size]
 
 
-def _split(data: memoryview) -> Iterator[memoryview]:
-    for start in range(0, len(data), _LARGEST):
-        yield data[start : start + _LARGEST]
-
-
-def _chunk(kind: bytes, data: bytes | memoryview) -> bytes:
-    crc = zlib.crc32(data, zlib.crc32(kind))
-    return b"".join([struct.pack(">I", len(data)), kind, data, struct.pack(">I", crc)])
+def _write_chunk(file: BinaryIO, kind: bytes, data: bytes | memoryview) -> None:
+    file.write(struct.pack(">I", len(data)) + kind)
+    file.write(data)
+    file.write(struct.pack(">I", zlib.crc32(data, zlib.crc32(kind))))

@@ -11,7 +11,7 @@ from udl_tf.errors import UserError
 from udl_tf.imaging.formats import READABLE
 from udl_tf.imaging.image_files import read_image
 from udl_tf.imaging.opening import NO_FILE
-from udl_tf.imaging.png_writing import png_bytes
+from udl_tf.imaging.png_writing import write_png
 
 SAVE_OPTIONS = {
     ".webp": {"lossless": True, "exact": True},  # exact: colours under full transparency too
@@ -83,6 +83,7 @@ def write_rgb(path: Path | str, image: np.ndarray) -> None:
     path = Path(path)
     with complete_file(path) as temporary:
         if path.suffix.lower() == ".png":
-            temporary.write_bytes(png_bytes(image))
-            return
-        Image.fromarray(image).save(temporary, **SAVE_OPTIONS.get(path.suffix.lower(), {}))
+            with open(temporary, "wb") as file:
+                write_png(file, image)
+        else:
+            Image.fromarray(image).save(temporary, **SAVE_OPTIONS.get(path.suffix.lower(), {}))

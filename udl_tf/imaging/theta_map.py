@@ -13,7 +13,7 @@ from PIL.PngImagePlugin import PngInfo
 from udl_tf._support.files import complete_file
 from udl_tf.imaging.dtypes import to_dtype
 from udl_tf.imaging.metadata import MARK
-from udl_tf.imaging.png_writing import png_bytes
+from udl_tf.imaging.png_writing import write_png
 from udl_tf.imaging.tiff_writing import write_float_tiff
 
 MAP_SUFFIXES = {"npy": ".npy", "tiff": ".tiff", "png": ".png"}
@@ -62,7 +62,8 @@ def write_map(
             text.add_text("Description", f"{_unit(title)}: black 0, pale yellow {top:g} or more")
             lines = [_unit(title), *legend]
             image = _plain(values, top) if style == "plain" else captioned_map(values, lines, top)
-            temporary.write_bytes(png_bytes(np.asarray(image), pnginfo=text))
+            with open(temporary, "wb") as file:
+                write_png(file, np.asarray(image), pnginfo=text)
 
 
 def _unit(title: str) -> str:

@@ -3,8 +3,8 @@
 from udl_tf.inference.jobs import Options
 
 _BYTE, _FLOAT = 1, 4  # per value of an 8-bit image, and of a float32 map
-_PILLOW = 4  # bytes per pixel of the copy that Pillow writes
-_DRAWING = 8  # of a map that is drawn in colour: two images of Pillow
+_WRITING = 2  # bytes per value that is written as PNG: filtered, and encoded
+_DRAWING = 10  # bytes per pixel of a map that is drawn in colour, besides: Pillow's images, a copy
 
 
 def needed_memory(height: int, width: int, scale: int, options: Options, channels: int = 3) -> int:
@@ -36,6 +36,6 @@ def _resizing_memory(height: int, width: int, scale: int, options: Options, chan
         return 0
     maps = int(options.computes_theta) + int(options.averages)
     result = channels * (_BYTE + maps * _FLOAT)
-    writing = _DRAWING if options.uncertainty == "png" else _PILLOW
+    writing = _WRITING * channels + (_DRAWING if options.uncertainty == "png" else 0)
     pixels, resized = height * width * scale**2, size[0] * size[1]
     return max(result * (pixels + resized), (result + writing) * resized)

@@ -1,6 +1,7 @@
 """Sentences of the page, as HTML."""
 
 import base64
+import io
 from html import escape
 
 import numpy as np
@@ -9,7 +10,7 @@ from udl_tf.errors import UserError
 from udl_tf.hub import presets
 from udl_tf.imaging.dtypes import gray_level
 from udl_tf.imaging.formats import HAS_HEIF
-from udl_tf.imaging.png_writing import png_bytes
+from udl_tf.imaging.png_writing import write_png
 from udl_tf.imaging.theta_map import MAP_TOP, channel_mean, colorize
 from udl_tf.web.desk import Task
 from udl_tf.web.folders import LIFETIME
@@ -270,4 +271,6 @@ def _marked(image: np.ndarray, row: int, column: int) -> np.ndarray:
 
 def _data_uri(image: np.ndarray) -> str:
     """Returns a uint8 RGB image as a URI, in PNG."""
-    return f"data:image/png;base64,{base64.b64encode(png_bytes(image)).decode()}"
+    file = io.BytesIO()
+    write_png(file, image)
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
