@@ -3,6 +3,7 @@
 import io
 import struct
 import zlib
+from functools import cache
 from typing import Any, BinaryIO
 
 import imagecodecs
@@ -68,12 +69,21 @@ def _filtered(pixels: np.ndarray) -> np.ndarray:
 
 
 def _metadata_chunks(options: dict[str, Any]) -> bytes:
-    """Returns the chunks that Pillow writes for metadata: those of a small image."""
-    small, bare = io.BytesIO(), io.BytesIO()
-    Image.new("L", (1, 1)).save(small, "PNG", **options)
-    Image.new("L", (1, 1)).save(bare, "PNG")
-    size = small.tell() - bare.tell()
-    return small.getvalue()[_HEAD : _HEAD + size]
+    """Returns the chunks that Pillow writes for metadata, between IHDR and the pixels."""
+    data = _pixel_by_pillow(options)
+    return data[_HEAD : _HEAD + len(data) - len(_bare_pixel())]
+
+
+def _pixel_by_pillow(options: dict[str, Any]) -> bytes:
+    """Returns a PNG of one pixel with metadata."""
+    file = io.BytesIO()
+    Image.new("L", (1, 1)).save(file, "PNG", **options)
+    return file.getvalue()
+
+
+@cache
+def _bare_pixel() -> bytes:
+    return _pixel_by_pillow({})
 
 
 def _write_chunk(file: BinaryIO, kind: bytes, data: bytes | memoryview) -> None:

@@ -264,6 +264,7 @@ def write_job(
     notes = write_image(job.output, replace(image, pixels=result.image), options.background)
     for name, path in job.maps.items():
         values, title = getattr(result, name), MAP_TITLES[name]
-        lines = legend(result, options.theta_scale / 2) if name == "theta" else ()
+        has_legend = name == "theta" and path.suffix == ".png" and options.map_style == "captioned"
+        lines = legend(result, options.theta_scale / 2) if has_legend else ()
         write_map(path, values, title, lines, options.theta_scale, options.map_style)
     return [*image.notes, *result.notes, *notes], result.image.shape[0] * result.image.shape[1]
