@@ -102,8 +102,8 @@ def test_the_default_preset_has_the_smallest_sufficient_scale(outscale, name, mo
     assert presets.default_preset(outscale, Compression("WebP")) == "photo_x2"
 
 
-def test_the_default_model_is_for_images_without_compression():
-    expected = udl_tf.load(presets.default_preset())
+def test_without_a_name_the_best_preset_is_loaded():
+    expected = udl_tf.load("large_x4")
     for weight, other in zip(udl_tf.load().weights, expected.weights, strict=True):
         np.testing.assert_array_equal(weight, other)
 

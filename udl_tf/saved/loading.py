@@ -24,7 +24,7 @@ def load(path: Path | str | None = None, dtype: str | None = None) -> SRModel | 
     """Loads a preset, a run folder, an exported model or a served model.
 
     Args:
-        path: as for load_upscaler; None: the x4 preset for clean images.
+        path: as for load_upscaler; None: `large_x4`, the best x4 preset for clean images.
         dtype: as for load_upscaler.
 
     Returns:
@@ -34,7 +34,7 @@ def load(path: Path | str | None = None, dtype: str | None = None) -> SRModel | 
         UserError: as load_upscaler.
     """
     _check(dtype)
-    path = presets.default_preset() if path is None else path
+    path = presets.BEST if path is None else path
     if _find_export(path) is None:
         return read_model(path, _policy(dtype))
     return load_upscaler(path, dtype)
