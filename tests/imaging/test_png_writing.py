@@ -5,10 +5,10 @@ import io
 import imagecodecs
 import numpy as np
 import pytest
+from helpers.images import noise_image
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from helpers.images import noise_image
 from udl_tf.data.image_source import BUNDLED_FOLDER
 from udl_tf.imaging import imresize, png_writing, read_rgb
 from udl_tf.imaging.png_writing import write_png

@@ -32,7 +32,8 @@ def write_png(file: BinaryIO, pixels: np.ndarray, **metadata: Any) -> None:
     """
     height, width, channels = np.atleast_3d(pixels).shape
     head = struct.pack(">IIBB3x", width, height, 8 * pixels.itemsize, _COLOR_TYPES[channels])
-    data = memoryview(imagecodecs.deflate_encode(_filtered(pixels), level=_LEVEL))
+    encoded: Any = imagecodecs.deflate_encode(_filtered(pixels), level=_LEVEL)
+    data = memoryview(encoded)
     file.write(SIGNATURE)
     _write_chunk(file, b"IHDR", head)
     file.write(_metadata_chunks(metadata))
