@@ -32,8 +32,9 @@ def write_png(file: BinaryIO, pixels: np.ndarray, **metadata: Any) -> None:
     """
     height, width, channels = np.atleast_3d(pixels).shape
     head = struct.pack(">IIBB3x", width, height, 8 * pixels.itemsize, _COLOR_TYPES[channels])
-    encoded: Any = imagecodecs.deflate_encode(_filtered(pixels), level=_LEVEL)
-    data = memoryview(encoded)
+    rows: Any = _filtered(pixels)  # which imagecodecs takes, but does not declare
+    data = memoryview(imagecodecs.deflate_encode(rows, level=_LEVEL))
+    del rows
     file.write(SIGNATURE)
     _write_chunk(file, b"IHDR", head)
     file.write(_metadata_chunks(metadata))
