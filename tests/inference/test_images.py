@@ -29,7 +29,7 @@ def test_an_image_unlike_the_calibration_images_has_a_note(model):
     assert result.unlike[0] == "compression blocks"
     (note,) = result.notes
     assert note.startswith("unlike the training images (compression blocks")
-    assert "theta may be too small; photo presets" in note
+    assert "theta may be too small; for compressed images" in note
     wide = model.upscale(image.astype(np.uint16) * 257)
     assert wide.deviations == pytest.approx(result.deviations, rel=1e-3)
     assert result.resized((60, 50)).deviations == result.deviations

@@ -70,8 +70,8 @@ def test_the_line_names_signs_and_the_effect_on_theta():
         "unlike the training images (blur, compression blocks): theta may be too small"
     ]
     assert warnings_of({"compression blocks": 1.5}) == [
-        "unlike the training images (compression blocks): theta may be too small; photo presets are"
-        " for compressed images"
+        "unlike the training images (compression blocks): theta may be too small; for compressed"
+        " images use a photo preset, such as photo_x4"
     ]
     assert warnings_of({**both, "noise": 3.0})[0].endswith("theta may be too large")
     assert warnings_of({"noise": 1.0}) == []

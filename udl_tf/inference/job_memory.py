@@ -3,8 +3,8 @@
 from udl_tf.inference.jobs import Options
 
 _BYTE, _FLOAT = 1, 4  # per value of an 8-bit image, and of a float32 map
-_WRITING = 2  # bytes per value that is written as PNG: filtered, and encoded
-_DRAWING = 10  # bytes per pixel of a map that is drawn in colour, besides: Pillow's images, a copy
+_WRITING = 2  # bytes per 8-bit value that is written, at most: filtered and encoded as PNG
+_DRAWING = 10  # bytes per pixel of a map in colour, in addition: two images of Pillow, a copy
 
 
 def needed_memory(height: int, width: int, scale: int, options: Options, channels: int = 3) -> int:

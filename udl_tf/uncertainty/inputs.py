@@ -13,8 +13,11 @@ _SIDES = (32, 64, 128)  # of the central squares that are measured, pixels
 _FEWEST = 10  # images, for an estimate of the spread
 _SMALLEST_SPREAD = 0.01  # a few similar images say little about others
 _LIMIT, _FEW = 3.0, 5.0  # 3 (1 + 5/n) spreads; see input_statistics
-_BLOCKS = SIGNS[0]
-_EFFECTS = dict(zip(SIGNS, ("too small", "too large", "too small"), strict=True))
+_EFFECTS = {
+    "compression blocks": "too small; for compressed images use a photo preset, such as photo_x4",
+    "noise": "too large",
+    "blur": "too small",
+}
 _WITHIN = 0.995  # least share of the calibration images below the limit
 
 
@@ -87,8 +90,7 @@ def warnings_of(deviations: Mapping[str, float]) -> list[str]:
     if not signs:
         return []
     reason, effect = ", ".join(signs), _EFFECTS[signs[0]]
-    remedy = "; photo presets are for compressed images" if signs[0] == _BLOCKS else ""
-    return [f"unlike the training images ({reason}): theta may be {effect}{remedy}"]
+    return [f"unlike the training images ({reason}): theta may be {effect}"]
 
 
 def measure_sizes(image: np.ndarray) -> np.ndarray | None:
