@@ -64,7 +64,7 @@ def test_a_preset_is_signed_calibrated_and_described(name):
     for part in (
         manifest.licence,
         manifest.limits,
-        "updates of udl",
+        "updates of esu (uncertainty head)",
         "BSD100",
         "80 % intervals cover",
     ):
