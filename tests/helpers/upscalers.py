@@ -26,4 +26,4 @@ class Repeating(Upscaler):
         for top in range(0, len(lr), 4):
             band = lr[top : top + 4].repeat(self.scale, axis=0).repeat(self.scale, axis=1)
             rows = slice(top * self.scale, top * self.scale + len(band))
-            yield (rows, slice(0, band.shape[1])), np.concatenate([band, band], axis=-1)
+            yield (rows, slice(0, band.shape[1])), np.stack([band, band])

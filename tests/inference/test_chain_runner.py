@@ -47,7 +47,7 @@ def assembled(runner: ChainRunner, lr: np.ndarray, channels: int = 3, **options)
     height, width = (side * runner.scale for side in lr.shape[:2])
     out = np.full((height, width, channels), np.nan, np.float32)
     for part, values in runner.run(lr, **options):
-        out[part] = values
+        out[part] = np.concatenate([*values], axis=-1)
     return out
 
 

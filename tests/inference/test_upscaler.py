@@ -42,7 +42,7 @@ class Patterned(Upscaler):
                 part = 0.9 * part + np.arange(2 * left, 2 * right)[None, :, None] / 10
                 yield (
                     (slice(2 * top, 2 * bottom), slice(2 * left, 2 * right)),
-                    np.concatenate([part, 1 + part / 50], axis=-1),
+                    np.stack([part, 1 + part / 50]),
                 )
 
 
@@ -296,21 +296,21 @@ def test_a_result_is_shown_in_one_line():
 class Broken(Patterned):
     """An upscaler whose maps contain one bad value."""
 
-    def __init__(self, bad: float, channel: int):
+    def __init__(self, bad: float, map_index: int):
         super().__init__()
-        self.bad, self.channel = bad, channel
+        self.bad, self.map_index = bad, map_index
 
     def run(self, lr, tile=None, budget=None, notes=None, counter=None):
         for part, values in super().run(lr, tile, budget, notes):
-            values[20, 20, self.channel] = self.bad  # not in the mirrored border
+            values[self.map_index, 20, 20, 1] = self.bad  # not in the mirrored border
             yield part, values
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize(("channel", "name"), [(0, "sr"), (4, "theta")])
-def test_a_result_that_is_not_finite_is_one_line(bad, channel, name):
+@pytest.mark.parametrize(("map_index", "name"), [(0, "sr"), (1, "theta")])
+def test_a_result_that_is_not_finite_is_one_line(bad, map_index, name):
     """NaN became black."""
-    model, message = Broken(bad, channel), rf"computed NaN or infinite values \({name}\)"
+    model, message = Broken(bad, map_index), rf"computed NaN or infinite values \({name}\)"
     for upscale in (model.upscale, model.predict):
         with pytest.raises(UserError, match=message) as error:
             upscale(noise_image(20, 20))
@@ -322,7 +322,8 @@ class Tinted(Patterned):
 
     def run(self, lr, tile=None, budget=None, notes=None, counter=None):
         for part, values in super().run(lr, tile, budget, notes):
-            yield part, values + np.array([0, 9, -12, 0, 0.5, 0.25], np.float32)
+            tint = np.array([[0, 9, -12], [0, 0.5, 0.25]], np.float32)
+            yield part, values + tint[:, None, None]
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
@@ -355,7 +356,7 @@ class Blurring(Patterned):
 
     def run(self, lr, tile=None, budget=None, notes=None, counter=None):
         mean = uniform_filter(lr, (3, 3, 1), mode="nearest").repeat(2, axis=0).repeat(2, axis=1)
-        yield (slice(0, len(mean)), slice(0, mean.shape[1])), np.concatenate([mean, mean], axis=-1)
+        yield (slice(0, len(mean)), slice(0, mean.shape[1])), np.stack([mean, mean])
 
 
 def cut_out(dtype=np.uint8) -> np.ndarray:

@@ -35,13 +35,12 @@ def make_device_forward(network: keras.Model) -> Callable[..., Any]:
     """Returns a function from the network's inputs to its outputs, tensors on the device.
 
     Each input is (n, h, w, c), any n, h and w. Under TensorFlow, one graph serves all sizes. The
-    function always uses the current weights. Several output maps are concatenated along their
-    channels.
+    function always uses the current weights. Several output maps are stacked: (n, maps, h, w, c).
     """
 
     def call(*images):
         result = network(images[0] if len(images) == 1 else list(images), training=False)
-        return keras.ops.concatenate(result, axis=-1) if isinstance(result, list) else result
+        return keras.ops.stack(result, axis=1) if isinstance(result, list) else result
 
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
@@ -63,7 +62,7 @@ def _part_forward(network: keras.Model) -> Callable[[Any, Any], Any]:
 
 
 class ChainRunner:
-    """Computes the last map of a chain of stages; threads that call `run` share batches.
+    """Computes the last maps of a chain of stages; threads that call `run` share batches.
 
     An image that is too large for the maps between the stages is cut into tiles that overlap by the
     radius of the whole chain. Within such a tile, each stage runs in tiles of its own that overlap
@@ -74,9 +73,9 @@ class ChainRunner:
 
     Attributes:
         stages: the same.
-        radius: LR pixels on each side that a pixel of the last map may depend on.
+        radius: LR pixels on each side that a pixel of the last maps may depend on.
         align: multiple of LR pixels at which tiles start.
-        scale: height and width of the last map over those of the LR image.
+        scale: height and width of the last maps over those of the LR image.
         batches: computes windows in shared batches.
     """
 
@@ -126,7 +125,7 @@ class ChainRunner:
         notes: Notes | None = None,
         counter: Counter | None = None,
     ) -> Iterator[tuple[tuple[slice, slice], np.ndarray]]:
-        """Computes the chain's last map in tiles that cover the image.
+        """Computes the chain's last maps in tiles that cover the image.
 
         Args:
             lr: float32 (h, w, c).
@@ -136,7 +135,7 @@ class ChainRunner:
             counter: receives the progress within the current tiles, in LR pixels.
 
         Yields:
-            (rows and columns of the last map, float32 values there).
+            (rows and columns of the last maps, float32 values there: (maps, rows, columns, c)).
         """
         height, width = lr.shape[:2]
         side, capacities = self.plan(height * width, budget or self.default_budget())
@@ -161,7 +160,10 @@ class ChainRunner:
         notes: Notes | None = None,
         report: Report = no_report,
     ) -> np.ndarray:
-        """Returns the chain's last map of (n, h, w, c) windows; capacities as from `plan`."""
+        """Returns the chain's last maps, (n, maps, ...), of (n, h, w, c) windows.
+
+        Capacities are as from `plan`.
+        """
         x: Any = windows
 
         def progress(done: float, total: float | None, label: str = "") -> None:
@@ -170,7 +172,8 @@ class ChainRunner:
         steps = Counter(progress, sum(map(len, self._parts)))
         for index, capacity in enumerate(capacities):
             x = self._run_stage(index, x, windows, capacity, notes, steps)
-        return keras.ops.convert_to_numpy(x)
+        maps = keras.ops.convert_to_numpy(x)
+        return maps.reshape(len(maps), -1, *maps.shape[-3:])  # a single map is not stacked
 
     def plan(self, pixels: int, budget: float) -> tuple[int, list[float]]:
         """Finds the tiles for an image of so many LR pixels that compute fewest pixels twice.
@@ -231,7 +234,7 @@ class ChainRunner:
         x = x if whole else keras.ops.convert_to_numpy(x)
         side = max(height, width) if whole else core_side(capacity / n, stage.radius)
         window = min(side + 2 * stage.radius, height) * min(side + 2 * stage.radius, width)
-        shape = (n, height * stage.scale, width * stage.scale, stage.channels)
+        size = (height * stage.scale, width * stage.scale)
 
         def compute(tiles: Sequence[Tile]) -> Any:
             result, image = _windows(x, tiles, before), _windows(lr, tiles, 1)
@@ -256,11 +259,11 @@ class ChainRunner:
             batch,
             notes=notes,
         ):
-            if values.shape == shape:  # one tile: no copy
+            *maps, rows, columns, channels = values.shape
+            if (rows, columns) == size:  # one tile: no copy
                 return values
-            out = np.empty(shape, np.float32) if out is None else out
-            rows, columns = scaled(tile, stage.scale)
-            out[:, rows, columns] = values
+            out = np.empty((*maps, *size, channels), np.float32) if out is None else out
+            out[(..., *scaled(tile, stage.scale), slice(None))] = values
         assert out is not None
         return out
 

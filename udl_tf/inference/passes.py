@@ -49,7 +49,8 @@ class Runner(Protocol):
             counter: receives the progress within the current part, in LR pixels.
 
         Yields:
-            (rows and columns in the maps, float32 values there).
+            (rows and columns in the maps, float32 values of all maps there: (maps, rows, columns,
+            c)).
         """
         ...
 
@@ -60,8 +61,8 @@ class Pass:
 
     Attributes:
         runner: computes the maps.
-        maps: their names, in the order of the runner's channels, each with as many as the image:
-            "sr", "theta" (grey levels) or "log_scale" (of a Keras network).
+        maps: their names, in the order of the runner's maps: "sr", "theta" (grey levels) or
+            "log_scale" (of a Keras network).
     """
 
     runner: Runner
@@ -129,10 +130,9 @@ def compute_maps(pass_: Pass, lr: np.ndarray, scale: int, border: int, effort: E
         if top < bottom and left < right:
             # The same rows and columns, counted from the first pixel of the part.
             first, column = top + offset - rows.start, left + offset - columns.start
-            inside = values[first : first + bottom - top, column : column + right - left]
+            inside = values[:, first : first + bottom - top, column : column + right - left]
             for index, name in enumerate(pass_.maps):
-                own = slice(channels * index, channels * (index + 1))
-                maps[name][top:bottom, left:right] = inside[..., own]
+                maps[name][top:bottom, left:right] = inside[index]
         if effort.counter:
             covered = max(0, min(rows.stop, padded_height) - rows.start)
             covered *= max(0, min(columns.stop, padded_width) - columns.start)

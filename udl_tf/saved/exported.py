@@ -111,7 +111,10 @@ def _dequantize(values: np.ndarray, detail: dict[str, Any]) -> np.ndarray:
     if detail["dtype"] == np.float32:
         return values
     scale, zero = detail["quantization"]
-    return ((values.astype(np.float32) - zero) * scale).astype(np.float32)
+    result = values.astype(np.float32)
+    result -= zero
+    result *= scale
+    return result
 
 
 def open_onnx(path: Path) -> ExportedUpscaler:

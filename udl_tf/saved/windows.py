@@ -36,7 +36,7 @@ class WindowRunner:
     Args:
         card: of the model.
         forward: runs the model.
-        outputs: names of the maps to compute; `run` yields the channels of each.
+        outputs: names of the maps to compute, in the order in which `run` yields them.
     """
 
     def __init__(self, card: ModelCard, forward: Forward, outputs: Sequence[str]):
@@ -86,7 +86,7 @@ class WindowRunner:
         def compute(tiles: Sequence[Tile]) -> np.ndarray:
             windows = [padded[rows.window, columns.window] for rows, columns in tiles]
             maps = self._forward(np.stack(windows), self.outputs)
-            return np.concatenate([maps[name] for name in self.outputs], axis=-1)
+            return np.stack([maps[name] for name in self.outputs], axis=1)
 
         size = (needed[0], needed[1])
         start = partial(partial, compute)  # which starts nothing ahead
