@@ -13,6 +13,7 @@ from udl_tf._support.versions import versions
 from udl_tf.errors import UserError
 from udl_tf.evaluation.protocol import totals
 from udl_tf.export.int8 import quantizable
+from udl_tf.export.theta_head import with_theta
 from udl_tf.hub import presets
 from udl_tf.inference.keras_upscaler import KerasUpscaler
 from udl_tf.inference.upscaler import BORDER
@@ -126,6 +127,8 @@ class UpscalingModule(tf.Module):
         chains = model.networks.build_chains("theta" in card.outputs, bordered=True)
         if card.precision == "int8":
             chains = [(names, [*map(quantizable, chain)]) for names, chain in chains]
+        line = model.networks.log_theta_line
+        chains = [with_theta(names, chain, line) for names, chain in chains]
         self.tracked = weights_of(chain for _, chain in chains)
         size = (1, card.tile, card.tile) if card.tile else (None, None, None)
         self.signature = [tf.TensorSpec((*size, card.channels), tf.float32, name="lr")]
@@ -138,7 +141,8 @@ class UpscalingModule(tf.Module):
             sr = outputs["sr"]
             maps = {"sr": sr if card.measures else _in_range(sr, card.precision)}
             if "theta" in card.outputs:
-                maps["theta"] = theta_of(model, outputs["log_scale"])
+                theta = outputs.get("theta")
+                maps["theta"] = theta_of(model, outputs["log_scale"]) if theta is None else theta
             edge = card.border * card.scale
             return {k: m[:, edge:-edge, edge:-edge] if edge else m for k, m in maps.items()}
 

@@ -145,8 +145,10 @@ def to_image(sr: np.ndarray, dtype: np.dtype) -> np.ndarray:
 
     Works in place, because a large image leaves no room for a float copy: `sr` is overwritten.
     """
-    np.clip(sr, 0.0, 255.0, out=sr)
-    sr *= np.float32(gray_level(dtype))
+    if not np.issubdtype(dtype, np.integer):  # to_dtype clips these
+        np.clip(sr, 0.0, 255.0, out=sr)
+    if gray_level(dtype) != 1:
+        sr *= np.float32(gray_level(dtype))
     return to_dtype(sr, dtype)
 
 
@@ -161,6 +163,8 @@ def fill_plain_areas(image: np.ndarray, lr: np.ndarray, distance: int) -> None:
         distance: LR pixels all around that must have one colour. Pixels further away must not
             change the result there, so that there is no seam.
     """
+    if not _has_plain_cell(lr, distance // 2 + 1):
+        return
     size = (2 * distance + 1, 2 * distance + 1, 1)
     values = lr.astype(np.float32) if lr.dtype == np.float16 else lr  # SciPy lacks float16
     plain = (maximum_filter(values, size) == minimum_filter(values, size)).all(axis=-1)
@@ -168,3 +172,16 @@ def fill_plain_areas(image: np.ndarray, lr: np.ndarray, distance: int) -> None:
     scale = image.shape[0] // height
     blocks = image.reshape(height, scale, width, scale, channels).transpose(0, 2, 1, 3, 4)
     blocks[plain] = lr[plain][:, None, None]
+
+
+def _has_plain_cell(lr: np.ndarray, side: int) -> bool:
+    """Returns whether some cell of a grid over the image (h, w, c) has one colour.
+
+    It has if there is a plain area: of the `distance` + 1 pixels or more that a window of
+    fill_plain_areas sees along an axis, `distance` // 2 + 1 are those of a whole cell.
+    """
+    height, width, channels = lr.shape
+    side = min(side, height, width)
+    rows, columns = height // side, width // side
+    cells = lr[: rows * side, : columns * side].reshape(rows, side, columns, side, channels)
+    return bool((cells == cells[:, :1, :, :1]).all(axis=(1, 3, 4)).any())

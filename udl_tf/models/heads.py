@@ -18,7 +18,7 @@ RELEASED_RADIUS = 3  # HR pixels on each side that the released head's convoluti
 LIGHT_RADIUS = 5  # LR pixels on each side that the light head's convolutions depend on
 
 LARGEST_THETA = 255.0  # grey levels; no error can exceed the width of the value range
-_SMALLEST_THETA = 0.05  # of the light head, grey levels
+SMALLEST_THETA = 0.05  # of the light head, grey levels
 
 _FEWEST_FILTERS, _MOST_FILTERS = 16, 32  # of the light head
 _HIDDEN = 4  # 3x3 convolutions of the light head before the last
@@ -113,7 +113,7 @@ def light_head(filters: int, scale: int, features_scale: int = 1, channels: int 
     for index in range(_HIDDEN):
         x = conv(width, width, f"conv{index}", activation="relu")(x)
     x = conv(phases, width, "last", dtype="float32")(x)
-    x = ops.clip(x, math.log(_SMALLEST_THETA), math.log(LARGEST_THETA))
+    x = ops.clip(x, math.log(SMALLEST_THETA), math.log(LARGEST_THETA))
     s = DepthToSpace(scale, dtype="float32")(x)
     return keras.Model([features, detail], s, name=LOG_SCALE)
 

@@ -86,7 +86,8 @@ class WindowRunner:
         def compute(tiles: Sequence[Tile]) -> np.ndarray:
             windows = [padded[rows.window, columns.window] for rows, columns in tiles]
             maps = self._forward(np.stack(windows), self.outputs)
-            return np.stack([maps[name] for name in self.outputs], axis=1)
+            found = [maps[name][:, None] for name in self.outputs]
+            return found[0] if len(found) == 1 else np.concatenate(found, axis=1)
 
         size = (needed[0], needed[1])
         start = partial(partial, compute)  # which starts nothing ahead
