@@ -105,7 +105,7 @@ def exports_table(rows: list[Row], dataset: str, scale: int) -> list[list[str]]:
         "MB",
         "difference from Keras: sr, θ",
         f"PSNR-Y {dataset}",
-        f"s, {size}",
+        f"ms, {size}",
         "with θ",
     ]
     cells = [header]
@@ -119,11 +119,14 @@ def exports_table(rows: list[Row], dataset: str, scale: int) -> list[list[str]]:
                 f"{row['mb']:.1f}",
                 _difference(row),
                 f"{row['psnr_y']:.3f}",
-                median_and_range(row["seconds"]),
-                median_and_range(row["seconds_with_theta"]),
+                *(_milliseconds(row[key]) for key in ("seconds", "seconds_with_theta")),
             ]
         )
     return cells
+
+
+def _milliseconds(seconds: list[float]) -> str:
+    return median_and_range([1000 * value for value in seconds], digits=0)
 
 
 def _export_all(run: Path, folder: Path) -> tuple[list[Row], Places]:

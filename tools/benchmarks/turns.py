@@ -38,6 +38,9 @@ def in_turns(contestants: Contestants, repeats: int) -> dict[str, list[float] | 
     return {name: failed.get(name) or times[name] for name in contestants}
 
 
-def median_and_range(values: list[float]) -> str:
+def median_and_range(values: list[float], digits: int = 2) -> str:
     """Formats the median, with the smallest and largest value in brackets."""
-    return f"{np.median(values):.2f} ({min(values):.2f}–{max(values):.2f})"
+    median, low, high = (
+        f"{value:.{digits}f}" for value in (np.median(values), min(values), max(values))
+    )
+    return f"{median} ({low}–{high})"
