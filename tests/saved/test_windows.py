@@ -48,7 +48,7 @@ def assert_repeats(runner, height, width, **options):
     result = np.full((2 * height, 2 * width, 3), np.nan, np.float32)
     for (rows, columns), values in runner.run(lr, **options):
         part = result[rows, columns]
-        part[:] = values[0, : part.shape[0], : part.shape[1]]
+        part[:] = values[0][: part.shape[0], : part.shape[1]]
     assert np.array_equal(result, lr.repeat(2, axis=0).repeat(2, axis=1))
 
 

@@ -135,7 +135,7 @@ class ChainRunner:
             counter: receives the progress within the current tiles, in LR pixels.
 
         Yields:
-            (rows and columns of the last maps, float32 values there: (maps, rows, columns, c)).
+            (rows and columns of the last maps, float32 values there, (maps, rows, columns, c)).
         """
         height, width = lr.shape[:2]
         side, capacities = self.plan(height * width, budget or self.default_budget())

@@ -1,6 +1,6 @@
 """Passes over an image: whole maps from the parts that a runner computes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -10,6 +10,9 @@ from udl_tf._support.progress import Counter
 from udl_tf.inference.tiling import Notes
 
 Maps = dict[str, np.ndarray]
+
+Part = tuple[tuple[slice, slice], np.ndarray | Sequence[np.ndarray]]
+"""Rows and columns in the maps, and the float32 values there of each map, (rows, columns, c)."""
 
 # LR pixels by which an image is mirrored outwards before the networks see it. Their zero padding
 # does not continue the image: plain red was wrong by 71 levels at the border. Behind 8 mirrored
@@ -38,7 +41,7 @@ class Runner(Protocol):
         budget: float | None = None,
         notes: Notes | None = None,
         counter: Counter | None = None,
-    ) -> Iterator[tuple[tuple[slice, slice], np.ndarray]]:
+    ) -> Iterator[Part]:
         """Yields parts that cover the image once, and may exceed it at the bottom and right.
 
         Args:
@@ -47,10 +50,6 @@ class Runner(Protocol):
             budget: bytes of working memory; None: chosen by the runner.
             notes: receives lines about how the image was computed.
             counter: receives the progress within the current part, in LR pixels.
-
-        Yields:
-            (rows and columns in the maps, float32 values of all maps there: (maps, rows, columns,
-            c)).
         """
         ...
 
@@ -130,9 +129,9 @@ def compute_maps(pass_: Pass, lr: np.ndarray, scale: int, border: int, effort: E
         if top < bottom and left < right:
             # The same rows and columns, counted from the first pixel of the part.
             first, column = top + offset - rows.start, left + offset - columns.start
-            inside = values[:, first : first + bottom - top, column : column + right - left]
+            inside = np.s_[first : first + bottom - top, column : column + right - left]
             for index, name in enumerate(pass_.maps):
-                maps[name][top:bottom, left:right] = inside[index]
+                maps[name][top:bottom, left:right] = values[index][inside]
         if effort.counter:
             covered = max(0, min(rows.stop, padded_height) - rows.start)
             covered *= max(0, min(columns.stop, padded_width) - columns.start)

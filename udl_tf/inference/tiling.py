@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, product
 from logging import getLogger
-
-import numpy as np
+from typing import Any
 
 log = getLogger(__name__)
 
@@ -33,7 +32,7 @@ class Span:
 Tile = tuple[Span, Span]
 """Rows and columns."""
 
-Start = Callable[[Sequence[Tile]], Callable[[], np.ndarray]]
+Start = Callable[[Sequence[Tile]], Callable[[], Any]]
 """Begins to compute tiles, and returns a function that waits for the results."""
 
 Notes = dict[str, None]
@@ -112,15 +111,15 @@ def run_tiles(
     region: tuple[slice, slice] | None = None,
     ahead: int = 0,
     notes: Notes | None = None,
-) -> Iterator[tuple[Tile, np.ndarray]]:
+) -> Iterator[tuple[Tile, Any]]:
     """Computes an image tile by tile.
 
     When memory runs out, a batch is computed again one tile at a time, and a tile in halves.
 
     Args:
         start: begins to compute tiles whose windows have one shape, and returns a function that
-            waits for their results, (tiles, ..., rows, columns, channels); a result's rows are a
-            multiple of its window's rows.
+            waits for their results: for each tile (..., rows, columns, channels) or a list of such
+            maps; a map's rows are a multiple of its window's rows.
         size: (height, width) of the image.
         side, margin, align: as for plan_axis.
         batch: tiles computed at a time.
@@ -134,7 +133,7 @@ def run_tiles(
     region = region or (slice(0, size[0]), slice(0, size[1]))
     tiles = plan_tiles(region, size, side, margin, align)
     groups = deque(tiles[first : first + batch] for first in range(0, len(tiles), batch))
-    started: deque[tuple[Sequence[Tile], Callable[[], np.ndarray]]] = deque()
+    started: deque[tuple[Sequence[Tile], Callable[[], Any]]] = deque()
     while groups or started:
         while groups and len(started) <= ahead:
             group = groups.popleft()
@@ -162,8 +161,10 @@ def _half(tile: Tile) -> int:
     return -(-max(span.core.stop - span.core.start for span in tile) // 2)
 
 
-def core_of(tile: Tile, result: np.ndarray) -> np.ndarray:
-    """Returns the core's part of a window's result (..., rows, columns, channels)."""
+def core_of(tile: Tile, result: Any) -> Any:
+    """Returns the core's part of a window's result, (..., rows, columns, channels) or several."""
+    if isinstance(result, list):
+        return [core_of(tile, values) for values in result]
     index = []
     for span, length in zip(tile, result.shape[-3:-1], strict=True):
         scale = length // (span.window.stop - span.window.start)

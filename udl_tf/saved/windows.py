@@ -9,6 +9,7 @@ import psutil
 
 from udl_tf._support.progress import Counter
 from udl_tf.errors import UserError
+from udl_tf.inference.passes import Part
 from udl_tf.inference.tiling import Notes, Tile, core_side, run_tiles, scaled
 from udl_tf.saved.card import ModelCard
 
@@ -58,7 +59,7 @@ class WindowRunner:
         budget: float | None = None,
         notes: Notes | None = None,
         counter: Counter | None = None,
-    ) -> Iterator[tuple[tuple[slice, slice], np.ndarray]]:
+    ) -> Iterator[Part]:
         """See udl_tf.inference.passes.Runner."""
         card = self.card
         height, width = lr.shape[:2]
@@ -83,11 +84,10 @@ class WindowRunner:
         after = [(0, n - length) for n, length in zip(needed, (height, width), strict=True)]
         padded = np.pad(lr, (*after, (0, 0)), "symmetric")
 
-        def compute(tiles: Sequence[Tile]) -> np.ndarray:
+        def compute(tiles: Sequence[Tile]) -> list[list[np.ndarray]]:
             windows = [padded[rows.window, columns.window] for rows, columns in tiles]
             maps = self._forward(np.stack(windows), self.outputs)
-            found = [maps[name][:, None] for name in self.outputs]
-            return found[0] if len(found) == 1 else np.concatenate(found, axis=1)
+            return [[maps[name][index] for name in self.outputs] for index in range(len(tiles))]
 
         size = (needed[0], needed[1])
         start = partial(partial, compute)  # which starts nothing ahead
