@@ -97,6 +97,27 @@ def test_without_uncertainty(tiny_run, hr_images, tmp_path):
     assert model.upscale(noise_image(9, 9)).theta is None
 
 
+def convolutions_of(graph) -> tuple[list[str], list[str]]:
+    """Returns the names of all convolutions of a graph, and of those in int8."""
+    producers = {name: node.op_type for node in graph.node for name in node.output}
+    convolutions = [node for node in graph.node if node.op_type == "Conv"]
+    in_int8 = [
+        node.name
+        for node in convolutions
+        if {producers.get(name) for name in node.input[:2]} == {"DequantizeLinear"}
+    ]
+    return [node.name for node in convolutions], in_int8
+
+
+def test_a_light_head_stays_in_float_in_int8(make_single, hr_images, tmp_path):
+    path = tmp_path / "model.onnx"
+    export_onnx(make_single("edsr_s", 2), path, "int8", images=hr_images)
+    convolutions, in_int8 = convolutions_of(onnx.load(path).graph)
+    assert sum("log_scale" in name for name in convolutions) == 7
+    assert in_int8
+    assert not [name for name in in_int8 if "log_scale" in name]
+
+
 def test_int8_has_integer_convolutions_and_is_upscaled_with_like_other_exports(
     transparent_run, hr_images, tmp_path
 ):
@@ -105,13 +126,7 @@ def test_int8_has_integer_convolutions_and_is_upscaled_with_like_other_exports(
     card = export_onnx(transparent_run, path, "int8", images=hr_images)
     assert abs(card.parity["psnr_loss"]) < 0.1
     graph = onnx.load(path).graph
-    producers = {name: node.op_type for node in graph.node for name in node.output}
-    convolutions = [node for node in graph.node if node.op_type == "Conv"]
-    in_int8 = [
-        node.name
-        for node in convolutions
-        if {producers.get(name) for name in node.input[:2]} == {"DequantizeLinear"}
-    ]
+    convolutions, in_int8 = convolutions_of(graph)
     # Those of the residual block and the one after it. (Equal kernels are stored once, so that
     # another convolution may read a kernel in int8.)
     assert len(in_int8) == 3 < len(convolutions), in_int8

@@ -66,4 +66,4 @@ def _theta_head(head: keras.Model, line: Line) -> keras.Model:
     limited.set_weights([kernel * b / step, (a + b * bias - low) / step])
     theta = ops.exp(steps * step.astype(np.float32) + low.astype(np.float32))
     theta = DepthToSpace(to_pixels.scale, dtype="float32")(theta)
-    return keras.Model(head.inputs, theta, name="theta")
+    return keras.Model(head.inputs, theta, name=head.name)  # by which ONNX int8 recognises it
