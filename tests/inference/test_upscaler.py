@@ -2,48 +2,13 @@
 
 import numpy as np
 import pytest
-import tifffile
 from helpers.images import noise_image
-from helpers.models import plain_calibration, transparent_model
+from helpers.models import transparent_model
+from helpers.upscalers import Patterned
 from PIL import Image
-from scipy.ndimage import uniform_filter
 
 from udl_tf.errors import UserError
-from udl_tf.inference.passes import Pass
-from udl_tf.inference.upscaler import BORDER, Upscaler
-
-
-class Patterned(Upscaler):
-    """An upscaler whose maps depend on the pixel's value and column."""
-
-    has_uncertainty = True
-    scale = 2
-    radius = 0
-
-    def __init__(self, excess: int = 0, channels: int = 3):
-        self.excess = excess  # pixels by which its parts exceed the image
-        self.channels = channels
-        self.calibration = plain_calibration([0.0] * channels, [1.0] * channels)
-        self.efforts = []
-
-    def _passes(self, uncertainty, bordered=False):
-        return [Pass(self, ("sr", "theta") if uncertainty else ("sr",))]
-
-    def run(self, lr, tile=None, budget=None, notes=None, counter=None):
-        self.efforts.append((tile, budget))
-        height, width = lr.shape[:2]
-        side, more = tile or max(height, width), self.excess
-        lr = np.pad(lr, ((0, more), (0, more), (0, 0)), "edge")
-        for top in range(0, height, side):
-            for left in range(0, width, side):
-                bottom = top + side if top + side < height else height + more
-                right = left + side if left + side < width else width + more
-                part = lr[top:bottom, left:right].repeat(2, axis=0).repeat(2, axis=1)
-                part = 0.9 * part + np.arange(2 * left, 2 * right)[None, :, None] / 10
-                yield (
-                    (slice(2 * top, 2 * bottom), slice(2 * left, 2 * right)),
-                    np.stack([part, 1 + part / 50]),
-                )
+from udl_tf.inference.upscaler import BORDER
 
 
 def test_a_path_is_read(tmp_path):
@@ -158,73 +123,6 @@ def test_what_is_not_an_image_is_one_line(image, part):
     with pytest.raises(UserError, match=part) as caught:
         Patterned().upscale(image)
     assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("value_range", [(0, 1), (-1, 1), (100, 300), (0, 65535)])
-@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
-@pytest.mark.parametrize("channels", [1, 3, 4])
-def test_a_value_range_is_the_unit_of_result_and_maps(value_range, dtype, channels):
-    """Compared with the same image in grey levels, whose unit is 255 / (white - black)."""
-    if value_range[1] > 60000 and dtype == np.float16:
-        return  # infinity
-    low, high = value_range
-    levels = np.dstack([noise_image(6, 5), noise_image(6, 5, 1)])[..., :channels].astype(dtype)
-    image = (low + levels.astype(np.float64) * (high - low) / 255).clip(low, high).astype(dtype)
-    model, options = Patterned(), {"self_ensemble": True}
-    expected = model.upscale(levels.astype(np.float32), value_range=(0, 255), **options)
-    result = model.upscale(image, value_range=value_range, **options)
-    assert result.image.dtype == dtype
-    precision = max(np.finfo(dtype).resolution * max(abs(low), high), 1e-6 * (high - low)) * 4
-    unit = (high - low) / 255
-    assert np.abs(result.image - (low + expected.image * unit)).max() <= precision
-    for name in ("theta", "spread", "total"):
-        found, wanted = getattr(result, name), getattr(expected, name) * unit
-        assert np.abs(found - wanted).max() <= precision
-    width = np.subtract(*result.interval(0.8)[::-1])
-    assert np.allclose(width, unit * np.subtract(*expected.interval(0.8)[::-1]), atol=precision)
-
-
-def test_a_stack_has_a_value_range_too():
-    stack = np.stack([noise_image(6, 5), noise_image(6, 5, 1)]) / 255
-    result = Patterned().upscale(stack, value_range=(0, 1))
-    for image, one in zip(result.image, stack, strict=True):
-        assert np.array_equal(image, Patterned().upscale(one, value_range=(0, 1)).image)
-
-
-def test_floats_of_at_most_one_are_warned_of():
-    image = noise_image(6, 5) / 255.0
-    with pytest.warns(UserWarning, match=r"nearly black: pass value_range=\(0, 1\)") as caught:
-        Patterned().upscale(image)
-    assert caught[0].filename == __file__
-    # Warnings are errors in these tests: none for what is said to be dark, black, or brighter.
-    Patterned().upscale(image, value_range=(0, 255))
-    Patterned().upscale(0 * image)
-    Patterned().upscale(2 * image)
-
-
-@pytest.mark.parametrize("value_range", [(1, 0), (0, 0), (0, np.inf), (np.nan, 1)])
-def test_what_is_no_range_is_one_line(value_range):
-    with pytest.raises(
-        UserError, match="expected two finite numbers, the smaller one first"
-    ) as caught:
-        Patterned().upscale(np.zeros((4, 4)), value_range=value_range)
-    assert caught.value.argument == "value_range"
-
-
-def test_integers_have_no_other_range():
-    with pytest.raises(UserError, match="a value range for uint16: expected floats"):
-        Patterned().upscale(np.zeros((4, 4), np.uint16), value_range=(0, 4095))
-
-
-def test_a_float_file_has_the_unit_of_its_range(tmp_path):
-    values = noise_image(6, 5).astype(np.float32) / 255
-    tifffile.imwrite(tmp_path / "a.tif", values, photometric="rgb")
-    expected = Patterned().upscale(values, value_range=(0, 1))
-    result = Patterned().upscale(tmp_path / "a.tif", value_range=(0, 1))
-    assert np.array_equal(result.image, expected.image)
-    assert np.array_equal(result.theta, expected.theta)
-    with pytest.warns(UserWarning, match="nearly black"):
-        Patterned().upscale(tmp_path / "a.tif")
 
 
 def test_tile_and_memory_reach_the_runner_and_are_checked():
@@ -347,53 +245,3 @@ def test_one_coloured_pixel_makes_an_image_coloured():
     image = np.dstack([noise_image(9, 7)[..., 0]] * 3)
     image[8, 6, 2] ^= 1
     assert np.ptp(Tinted().upscale(image).image.astype(int), axis=-1).min() > 0
-
-
-class Blurring(Patterned):
-    """Averages 3x3 pixels before they are repeated."""
-
-    radius = 1
-
-    def run(self, lr, tile=None, budget=None, notes=None, counter=None):
-        mean = uniform_filter(lr, (3, 3, 1), mode="nearest").repeat(2, axis=0).repeat(2, axis=1)
-        yield (slice(0, len(mean)), slice(0, mean.shape[1])), np.stack([mean, mean])
-
-
-def cut_out(dtype=np.uint8) -> np.ndarray:
-    """Returns a white disk on transparent black, 30x30, with a soft edge."""
-    y, x = np.mgrid[:30, :30] - 14.5
-    alpha = np.clip(255 * (11 - np.hypot(x, y)), 0, 255)
-    colors = np.where(alpha > 0, 255, 0)
-    image = np.stack([colors, colors, colors, alpha], axis=-1).astype(dtype)
-    return image * 257 if dtype == np.uint16 else image
-
-
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
-@pytest.mark.parametrize("channels", [2, 4])
-def test_hidden_colours_do_not_reach_visible_pixels(dtype, channels):
-    """A white cut-out on white used to have a dark ring around it."""
-    white = 65535 if dtype == np.uint16 else 255
-    result = Blurring().upscale(cut_out(dtype)[..., -channels:]).image
-    assert (result[..., :-1] == white).all()
-    assert result[..., -1].min() == 0
-    resized = Blurring().upscale(cut_out(dtype)[..., -channels:]).resized((45, 50)).image
-    assert (resized[..., :-1] == white).all()
-    assert resized[..., -1].min() == 0  # bicubic overshoots; float images were not clipped
-
-
-def test_hidden_colours_are_filled_before_tiles_are_cut():
-    image = np.dstack([noise_image(13, 11), noise_image(13, 11, 1)[..., 0] // 64 * 64])
-    assert (image[..., 3] == 0).any()
-    whole, tiled = Patterned().upscale(image), Patterned().upscale(image, tile=4)
-    assert np.array_equal(whole.image, tiled.image)
-    assert np.array_equal(whole.theta, tiled.theta)
-
-
-@pytest.mark.parametrize("alpha", [1, 255])
-def test_an_image_without_hidden_pixels_stays_as_it_is(alpha):
-    image = noise_image(9, 7)
-    expected = Blurring().upscale(image)
-    result = Blurring().upscale(np.dstack([image, np.full((9, 7), alpha, np.uint8)]))
-    assert np.array_equal(result.image[..., :3], expected.image)
-    assert (result.image[..., 3] == alpha).all()
-    assert np.array_equal(result.theta, expected.theta)

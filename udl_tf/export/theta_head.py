@@ -53,8 +53,8 @@ def _theta_head(head: keras.Model, line: Line) -> keras.Model:
     """
     last, to_pixels = head.get_layer("last"), head.layers[-1]
     assert isinstance(to_pixels, DepthToSpace)
-    phases = [np.resize(values.astype(np.float64), last.filters) for values in line]
-    a, b = phases  # per output channel, ordered (row, column, c)
+    # For each output channel, ordered (row, column, c).
+    a, b = (np.resize(values.astype(np.float64), last.filters) for values in line)
     low = a + b * math.log(SMALLEST_THETA)
     high = np.minimum(a + b * math.log(LARGEST_THETA), math.log(LARGEST_THETA))
     step = (high - low) / 6
