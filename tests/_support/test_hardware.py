@@ -1,6 +1,7 @@
 import math
 import os
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -18,6 +19,7 @@ from udl_tf._support.hardware import (
     use_cores,
 )
 from udl_tf.config import Config
+from udl_tf.errors import UserError
 from udl_tf.saved import loading
 from udl_tf.saved.loading import load_upscaler
 from udl_tf.training.run import train
@@ -37,6 +39,33 @@ def test_only_a_precision_that_is_much_slower_is_slow(monkeypatch):
     assert slow_precision("mixed_float16") is None  # 39 / 27 < 1.5
     monkeypatch.setattr(hardware, "train_rate", lambda policy: pytest.fail("nothing to measure"))
     assert slow_precision("float32") is None
+
+
+def test_a_precision_that_fails_is_not_chosen(config, tmp_path, monkeypatch):
+    """oneDNN refuses bfloat16 on some processors for which TensorFlow offers it."""
+    train_on_batch = keras.Model.train_on_batch
+
+    def refuse_bfloat16(model, *arrays):
+        if model.layers[-1].compute_dtype == "bfloat16":
+            raise tf.errors.AbortedError(None, None, "could not create a primitive descriptor")
+        return train_on_batch(model, *arrays)
+
+    monkeypatch.setattr(keras.Model, "train_on_batch", refuse_bfloat16)
+    monkeypatch.setattr(hardware, "train_rate", hardware.train_rate.__wrapped__)
+    rates = measure_rates()
+    assert (rates.bfloat16, rates.precision) == (0, "float32")
+    assert str(rates).startswith("0 GFLOP/s in bfloat16, ")
+    config["training"]["precision"] = "mixed_bfloat16"
+    with pytest.raises(UserError, match="bfloat16: convolutions fail in it on this machine: use f"):
+        train(Config.model_validate(config), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+    def fail(model, *arrays):
+        raise RuntimeError("of every precision")
+
+    monkeypatch.setattr(keras.Model, "train_on_batch", fail)
+    with pytest.raises(RuntimeError, match="of every precision"):
+        measure_rates()
 
 
 def test_the_updates_of_a_call_divide_the_intervals(monkeypatch):

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from benchmarks.trainers import Network, make_trainer, random_patches
 from benchmarks.turns import in_turns
-from udl_tf._support.hardware import measure_rates, slow_precision
+from udl_tf._support.hardware import measure_rates
 from udl_tf.training.trainer import Trainer
 
 RELEASED = "released code, PyTorch float32"
@@ -38,7 +38,7 @@ def run_train(
         side: of the LR patches, pixels.
         repeats: updates that are timed of each contestant, in turns.
         policies: Keras dtype policies to time, float32 among them; None: mixed_bfloat16 too, if it
-            is not slow on this machine.
+            is faster on this machine.
         options: of the network; None: EDSR-S as released.
 
     Returns:
@@ -50,8 +50,7 @@ def run_train(
     lr, hr = random_patches(scale, side, batch)
     options = options or {}
     if policies is None:
-        slow = slow_precision("mixed_bfloat16") is not None
-        policies = ["float32"] if slow else ["float32", "mixed_bfloat16"]
+        policies = sorted({"float32", measure_rates().precision})
     flop: dict[str, float] = {}
     contestants: dict[str, Callable[[], Callable[[], Any]]] = {
         RELEASED: partial(_released, lr, hr, scale, options, False, False),

@@ -11,6 +11,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from udl_tf.errors import UserError
+
 _FASTER = 1.2  # times; a smaller gain does not justify the lower precision
 _SLOWER = 1.5  # times; a smaller loss may be due to other programs
 _SIDE, _FILTERS, _LAYERS = 48, 64, 4
@@ -23,7 +25,7 @@ class Rates:
 
     Attributes:
         float32: throughput in float32.
-        bfloat16: throughput in mixed_bfloat16.
+        bfloat16: throughput in mixed_bfloat16; 0 if convolutions fail in it.
     """
 
     float32: float
@@ -48,21 +50,34 @@ def slow_precision(policy: str) -> str | None:
     """Describes how much slower a Keras dtype policy is than float32; None if less than 1.5 times.
 
     Only a policy other than float32 is measured.
+
+    Raises:
+        UserError: if convolutions fail in the policy.
     """
     if policy == "float32":
         return None
-    rate, float32 = train_rate(policy), train_rate("float32")
+    name = policy.removeprefix("mixed_")
+    float32, rate = train_rate("float32"), train_rate(policy)
+    if rate == 0:
+        raise UserError(
+            f"precision {name}: convolutions fail in it on this machine: use float32, or auto for"
+            " the fastest that works; a run keeps its precision, so start a new one"
+        )
     if float32 <= _SLOWER * rate:
         return None
     return (
-        f"{policy.removeprefix('mixed_')} is {float32 / rate:.1f} times slower than float32 on this"
+        f"{name} is {float32 / rate:.1f} times slower than float32 on this"
         f" machine ({rate / 1e9:,.1f} and {float32 / 1e9:,.1f} GFLOP/s)"
     )
 
 
 @cache
 def train_rate(policy: str) -> float:
-    """Measures the throughput of training a small network in a Keras dtype policy, in FLOP/s."""
+    """Measures the throughput of training a small network in a Keras dtype policy, in FLOP/s.
+
+    0 if it fails in a policy other than float32: frameworks offer precisions that the device's
+    kernels refuse.
+    """
     # Few images for few cores, where a slow precision takes seconds per call.
     batch = 256 if has_gpu() else min(8, usable_cores())
     image = keras.Input((_SIDE, _SIDE, _FILTERS))
@@ -72,7 +87,12 @@ def train_rate(policy: str) -> float:
     model = keras.Model(image, x)
     model.compile("sgd", "mse")
     images = keras.ops.zeros((batch, _SIDE, _SIDE, _FILTERS)) + 0.5
-    model.train_on_batch(images, images)  # traces and compiles
+    try:
+        model.train_on_batch(images, images)  # traces and compiles
+    except Exception:  # its type depends on the backend
+        if policy == "float32":
+            raise
+        return 0.0
     seconds: list[float] = []
     while sum(seconds) < 0.3 or (len(seconds) < 3 and sum(seconds) < 1.0):
         start = time.perf_counter()

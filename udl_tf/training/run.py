@@ -116,10 +116,11 @@ def _begin(run: RunFolder, losses: list, data: RunData, group: Group) -> Session
     """Creates the run folder, or opens it to resume."""
     origin = find_origin(run)
     policy, reason = _precision(run)
+    slow = slow_precision(policy)
     cached, price = _caching(run, data)
     run.create(policy, cached, data.split)
     facts = [f"run folder: {run.path}", f"device: {group.devices}, {policy}{reason}"]
-    if slow := slow_precision(policy):
+    if slow:
         facts.append(f'warning: {slow}: start a new run with training.precision "auto"')
     facts.append(f"data: {data.summary['text']}")
     if data.cache == run.cache:
