@@ -34,7 +34,8 @@ def test_a_light_head_computes_theta_within_and_at_its_limits(name):
     assert names == ("sr", "theta")
     same, theta = (keras.ops.convert_to_numpy(values) for values in run_chain(changed, LR))
     assert np.array_equal(same, sr)
-    assert np.allclose(theta, expected, rtol=1e-4)
+    # log theta is a sum of terms of thousands here: float32 rounds it to about 1e-4.
+    assert np.allclose(theta, expected, rtol=1e-3)
 
 
 def test_a_released_head_stays():
