@@ -156,6 +156,24 @@ def test_slurm_saves_before_the_time_is_over(config, programs, tmp_path):
     assert (tmp_path / "queued").read_text() == "requeue 7\n"
 
 
+def test_slurm_takes_the_exit_code_of_workers_that_end_at_the_signal(config, programs, tmp_path):
+    programs(
+        "python",
+        f"""[ $2 = udl_tf.train ] || exit 0
+        touch {tmp_path}/started$SLURM_PROCID
+        until [ -e {tmp_path}/signalled ]; do sleep 0.1; done""",
+    )
+    started = f"until [ -e {tmp_path}/started0 -a -e {tmp_path}/started1 ]; do sleep 0.1; done"
+    stop = "sleep 0.5; builtin kill -TERM $first $second"
+    job, env = slurm(programs, tmp_path, config, f"{started}; {stop}")
+    # The shells forward the signal when their workers have ended.
+    late = f"[ $1 = -TERM ] && touch {tmp_path}/signalled && sleep 2"
+    (tmp_path / "late.sh").write_text(f'kill() {{ {late}; builtin kill "$@"; }}')
+    result = run(job, env | {"BASH_ENV": str(tmp_path / "late.sh")})
+    assert result.returncode == 0
+    assert not (tmp_path / "queued").exists()
+
+
 def test_kubernetes_starts_the_workers_that_its_service_names(
     config, programs, tmp_path, monkeypatch
 ):
