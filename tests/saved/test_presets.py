@@ -1,11 +1,12 @@
 """The trained networks that come with the package."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.commands import assert_one_line_error, run_command, run_tool
+from helpers.commands import ROOT, assert_one_line_error, run_command, run_tool
 from helpers.images import noise_image
 from helpers.measurements import write_heights
 from helpers.models import make_run
@@ -70,6 +71,24 @@ def test_a_preset_is_signed_calibrated_and_described(name):
     ):
         assert part in text
     assert "/" not in manifest.training["data"]["text"].replace("images/", "")
+
+
+def test_readme_states_the_results_of_the_presets():
+    text = (ROOT / "README.md").read_text()
+    rows = re.findall(
+        r"^\| ((?:light|large|photo)_x\d)(, on JPEG.*?)? \| [^|]* \| (.*) \|$", text, re.M
+    )
+    assert len(rows) == 6
+    for name, degraded, stated in rows:
+        results = [
+            result
+            for result in json.loads((presets.find(name) / "metrics.json").read_text())["results"]
+            if result.get("degrade") == ("jpeg:75" if degraded else None)
+        ]
+        assert [result["dataset"] for result in results] == ["Set5", "Set14", "BSD100"]
+        psnr = [f"{r['psnr_y']:.3f} ({r['bicubic_psnr_y']:.2f})" for r in results]
+        covered = ", ".join(f"{100 * r['coverage_80']:.0f}" for r in results)
+        assert stated == " | ".join([*psnr, f"{covered} %"]), name
 
 
 def test_all_presets_fit_into_the_wheel():
