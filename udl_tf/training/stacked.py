@@ -25,7 +25,7 @@ def stacked(trainer: keras.Model, count: int) -> Callable:
     def update(stack: tuple, index: tf.Tensor) -> dict:
         return trainer.train_step(tuple(part[index] for part in stack))
 
-    @tf.function(jit_compile=trainer.jit_compile)
+    @tf.function(autograph=False, jit_compile=trainer.jit_compile)
     def updated(stack, index):
         return strategy.run(update, args=(stack, index))
 
