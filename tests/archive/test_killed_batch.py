@@ -27,12 +27,16 @@ def results(output):
     return len(list(output.rglob("0*.png")))
 
 
-def wait_for_results(job, output, count):
+def wait_for(job, condition):
     until = time.monotonic() + 200
-    while results(output) < count:
+    while not condition():
         assert job.poll() is None, job.communicate()
         assert time.monotonic() < until
         time.sleep(0.02)
+
+
+def wait_for_results(job, output, count):
+    wait_for(job, lambda: results(output) >= count)
 
 
 def actors(process):
@@ -57,8 +61,9 @@ def test_a_killed_actor_a_crash_of_ray_and_a_killed_watcher_lose_nothing(
         wait_for_results(job, output, 5)
         actors(job)[0].kill()
         wait_for_results(job, output, results(output) + 5)
-        (driver,) = psutil.Process(job.pid).children()
-        driver.send_signal(signal.SIGABRT)
+        (crashed,) = psutil.Process(job.pid).children()
+        crashed.send_signal(signal.SIGABRT)
+        wait_for(job, lambda: psutil.Process(job.pid).children() not in ([], [crashed]))
         wait_for_results(job, output, results(output) + 5)
         (driver,) = psutil.Process(job.pid).children()
         job.kill()
