@@ -3,6 +3,7 @@
 import signal
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import h5py
 import numpy as np
@@ -31,6 +32,15 @@ def tiny_config(folder: Path, count: int = 6, size: tuple[int, int] = (32, 36)) 
         "training": {"precision": "float32", "interval": 3},
         "evaluation": {"figures": 0},
     }
+
+
+def train_weights(content: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Trains a run, without calibrating theta or evaluating it; returns its notes."""
+    from udl_tf.config import Config
+    from udl_tf.training import run
+
+    with mock.patch.multiple(run, calibrate_theta=mock.DEFAULT, evaluate_run=mock.DEFAULT):
+        return run.train(Config.model_validate(content), folder)
 
 
 def weights(folder: Path, step: int) -> dict[str, np.ndarray]:

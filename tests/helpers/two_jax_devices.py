@@ -7,9 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from helpers.images import noise_image
-from udl_tf.config import Config
+from helpers.runs import train_weights
 from udl_tf.imaging.rgb_files import write_rgb
-from udl_tf.training.run import train
 
 SECTIONS = {
     "model": {"name": "edsr_s", "scale": 2, "options": {"num_blocks": 1, "num_filters": 8}},
@@ -27,10 +26,10 @@ SECTIONS = {
 
 
 def losses(folder: Path, name: str, **distribution) -> list[float]:
-    """Trains and returns the validation PSNR of each step, and a weight of each layer."""
+    """Trains and returns the PSNR of all validations."""
     data = SECTIONS["data"] | {"root": str(folder)} | distribution.pop("data", {})
-    config = Config.model_validate(SECTIONS | {"data": data, "distribution": distribution})
-    notes = train(config, folder / name)
+    config = SECTIONS | {"data": data, "distribution": distribution}
+    notes = train_weights(config, folder / name)
     return [row["psnr_y"] for step in notes["steps"] for row in step["validation"]]
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from helpers.images import noise_image
 from helpers.models import LIGHT
-from helpers.runs import tiny_config, weights
+from helpers.runs import tiny_config, train_weights, weights
 
 from udl_tf.config import Config
 from udl_tf.models.branches import BranchedConv2D
@@ -36,7 +36,7 @@ def branched(tmp_path_factory):
     """(config, run folder) of a run with all three steps."""
     folder = tmp_path_factory.mktemp("branched")
     config = branched_config(folder)
-    train(config, folder / "run")
+    train_weights(config, folder / "run")
     return config, folder / "run"
 
 
@@ -72,7 +72,7 @@ def test_a_step_starts_from_the_branches_of_the_previous_one(branched):
 @pytest.mark.slow
 def test_the_paper_s_form_has_two_networks_without_branches(branched, tmp_path):
     config = branched[0].changed(steps=branched[0].steps[:2])
-    train(config, tmp_path / "run")
+    train_weights(config, tmp_path / "run")
     manifest, networks = read_manifest(tmp_path / "run"), load_upscaler(tmp_path / "run").networks
     assert manifest.mean.weights == "weights/fused/step2-udl.weights.h5"
     assert manifest.uncertainty.weights == "weights/fused/step1-esu.weights.h5"
@@ -95,7 +95,7 @@ def test_a_run_starts_from_a_bundle_without_branches(branched, tmp_path):
     config, folder = branched
     training = config.training.changed(start_from=str(folder))
     steps = [config.steps[0].changed(updates=1, learning_rate=1e-12)]
-    train(config.changed(steps=steps, training=training), tmp_path / "run")
+    train_weights(config.changed(steps=steps, training=training), tmp_path / "run")
     assert "kernels split into branches" in (tmp_path / "run/log.txt").read_text()
     before, after = (
         load_upscaler(path).networks.mean(LR)["sr"] for path in (folder, tmp_path / "run")

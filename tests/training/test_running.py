@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from helpers.commands import run_command, run_process
 from helpers.images import noise_image
-from helpers.runs import same_weights, stop_at, tiny_config
+from helpers.runs import same_weights, stop_at, tiny_config, train_weights
 from PIL import Image
 
 from udl_tf._support.files import sha256
@@ -120,7 +120,7 @@ def test_a_run_starts_from_it_with_a_new_schedule(stopped, tmp_path):
     content["training"]["start_from"] = str(folder / "running")
     content["optimizer"]["learning_rate"] = 1e-12
     content["steps"] = [{"loss": "l1", "updates": 1}]
-    train(Config.model_validate(content), tmp_path / "new")
+    train_weights(content, tmp_path / "new")
     before = load_upscaler(folder / "running").networks.mean.get_weights()
     after = load_upscaler(tmp_path / "new").networks.mean.get_weights()
     assert all(np.allclose(a, b, atol=1e-6) for a, b in zip(before, after, strict=True))
@@ -201,7 +201,7 @@ def test_after_the_last_update_it_equals_the_bundle_of_the_finished_step(tmp_pat
         assert not folder.running.exists()
 
     monkeypatch.setattr(run, "delete_running_bundle", compare_and_delete)
-    train(Config.model_validate(content), tmp_path / "run")
+    train_weights(content, tmp_path / "run")
     assert compared == [
         (True, ("released", "released")),
         (False, (None, "released")),
@@ -219,11 +219,11 @@ def test_a_run_killed_before_it_is_deleted_finishes_and_deletes_it(copied, tmp_p
     with monkeypatch.context() as patch:
         patch.setattr(run, "delete_running_bundle", die)
         with pytest.raises(MemoryError):
-            train(Config.model_validate(content), folder)
+            train_weights(content, folder)
     assert (folder / "running/model.json").exists()
-    train(Config.model_validate(content), folder)
+    train_weights(content, folder)
     assert not (folder / "running").exists()
     with monkeypatch.context() as patch:  # the same weights as without any such bundle
         patch.setattr(step, "write_running_bundle", lambda *arguments: None)
-        train(Config.model_validate(content), tmp_path / "undisturbed")
+        train_weights(content, tmp_path / "undisturbed")
     assert same_weights(folder, tmp_path / "undisturbed", 2)

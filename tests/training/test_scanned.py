@@ -8,11 +8,9 @@ import keras
 import numpy as np
 import pytest
 from helpers.commands import JAX, run_process
-from helpers.runs import same_weights, tiny_config, weights
+from helpers.runs import same_weights, tiny_config, train_weights, weights
 
-from udl_tf.config import Config
 from udl_tf.errors import Interrupted
-from udl_tf.training.run import train
 from udl_tf.training.validation import Validation
 
 pytestmark = pytest.mark.slow
@@ -28,7 +26,7 @@ STEPS = [
 def run(tmp_path_factory):
     """Function (name, updates per call, resident, degradations) -> run folder.
 
-    A finished run is not evaluated again; another one resumes.
+    A finished run is not trained again; another one resumes.
     """
     folder = tmp_path_factory.mktemp("runs")
     config = tiny_config(folder)
@@ -43,7 +41,7 @@ def run(tmp_path_factory):
         config["steps"] = STEPS[:1] if degradations else STEPS
         config["training"] = {"precision": "float32", "interval": 5, "log_every": 5}
         config["training"] |= {"steps_per_execution": count, "cache_uncertainty": not degradations}
-        train(Config.model_validate(config), folder / name)
+        train_weights(config, folder / name)
         finished.add(name)
         return folder / name
 
