@@ -231,6 +231,8 @@ def test_degradations_have_a_short_form():
     )
     assert degradations_text(parsed) == "blur:1.2 + noise:5 + jpeg:75"
     assert parse_degradations(degradations_text(parsed)) == parsed
+    assert degradations_text(parse_degradations(expected)) == expected
+    assert parse_degradations("jpeg:30..95 on 85%")[0].probability == 0.85
 
 
 @pytest.mark.parametrize(
@@ -238,6 +240,11 @@ def test_degradations_have_a_short_form():
     [
         ("jpg:75", "degradation 'jpg' is unknown, nearest known: jpeg: expected"),
         ("noise:5+jpeg", "degradation 'jpeg' has strength '', not a number: expected"),
+        ("jpeg:30..high", "degradation 'jpeg' has strength 'high', not a number: expected"),
+        ("noise:4..0", "degradation noise:4..0: expected [lowest, highest]: expected"),
+        ("noise:1..2..3", "degradation noise:1..2..3: tuple should have at most 2 items"),
+        ("jpeg:75 on half", "degradation 'jpeg' has share 'half', not a number: expected"),
+        ("jpeg:75 on 120 %", "degradation jpeg:75 on 120 %: input should be less than or equal"),
         ("jpeg:0", "degradation jpeg:0: input should be greater than or equal to 1: expected"),
         ("webp:7.5", "degradation webp:7.5: input should be a valid integer: expected"),
         ("blur:nan", "degradation blur:nan: input should be a finite number: expected"),

@@ -95,8 +95,8 @@ def add_degrade(parser: argparse.ArgumentParser) -> None:
         metavar="OPERATIONS",
         help="degrade the LR images, in this order, such as blur:1.2+noise:5+jpeg:75: jpeg and webp"
         " with their quality; noise, poisson (at white) and blur with their standard deviation in"
-        " grey levels or LR pixels; or training: the degradations of the model's training, drawn"
-        " for each image",
+        " grey levels or LR pixels; a range, and a share of the images, as in 'jpeg:30..95 on"
+        " 85 %%', are drawn for each image; or training: the degradations of the model's training",
     )
 
 

@@ -108,15 +108,16 @@ _KINDS = {"jpeg": Jpeg, "webp": Webp, "noise": Noise, "poisson": Poisson, "blur"
 
 
 def parse_degradations(text: str) -> tuple[Degradation, ...]:
-    """Parses operations of fixed strength, in their order, such as "blur:1.2+noise:5+jpeg:75".
+    """Parses operations in their short form, in their order, as written by degradations_text.
 
-    The strength is the quality of jpeg and webp, and sigma of noise, poisson and blur.
+    Such as "blur:1.2+noise:5+jpeg:75", or "noise:0..4 on 30 % + jpeg:30..95". The strength is the
+    quality of jpeg and webp, and sigma of noise, poisson and blur.
 
     Raises:
         UserError: for an unknown operation or a strength that it does not take.
     """
     try:
-        return tuple(_parse(*part.strip().partition(":")[::2]) for part in text.split("+"))
+        return tuple(_parse(part) for part in text.split("+"))
     except UserError as error:
         raise UserError(
             f"{error}: expected operations with their strength, such as blur:1.2+noise:5+jpeg:75",
@@ -124,22 +125,31 @@ def parse_degradations(text: str) -> tuple[Degradation, ...]:
         ) from None
 
 
-def _parse(kind: str, strength: str) -> Degradation:
+def _parse(text: str) -> Degradation:
+    strengths, _, share = text.partition(" on ")
+    kind, _, strength = strengths.strip().partition(":")
     if kind not in _KINDS:
         raise UserError(f"degradation {kind!r} is unknown, {nearest(kind, _KINDS)}")
-    operation = _KINDS[kind]
+    bounds = [_number(kind, "strength", bound) for bound in strength.split("..")]
+    fields = {"kind": kind, _KINDS[kind].strength: bounds * 2 if len(bounds) == 1 else bounds}
+    if share:
+        percent = _number(kind, "share", share.strip().removesuffix("%"))
+        fields["probability"] = percent / 100
     try:
-        value = float(strength)
-    except ValueError:
-        raise UserError(f"degradation {kind!r} has strength {strength!r}, not a number") from None
-    value = int(value) if value.is_integer() else value
-    try:
-        return operation.model_validate({"kind": kind, operation.strength: (value, value)})
+        return _KINDS[kind].model_validate(fields)
     except ValidationError as error:
-        reason = error.errors()[0]["msg"]
-        raise UserError(f"degradation {kind}:{strength}: {reason[0].lower()}{reason[1:]}") from None
+        reason = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise UserError(f"degradation {text.strip()}: {reason[0].lower()}{reason[1:]}") from None
+
+
+def _number(kind: str, name: str, text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise UserError(f"degradation {kind!r} has {name} {text!r}, not a number") from None
+    return int(value) if value.is_integer() else value
 
 
 def degradations_text(operations: Sequence[Degradation]) -> str:
-    """Returns the short form of operations; parse_degradations reads it if strengths are fixed."""
+    """Returns the short form of operations, which has no options such as chroma subsampling."""
     return " + ".join(operation.text for operation in operations)
