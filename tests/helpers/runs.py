@@ -34,13 +34,13 @@ def tiny_config(folder: Path, count: int = 6, size: tuple[int, int] = (32, 36)) 
     }
 
 
-def train_weights(content: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Trains a run, without calibrating theta or evaluating it; returns its notes."""
+def train_weights(config: Any, folder: Path) -> dict[str, Any]:
+    """Trains a run of a config, or of its content; neither calibrates theta nor evaluates it."""
     from udl_tf.config import Config
     from udl_tf.training import run
 
     with mock.patch.multiple(run, calibrate_theta=mock.DEFAULT, evaluate_run=mock.DEFAULT):
-        return run.train(Config.model_validate(content), folder)
+        return run.train(Config.model_validate(config), folder)
 
 
 def weights(folder: Path, step: int) -> dict[str, np.ndarray]:

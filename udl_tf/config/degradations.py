@@ -108,10 +108,10 @@ _KINDS = {"jpeg": Jpeg, "webp": Webp, "noise": Noise, "poisson": Poisson, "blur"
 
 
 def parse_degradations(text: str) -> tuple[Degradation, ...]:
-    """Parses operations in their short form, in their order, as written by degradations_text.
+    """Parses the short form of operations, which degradations_text writes.
 
-    Such as "blur:1.2+noise:5+jpeg:75", or "noise:0..4 on 30 % + jpeg:30..95". The strength is the
-    quality of jpeg and webp, and sigma of noise, poisson and blur.
+    Examples: "blur:1.2+noise:5+jpeg:75", applied in this order; "noise:0..4 on 30 % + jpeg:30..95".
+    The strength is the quality of jpeg and webp, and sigma of noise, poisson and blur.
 
     Raises:
         UserError: for an unknown operation or a strength that it does not take.
@@ -126,15 +126,14 @@ def parse_degradations(text: str) -> tuple[Degradation, ...]:
 
 
 def _parse(text: str) -> Degradation:
-    strengths, _, share = text.partition(" on ")
-    kind, _, strength = strengths.strip().partition(":")
+    operation, on, share = text.partition(" on ")
+    kind, _, strength = operation.strip().partition(":")
     if kind not in _KINDS:
         raise UserError(f"degradation {kind!r} is unknown, {nearest(kind, _KINDS)}")
     bounds = [_number(kind, "strength", bound) for bound in strength.split("..")]
     fields = {"kind": kind, _KINDS[kind].strength: bounds * 2 if len(bounds) == 1 else bounds}
-    if share:
-        percent = _number(kind, "share", share.strip().removesuffix("%"))
-        fields["probability"] = percent / 100
+    if on:
+        fields["probability"] = _number(kind, "share", share.strip().removesuffix("%")) / 100
     try:
         return _KINDS[kind].model_validate(fields)
     except ValidationError as error:
