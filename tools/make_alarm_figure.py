@@ -22,8 +22,8 @@ from udl_tf.uncertainty.inputs import InputStatistics
 
 DOCS = Path(__file__).parents[1] / "docs"
 OPERATIONS = (
-    *("jpeg:30", "jpeg:50", "jpeg:75", "jpeg:90", "webp:50"),
-    *("noise:2", "noise:5", "noise:10", "blur:0.6", "blur:1.2"),
+    *("jpeg:10", "jpeg:20", "jpeg:30", "jpeg:50", "jpeg:75", "jpeg:90", "webp:50"),
+    *("noise:2", "noise:5", "noise:10", "blur:0.6", "blur:1.2", "blur:2"),
 )
 _DRAWN = ("jpeg:30", "jpeg:75", "jpeg:90", "noise:2", "noise:5", "blur:0.6", "blur:1.2")
 

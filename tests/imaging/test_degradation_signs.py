@@ -27,27 +27,36 @@ def test_blocks_of_jpeg_are_seen_at_every_phase(top, left):
     assert signs(cropped)[0] > 0.4
 
 
+def test_strong_compression_goes_on_growing():
+    image = texture(96, 80)
+    blocks, strong, *_ = np.transpose([signs(degrade.jpeg(image, q)) for q in (90, 30, 10)])
+    assert strong[0] < 0.01 < strong[1] < 0.05 < strong[2]
+    assert blocks[0] < 0.05
+    assert strong[2] > 10 * strong[1]
+    assert blocks[2] < 1.5 * blocks[1]
+
+
 def test_noise_is_what_channels_do_not_have_in_common():
     sigma, random = 6.0, np.random.default_rng(0)
     grey = np.full((160, 160, 3), 128, np.float32)
     equal = grey + random.normal(0, sigma, (160, 160, 1))
-    assert signs(equal)[1] == pytest.approx(np.log(0.2), abs=1e-3)
-    assert signs(equal[..., :1])[1] == pytest.approx(np.log(0.2), abs=1e-6)
+    assert signs(equal)[2] == pytest.approx(np.log(0.2), abs=1e-3)
+    assert signs(equal[..., :1])[2] == pytest.approx(np.log(0.2), abs=1e-6)
     # [1 -2 1] along both axes multiplies a standard deviation by 6, and the difference from the
     # mean of three channels by sqrt(2/3); E|x| is sqrt(2/pi) of it.
     expected = 6 * sigma * np.sqrt(2 / 3) * np.sqrt(2 / np.pi)
-    found = np.exp(signs(grey + random.normal(0, sigma, grey.shape))[1])
+    found = np.exp(signs(grey + random.normal(0, sigma, grey.shape))[2])
     assert 0.8 * expected < found < expected  # the flattest windows have a little less
 
 
 def test_blur_lowers_second_differences():
     image = texture(64, 64)
-    slight, strong = (signs(degrade.blur(image, (s, s)))[2] for s in (0.6, 1.2))
-    assert signs(image)[2] < slight < strong
-    assert signs(np.full((32, 32, 3), 77))[2] == 0  # a plain image has no differences
+    slight, strong = (signs(degrade.blur(image, (s, s)))[3] for s in (0.6, 1.2))
+    assert signs(image)[3] < slight < strong
+    assert signs(np.full((32, 32, 3), 77))[3] == 0  # a plain image has no differences
     half = image.copy()
     half[:, 32:] = degrade.blur(image, (3, 3))[:, 32:]  # out of focus
-    assert signs(half)[2] < slight
+    assert signs(half)[3] < slight
 
 
 def test_bands_of_rows_give_the_signs_of_the_whole(monkeypatch):

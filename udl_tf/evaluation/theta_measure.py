@@ -13,7 +13,7 @@ from udl_tf.data.image_source import ImageSource
 from udl_tf.data.measurements import list_measurements, read_measurement
 from udl_tf.data.pixels import without_holes
 from udl_tf.data.sources import Dataset
-from udl_tf.data.store import read_pair_with_holes
+from udl_tf.data.store import read_pair, read_pair_with_holes
 from udl_tf.errors import UserError
 from udl_tf.imaging.resize import imresize
 from udl_tf.inference.keras_upscaler import KerasUpscaler
@@ -83,13 +83,24 @@ def measure(
             error, log_theta = drawn.pop("error"), drawn.pop("log_theta")
             chosen = {name: mask.ravel()[pixels] for name, mask in groups.items()}
             key = hash(hr.tobytes())
-            signs = None if source.pixels.measured else measure_sizes(lr)
+            signs = None if source.pixels.measured else signs_of(source, model.scale)
             sample = Sample(source.hr.name, error, log_theta, drawn, key, chosen, signs)
             samples.setdefault(source.hr, []).append(sample)
         progress(index + 1, len(sources), source.title)
     if not samples:
         raise UserError("the images hold no pixels with data: expected some to calibrate on")
     return [_pooled(planes) for planes in samples.values()]
+
+
+def signs_of(source: ImageSource, scale: int) -> np.ndarray | None:
+    """Measures the signs of degradation of an LR image, with and without its own degradations.
+
+    Returns:
+        As for udl_tf.uncertainty.inputs.measure_sizes.
+    """
+    lr, _ = read_pair(source, scale)
+    clean = None if source.degrade is None else read_pair(replace(source, degrade=None), scale)[0]
+    return measure_sizes(lr, clean)
 
 
 def _draw(known: np.ndarray, share: float, seed: int) -> np.ndarray:

@@ -22,8 +22,6 @@ from udl_tf.inference.image_arrays import (
 )
 from udl_tf.inference.passes import BORDER, Effort, Wanted
 from udl_tf.inference.result import Upscaled, stacked
-from udl_tf.uncertainty.inputs import warnings_of
-from udl_tf.uncertainty.record import Calibration
 
 if TYPE_CHECKING:
     from udl_tf.inference.upscaler import Upscaler
@@ -94,13 +92,9 @@ def _upscale(
     if pixels.ndim == 2:
         sr = sr[..., 0]
         theta, spread = (None if m is None else m[..., 0] for m in (theta, spread))
-    deviations = None if theta is None else _deviations(model.calibration, lr)
-    notes = [*effort.notes, *warnings_of(deviations or {})]
+    notes, deviations = list(effort.notes), None
+    known = model.calibration and model.calibration.inputs
+    if theta is not None and known is not None:
+        deviations = known.deviations(lr)
+        notes += known.warnings_of(deviations or {})
     return Upscaled(sr, theta, spread, model.calibration, tuple(notes), deviations=deviations)
-
-
-def _deviations(calibration: Calibration | None, lr: np.ndarray) -> dict[str, float] | None:
-    """Returns how far an image is from those of the calibration, by sign of degradation."""
-    if calibration is None or calibration.inputs is None:
-        return None
-    return calibration.inputs.deviations(lr)

@@ -36,7 +36,7 @@ class Upscaled:
             the image by more than a grey level at more than one of a hundred pixels, 2 nodata in
             any channel; None for images.
         deviations: how far the input is from the images that theta was calibrated on, by sign of
-            degradation ("compression blocks", "noise", "blur"): above 1 unlike these, and theta is
+            degradation (udl_tf.imaging.degradation_signs.SIGNS): above 1 unlike these, and theta is
             not reliable; for a stack, the largest of its images. None: not assessed, because theta
             is not computed, the input is a measurement or below 24 pixels per side, or the
             calibration has no statistics of its images.

@@ -147,12 +147,16 @@ def write_preset(
 def change_calibration(folder: Path, calibration: Calibration) -> None:
     """Replaces the calibration of a preset in its config and its model card.
 
-    The results no longer state the coverage, which was that of the earlier calibration.
+    If theta changes, the results no longer state the coverage, which was that of the earlier one.
     """
     content = read_json(folder / CONFIG, "restore the file")
-    content["config"]["theta"]["calibration"] = calibration.model_dump()
+    theta = content["config"]["theta"]
+    before, theta["calibration"] = theta["calibration"], calibration.model_dump()
     write_json(folder / CONFIG, content)
-    if (file := folder / RESULTS).is_file():
+    same = before is not None and calibration == Calibration.model_validate(
+        before | {"inputs": calibration.inputs}
+    )
+    if not same and (file := folder / RESULTS).is_file():
         results = read_json(file)["results"]
         for result in results:
             result.pop("coverage_80", None)
