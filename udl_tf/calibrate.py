@@ -84,7 +84,8 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         "--output",
         help="folder for the report (default: MODEL/calibration, or"
         " MODEL/calibration_test without --data; with --consistent and --degrade:"
-        " calibration_test_consistent, calibration_test_OPERATIONS)",
+        " calibration_test_consistent, calibration_test_OPERATIONS); required for presets, which"
+        " are read-only",
     )
     parser.add_argument(
         "--method",
