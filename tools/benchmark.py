@@ -9,7 +9,7 @@
     python tools/benchmark.py scene [--side 30000 --channels 4 --share 0.01 --memory 2]
     python tools/benchmark.py files [--model light_x4 --count 500 --side 64]
     python tools/benchmark.py exports --model RUN [RUN...] --data FOLDER
-    python tools/benchmark.py runtimes [--model edsr_s_x4]
+    python tools/benchmark.py runtimes [--model light_x4]
     python tools/benchmark.py load --url grpc://HOST:8500/NAME [--model RUN] [--pid PID]
 
 Stop all other programs first. Each table states the processor, the versions and the date. PyTorch

@@ -126,7 +126,7 @@ def add_runtimes(commands: Any) -> argparse.ArgumentParser:
     )
     parser.set_defaults(measure=_runtimes)
     parser.add_argument(
-        "--model", default="edsr_s_x4", help="preset or run folder (default: edsr_s_x4)"
+        "--model", default="light_x4", help="preset or run folder (default: light_x4)"
     )
     parser.add_argument("--repeats", type=int, default=7, help="default: 7")
     return parser

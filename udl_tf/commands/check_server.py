@@ -1,6 +1,6 @@
 """Checks a model on TensorFlow Serving: prints its model card and times a request.
 
-udl-tf check-server grpc://localhost:8500/edsr_s_x4
+udl-tf check-server grpc://localhost:8500/light_x4
 """
 
 import time

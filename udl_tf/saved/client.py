@@ -32,7 +32,7 @@ class Client(ExportedUpscaler):
             exceeds the timeout.
 
     Examples:
-        >>> client = Client("grpc://localhost:8500/edsr_s_x4")
+        >>> client = Client("grpc://localhost:8500/light_x4")
         >>> result = client.upscale(image)
         >>> result.image, result.theta
     """
