@@ -49,13 +49,13 @@ class DataConfig(Section):
 
     root: str | None = Field(
         default=None,
-        description="folder that contains the datasets; null: use the bundled images",
+        description="folder that contains the datasets; null: absolute paths, or bundled images",
     )
     train: list[str] = Field(
         default=["DIV2K", "bundled"],
         min_length=1,
-        description="training sets, relative to root or absolute; 'bundled' is used only if root is"
-        " null",
+        description="training sets, relative to root or absolute; 'bundled' is used only if it is"
+        " the only name, or if root is null and no name is an absolute path",
     )
     test: list[str] = Field(
         default=[
@@ -66,8 +66,8 @@ class DataConfig(Section):
             "benchmark/Manga109",
             "bundled",
         ],
-        description="test sets, relative to root or absolute; 'bundled' is used only if root is"
-        " null",
+        description="test sets, relative to root or absolute; 'bundled' is used only if it is"
+        " the only name, or if root is null and no name is an absolute path",
     )
     value_range: ValueRanges | Literal["percentile"] | None = Field(
         default=None,
