@@ -42,7 +42,8 @@ def _add_format(formats, name: str, text: str, output: str) -> argparse.Argument
         "--no-uncertainty",
         dest="uncertainty",
         action="store_false",
-        help="export the image only: about half the size and time",
+        help="export the image only, which saves 5 to 29 %% of the time, and two thirds or more if"
+        " theta has a network of its own",
     )
     parser.add_argument(
         "--images",

@@ -23,8 +23,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--res-scale",
         type=float,
-        help="factor of EDSR's residual branches (default: 0.1, as published; use 1 for the small"
-        " networks of EDSR-PyTorch)",
+        help="factor of EDSR's residual branches (default: as published: 1 for networks of"
+        " EDSR-PyTorch with fewer than 256 filters, 0.1 for all others)",
     )
     options = parser.parse_args(arguments)
     command_line.check_positive(options, "res_scale")
