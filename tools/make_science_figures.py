@@ -3,7 +3,7 @@
 python tools/make_science_figures.py FOLDER [--output docs]
 
 FOLDER holds `data` and `runs` of all three guides. Each figure is a part of the scene: its input
-enlarged by bicubic interpolation, the result, theta, and the truth.
+upscaled by bicubic interpolation, the result, theta, and the truth.
 """
 
 from pathlib import Path

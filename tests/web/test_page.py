@@ -103,7 +103,7 @@ def _move_the_sliders(page):
     repeated = noise_image(8, 12).repeat(2, 0).repeat(2, 1)
     assert np.abs(plain - repeated).mean() < 4  # a JPEG of the result
     assert np.abs(plain - colored).mean() > 40
-    page.get_by_role("tab", name="Believe").click()
+    page.get_by_role("tab", name="Reliability").click()
     width = (2 * FACTOR * theta_of(noise_image(8, 12).astype(float))).max(axis=-1)
     for limit in (20, 35):
         page.fill("#limit input[type=number]", str(limit))
@@ -111,10 +111,10 @@ def _move_the_sliders(page):
         share = 100 * (width > limit).mean()
         assert 0 < share < 100
         wait_for_text(page, "#greyed", f"{share:.1f} % of the pixels are greyed out")
-        gray = np.ptp(pixels(page, "#believed").astype(int), axis=-1) < 30
+        gray = np.ptp(pixels(page, "#reliable").astype(int), axis=-1) < 30
         wide = (width > limit).repeat(2, 0).repeat(2, 1)
         assert (gray == wide).mean() > 0.85  # JPEG, and some noise is grey itself
-    image = page.locator("#believed img").first
+    image = page.locator("#reliable img").first
     box = image.bounding_box()
     image.click(position={"x": box["width"] * 3.5 / 24, "y": box["height"] * 5.5 / 16})
     wait_for_text(page, "#pixel", "column 3, row 5")
@@ -140,7 +140,7 @@ def test_downloads_equal_the_files_of_the_command(visit, tmp_path, transparent_r
             folder = tmp_path / ("tiff" if name.endswith("tiff") else "png")
             assert content == (folder / name).read_bytes(), name
         assert "not calibrated" in text(page, "#summary")
-        page.get_by_role("tab", name="Believe").click()
+        page.get_by_role("tab", name="Reliability").click()
         wait_for_text(page, "#greyed", "There are no intervals")
         assert b"GPS" not in page.content().encode()
         shown = page.request.get(page.locator("#slider img").first.get_attribute("src"))
@@ -204,7 +204,7 @@ def test_the_page_fits_a_phone_in_light_and_dark(visit, tmp_path):
     page = visit(width=390)
     upscale(page, write_image(tmp_path / "a.png"))
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    for name in ("Compare", "Uncertainty", "Believe"):
+    for name in ("Compare", "Uncertainty", "Reliability"):
         assert page.get_by_role("tab", name=name).is_visible()
     for scheme in ("dark", "light"):
         page.emulate_media(color_scheme=scheme)

@@ -45,7 +45,7 @@ class EDSR(keras.Model):
         upsampler: "stepwise": convolutions that upsample the features by 2 or 3, then the last
             convolution at HR size, as released; "direct": one convolution at LR size that yields
             all HR pixels, several times cheaper.
-        anchor: whether the network adds its output to the LR image, enlarged by nearest neighbours,
+        anchor: whether the network adds its output to the LR image, upscaled by nearest neighbours,
             instead of yielding the whole image.
         branches: whether the convolutions train as products; see udl_tf.models.branches.
         channels: channels of lr and sr.

@@ -44,7 +44,7 @@ class Layout:
             _LARGEST_SCALE,
             studio.scales[default],
             step=0.5,
-            label="Enlargement",
+            label="Scale",
             info="Times the width and height; other sizes than the model's are resampled.",
             elem_id="size",
         )
@@ -52,7 +52,7 @@ class Layout:
             self.start = gr.Button("Upscale", variant="primary", interactive=False, elem_id="start")
             self.cancel = gr.Button("Cancel", visible=False, variant="stop", elem_id="cancel")
         self.status = gr.HTML(elem_id="status")
-        with gr.Accordion("When not to believe the result", open=False):
+        with gr.Accordion("When the result is not reliable", open=False):
             gr.HTML(words.LIMITS)
 
     def _add_result(self) -> None:
@@ -87,7 +87,7 @@ class Layout:
                     )
                     self.map = self._add_image("map")
                     self.scale = gr.HTML(elem_id="scale")
-                with gr.Tab("Believe"):
+                with gr.Tab("Reliability"):
                     self.limit = gr.Slider(
                         0,
                         _WIDEST,
@@ -97,7 +97,7 @@ class Layout:
                         " levels",
                         elem_id="limit",
                     )
-                    self.believed = self._add_image("believed")
+                    self.reliable = self._add_image("reliable")
                     self.greyed = gr.HTML(elem_id="greyed")
             self.part = gr.HTML(elem_id="part")
             self._add_inspector()

@@ -76,10 +76,10 @@ class Page:
         sliders = [on.outcome, on.view, on.opacity, on.limit]
         on.opacity.input(self._draw_map, sliders[:3], on.map, **_LIVE)
         on.limit.input(
-            self._draw_believed, [*sliders[:2], on.limit], [on.believed, on.greyed], **_LIVE
+            self._draw_reliable, [*sliders[:2], on.limit], [on.reliable, on.greyed], **_LIVE
         )
         place = [on.outcome, on.x, on.y]
-        for image in (on.map, on.believed):
+        for image in (on.map, on.reliable):
             image.select(self._select, sliders[:2], [on.x, on.y, on.pixel], **_LIVE)
         # One event for both numbers: the answer to an earlier one can't overwrite the last.
         gr.on([on.x.input, on.y.input], self._inspect, place, on.pixel, **_LIVE)
@@ -90,7 +90,7 @@ class Page:
     def _drawn(self) -> list[Any]:
         """Components that change with the view."""
         on = self._on
-        return [on.view, on.part, on.slider, on.map, on.believed, on.greyed]
+        return [on.view, on.part, on.slider, on.map, on.reliable, on.greyed]
 
     def _open(self, path: str, size: float) -> Updates:
         """Reads an upload, shows it and chooses a model for it; or shows why it cannot be read."""
@@ -211,13 +211,13 @@ class Page:
         """Returns all images of a view."""
         on = self._on
         before, after = (self._saved(outcome, image) for image in (view.before, view.after))
-        believed, greyed = self._draw_believed(outcome, view, limit)
+        reliable, greyed = self._draw_reliable(outcome, view, limit)
         return {
             on.view: view,
             on.part: words.view_words(outcome, view),
             on.slider: (before, after),
             on.map: self._draw_map(outcome, view, opacity),
-            on.believed: believed,
+            on.reliable: reliable,
             on.greyed: greyed,
         }
 
@@ -227,7 +227,7 @@ class Page:
             return None
         return self._saved(outcome, blend(view, opacity / 100))
 
-    def _draw_believed(self, outcome: Outcome, view: View, limit: float) -> tuple[str | None, str]:
+    def _draw_reliable(self, outcome: Outcome, view: View, limit: float) -> tuple[str | None, str]:
         """Returns the result, greyed out where intervals are wider than `limit`, and how much."""
         if outcome.theta is None or view.width is None:
             return None, words.NO_INTERVALS

@@ -25,7 +25,7 @@ footer { display: none !important; }
 #status progress::-webkit-progress-bar { background: transparent; }
 #status progress::-webkit-progress-value { background: #0d9488; }
 #status progress::-moz-progress-bar { background: #0d9488; }
-#map img, #believed img { max-height: 640px; cursor: crosshair; }
+#map img, #reliable img { max-height: 640px; cursor: crosshair; }
 .scale { max-width: 24rem; }
 .scale img { width: 100%; height: 0.9rem; display: block; }
 .scale div { display: flex; justify-content: space-between; font-size: 0.85rem; }

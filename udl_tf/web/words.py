@@ -18,10 +18,10 @@ from udl_tf.web.uploads import MOST_PIXELS, Upload
 from udl_tf.web.upscaling import Outcome, Theta
 from udl_tf.web.views import LEVEL, View, shown_rgb
 
-TITLE = "Upscale an image, and see which pixels to believe"
+TITLE = "Upscale an image, and see how reliable each pixel is"
 
 INTRODUCTION = (
-    "A network enlarges the image and fills in the detail that is missing. It also estimates, for"
+    "A network upscales the image and fills in the detail that is missing. It also estimates, for"
     " each pixel, how far it may be wrong: its uncertainty θ (theta), in grey levels, the steps of"
     " an 8-bit image from 0 (black) to 255 (white)."
 )
@@ -30,13 +30,13 @@ LIMITS = """
 <ul>
 <li><b>JPEG artefacts, noise, blur.</b> The photo presets were trained on compressed images with
 light noise and blur, the others on clean ones. The latter also sharpen the faults of compressed,
-noisy, blurred or already enlarged images, and θ is wrong: after compression, errors are larger than
+noisy, blurred or already upscaled images, and θ is wrong: after compression, errors are larger than
 the page says; with noise, they can be smaller.</li>
 <li><b>Letters, faces, number plates.</b> What is too small to be recognised in the upload is
 guessed, and may look sharp and be wrong. Never use it as evidence, or for a diagnosis.</li>
 <li><b>Intervals hold on average.</b> Of 100 pixels, about 90 lie in their 90 % intervals; which
 ones is unknown, and in a single image it may be 80 or 95.</li>
-<li><b>Transparency</b> is enlarged by bicubic interpolation, without θ.</li>
+<li><b>Transparency</b> is upscaled by bicubic interpolation, without θ.</li>
 </ul>
 """
 
