@@ -15,6 +15,7 @@ from udl_tf.archive.settings import check_owner, settings_of, write_settings
 from udl_tf.archive.storage import Entry, Storage
 from udl_tf.archive.worker import Work
 from udl_tf.errors import UserError
+from udl_tf.hub import presets
 from udl_tf.inference.inputs import Skipped, no_image
 
 _BLOCK = 64  # images that an actor gets at a time, and that are repeated if it is killed
@@ -72,12 +73,13 @@ class ArchiveJob:
                 f"{self._output.place}: holds the input, whose images the results could replace:"
                 " choose another output"
             )
-        model = Path(work.model)
+        # Absolute: actors on other machines have other working directories.
+        model = str(Path(work.model).resolve()) if presets.is_path(work.model) else work.model
         self._work = replace(
             work,
             input=source.uri,
             output=self._output.uri,
-            model=str(model.resolve()) if model.exists() else work.model,
+            model=model,
         )
         self._settings = settings_of(self._work, source)
         check_owner(self._output, self._settings, work.options.overwrite)

@@ -46,6 +46,11 @@ def find(model: Path | str) -> Path:
     return FOLDER / model if named else path
 
 
+def is_path(model: Path | str) -> bool:
+    """Returns whether `model` means a file or folder: no preset's name, handle or address."""
+    return "://" not in str(model) and find(model) == Path(model)
+
+
 def default_preset(outscale: float | None = None, compression: Compression | None = None) -> str:
     """Returns the name of the preset for an image, if none is given.
 
