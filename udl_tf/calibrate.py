@@ -59,7 +59,7 @@ def main(arguments: list[str] | None = None) -> None:
     samples = _measure(model, sets, options, reach)
     name, calibration, results = options.model.resolve().name, model.calibration, []
     if options.data:
-        calibration, result = _fit(options, manifest, held_out, samples, reach)
+        calibration, result = _fit(options, held_out, samples, reach)
         results.append(result)
     assert calibration is not None
     results += _assess(options, sets[len(held_out) :], samples[len(held_out) :], calibration)
@@ -68,6 +68,8 @@ def main(arguments: list[str] | None = None) -> None:
     folder = "calibration" if options.data else tested
     output = Path(options.output or options.model / folder)
     write_report(output, results, calibration, name)
+    if options.data:  # last: a report that fails leaves the model as it is
+        _store(options.model, manifest, calibration)
     print(report_text(results, calibration, name))
     stored = f"; the calibration is stored in {options.model}" if options.data else ""
     print(f"report: {output}{stored}")
@@ -198,14 +200,12 @@ def _measure(
 
 def _fit(
     options: argparse.Namespace,
-    manifest: "Manifest",
     held_out: "list[Dataset]",
     samples: "list[list[Sample]]",
     reach: int | None,
 ) -> "tuple[Calibration, dict[str, Any]]":
-    """Calibrates theta on the held-out images, and stores the calibration in the model."""
+    """Calibrates theta on the held-out images, and assesses the calibration on them."""
     from udl_tf.evaluation import assess
-    from udl_tf.saved.bundle import read_manifest, write_calibration
     from udl_tf.uncertainty.fit import calibrate
 
     fitted = [sample for part in samples[: len(held_out)] for sample in part]
@@ -216,10 +216,16 @@ def _fit(
         update={"nodata_reach": reach, "consistent": options.consistent}
     )
     result = assess(name + kind, fitted, calibration, seen=True, pixels=held_out[0].pixels)
-    if read_manifest(options.model) != manifest:
-        raise UserError(f"{options.model}: has changed in the meantime: calibrate it again")
-    write_calibration(options.model, calibration)
     return calibration, result
+
+
+def _store(model: Path, manifest: "Manifest", calibration: "Calibration") -> None:
+    """Stores a calibration in the model, unless its manifest is no longer the given one."""
+    from udl_tf.saved.bundle import read_manifest, write_calibration
+
+    if read_manifest(model) != manifest:
+        raise UserError(f"{model}: has changed in the meantime: calibrate it again")
+    write_calibration(model, calibration)
 
 
 def _assess(

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from helpers.commands import assert_one_line_error, run_command
 
 import udl_tf
 from udl_tf import calibrate
+from udl_tf.evaluation import theta_report
 
 
 @pytest.fixture
@@ -54,6 +56,23 @@ def test_a_calibration_for_consistent_results_says_so_and_upscale_names_another_
     command = ("upscale", image_folder / "image0.png", "--model", run)
     result = run_command(*command, "--output", tmp_path / "out")
     assert "theta is calibrated for results with --consistent" in result.stdout
+
+
+def test_the_working_folder_is_named_and_a_report_that_fails_changes_nothing(
+    run, image_folder, monkeypatch
+):
+    """The report of the images in . failed, after the calibration had been stored."""
+    content = (run / "model.json").read_text()
+    arguments = ("calibrate", "--model", run, "--data", ".", "--no-baselines")
+    with monkeypatch.context() as patched:
+        error = OSError(28, "No space left on device")
+        patched.setattr(theta_report, "calibration_figure", Mock(side_effect=error))
+        assert_one_line_error(run_command(*arguments, cwd=image_folder), "No space left on device")
+    assert (run / "model.json").read_text() == content
+    result = run_command(*arguments, cwd=image_folder)
+    assert result.returncode == 0, result.stderr
+    assert udl_tf.load(run).calibration.data == "images (6 images)"
+    assert (run / "calibration/images.png").exists()
 
 
 def test_calibration_on_degraded_images_says_so(run, image_folder):

@@ -4,7 +4,7 @@ from helpers.images import make_pairs, noise_image
 
 from udl_tf.config import DataConfig
 from udl_tf.data.image_source import ImageSource
-from udl_tf.data.sources import find_datasets, folder_dataset
+from udl_tf.data.sources import find_datasets, folder_dataset, folder_datasets
 from udl_tf.data.store import ImageStore, read_pair
 from udl_tf.errors import UserError
 from udl_tf.imaging.resize import imresize
@@ -97,6 +97,26 @@ def test_sets_of_equal_names_get_their_parents_name(tmp_path):
     mixed = DataConfig(train=[str(tmp_path / "a/HR"), "DIV2K"])
     with pytest.raises(UserError, match=r"DIV2K and data\.root is not set"):
         find_datasets(mixed, "train", 2)
+
+
+def test_equal_names_get_as_many_parents_as_make_them_differ(tmp_path, monkeypatch):
+    """x/a/val and y/a/val were both a_val."""
+    folders = [tmp_path / name for name in ("x/a/val", "y/a/val", "y/b/val", "x/test")]
+    for folder in folders:
+        write_rgb(folder / "0.png", noise_image(24, 24))
+    names = ["x_a_val", "y_a_val", "b_val", "test"]
+    assert [d.name for d in folder_datasets(folders, 2)] == names
+    monkeypatch.chdir(folders[0])
+    assert [d.name for d in folder_datasets([".", "../../../y/a/val"], 2)] == names[:2]
+
+
+def test_the_working_folder_has_its_name(image_folder, monkeypatch):
+    """Its name was empty."""
+    link = image_folder.with_name("link")
+    link.symlink_to(image_folder)
+    monkeypatch.chdir(image_folder)
+    for folder, name in ((".", "images"), ("../images", "images"), ("../link", "link")):
+        assert folder_dataset(folder, 2).name == name
 
 
 def test_a_damaged_cached_lr_image_is_computed_again(image_folder, tmp_path):

@@ -10,6 +10,7 @@ or a pack of one or several of them (udl_tf.data.pack).
 Each plane of a file of measurements, such as a slice of a volume, is an image.
 """
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -155,7 +156,7 @@ def degraded(dataset: Dataset, operations: str | Sequence[Degradation] | None) -
 def folder_datasets(
     folders: Sequence[Path | str], scale: int, pixels: Pixels = RGB
 ) -> list[Dataset]:
-    """Returns the datasets in several folders; equal names are prefixed by the parent folder's.
+    """Returns the datasets in several folders; equal names are prefixed by those of parent folders.
 
     Raises:
         UserError: if a folder is missing, empty or named twice.
@@ -168,13 +169,31 @@ def folder_datasets(
             raise UserError(f"{path}: the same folder as {same}, named twice: name it once")
         named[path.resolve()] = path
     datasets = [folder_dataset(path, scale, pixels) for path in paths]
-    names = [dataset.name for dataset in datasets]
     return [
-        replace(dataset, name="_".join(path.parts[-2:]))
-        if names.count(dataset.name) > 1
-        else dataset
-        for path, dataset in zip(paths, datasets, strict=True)
+        replace(dataset, name=name)
+        for dataset, name in zip(datasets, _distinct_names(paths), strict=True)
     ]
+
+
+def _distinct_names(folders: Sequence[Path]) -> list[str]:
+    """Returns names of different folders; equal ones get as many parents as make them differ."""
+    names, parts = [_name(folder) for folder in folders], [_absolute(f).parts for f in folders]
+    for count in range(2, max(map(len, parts), default=0)):
+        names = [
+            "_".join(part[-count:]) if names.count(name) > 1 else name
+            for name, part in zip(names, parts, strict=True)
+        ]
+    return names
+
+
+def _name(folder: Path) -> str:
+    """Returns the name of a folder, also of the working folder, whose path is a dot."""
+    return _absolute(folder).name
+
+
+def _absolute(folder: Path) -> Path:
+    """Returns an absolute path without dots; links keep their names."""
+    return Path(os.path.abspath(folder))
 
 
 def holds_lr_only(folder: Path | str) -> bool:
@@ -202,7 +221,7 @@ def folder_dataset(folder: Path | str, scale: int, pixels: Pixels = RGB) -> Data
     sources = _sources(folder, scale, list_files)
     if pixels.measured:
         sources = tuple(plane for source in sources for plane in _planes(source))
-    return read_as(Dataset(folder.name, sources, folder=folder), pixels)
+    return read_as(Dataset(_name(folder), sources, folder=folder), pixels)
 
 
 def _sources(folder: Path, scale: int, list_files: ListFiles) -> tuple[ImageSource, ...]:
@@ -247,7 +266,7 @@ def _packed_dataset(folder: Path, scale: int, pixels: Pixels) -> Dataset:
         ImageSource(folder / entry["name"], pack=pack, index=index, **entry["facts"])
         for index, entry in enumerate(pack.entries)
     )
-    return read_as(Dataset(folder.name, tuple(sources)), pixels)
+    return read_as(Dataset(_name(folder), tuple(sources)), pixels)
 
 
 def _packed_as(facts: dict[str, Any]) -> str:
