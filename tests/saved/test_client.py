@@ -226,7 +226,13 @@ def test_results_of_another_shape_or_depth_are_one_line(sr, part, addresses, mon
         client.upscale(noise_image(4, 4), uncertainty=False)
 
 
-@pytest.mark.parametrize("text", ["", "host:8500/a", "ftp://host/a", "grpc://host", "grpc://h/a/b"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "host:8500/a", "ftp://host/a", "grpc://host", "grpc://h/a/b"),
+        *("grpc://host:85OO/a", "http://host:99999/a", "http://[::1/a", "grpc://h:1/a/²"),
+    ],
+)
 def test_invalid_addresses(text):
     with pytest.raises(UserError, match="expected grpc://HOST:8500/NAME or http://HOST:8501/NAME"):
         Client(text)

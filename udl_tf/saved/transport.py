@@ -71,7 +71,15 @@ class Address:
         Raises:
             UserError: if the text is not an address.
         """
-        parts = urlsplit(url)
+        expected = UserError(
+            f"{url}: expected grpc://HOST:8500/NAME or http://HOST:8501/NAME, optionally followed"
+            " by /VERSION"
+        )
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError:  # of an IPv6 address or a port
+            raise expected from None
         names = [name for name in parts.path.split("/") if name]
         names = names[2:] if names[:2] == ["v1", "models"] else names
         names = [name for name in names if name != "versions"]
@@ -79,14 +87,11 @@ class Address:
         if (
             parts.scheme not in ("grpc", "http", "https")
             or not parts.hostname
-            or (parts.scheme == "grpc" and parts.port is None)
+            or (parts.scheme == "grpc" and port is None)
             or len(names) not in (1, 2)
-            or not (version is None or version.isdigit())
+            or not (version is None or version.isdecimal())
         ):
-            raise UserError(
-                f"{url}: expected grpc://HOST:8500/NAME or http://HOST:8501/NAME, optionally"
-                " followed by /VERSION"
-            )
+            raise expected
         return cls(parts.scheme, parts.netloc, names[0], int(version) if version else None)
 
     def __str__(self) -> str:
