@@ -50,7 +50,7 @@ def test_the_latest_version_is_opened(tmp_path):
     assert version_numbers(tmp_path) == []
     assert latest_version(tmp_path) == tmp_path
     assert not is_savedmodel(tmp_path)
-    for name in ("2", "10", "x3"):
+    for name in ("2", "10", "x3", "²"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "saved_model.pb").touch()
     assert sorted(version_numbers(tmp_path)) == [2, 10]
@@ -58,6 +58,8 @@ def test_the_latest_version_is_opened(tmp_path):
     assert is_savedmodel(tmp_path)
     with pytest.raises(UserError, match=r"/10: contains no model card"):
         open_savedmodel(tmp_path)
+    (tmp_path / "011").mkdir()  # which TensorFlow Serving reads as 11
+    assert latest_version(tmp_path) == tmp_path / "011"
 
 
 def test_quantization_is_affine_and_clips():

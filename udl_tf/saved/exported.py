@@ -179,13 +179,17 @@ def is_savedmodel(folder: Path) -> bool:
 
 def latest_version(folder: Path) -> Path:
     """Returns the subfolder of the latest version, or `folder` itself if it holds no versions."""
-    numbers = version_numbers(folder)
-    return folder / str(max(numbers)) if numbers else folder
+    return max(_versions(folder).items(), default=(0, folder))[1]
 
 
 def version_numbers(base: Path) -> list[int]:
     """Returns the numbers of the versions in the folder of a served model."""
-    return [int(path.name) for path in base.glob("*") if path.name.isdigit()]
+    return list(_versions(base))
+
+
+def _versions(base: Path) -> dict[int, Path]:
+    """Returns the subfolders of the versions of a served model, by number."""
+    return {int(path.name): path for path in base.glob("*") if path.name.isdecimal()}
 
 
 def _unreadable(path: Path, error: Exception) -> UserError:
