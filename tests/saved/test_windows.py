@@ -102,6 +102,19 @@ def test_no_request_exceeds_the_limit_of_a_server(align, size):
     assert (len(sizes) == 1) == (math.prod(size) <= 50 * 50)
 
 
+@pytest.mark.parametrize("align", [1, 4])
+def test_a_tile_above_the_limit_of_a_request_is_one_line(align):
+    """TensorFlow refused the window, in many lines."""
+    largest = 50 - 12 - 2 * (align - 1)
+    runner, sizes = make_runner(format="savedmodel", max_pixels=50 * 50, align=align)
+    with pytest.raises(UserError, match=f"tile {largest + 1}: .* 2500 pixels .* most {largest} p"):
+        assert_repeats(runner, 90, 90, tile=largest + 1)
+    assert sizes == []
+    assert_repeats(runner, 90, 90, tile=largest)
+    assert_repeats(runner, 45, 55, tile=99)  # whole
+    assert_repeats(runner, 9, 200, tile=99)  # in windows of 9 x 111 pixels
+
+
 def test_a_limit_that_leaves_no_core_is_an_error():
     runner, sizes = make_runner(format="savedmodel", max_pixels=13 * 13)
     assert_repeats(runner, 20, 9)  # cores of one pixel

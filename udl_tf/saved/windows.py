@@ -65,6 +65,8 @@ class WindowRunner:
         height, width = lr.shape[:2]
         region = None
         if card.tile is None:
+            if tile is not None:
+                self._check_tile(tile, height, width)
             side = tile or self._choose_side(height, width, budget)
             # The graph mirrors `border` pixels outwards, which needs an input at least that large.
             needed = [max(length, card.smallest) for length in (height, width)]
@@ -103,6 +105,16 @@ class WindowRunner:
             return self._side_within_budget(height, width, budget)
         # A served model tiles by itself: it needs no budget, but refuses more than `limit` pixels.
         return max(height, width) if height * width <= limit else self._side_within_limit(limit)
+
+    def _check_tile(self, tile: int, height: int, width: int) -> None:
+        """Raises UserError if the window of a tile can exceed the limit of a request."""
+        limit = self.card.max_pixels
+        window = tile + 2 * self.card.margin + 2 * (self.card.align - 1)  # see _side_within_limit
+        if limit is not None and min(height, window) * min(width, window) > limit:
+            raise UserError(
+                f"tile {tile}: this model accepts {limit} pixels per request: give a tile of at"
+                f" most {self._side_within_limit(limit)} pixels, or omit it"
+            )
 
     def _side_within_limit(self, limit: int) -> int:
         margin, align = self.card.margin, self.card.align
