@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ from helpers.models import make_run, plain_calibration
 
 from udl_tf.config import ModelConfig
 from udl_tf.errors import UserError
+from udl_tf.hub import presets
 from udl_tf.models.weight_files import save_weights
 from udl_tf.saved.bundle import (
     Manifest,
@@ -134,6 +136,31 @@ def test_damaged_newer_and_foreign_bundles_are_one_line(bundle, change, part):
     (folder / "model.json").write_text(json.dumps({**content, **change}))
     with pytest.raises(UserError, match=part) as caught:
         load_upscaler(folder)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("file", "keys", "part"),
+    [
+        ("metadata.json", ["sha256"], r"model.weights.h5 does not match metadata.json"),
+        ("config.json", ["config", "about"], r"config.json: 'about': restore the file"),
+        ("config.json", ["config", "theta"], r"config.json: 'theta': restore the file"),
+        ("config.json", ["config", "uncertainty_backbone"], r"config.json: 'uncertainty_backbone'"),
+        ("config.json", ["config", "backbone", "config"], r"config.json: 'config': restore"),
+        ("config.json", ["config", "backbone", "config", "name"], r"config.json: 'name': restore"),
+    ],
+)
+def test_a_preset_without_one_of_its_facts_is_one_line(file, keys, part, tmp_path):
+    """calibrate, which reads the manifest first, gave a traceback."""
+    folder = shutil.copytree(presets.FOLDER / "light_x4", tmp_path / "own")
+    content = json.loads((folder / file).read_text())
+    section = content
+    for key in keys[:-1]:
+        section = section[key]
+    del section[keys[-1]]
+    (folder / file).write_text(json.dumps(content))
+    with pytest.raises(UserError, match=part) as caught:
+        read_manifest(folder)
     assert "\n" not in str(caught.value)
 
 

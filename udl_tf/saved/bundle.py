@@ -33,7 +33,7 @@ from pydantic import Field, TypeAdapter, model_validator
 from udl_tf._support.files import sha256
 from udl_tf._support.json_files import parse_model, read_json, write_json
 from udl_tf.config import Degradation, LogScaleHead, ModelConfig, Section
-from udl_tf.errors import UserError
+from udl_tf.errors import UserError, first_line
 from udl_tf.hub import presets
 from udl_tf.hub.handles import CONFIG, METADATA, WEIGHTS
 from udl_tf.imaging.value_range import ValueRange
@@ -158,8 +158,12 @@ def read_manifest(bundle: Path | str) -> Manifest:
     """
     folder = presets.find(bundle)
     if is_preset(folder):
+        config = read_config(folder)  # which compares the checksum
         checksum = read_json(folder / METADATA)["sha256"]
-        content = _preset_manifest(read_config(folder), checksum)
+        try:
+            content = _preset_manifest(config, checksum)
+        except (TypeError, ValueError, LookupError, AttributeError) as error:
+            raise UserError(f"{folder / CONFIG}: {first_line(error)}: restore the file") from error
         return parse_model(content, Manifest, folder / CONFIG)
     try:
         content = read_json(folder / MANIFEST, "restore the file")
