@@ -57,12 +57,13 @@ def add_input_statistics(
 
 def main(arguments: list[str] | None = None) -> None:
     parser = command_line.make_parser("python tools/add_input_statistics.py", __doc__)
-    parser.add_argument("--model", required=True, type=presets.find, help="calibrated model")
+    parser.add_argument("--model", required=True, help="calibrated model")
     parser.add_argument("--data", required=True, nargs="+", help="folders of its HR images")
     command_line.add_degrade(parser)
     options = parser.parse_args(arguments)
-    operations = chosen_degradations(options.degrade, options.model)
-    statistics = add_input_statistics(options.model, options.data, operations)
+    model = presets.find(options.model)
+    operations = chosen_degradations(options.degrade, model)
+    statistics = add_input_statistics(model, options.data, operations)
     print(f"{options.model}: statistics stored, limit {statistics.limit:.2f} spreads")
 
 

@@ -16,7 +16,6 @@ from udl_tf._support.tables import markdown_table
 from udl_tf.data.sources import Dataset, degraded, folder_datasets
 from udl_tf.data.store import read_pair
 from udl_tf.errors import UserError
-from udl_tf.hub import presets
 from udl_tf.saved.bundle import read_manifest
 from udl_tf.uncertainty.inputs import InputStatistics
 
@@ -57,7 +56,7 @@ def draw(clean: np.ndarray, others: dict[str, np.ndarray], title: str, path: Pat
 
 def main(arguments: list[str] | None = None) -> None:
     parser = command_line.make_parser("python tools/make_alarm_figure.py", __doc__)
-    parser.add_argument("--model", required=True, type=presets.find, help="calibrated model")
+    parser.add_argument("--model", required=True, help="calibrated model")
     parser.add_argument("--data", required=True, nargs="+", help="folders of HR images")
     parser.add_argument(
         "--output", type=Path, default=DOCS / "alarm_roc.webp", help="default: docs/alarm_roc.webp"

@@ -34,9 +34,11 @@ def main(arguments: list[str] | None = None) -> None:
         from udl_tf.evaluation.theta_text import report_text
         from udl_tf.inference.keras_upscaler import KerasUpscaler
         from udl_tf.saved.bundle import chosen_degradations, read_manifest, read_networks
+        from udl_tf.saved.loading import name_of
         from udl_tf.training.run_folder import is_running
         from udl_tf.uncertainty import risk_bound
 
+        name, options.model = name_of(options.model), presets.find(options.model)
         manifest = read_manifest(options.model)
         model = KerasUpscaler(read_networks(options.model))
     if is_running(options.model) and (options.data or not options.output):
@@ -57,7 +59,7 @@ def main(arguments: list[str] | None = None) -> None:
         risk_bound(sum(len(d.files) for d in held_out), *options.conformal)
     reach = _nodata_reach(model, held_out)
     samples = _measure(model, sets, options, reach)
-    name, calibration, results = options.model.resolve().name, model.calibration, []
+    calibration, results = model.calibration, []
     if options.data:
         calibration, result = _fit(options, held_out, samples, reach)
         results.append(result)
@@ -77,7 +79,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = command_line.make_parser("udl-tf calibrate", __doc__)
-    parser.add_argument("--model", required=True, type=presets.find, help=command_line.RUN_HELP)
+    parser.add_argument("--model", required=True, help=command_line.RUN_HELP)
     parser.add_argument("--data", nargs="+", default=[], help="folders of held-out HR images")
     parser.add_argument(
         "--test", nargs="+", default=[], help="folders to assess the calibration on"
@@ -114,8 +116,8 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         raise UserError("--conformal fits intervals on --data: give --data too")
     if presets.contains(options.model) and (options.data or not options.output):
         raise UserError(
-            f"{options.model.name}: presets are read-only: give --test and --output to assess the"
-            f" preset, or calibrate a copy of {options.model}"
+            f"{options.model}: presets are read-only: give --test and --output to assess the"
+            f" preset, or calibrate a copy of {presets.find(options.model)}"
         )
     return options
 

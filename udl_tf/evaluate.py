@@ -32,7 +32,7 @@ def main(arguments: list[str] | None = None) -> None:
         from udl_tf.data.sources import degraded
         from udl_tf.evaluation import evaluate, results_table
         from udl_tf.saved.bundle import chosen_degradations
-        from udl_tf.saved.loading import load_upscaler
+        from udl_tf.saved.loading import load_upscaler, name_of
 
         model = load_upscaler(options.model, options.precision)
     if options.precision != "float32":
@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> None:
     found = _datasets(options.data, model)
     operations = chosen_degradations(options.degrade, options.model)
     datasets = [degraded(dataset, operations) for dataset in found]
-    names = [presets.find(name).resolve().name for name in (options.model, *options.beside)]
+    names = [name_of(model) for model in (options.model, *options.beside)]
     beside = _load_beside(options, model, names)
     output = Path(options.output or _default_output(options))
     if options.output is None:
@@ -71,10 +71,10 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--output",
-        help="folder for the results (default: MODEL/evaluation; presets: evaluation/MODEL;"
-        " exports: MODEL_evaluation; RUN/running: RUN/evaluation_running; with --consistent,"
-        " --self-ensemble and --degrade: evaluation_consistent, evaluation_self_ensemble,"
-        " evaluation_OPERATIONS)",
+        help="folder for the results (default: MODEL/evaluation; presets and models on a server:"
+        " evaluation/NAME; exports: MODEL_evaluation; RUN/running: RUN/evaluation_running; with"
+        " --consistent, --self-ensemble and --degrade: evaluation_consistent,"
+        " evaluation_self_ensemble, evaluation_OPERATIONS)",
     )
     parser.add_argument(
         "--beside",
@@ -155,13 +155,14 @@ def _load_beside(
 
 def _default_output(options: argparse.Namespace) -> Path:
     from udl_tf.saved.bundle import MANIFEST
+    from udl_tf.saved.loading import name_of
     from udl_tf.training.run_folder import is_running
 
-    model = presets.find(options.model)
     name = "_".join(["evaluation", *(way for way in _WAYS if getattr(options, way))])
     name = command_line.degraded_name(name, options.degrade)
-    if presets.contains(model):
-        return Path(name) / model.name
+    if presets.contains(options.model) or not presets.is_path(options.model):
+        return Path(name) / name_of(options.model)
+    model = Path(options.model)
     if is_running(model):  # which is deleted when its step has finished
         return model.parent / f"{name}_{model.name}"
     return model / name if (model / MANIFEST).exists() else Path(f"{model}_{name}")

@@ -11,6 +11,7 @@ from helpers.commands import assert_one_line_error, run_command
 import udl_tf
 from udl_tf import calibrate
 from udl_tf.evaluation import theta_report
+from udl_tf.hub import presets
 
 
 @pytest.fixture
@@ -117,6 +118,18 @@ def test_bad_options_are_one_line(run, arguments, part):
     content = (run / "model.json").read_text()
     assert_one_line_error(run_command("calibrate", "--model", run, *arguments), part)
     assert (run / "model.json").read_text() == content
+
+
+def test_presets_of_hubs_are_read_only(image_folder, monkeypatch):
+    """The calibration was stored in the hub's cache."""
+    handle, folder = "hf://someone/bird", presets.FOLDER / "light_x4"
+    monkeypatch.setattr(presets, "fetch", lambda handle: folder)
+    for arguments in (["--data", image_folder], ["--test", image_folder]):
+        assert_one_line_error(
+            run_command("calibrate", "--model", handle, *arguments),
+            f"{handle}: presets are read-only: give --test and --output",
+            f"calibrate a copy of {folder}",
+        )
 
 
 def test_too_few_images_for_a_guarantee_change_nothing(run, image_folder):

@@ -42,6 +42,9 @@ def test_results_have_a_place_that_lasts_and_depends_on_the_degradation(run, tmp
     copy = shutil.copytree(run / "running", tmp_path / "other" / "running")
     assert output_of(copy) == copy / "evaluation"
     assert output_of("edsr_s_x4", "jpeg:75") == Path("evaluation_jpeg_75/edsr_s_x4")
+    # Hubs' caches, and addresses, are no places for results.
+    assert output_of("hf://someone/bird@v1") == Path("evaluation/bird@v1")
+    assert output_of("grpc://host:8500/bird/2", "jpeg:75") == Path("evaluation_jpeg_75/bird_2")
     assert output_of("a/model.onnx", "jpeg:75") == Path("a/model.onnx_evaluation_jpeg_75")
 
 

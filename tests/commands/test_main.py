@@ -45,6 +45,21 @@ def test_a_typo_names_the_nearest_command():
 @pytest.mark.parametrize(
     "command",
     [
+        ("export", "onnx", "--output", "a.onnx"),
+        ("calibrate", "--test", ".", "--output", "a"),
+        ("evaluate", "--data", "."),
+    ],
+    ids=" ".join,
+)
+def test_a_wrong_handle_is_one_line_that_says_why(command):
+    """The line was "argument --model: invalid find value"."""
+    result = run_command(*command, "--model", "hf://only_a_user")
+    assert_one_line_error(result, "hf://only_a_user: is not a handle of a preset: expected hf://")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
         *((name,) for name in COMMANDS),
         *(("export", name) for name in ("savedmodel", "tflite", "onnx")),
         *(("data", name) for name in ("check", "pack")),

@@ -54,6 +54,12 @@ def test_wrong_options_are_one_line(tool, options, message, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("tool", ["make_alarm_figure.py", "add_input_statistics.py"])
+def test_a_wrong_handle_is_one_line_that_says_why(tool):
+    result = run_tool(tool, "--model", "hf://only_a_user", "--data", ".")
+    assert_one_line_error(result, "hf://only_a_user: is not a handle of a preset: expected hf://")
+
+
 def test_tools_run_from_any_working_directory(tmp_path):
     command = [sys.executable, ROOT / "tools/benchmark.py", "train", "--help"]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)

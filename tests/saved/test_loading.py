@@ -10,11 +10,12 @@ from helpers.images import noise_image
 import udl_tf
 from udl_tf._support.hardware import Rates
 from udl_tf.errors import UserError
+from udl_tf.hub import presets
 from udl_tf.inference.keras_upscaler import KerasUpscaler
 from udl_tf.inference.upscaler import BORDER
 from udl_tf.saved import loading
 from udl_tf.saved.exported import ExportedUpscaler
-from udl_tf.saved.loading import fingerprint, load_upscaler
+from udl_tf.saved.loading import fingerprint, load_upscaler, name_of
 
 OLD = TESTS / "data_0_1"
 
@@ -142,6 +143,24 @@ def test_files_of_other_kinds_are_one_line(suffix, tmp_path):
 def test_a_folder_of_images_is_one_line(image_folder):
     with pytest.raises(UserError, match=r"images: holds no trained model"):
         load_upscaler(image_folder)
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("light_x4", "light_x4"),
+        (presets.FOLDER / "light_x4", "light_x4"),
+        ("runs/photo/", "photo"),
+        ("a/model.onnx", "model.onnx"),
+        ("hf://someone/bird", "bird"),
+        ("hf://someone/bird@refs/pr/1", "bird@refs_pr_1"),
+        ("kaggle://someone/bird/keras/x4/2", "bird_keras_x4_2"),
+        ("grpc://localhost:8500/bird_x4", "bird_x4"),
+        ("http://localhost:8501/v1/models/bird/versions/3", "bird_3"),
+    ],
+)
+def test_the_name_of_a_model_has_neither_folder_nor_place(path, name):
+    assert name_of(path) == name
 
 
 def test_a_fingerprint_changes_with_the_model(old_savedmodel, tmp_path):

@@ -15,7 +15,6 @@ from pathlib import Path
 from udl_tf._support import command_line
 from udl_tf._support.backend import check_backend
 from udl_tf._support.stderr import quiet
-from udl_tf.hub import presets
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -36,7 +35,7 @@ def main(arguments: list[str] | None = None) -> None:
 def _add_format(formats, name: str, text: str, output: str) -> argparse.ArgumentParser:
     """Adds a format with the options that all formats share."""
     parser = formats.add_parser(name, help=text, description=text)
-    parser.add_argument("--model", required=True, type=presets.find, help=command_line.RUN_HELP)
+    parser.add_argument("--model", required=True, help=command_line.RUN_HELP)
     parser.add_argument("--output", required=True, type=Path, help=output)
     parser.add_argument(
         "--no-uncertainty",

@@ -21,6 +21,7 @@ from udl_tf.models.heads import LARGEST_THETA
 from udl_tf.models.stages import Stage, chain_align, chain_radius, run_chain
 from udl_tf.saved.bundle import read_manifest, read_networks
 from udl_tf.saved.card import ModelCard, Precision
+from udl_tf.saved.loading import name_of
 
 # Tiles overlap by the receptive radius up to _LONGEST_MARGIN, else by _SHORT_MARGIN: with DPDNN's
 # radius of 463 pixels at x4, a tile of 1 pixel would need a window of 927 x 927.
@@ -68,7 +69,7 @@ def make_card(
         licence: of the weights, in words; None: the bundle's.
         facts: fields of the card that depend on the format, or replace defaults.
     """
-    folder = presets.find(folder)
+    name, folder = name_of(folder), presets.find(folder)
     manifest = read_manifest(folder)
     outputs, chains = zip(*model.networks.build_chains(uncertainty, bordered=True), strict=True)
     networks = (chain for _, chain in model.networks.build_chains(uncertainty, bordered=False))
@@ -79,7 +80,7 @@ def make_card(
     # LiteRT frees tensors of dynamic shape only when the whole graph has run.
     alive = sum if facts["format"] == "tflite" else max
     defaults = {
-        "name": folder.resolve().name,
+        "name": name,
         "scale": model.scale,
         "outputs": ["sr", "theta"] if "log_scale" in sum(outputs, ()) else ["sr"],
         "architecture": manifest.architecture,

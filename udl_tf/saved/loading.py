@@ -99,6 +99,24 @@ def _find_export(path: Path | str) -> Callable[[], Upscaler] | None:
     return lambda: _FILES[place.suffix](place)
 
 
+def name_of(path: Path | str) -> str:
+    """Returns the name of a trained model, without folders, hub, user or server.
+
+    hf://USER/NAME@REVISION is NAME@REVISION, and grpc://HOST:8500/NAME/VERSION is NAME_VERSION.
+
+    Raises:
+        UserError: if `path` is neither path nor name, handle or address.
+    """
+    if is_handle(path):
+        return str(path).partition("://")[2].partition("/")[2].replace("/", "_")
+    if "://" in str(path):
+        from udl_tf.saved.transport import Address
+
+        address = Address.parse(str(path))
+        return address.model if address.version is None else f"{address.model}_{address.version}"
+    return presets.find(path).resolve().name
+
+
 def fingerprint(path: Path | str) -> str | None:
     """Returns a checksum that changes with the model; None for a model on a server."""
     path = presets.find(path)

@@ -77,6 +77,6 @@ def is_fine(compression: Compression | None) -> bool:
     return compression.quality is not None and compression.quality > FINE_QUALITY
 
 
-def contains(folder: Path | str) -> bool:
-    """Returns whether `folder` is the folder of a preset, which must not be changed."""
-    return Path(folder).resolve().parent == FOLDER.resolve()
+def contains(model: Path | str) -> bool:
+    """Returns whether `model` is a preset of the package or of a hub, which must not be changed."""
+    return is_handle(model) or find(model).resolve().parent == FOLDER.resolve()
