@@ -1,5 +1,7 @@
 """Compared with closed forms, and with known answers for Laplace noise."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from helpers.models import plain_calibration
@@ -69,6 +71,18 @@ def test_expected_psnr(synthetic):
     error, theta = synthetic
     measured = 10 * np.log10(255**2 / np.mean(error**2))
     assert cal.expected_psnr(theta) == pytest.approx(measured, abs=0.05)
+
+
+def test_expected_psnr_copies_no_map():
+    """A copy in float64 was larger than everything else that the page holds of a result."""
+    theta = np.random.default_rng(0).gamma(2.0, 3.0, (500, 400, 3)).astype(np.float32)
+    expected = 10 * np.log10(255**2 / np.mean(2 * theta.astype(np.float64) ** 2))
+    tracemalloc.start()
+    try:
+        assert cal.expected_psnr(theta) == pytest.approx(expected, rel=1e-12)
+        assert tracemalloc.get_traced_memory()[1] < theta.nbytes / 4
+    finally:
+        tracemalloc.stop()
 
 
 def test_sparsification_of_four_values():

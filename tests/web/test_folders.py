@@ -1,9 +1,11 @@
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from udl_tf.errors import UserError
 from udl_tf.web.folders import LIFETIME, Folders, save_view
 
 
@@ -15,7 +17,7 @@ def folders():
 
 
 def test_results_are_removed_after_an_hour(folders):
-    result = folders.new()
+    result = folders.new(0)
     (result / "a.png").write_bytes(b"1")
     folders.remove_old(time.time() + LIFETIME - 60)
     assert (result / "a.png").exists()
@@ -25,14 +27,22 @@ def test_results_are_removed_after_an_hour(folders):
     assert LIFETIME == 3600
 
 
+def test_results_that_do_not_fit_on_the_disk_are_one_line(folders, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=2e9))
+    with pytest.raises(UserError, match=r"needs up to 2\.1 GB of disk space, 2\.0 GB are free"):
+        folders.new(int(2.1e9))
+    assert list(folders.results.iterdir()) == []
+    assert folders.new(int(2e9)).is_dir()
+
+
 def test_closing_removes_everything(folders):
-    folders.new()
+    folders.new(0)
     folders.close()
     assert not folders.root.exists()
 
 
 def test_views_have_new_names_and_few_are_kept(folders):
-    result, image = folders.new(), np.full((4, 6, 3), 90, np.uint8)
+    result, image = folders.new(0), np.full((4, 6, 3), 90, np.uint8)
     files = [save_view(result, image) for _ in range(40)]
     assert len(set(files)) == 40
     assert files[-1].exists()

@@ -205,13 +205,16 @@ def _in_known_depth(image: ImageFile, model: Upscaler) -> ImageFile:
     return replace(image, notes=(*image.notes, note))
 
 
-def read_job(job: Job, scale: int, options: Options, channels: int = 3) -> ImageFile:
+def read_job(
+    job: Job, scale: int, options: Options, channels: int = 3, shown: int = 0
+) -> ImageFile:
     """Reads the image of a job.
 
     Args:
         job: the job.
         scale, channels: of the model.
         options: of the job.
+        shown: bytes per pixel of the result that showing it needs.
 
     Raises:
         UserError: if it cannot be read, or its result is too large for this machine or the format.
@@ -220,6 +223,7 @@ def read_job(job: Job, scale: int, options: Options, channels: int = 3) -> Image
     size = options.result_size(height, width) or (scale * height, scale * width)
     check_format(job.output.suffix, size[1], size[0], job.source)
     needed, free = needed_memory(height, width, scale, options, channels), free_memory()
+    needed = max(needed, shown * size[0] * size[1])
     if needed > free:
         resized = options.result_size(height, width) is not None
         fix = "choose a smaller result" if resized else "cut the image into parts"

@@ -101,4 +101,7 @@ def measured_factors(ratio: np.ndarray, levels: np.ndarray = LEVELS) -> np.ndarr
 
 def expected_psnr(theta: np.ndarray) -> float:
     """Returns the PSNR predicted by theta, dB; the expected squared Laplace error is 2 theta^2."""
-    return float(10 * np.log10(255.0**2 / np.mean(2 * np.asarray(theta, np.float64) ** 2)))
+    values = np.ravel(theta)
+    # The sum of squares in float64, block by block, without a copy of theta.
+    squares = float(np.einsum("i,i->", values, values, dtype=np.float64))
+    return float(10 * np.log10(255.0**2 * values.size / (2 * squares)))

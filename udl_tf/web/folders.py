@@ -1,4 +1,4 @@
-"""Temporary folders of the page: one per result, removed after an hour."""
+"""Temporary folders of the page: one per result, removed after an hour or when it is replaced."""
 
 import shutil
 import tempfile
@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from udl_tf.errors import UserError
 from udl_tf.imaging.rgb_files import SAVE_OPTIONS
 
 LIFETIME = 3600.0
@@ -36,15 +37,32 @@ class Folders:
         self._thread = threading.Thread(target=self._remove_regularly, daemon=True)
         self._thread.start()
 
-    def new(self) -> Path:
-        """Returns a new folder for a result; its name cannot be guessed."""
+    def new(self, size: int) -> Path:
+        """Returns a new folder for a result; its name cannot be guessed.
+
+        Args:
+            size: bytes that the files of the result need at most.
+
+        Raises:
+            UserError: if the disk has less free space.
+        """
+        free = shutil.disk_usage(self.results).free
+        if size > free:
+            raise UserError(
+                f"the result needs up to {size / 1e9:.1f} GB of disk space, {free / 1e9:.1f} GB are"
+                " free: choose a smaller size, or try again later"
+            )
         return Path(tempfile.mkdtemp(dir=self.results))
+
+    def remove(self, folder: Path) -> None:
+        """Removes the folder of a result, if it still exists."""
+        shutil.rmtree(folder, ignore_errors=True)
 
     def remove_old(self, now: float) -> None:
         """Removes the folders of results that are older than LIFETIME at time `now`, s."""
         for folder in self.results.iterdir():
             if now - folder.stat().st_ctime > LIFETIME:
-                shutil.rmtree(folder, ignore_errors=True)
+                self.remove(folder)
 
     def close(self) -> None:
         """Removes everything."""

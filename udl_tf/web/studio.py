@@ -2,6 +2,7 @@
 
 import threading
 from functools import partial
+from pathlib import Path
 
 from udl_tf._support.progress import Progress
 from udl_tf.errors import UserError
@@ -12,7 +13,7 @@ from udl_tf.saved.loading import load_upscaler
 from udl_tf.web.desk import Desk, Task
 from udl_tf.web.folders import Folders
 from udl_tf.web.uploads import Upload
-from udl_tf.web.upscaling import Outcome, upscale_upload
+from udl_tf.web.upscaling import Outcome, stored_size, upscale_upload
 
 
 class Studio:
@@ -41,6 +42,7 @@ class Studio:
         self.scales = {name: self._scale_of(name) for name in self.models}
         self.folders, self._desk = Folders(), Desk()
         self._tasks: dict[str, Task[Outcome]] = {}
+        self._results: dict[str, Path] = {}  # folder of the latest result of each visitor
         self._lock = threading.Lock()
 
     def model_for(self, upload: Upload, outscale: float) -> str:
@@ -69,7 +71,7 @@ class Studio:
             UserError: if too many images are waiting.
         """
         self.stop(visitor)
-        task = self._desk.add(partial(self._upscale, upload, model, outscale))
+        task = self._desk.add(partial(self._upscale, visitor, upload, model, outscale))
         with self._lock:
             self._tasks[visitor] = task
         return task
@@ -95,13 +97,26 @@ class Studio:
             return self._loaded[name].scale
         return read_manifest(name).architecture.scale
 
-    def _upscale(self, upload: Upload, model: str, outscale: float, progress: Progress) -> Outcome:
-        """Runs in the thread of the queue, and therefore alone."""
+    def _upscale(
+        self, visitor: str, upload: Upload, model: str, outscale: float, progress: Progress
+    ) -> Outcome:
+        """Replaces the result of a visitor; runs in the thread of the queue, and therefore alone.
+
+        The page shows the earlier result until then.
+        """
         if model not in self._loaded:
             progress(0, 1, "Loading the model")
             self._loaded[model] = load_upscaler(model)
-        folder = self.folders.new()
-        return upscale_upload(self._loaded[model], upload, outscale, folder, progress)
+        folder = self.folders.new(stored_size(upload, outscale))
+        try:
+            outcome = upscale_upload(self._loaded[model], upload, outscale, folder, progress)
+        except BaseException:  # also if the visitor stopped it
+            self.folders.remove(folder)
+            raise
+        if visitor in self._results:
+            self.folders.remove(self._results[visitor])
+        self._results[visitor] = folder
+        return outcome
 
 
 def load_rgb(name: str) -> Upscaler:

@@ -18,6 +18,11 @@ from udl_tf.web.views import LEVEL, Comparison, View, compare, shares_wider
 
 _COMPUTING = 0.9  # share of the progress; the rest is writing
 
+# Bytes per pixel of a result in memory, at the peak: the image and bicubic interpolation; theta and
+# the width of the intervals; what compares and reduces them, Pillow's copies included.
+_IMAGES, _MAPS, _SHOWING = 6, 16, 16
+_STORED = 40  # bytes per pixel on disk, at most: the same arrays, theta as TIFF, two images
+
 
 @dataclass(frozen=True)
 class Theta:
@@ -80,9 +85,10 @@ def upscale_upload(
         max_pixels=MOST_PIXELS,
     )
     job = plan_job(upload.path, Path(upload.path.name), folder, options)
+    shown = _IMAGES + _SHOWING + (_MAPS if model.has_uncertainty else 0)
     computing = part_of(progress, 0.0, _COMPUTING, 1.0, "Upscaling")
     try:
-        image = read_job(job, model.scale, options)
+        image = read_job(job, model.scale, options, shown=shown)
         result = upscale_file(model, image, options, computing)
         progress(_COMPUTING, 1.0, "Writing the files")
         notes, _ = write_job(job, image, result, options)
@@ -98,6 +104,11 @@ def upscale_upload(
         theta,
         tuple(dict.fromkeys(notes)),
     )
+
+
+def stored_size(upload: Upload, outscale: float) -> int:
+    """Returns the bytes that the files of a result need at most."""
+    return int(_STORED * upload.height * upload.width * outscale**2)
 
 
 def _write_theta(comparison: Comparison, colored: Path) -> Theta:

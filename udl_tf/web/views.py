@@ -25,7 +25,7 @@ LEVEL = 0.9
 """Share of the true values that the intervals of the page contain."""
 
 _DETAIL = (480, 640)  # height and width
-_ROWS = 256  # of a result whose intervals are computed at a time
+_ROWS = 256  # of a result whose intervals are computed or counted at a time
 _GRAY, _FADING = 128.0, 0.8  # grey of greyed-out pixels, and its share
 
 
@@ -145,7 +145,10 @@ def interval_width(upscaled: Upscaled) -> np.ndarray:
 
 def shares_wider(width: np.ndarray) -> np.ndarray:
     """Returns, for n = 0, 1, ..., 255, the share of the intervals that are wider than n."""
-    counts = np.bincount(np.minimum(np.ceil(width), 256).astype(np.intp).ravel(), minlength=257)
+    counts = np.zeros(257, np.intp)
+    for row in range(0, len(width), _ROWS):
+        levels = np.minimum(np.ceil(width[row : row + _ROWS]), 256).astype(np.intp)
+        counts += np.bincount(levels.ravel(), minlength=257)
     return 1.0 - counts.cumsum()[:256] / width.size
 
 
