@@ -51,6 +51,35 @@ def test_no_error_is_one_line():
         calibrate(flat, "flat")
 
 
+@pytest.mark.parametrize("method", ["auto", "affine"])
+@pytest.mark.parametrize("limit", [1.23, 1.4])  # the mean of ln theta is 1.25
+def test_no_error_where_theta_is_small_is_fitted_by_the_scale(method, limit):
+    """The likelihood of the affine form has no maximum, or a steep one: it was NaN."""
+    samples = [
+        replace(s, error=np.where(s.log_theta > limit, s.error, 0)) for s in laplace_samples(6)
+    ]
+    fit = calibrate(samples, "noise", method)
+    assert fit.b == [1, 1, 1]
+    assert fit.a == calibrate(samples, "noise", "scale").a
+
+
+def test_errors_in_a_single_image_are_fitted_by_the_scale():
+    """In the fold without this image, no form can be fitted."""
+    flat = [replace(s, error=np.zeros_like(s.error)) for s in laplace_samples(6)]
+    fit = calibrate([*laplace_samples(1), *flat], "noise")
+    assert fit.method == "scale"
+    assert np.isfinite(fit.a).all()
+
+
+def test_few_errors_where_theta_is_small_have_a_finite_fit():
+    samples = laplace_samples(6)
+    for sample in samples:
+        sample.error[(sample.log_theta < sample.log_theta.mean()) & (sample.error < 1)] = 0
+    fit = calibrate(samples, "noise", "affine")
+    assert np.isfinite([fit.a, fit.b]).all()
+    assert min(fit.b) > 1
+
+
 @pytest.mark.parametrize("channels", [1, 5])
 def test_any_number_of_channels(channels):
     factors = np.log(np.arange(1.0, channels + 1))

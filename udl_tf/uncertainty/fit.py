@@ -62,7 +62,7 @@ def calibrate(
         UserError: if the error is zero everywhere in a channel, or for too few distinct images for
             `conformal`.
     """
-    if not np.all(pool(samples, "error").any(axis=0)):
+    if not _has_errors(samples):
         raise UserError(
             f"{data}: the error is zero everywhere in a channel, so that theta cannot be"
             " calibrated: use natural images"
@@ -87,6 +87,11 @@ def calibrate(
     factor = conformal_factor(ratios, alpha, delta)
     record = Conformal(alpha=alpha, delta=delta, images=len(distinct), factor=factor)
     return calibration.model_copy(update={"conformal": record})
+
+
+def _has_errors(samples: Sequence[Sample]) -> bool:
+    """Returns whether each channel has an error that is not zero."""
+    return bool(np.all(pool(samples, "error").any(axis=0)))
 
 
 def _fit(samples: Sequence[Sample], method: str) -> tuple[np.ndarray, np.ndarray]:
@@ -131,6 +136,8 @@ def folds(samples: Sequence[Sample]) -> list[tuple[list[Sample], list[Sample]]]:
 def _better(samples: Sequence[Sample]) -> Literal["scale", "affine"]:
     """Returns the method with the better likelihood in cross-validation."""
     if len(samples) < _FOLDS:  # two parameters per channel can overfit so few images
+        return "scale"
+    if not all(_has_errors(fitted) for fitted, _ in folds(samples)):
         return "scale"
     gains = []
     for fitted, validated in folds(samples):

@@ -5,6 +5,8 @@ import numpy as np
 LEVELS = np.array([*np.arange(1, 100) / 100, 0.995, 0.999])
 """Levels of the quantiles of |e|/theta that a calibration measures."""
 
+_STEEPEST = 5.0  # slope of ln theta' in ln theta; beyond, few zero errors decide it
+
 
 def laplace_nll(error: np.ndarray, theta: np.ndarray) -> float:
     """Computes the mean negative log-likelihood, ln(2 theta) + |e|/theta, in nats per value.
@@ -39,25 +41,29 @@ def fit_affine(error: np.ndarray, log_theta: np.ndarray) -> tuple[float, float]:
         log_theta: ln theta, of the same shape.
 
     Returns:
-        (a, b); the result of fit_scale if ln theta is constant.
+        (a, b); the result of fit_scale if the likelihood has no maximum with |b| up to 5, because
+        ln theta is constant, or errors are zero almost everywhere on one side of its mean.
     """
     s = np.asarray(log_theta, np.float64).ravel()
     error = np.abs(np.asarray(error, np.float64)).ravel()
-    center, spread = s.mean(), s.std()
+    center, spread, count = s.mean(), s.std(), s.size
     if spread < 1e-6:
         return fit_scale(error, s)
-    z = (s - center) / spread
+    z, errors = ((s - center) / spread)[error > 0], error[error > 0]
+    if not ((z < 0).any() and (z > 0).any()):
+        return fit_scale(error, s)
     design = np.stack([np.ones_like(z), z])  # ln theta' = p @ design
 
+    # z of all values has the mean 0, so the mean of ln theta' is p[0], whose gradient is (1, 0).
     def loss(p: np.ndarray) -> float:
-        return float(np.mean(p @ design + error * np.exp(-(p @ design))))
+        with np.errstate(over="ignore"):  # by a step that is too long, and is halved
+            return float(p[0] + np.sum(errors * np.exp(-(p @ design))) / count)
 
-    # z has the mean 0, so the mean of p @ design is p[0], whose gradient is (1, 0).
-    p = np.array([np.log(np.mean(error)), 0.0])
+    p = np.array([np.log(np.sum(errors) / count), 0.0])
     for _ in range(100):
-        ratio = error * np.exp(-(p @ design))
-        gradient = np.array([1.0, 0.0]) - design @ ratio / ratio.size
-        hessian = (design * ratio) @ design.T / ratio.size
+        ratio = errors * np.exp(-(p @ design))
+        gradient = np.array([1.0, 0.0]) - design @ ratio / count
+        hessian = (design * ratio) @ design.T / count
         step, size = np.linalg.solve(hessian, gradient), 1.0
         while loss(p - size * step) > loss(p) and size > 1e-10:
             size /= 2
@@ -65,6 +71,8 @@ def fit_affine(error: np.ndarray, log_theta: np.ndarray) -> tuple[float, float]:
         if np.abs(size * step).max() < 1e-10:
             break
     b = p[1] / spread
+    if abs(b) > _STEEPEST:
+        return fit_scale(error, s)
     return float(p[0] - b * center), float(b)
 
 
