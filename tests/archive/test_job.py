@@ -2,7 +2,13 @@
 
 from dataclasses import replace
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from udl_tf.archive import manifest
 from udl_tf.archive.job import ArchiveJob
+from udl_tf.errors import UserError
 
 
 def test_a_name_is_the_preset_even_if_a_folder_of_that_name_exists(work, tmp_path, monkeypatch):
@@ -19,3 +25,19 @@ def test_a_name_is_the_preset_even_if_a_folder_of_that_name_exists(work, tmp_pat
         ("own", str(tmp_path / "own")),
     ):
         assert ArchiveJob(replace(work, model=model))._settings["model"] == expected
+
+
+def test_a_manifest_of_another_program_is_kept(work, tmp_path):
+    """--overwrite replaced its rows by empty ones before any image was upscaled."""
+    file = tmp_path / "out/manifest.parquet"
+    file.parent.mkdir()
+    work = replace(work, options=replace(work.options, overwrite=True))
+    for content in (pa.table({"a": [1, 2]}), pa.table({name: [[1]] for name in manifest.IDENTITY})):
+        pq.write_table(content, file)
+        with pytest.raises(UserError, match=r"manifest\.parquet: is damaged, or not a manifest of"):
+            ArchiveJob(work)
+        assert pq.read_table(file) == content
+    file.write_bytes(b"no table")
+    with pytest.raises(UserError, match=r"manifest\.parquet: is damaged, or not a manifest of"):
+        ArchiveJob(work)
+    assert file.read_bytes() == b"no table"

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from udl_tf.archive.storage import Entry, Storage
+from udl_tf.errors import UserError
 
 FOLDER = ".manifest"  # hidden, unlike any image of an archive, so no result collides with it
 FILE = "manifest.parquet"
@@ -77,6 +78,9 @@ def gather(storage: Storage, errors: bool = True) -> pa.Table:
     Args:
         storage: the output.
         errors: whether to include the rows of failed images.
+
+    Raises:
+        UserError: if manifest.parquet or a part has other columns, or is damaged; it stays.
     """
     names = [f"{FOLDER}/{name}" for name in storage.names(FOLDER)]
     with ThreadPoolExecutor(16) as pool:  # an object store serves many requests at a time
@@ -99,7 +103,16 @@ def _read(storage: Storage, name: str) -> pa.Table:
     content = storage.read(name) if name.endswith(".parquet") else None
     if content is None:  # a journal, or a manifest that does not exist yet
         return SCHEMA.empty_table()
-    return pq.read_table(pa.BufferReader(content), schema=SCHEMA)
+    try:
+        known = pq.read_schema(pa.BufferReader(content)).names
+        if set(IDENTITY) <= set(known):
+            return pq.read_table(pa.BufferReader(content), schema=SCHEMA)
+    except (pa.ArrowException, OSError):  # damaged, or columns of other types
+        pass
+    raise UserError(
+        f"{storage.place}/{name}: is damaged, or not a manifest of udl-tf batch: move it, or choose"
+        " another output"
+    )
 
 
 def _write(storage: Storage, name: str, table: pa.Table) -> None:
