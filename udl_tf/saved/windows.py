@@ -112,8 +112,8 @@ class WindowRunner:
         window = tile + 2 * self.card.margin + 2 * (self.card.align - 1)  # see _side_within_limit
         if limit is not None and min(height, window) * min(width, window) > limit:
             raise UserError(
-                f"tile {tile}: this model accepts {limit} pixels per request: give a tile of at"
-                f" most {self._side_within_limit(limit)} pixels, or omit it"
+                f"tile {tile}: its windows exceed {limit} pixels, the limit of a request: give at"
+                f" most {self._side_within_limit(limit)}, or omit the tile"
             )
 
     def _side_within_limit(self, limit: int) -> int:
