@@ -230,6 +230,22 @@ def test_a_mask_of_the_file_is_read_and_written(tmp_path, internal):
     assert not (tmp_path / "b.tif.msk").exists()
 
 
+@pytest.mark.parametrize("driver", ["GTiff", "COG"])
+def test_a_mask_that_excludes_all_pixels_is_written(tmp_path, driver):
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
+        write(tmp_path / "plain.tif", np.ones((1, 16, 16), np.uint8))
+        with rasterio.open(tmp_path / "plain.tif", "r+") as file:
+            file.write_mask(np.zeros((16, 16), bool))
+        rasterio.shutil.copy(tmp_path / "plain.tif", tmp_path / "a.tif", driver=driver)
+    with open_scene(tmp_path / "a.tif") as scene:
+        assert not scene.holds_data(Window(0, 0, 0, 16, 16))
+        with scene.create(tmp_path / "b.tif", 2, None, flags=False):
+            pass
+    with rasterio.open(tmp_path / "b.tif") as result:
+        assert result.mask_flag_enums == ([MaskFlags.per_dataset],)
+        assert not result.dataset_mask().any()
+
+
 def test_alpha_marks_nodata_and_is_no_channel(tmp_path):
     array = np.full((4, 2, 3), 100, np.uint8)
     array[3] = [[0, 255, 255], [255, 128, 255]]

@@ -85,6 +85,7 @@ def _written(
     """Creates a plain GeoTIFF, and closes it at the end of the block."""
     own, samples, is_image = source.file, source.samples(content), content is Content.IMAGE
     alpha = source.alpha if is_image else None
+    has_mask = is_image and source.is_masked and alpha is None
     with gdal.writing(path):
         file = rasterio.open(
             plain.absolute(),
@@ -101,7 +102,8 @@ def _written(
     try:
         with gdal.writing(path):
             source.describe(file, scale, content)
-        has_mask = is_image and source.is_masked and alpha is None
+            if has_mask:  # which exists even if no window has data, and then excludes all
+                file.write_mask(np.zeros((1, 1), bool), window=rasterio.windows.Window(0, 0, 1, 1))
         yield GeoTiffFile(path, file, samples, alpha, has_mask)
     finally:
         with gdal.writing(path):  # writes the blocks that GDAL still holds
