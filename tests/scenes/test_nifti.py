@@ -15,7 +15,7 @@ from udl_tf.scenes.marks import is_result
 AFFINE = nibabel.affines.from_matvec(
     nibabel.eulerangles.euler2mat(0.1, -0.2, 0.3) @ np.diag([-0.8, 0.9, 3.0]), [90, -50, -70]
 )
-SUFFIXES = pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+SUFFIXES = pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".NII.GZ"])
 
 
 def volume(shape=(5, 4, 3), dtype=np.int16):
@@ -206,6 +206,10 @@ def test_damage_is_one_line(tmp_path):
         scene.read(Window(0, 0, 0, 4, 5))
     data = gzip.compress(source.read_bytes())
     (tmp_path / "b.nii.gz").write_bytes(data[:-20])
+    with pytest.raises(UserError, match=r"b\.nii\.gz: cannot be read"):
+        open_scene(tmp_path / "b.nii.gz")
+    (tmp_path / "b.nii.gz").write_bytes(data[:10] + bytes(range(200)))
+    assert not is_result(tmp_path / "b.nii.gz")
     with pytest.raises(UserError, match=r"b\.nii\.gz: cannot be read"):
         open_scene(tmp_path / "b.nii.gz")
     (tmp_path / "b.nii.gz").unlink()

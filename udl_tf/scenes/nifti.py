@@ -51,7 +51,7 @@ class NiftiScene(ArrayScene):
                 image: Any = nibabel.load(path)
                 _check(path, image)
                 self._header, shape = image.header, image.shape[::-1]
-                stored = _decompressed(path, stack) if path.name.endswith(".gz") else path
+                stored = _decompressed(path, stack) if _is_compressed(path) else path
                 proxy, dtype = image.dataobj, np.dtype(image.get_data_dtype())
                 self._slope, self._intercept = float(proxy.slope), float(proxy.inter)
             array: Any = RawArray(stored, dtype, shape, proxy.offset)
@@ -78,7 +78,7 @@ class NiftiScene(ArrayScene):
         header = self._result_header(axes, scale, content, stored.dtype)
         with complete_file(path) as temporary, ExitStack() as stack:
             volume = temporary
-            if path.name.endswith(".gz"):
+            if _is_compressed(path):
                 volume = _temporary_folder(path.parent, stack) / "volume"
             with open(volume, "wb") as file:
                 header.write_to(file)
@@ -136,6 +136,10 @@ def _finer(affine: np.ndarray, scale: int) -> np.ndarray:
     fine[:, :2] /= scale
     fine[:, 3] += affine[:, :2].sum(axis=1) * (1 / scale - 1) / 2
     return fine
+
+
+def _is_compressed(path: Path) -> bool:
+    return path.suffix.lower() == ".gz"
 
 
 def _decompressed(path: Path, resources: ExitStack) -> Path:

@@ -99,7 +99,10 @@ def _is_ome_zarr(path: Path, head: bytes) -> bool:
 
 def _is_nifti(path: Path, head: bytes) -> bool:
     if head.startswith(b"\x1f\x8b") and path.name.lower().endswith(".nii.gz"):
-        head = zlib.decompressobj(wbits=31).decompress(head)  # of gzip
+        try:
+            head = zlib.decompressobj(wbits=31).decompress(head)  # of gzip
+        except zlib.error:  # damaged, as its reader reports
+            return True
     return head[344:348] == b"n+1\0" or head[4:8] == b"n+2\0"
 
 
