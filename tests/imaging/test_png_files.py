@@ -11,6 +11,7 @@ from PIL import ExifTags, Image
 
 from udl_tf.errors import UserError
 from udl_tf.imaging import image_size, read_image, read_rgb
+from udl_tf.imaging.png_chunks import SIGNATURE
 
 RGB = noise_image(12, 9)
 AFTER_HEADER = 8 + 25  # signature, IHDR
@@ -83,6 +84,21 @@ def test_exif_behind_the_pixels(tmp_path):
         (tmp_path / "a.png").write_bytes(data[:place] + block + data[place:])
         pixels = read_image(tmp_path / "a.png").pixels // (257 if depth == 16 else 1)
         assert np.array_equal(pixels, np.rot90(RGB, -1))
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_transparency_of_one_grey(tmp_path, bits):
+    """The value in tRNS has the depth of the file, also where the pixels are scaled to 8 bits."""
+    white, value = 2**bits - 1, 1
+    head = struct.pack(">IIBB3x", 8 // bits, 1, bits, 0)
+    packed = int("".join(f"{n & white:0{bits}b}" for n in range(8 // bits)), 2).to_bytes(1, "big")
+    data = [(b"IHDR", head), (b"tRNS", struct.pack(">H", value))]
+    data += [(b"IDAT", zlib.compress(b"\0" + packed)), (b"IEND", b"")]
+    (tmp_path / "a.png").write_bytes(SIGNATURE + b"".join(chunk(*one) for one in data))
+    grey, alpha = np.moveaxis(read_image(tmp_path / "a.png").pixels, -1, 0)
+    stored = np.arange(8 // bits) & white
+    np.testing.assert_array_equal(grey[0], stored * (255 // white))
+    np.testing.assert_array_equal(alpha[0], np.where(stored == value, 0, 255))
 
 
 def test_16_bit_transparency_of_one_colour(tmp_path):

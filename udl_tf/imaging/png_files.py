@@ -32,6 +32,9 @@ class PngFile:
         with open_with_pillow(io.BytesIO(data)) as image:
             notes += frame_notes(image)
             exif = read_exif(partial(load_exif, image))
+            if self._bits in (2, 4) and image.mode == "L" and "transparency" in image.info:
+                white = 2**self._bits - 1
+                image.info["transparency"] = (image.info["transparency"] & white) * (255 // white)
             if self._bits == 16:
                 pixels, icc_profile = imagecodecs.png_decode(data), image.info.get("icc_profile")
             else:
