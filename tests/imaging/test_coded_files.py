@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 from helpers.images import encoded, noise_image
 from PIL import ExifTags, Image, ImageCms, features
+from PIL.ExifTags import IFD, Base
 
 from udl_tf.errors import UserError
 from udl_tf.imaging import formats, image_size, read_image, read_rgb
 from udl_tf.imaging.coded_files import boxes
+from udl_tf.imaging.exif import Entry, Ifd, exif_block
 
 RGB = noise_image(16, 24)
 ALPHA = noise_image(16, 24, seed=1)[..., 0]
@@ -120,6 +122,41 @@ def test_jpeg_xl_exif_and_first_frame(tmp_path):
     frames = np.stack([RGB, 255 - RGB])
     path.write_bytes(imagecodecs.jpegxl_encode(frames))
     assert np.array_equal(read_image(path).pixels, RGB)
+
+
+def with_exif(path, block):
+    """Writes RGB with an EXIF block; returns the path."""
+    if path.suffix == ".heic":
+        pillow_heif = pytest.importorskip("pillow_heif")
+        pillow_heif.from_pillow(Image.fromarray(RGB)).save(path, quality=-1, chroma=444, exif=block)
+    else:
+        content = bytes(4) + block.removeprefix(b"Exif\0\0")
+        path.write_bytes(imagecodecs.jpegxl_encode(RGB, usecontainer=True) + box(b"Exif", content))
+    return path
+
+
+@pytest.mark.parametrize("suffix", ["jxl", "heic"])
+def test_exif_is_carried_over_as_it_is_stored(tmp_path, suffix):
+    """Texts that are not ASCII, types, and values that Pillow cannot encode, such as -1/0."""
+    comment = Entry(7, b"UNICODE\0" + "Größe".encode("utf-16-le"))
+    bias = Entry(10, struct.pack("<ii", -1, 0))
+    inner: Ifd = {int(Base.UserComment): comment, int(Base.ExposureBiasValue): bias}
+    expected: Ifd = {int(Base.Artist): Entry(2, "Zoë\0".encode()), int(IFD.Exif): inner}
+    written = expected | {700: Entry(2, b"abc\0")}  # XMP of a TIFF, of a wrong type
+    found = read_image(with_exif(tmp_path / f"a.{suffix}", exif_block(written)))
+    assert np.abs(found.pixels.astype(int) - RGB).max() <= 3
+    assert found.metadata.exif == expected
+    assert found.metadata.omitted == ()
+
+
+@pytest.mark.parametrize("suffix", ["jxl", "heic"])
+@pytest.mark.parametrize(
+    "block", [b"garbage garbage", b"II*\0\xff\xff\xff\xff", b"II+\0\x08\0\0\0" + b"\xff" * 8]
+)
+def test_damaged_exif_does_not_cost_the_image(tmp_path, suffix, block):
+    found = read_image(with_exif(tmp_path / f"a.{suffix}", b"Exif\0\0" + block))
+    assert found.pixels.shape == RGB.shape
+    assert found.metadata.omitted == ("damaged EXIF",)
 
 
 UUID = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")  # of XMP, by ISO 16684-1

@@ -6,6 +6,7 @@ import pytest
 import tifffile
 from helpers.images import declared_png, noise_image
 from PIL import ExifTags, Image, ImageCms
+from PIL.PngImagePlugin import PngInfo
 
 from udl_tf.errors import UserError
 from udl_tf.imaging.image_files import ImageFile, read_image
@@ -203,6 +204,23 @@ def test_the_pixel_limit_holds_for_16_bit_files_too(tmp_path, suffix):
     with pytest.raises(UserError, match="declares 9x12 pixels") as caught:
         read_image(path, max_pixels=12 * 9 - 1)
     assert caught.value.argument == "max_pixels"
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
+def test_an_orientation_in_xmp_is_not_applied(tmp_path, suffix):
+    """Browsers and viewers ignore it; Pillow applies it where EXIF has none."""
+    options, path = {"lossless": True} if suffix == ".webp" else {}, tmp_path / f"a{suffix}"
+    space = 'xmlns:tiff="http://ns.adobe.com/tiff/1.0/"'
+    packet = f'<a {space} tiff:Orientation="6"/>'
+    if suffix == ".png":
+        options["pnginfo"] = PngInfo()
+        options["pnginfo"].add_itxt("XML:com.adobe.xmp", packet)
+    else:
+        options["xmp"] = packet.encode()
+    Image.fromarray(RGB).save(path, **options)
+    with Image.open(path) as image:
+        assert ORIENTATION in image.getexif()
+    assert read_image(path).pixels.shape == RGB.shape
 
 
 @pytest.mark.parametrize("value", [0, 9, 65535])

@@ -9,7 +9,7 @@ import imagecodecs
 import numpy as np
 
 from udl_tf.imaging import formats
-from udl_tf.imaging.decoded import Decoded, Unsupported, load_exif, parse_exif, read_exif
+from udl_tf.imaging.decoded import Decoded, Unsupported, load_exif, read_exif
 from udl_tf.imaging.jpeg_xl_header import JpegXlHeader
 from udl_tf.imaging.pillow_files import frame_notes, open_with_pillow, pixels_of
 from udl_tf.imaging.samples import ALPHA, PREMULTIPLIED, to_full_range, with_alpha
@@ -132,8 +132,10 @@ class JpegXlFile:
             icc_profile = imagecodecs.cms_profile(kind, gamma=1.0)
         elif not self._header.is_srgb:
             notes.append("colour profile of JPEG XL not read: colours taken as sRGB")
-        exif = read_exif(partial(parse_exif, self._exif))
-        return Decoded(pixels, icc_profile, exif, self._xmp, (*notes, *others))
+        notes += others
+        return Decoded(
+            pixels, icc_profile, exif_block=self._exif, xmp=self._xmp, notes=tuple(notes)
+        )
 
 
 def _decompressed(data: bytes) -> bytes:
@@ -230,5 +232,5 @@ class HeifFile:
         pixels = to_full_range(np.asarray(image), 2**bits - 1)
         premultiplied = image.mode.startswith(("RGBa", "La"))
         pixels, _ = with_alpha(pixels, PREMULTIPLIED if premultiplied else ALPHA)
-        exif = read_exif(partial(parse_exif, image.info.get("exif")))
-        return Decoded(pixels, icc_profile, exif, image.info.get("xmp"), tuple(notes))
+        exif, xmp = image.info.get("exif"), image.info.get("xmp")
+        return Decoded(pixels, icc_profile, exif_block=exif, xmp=xmp, notes=tuple(notes))

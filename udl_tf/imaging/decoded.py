@@ -5,9 +5,11 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import Image
 
 from udl_tf.imaging.library_warnings import collected_warnings
+
+_EXIF = ("exif", "Raw profile type exif")  # in Pillow's `info`; the latter is a text of a PNG
 
 
 class Unsupported(ValueError):
@@ -23,13 +25,14 @@ class Decoded:
             (h, w, 4) RGB and alpha.
         icc_profile: colour profile, or None.
         exif: all tags; its orientation is the one that the pixels still have.
-        xmp: packet, in formats from which Pillow does not extract it.
+        exif_block, xmp: as stored, in formats from which Pillow does not extract them.
         notes: what was converted or skipped.
     """
 
     pixels: np.ndarray
     icc_profile: bytes | None = None
     exif: Image.Exif = field(default_factory=Image.Exif)
+    exif_block: bytes | None = None
     xmp: bytes | None = None
     notes: tuple[str, ...] = ()
 
@@ -64,15 +67,11 @@ def read_exif(load: Callable[[], Image.Exif]) -> Image.Exif:
 
 
 def load_exif(image: Image.Image) -> Image.Exif:
-    """Returns the EXIF of an image that Pillow opened; damage raises an exception."""
-    # Pillow may have read it before, which hides the damage.
-    dict(parse_exif(image.info.get("exif")))
-    return image.getexif()
+    """Returns the EXIF of an image that Pillow opened; damage raises an exception.
 
-
-def parse_exif(data: bytes | None) -> Image.Exif:
-    """Returns the EXIF of a block without its orientation, for pixels that are upright already."""
-    exif = Image.Exif()
-    exif.load(data or b"")
-    exif.pop(ExifTags.Base.Orientation, None)
-    return exif
+    The image's own `getexif` would hide damage, and add an orientation from XMP, which other
+    programs do not apply.
+    """
+    bare = Image.Image()
+    bare.info = {name: image.info[name] for name in _EXIF if name in image.info}
+    return bare.getexif()

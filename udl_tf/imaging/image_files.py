@@ -59,7 +59,7 @@ def read_image(
         found = image.decode()
     notes = list(found.notes)
     orientation = _orientation(found.exif, notes)
-    metadata = read_metadata(path, found.exif, found.xmp)
+    metadata = read_metadata(path, found.exif_block, found.xmp)
     if orientation >= 5 and metadata.dpi:
         metadata = replace(metadata, dpi=metadata.dpi[::-1])
     pixels = _upright(found.pixels, orientation)

@@ -71,13 +71,13 @@ class Metadata:
 
 
 def read_metadata(
-    path: Path | str, decoded: Image.Exif | None = None, packet: bytes | None = None
+    path: Path | str, block: bytes | None = None, packet: bytes | None = None
 ) -> Metadata:
     """Reads the metadata of an image file; what is damaged is omitted.
 
     Args:
         path: image file.
-        decoded: EXIF that a decoder found, for formats that Pillow does not open.
+        block: EXIF that a decoder found, for formats that Pillow does not open.
         packet: XMP that a decoder found, for formats from which Pillow does not extract it.
     """
     with open(path, "rb") as file:
@@ -90,8 +90,8 @@ def read_metadata(
                 return _of_png(file)
             return _of_blocks(_opened_by_pillow(path), packet)
         except UnidentifiedImageError:
-            return _of_block(decoded.tobytes() if decoded else b"", packet, {})
-        except (OSError, ValueError, TypeError, struct.error):
+            return _of_block(block or b"", packet, {})
+        except (OSError, ValueError, TypeError, OverflowError, struct.error):
             return Metadata(omitted=("metadata",))
 
 
@@ -177,7 +177,7 @@ def _of_block(exif: bytes, xmp: bytes | None, omitted: dict[str, None]) -> Metad
             omitted |= reader.omitted
             if reader.has_second_image():
                 omitted["thumbnail"] = None
-        except (ValueError, struct.error):
+        except (ValueError, OverflowError, struct.error):
             omitted["damaged EXIF"] = None
     return _gathered(entries, xmp, omitted)
 
@@ -219,7 +219,7 @@ def is_result(path: Path | str) -> bool:
     try:
         with open(path, "rb") as file:
             return _software(file, path).startswith(_PROGRAM)
-    except (OSError, ValueError, struct.error):
+    except (OSError, ValueError, OverflowError, struct.error):
         return False
 
 
