@@ -6,13 +6,23 @@ import tifffile
 from helpers.images import noise_image
 
 from udl_tf.errors import UserError
-from udl_tf.imaging import ImageFile, read_image, write_image
+from udl_tf.imaging import ImageFile, read_image, tiff_writing, write_image
 
 RGB = noise_image(12, 9)
 
 
 def of_channels(channels):
     return RGB if channels == 3 else RGB[..., 0]
+
+
+@pytest.mark.parametrize(("limit", "is_big"), [(10**6, False), (12 * 9 * 4 - 1, True)])
+def test_large_maps_are_bigtiff(tmp_path, monkeypatch, limit, is_big):
+    monkeypatch.setattr(tiff_writing, "CLASSIC_TIFF", limit)
+    values = of_channels(1).astype(np.float32)
+    tiff_writing.write_float_tiff(tmp_path / "a.tiff", values, "theta")
+    with tifffile.TiffFile(tmp_path / "a.tiff") as tiff:
+        assert tiff.is_bigtiff == is_big
+        np.testing.assert_array_equal(tiff.asarray(), values)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])

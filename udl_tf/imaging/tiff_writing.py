@@ -70,6 +70,7 @@ def write_float_tiff(path: Path, values: np.ndarray, description: str) -> None:
     tifffile.imwrite(
         path,
         values if channels > 1 else values.reshape(values.shape[:2]),
+        bigtiff=values.nbytes > CLASSIC_TIFF,
         photometric="rgb" if channels == 3 else "minisblack",
         planarconfig="contig" if channels > 1 else None,
         description=description,
