@@ -9,6 +9,7 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import (
     MPEG2MPML,
     CTImageStorage,
+    DeflatedExplicitVRLittleEndian,
     EnhancedCTImageStorage,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
@@ -162,6 +163,31 @@ def test_what_is_not_written_is_nodata_and_declared(tmp_path, elements, nodata, 
     assert not valid[8:].any()
 
 
+@pytest.mark.parametrize(
+    ("dtype", "kind", "stated", "number"),
+    [
+        (np.int16, "US", 63536, -2000),
+        (np.uint16, "SS", -2000, 63536),
+        (np.uint8, "US", 255, 255),
+        (np.uint8, "SS", -2000, None),
+        (np.int8, "US", 200, None),
+    ],
+)
+def test_padding_of_the_other_sign_is_that_of_the_pixels(tmp_path, dtype, kind, stated, number):
+    array = slice_of(0, 100, dtype)
+    array[0, :2] = number or 0
+    one = dataset(array)
+    one.add_new("PixelPaddingValue", kind, stated)
+    source = save(tmp_path / "a.dcm", one)
+    with open_scene(source) as scene:
+        assert scene.nodata == number
+        _, valid = scene.read(Window(0, 0, 0, 8, 10))
+    assert (~valid).sum() == (0 if number is None else 2)
+    after = pydicom.dcmread(enlarge(source, tmp_path / "b.dcm"))
+    assert after.get("PixelPaddingValue") == number
+    np.testing.assert_array_equal(after.pixel_array, doubled(array))
+
+
 def test_nodata_that_no_integer_stands_for_is_refused(tmp_path):
     one = dataset(slice_of(), RescaleSlope=2, RescaleIntercept=-1024)
     with pytest.raises(UserError, match=r"nodata 1; expected -1024 \+ 2 n with a whole number n"):
@@ -284,6 +310,32 @@ def test_compressed_files_are_read_and_stored_uncompressed(tmp_path):
     after = pydicom.dcmread(enlarge(source, tmp_path / "b.dcm"))
     assert after.file_meta.TransferSyntaxUID == ExplicitVRLittleEndian
     np.testing.assert_array_equal(after.pixel_array, doubled(slice_of()))
+
+
+def test_deflated_files_are_read(tmp_path):
+    one = dataset(slice_of(0, 1000, np.uint16, (3, 8, 10)), NumberOfFrames=3)
+    one.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    source = save(tmp_path / "a.dcm", one)
+    with open_scene(source) as scene:
+        assert scene.notes == (NOT_MEDICAL, "the result is stored uncompressed")
+    after = pydicom.dcmread(enlarge(source, tmp_path / "b.dcm"))
+    np.testing.assert_array_equal(after.pixel_array, doubled(one.pixel_array))
+
+
+def test_floats_are_refused(tmp_path):
+    """A result would store them as integers."""
+    one = dataset(slice_of().astype(np.float32))
+    one.add_new("FloatPixelData", "OF", one.PixelData)
+    del one.PixelData, one.PixelRepresentation, one.BitsStored, one.HighBit
+    with pytest.raises(UserError, match=r"a\.dcm: holds floats; expected integers: convert it"):
+        open_scene(save(tmp_path / "a.dcm", one))
+
+
+@pytest.mark.parametrize("image_type", [None, "ORIGINAL", ["ORIGINAL", "PRIMARY"]])
+def test_image_types_of_fewer_values(tmp_path, image_type):
+    source = save(tmp_path / "a.dcm", dataset(slice_of(), ImageType=image_type))
+    after = pydicom.dcmread(enlarge(source, tmp_path / "b.dcm"))
+    assert after.ImageType == ["DERIVED", "SECONDARY"]
 
 
 def test_what_lies_in_pixels_is_dropped_and_noted(tmp_path):

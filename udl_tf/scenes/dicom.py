@@ -55,7 +55,10 @@ class DicomScene(ArrayScene):
             axes = Axes(_AXES, (frames, *sizes))
             self._rescales = [rescale_of_frame(self._dataset, frame) for frame in range(frames)]
             array = _Frames(path, self._dataset, axes, is_padded=nodata is None)
-            self._stored = self._stored_samples(path, array[0, :1, :1, :].dtype, nodata)
+            dtype = array[0, :1, :1, :].dtype
+            if dtype.kind == "f":
+                raise UserError(f"{path}: holds floats; expected integers: convert it to NIfTI")
+            self._stored = self._stored_samples(path, dtype, nodata)
         samples = VALUES if self._is_rescaled else self._stored
         notes = (NOT_MEDICAL, *notes_of(self._dataset))
         super().__init__(path, self._rescaled(array), axes, samples, notes)
@@ -67,7 +70,7 @@ class DicomScene(ArrayScene):
     def _stored_samples(self, path: Path, dtype: np.dtype, nodata: float | None) -> Samples:
         """Returns how numbers are stored; `nodata` is a value, and replaces PixelPaddingValue."""
         if nodata is None:
-            return Samples(dtype, self._dataset.get("PixelPaddingValue"))
+            return Samples(dtype, _padding_number(self._dataset, "PixelPaddingValue"))
         if not self._is_rescaled:
             return Samples(dtype, nodata)
         first, *others = {
@@ -132,8 +135,10 @@ class _Frames:
 
     def __init__(self, path: Path, dataset: Dataset, axes: Axes, is_padded: bool):
         self._path, self._axes = path, axes
-        padding = dataset.get("PixelPaddingValue"), dataset.get("PixelPaddingRangeLimit")
-        self._padding = padding if is_padded else (None, None)
+        # No part of a deflated file can be read by itself.
+        self._source = dcmread(path) if dataset.file_meta.TransferSyntaxUID.is_deflated else path
+        value = _padding_number(dataset, "PixelPaddingValue") if is_padded else None
+        self._padding = value, _padding_number(dataset, "PixelPaddingRangeLimit")
         self._last: tuple[int, np.ndarray] | None = None
 
     def __getitem__(self, index) -> np.ndarray:
@@ -144,7 +149,7 @@ class _Frames:
 
     def _decoded(self, frame: int) -> np.ndarray:
         try:
-            pixels = pixel_array(self._path, index=frame).reshape(self._axes.sizes[1:])
+            pixels = pixel_array(self._source, index=frame).reshape(self._axes.sizes[1:])
         except RuntimeError as error:  # what pydicom raises if no decoder succeeds
             raise _not_decoded(self._path, " ".join(str(error).split())) from error
         value, limit = self._padding
@@ -188,6 +193,20 @@ def _check(path: Path, dataset: Dataset) -> None:
         raise UserError(f"{path}: frames are tiles of a slide: convert it to OME-TIFF")
     if syntax.is_compressed and not _has_decoder(syntax):
         raise _not_decoded(path, f"{syntax.name}: no installed package decodes it")
+
+
+def _padding_number(dataset: Dataset, keyword: str) -> int | None:
+    """Returns a stored number that means padding; None: none, or one that no pixel can be.
+
+    Its 16 bits have the sign of the pixels, although some programs state the other.
+    """
+    number = dataset.get(keyword)
+    if number is None:
+        return None
+    kind = "i" if dataset.get("PixelRepresentation") else "u"
+    limits = np.iinfo(f"{kind}{dataset.BitsAllocated // 8}")
+    number = int(np.array(number & 0xFFFF, np.uint16).view(f"{kind}2"))
+    return number if limits.min <= number <= limits.max else None
 
 
 def _has_decoder(syntax: UID) -> bool:

@@ -70,7 +70,8 @@ def notes_of(source: Dataset) -> Iterator[str]:
         yield "ultrasound regions not carried over"
     if "ShutterShape" in source:
         yield "display shutter not carried over"
-    if source.file_meta.TransferSyntaxUID.is_compressed:
+    syntax = source.file_meta.TransferSyntaxUID
+    if syntax.is_compressed or syntax.is_deflated:
         yield "the result is stored uncompressed"
 
 
@@ -190,7 +191,9 @@ def _set_origin(result: Dataset, source: Dataset, scale: int, content: Content) 
 
 
 def _derived(image_type: Any) -> list[str]:
-    return ["DERIVED", "SECONDARY", *list(image_type or ())[2:]]
+    """Returns an image type, which is a string if it has a single value, as that of a result."""
+    others = [] if isinstance(image_type, str) else list(image_type or ())[2:]
+    return ["DERIVED", "SECONDARY", *others]
 
 
 def _functional_groups(dataset: Dataset) -> list[Dataset]:
