@@ -4,10 +4,13 @@ import numpy as np
 import pytest
 import tifffile
 from helpers.scenes import enlarge, repeated
+from PIL import ImageCms
 
 from udl_tf.errors import UserError
+from udl_tf.imaging.exif import Entry
 from udl_tf.imaging.image_files import ImageFile, read_image
 from udl_tf.imaging.image_writing import write_image
+from udl_tf.imaging.metadata import Metadata
 from udl_tf.scenes import Window, open_scene
 from udl_tf.scenes.image_scene import open_raster
 
@@ -41,6 +44,27 @@ def test_theta_has_the_channels_of_the_image_none_of_which_is_alpha(
     with tifffile.TiffFile(theta) as tiff:
         assert tiff.pages.first.description == "theta in the unit of a.png"
     assert not read_image(tmp_path / "b_flags.png").pixels.any()
+
+
+@pytest.mark.parametrize("nodata", [-9999, 0.5, 256, np.nan])
+def test_nodata_is_a_value_of_the_image(tmp_path, nodata):
+    png(tmp_path / "a.png", bands_of(3, np.uint8))
+    with pytest.raises(UserError, match=rf"a\.png: nodata {nodata:g}; expected a value of"):
+        open_raster(tmp_path / "a.png", nodata)
+
+
+def test_profile_and_metadata_are_carried_over_to_the_image_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr("helpers.scenes.open_scene", open_raster)
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    metadata = Metadata(exif={315: Entry(2, b"Artist\0")}, dpi=(300.0, 150.0))
+    image = ImageFile(bands_of(3, np.uint8), profile, metadata)
+    write_image(tmp_path / "a.png", image)
+    enlarge(tmp_path / "a.png", tmp_path / "b.png", flags=True, nodata=0)
+    found, flags = read_image(tmp_path / "b.png"), read_image(tmp_path / "b_flags.png")
+    assert found.icc_profile == profile
+    assert found.metadata.exif == metadata.exif
+    assert found.metadata.dpi == pytest.approx(metadata.dpi, rel=1e-3)
+    assert (flags.icc_profile, flags.metadata.exif, flags.metadata.dpi) == (None, {}, None)
 
 
 @pytest.mark.parametrize("name", ["b.png", "b.tif", "theta.png"])

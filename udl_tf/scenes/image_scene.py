@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from udl_tf.imaging.image_writing import write_image
 from udl_tf.imaging.tiff_writing import write_float_tiff
 from udl_tf.scenes.array_scene import ArrayScene
 from udl_tf.scenes.axes import Axes
-from udl_tf.scenes.opening import open_scene, scene_kind
+from udl_tf.scenes.opening import check_values, open_scene, scene_kind
 from udl_tf.scenes.result_files import Content, ResultFile
 from udl_tf.scenes.samples import Samples
 from udl_tf.scenes.scene import Scene
@@ -47,11 +48,15 @@ def is_no_scene(path: Path) -> bool:
 class ImageScene(ArrayScene):
     """An image, read as a whole; alpha counts as a channel.
 
-    Results are images, and collected in memory; theta is a float TIFF.
+    Results are images with the profile and metadata of the file, and collected in memory; theta is
+    a float TIFF.
 
     Args:
         path: of the file.
         nodata: value of pixels without data; None: all pixels have data.
+
+    Raises:
+        UserError: if the file cannot be read, or its values cannot be `nodata`.
     """
 
     def __init__(self, path: Path, nodata: float | None):
@@ -59,6 +64,8 @@ class ImageScene(ArrayScene):
         pixels = image.pixels.reshape(*image.pixels.shape[:2], -1)
         axes, samples = Axes(("Y", "X", "C"), pixels.shape), Samples(pixels.dtype, nodata)
         super().__init__(path, pixels, axes, samples, image.notes)
+        check_values(self, nodata)
+        self._profile, self._metadata = image.icc_profile, image.metadata
 
     @contextmanager
     def _create_file(self, path: Path, scale: int, content: Content) -> Iterator[ResultFile]:
@@ -77,5 +84,7 @@ class ImageScene(ArrayScene):
             with complete_file(path) as temporary:
                 write_float_tiff(temporary, array, f"theta in the unit of {self.path.name}")
         else:
-            pixels = array[..., 0] if array.shape[2] == 1 else array
-            self.notes += write_image(path, ImageFile(pixels))
+            result = ImageFile(array[..., 0] if array.shape[2] == 1 else array)
+            if content is Content.IMAGE:
+                result = replace(result, icc_profile=self._profile, metadata=self._metadata)
+            self.notes += write_image(path, result)

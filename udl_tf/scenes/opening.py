@@ -185,13 +185,17 @@ def open_scene(path: Path | str, nodata: float | None = None) -> Scene:
         module = import_module(f"udl_tf.scenes.{kind.module}")
     with ExitStack() as stack:
         scene = stack.enter_context(module.open_file(path, nodata))
-        _check_values(scene, nodata)
+        check_values(scene, nodata)
         stack.pop_all()
     return scene
 
 
-def _check_values(scene: Scene, nodata: float | None) -> None:
-    """Requires numbers that float64 represents exactly, and a `nodata` that is one of them."""
+def check_values(scene: Scene, nodata: float | None) -> None:
+    """Requires numbers that float64 represents exactly, and a `nodata` that is one of them.
+
+    Raises:
+        UserError: naming the file.
+    """
     path, dtype = scene.path, scene.dtype
     if not (dtype.kind in "iu" and dtype.itemsize <= 4) and dtype not in (np.float32, np.float64):
         raise UserError(
