@@ -7,7 +7,15 @@ import pytest
 from PIL import Image, TiffImagePlugin
 from PIL.ExifTags import GPS, IFD, Base, Interop
 
-from udl_tf.imaging.exif import ASCII, Entry, ExifReader, append_to_tiff, exif_block, shortened
+from udl_tf.imaging.exif import (
+    ASCII,
+    Entry,
+    ExifReader,
+    Ifd,
+    append_to_tiff,
+    exif_block,
+    shortened,
+)
 
 FRACTION = TiffImagePlugin.IFDRational(1, 250)
 ARTIST = "Zoë Müller".encode() + b"\0"
@@ -106,6 +114,12 @@ def test_an_entry_of_unknown_type_is_omitted(field):
     block = bytearray(exif_block({Base.Make: Entry(ASCII, b"Maker\0")}))
     block[18:20] = field  # prefix, header, count, tag; then the type
     assert read(bytes(block)) == ({}, ["damaged EXIF"])
+
+
+def test_text_of_exif_3_is_kept():
+    """EXIF 3.0 added the type 129: UTF-8."""
+    ifd: Ifd = {int(Base.Artist): Entry(129, ARTIST), int(Base.Make): Entry(ASCII, b"Maker\0")}
+    assert read(exif_block(ifd)) == (ifd, [])
 
 
 def test_what_is_no_block_is_an_error():

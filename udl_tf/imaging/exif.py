@@ -11,7 +11,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 from PIL.ExifTags import GPS, IFD, Base, Interop
 
-_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
+_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 129: 1}
 _FRACTIONS = (5, 10)  # types of two numbers each
 ASCII, RATIONAL, SHORT, LONG = 2, 5, 3, 4  # types of entries
 _LARGEST = 2**20  # bytes of an entry that is read
