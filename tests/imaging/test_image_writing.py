@@ -98,6 +98,14 @@ def test_texts_and_colour_space_go_from_png_to_png(tmp_path, dtype):
     assert write_image(tmp_path / "b.tif", image) == expected
 
 
+@pytest.mark.parametrize("stored", [b"caf\xe9\0", "café".encode(), "café\0".encode()])
+def test_a_comment_in_png_is_text(tmp_path, stored):
+    """No format states the encoding of a comment; some programs end it with a zero byte."""
+    write_image(tmp_path / "a.png", ImageFile(RGB, metadata=Metadata(comment=stored)))
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.info["Comment"] == "café"
+
+
 def test_a_comment_goes_to_jpeg_and_png(tmp_path):
     image = ImageFile(RGB, metadata=Metadata(comment=b"by hand"))
     for suffix, key in ((".jpg", "comment"), (".png", "Comment")):

@@ -190,10 +190,19 @@ def _png_texts(metadata: Metadata) -> PngInfo:
     for kind, data in metadata.chunks:
         info.add(kind, data)
     if metadata.comment:
-        info.add_text("Comment", metadata.comment.decode("utf-8", "replace"))
+        info.add_text("Comment", _text(metadata.comment))
     if metadata.xmp:
         info.add(*png_chunks.itxt(png_chunks.XMP_KEYWORD, metadata.xmp))
     return info
+
+
+def _text(comment: bytes) -> str:
+    """Returns a comment, whose encoding no format states: UTF-8, or else Latin-1."""
+    comment = comment.rstrip(b"\0")
+    try:
+        return comment.decode()
+    except UnicodeDecodeError:
+        return comment.decode("latin-1")
 
 
 def _save(temporary: Path, pixels: np.ndarray, options: dict[str, Any], path: Path) -> None:
