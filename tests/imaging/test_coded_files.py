@@ -121,7 +121,9 @@ def test_jpeg_xl_exif_and_first_frame(tmp_path):
     assert b"Maker" in found.metadata.exif[ExifTags.Base.Make].data
     frames = np.stack([RGB, 255 - RGB])
     path.write_bytes(imagecodecs.jpegxl_encode(frames))
-    assert np.array_equal(read_image(path).pixels, RGB)
+    found = read_image(path)
+    assert np.array_equal(found.pixels, RGB)
+    assert found.notes == ("only the first frame of an animation read",)
 
 
 def with_exif(path, block):

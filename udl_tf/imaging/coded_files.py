@@ -122,7 +122,7 @@ class JpegXlFile:
             )
 
     def decode(self) -> Decoded:
-        notes: list[str] = []
+        notes = ["only the first frame of an animation read"] if self._header.is_animated else []
         pixels = imagecodecs.jpegxl_decode(self._data, index=0, keeporientation=False)
         pixels = to_full_range(pixels, 2**self._header.bits - 1)
         pixels, others = with_alpha(pixels, self._header.alpha_type)

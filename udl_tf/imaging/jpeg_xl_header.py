@@ -18,13 +18,14 @@ class JpegXlHeader:
         alpha_type: 0: no alpha; 1: alpha; 2: premultiplied alpha.
         is_srgb: whether the colours are known to be sRGB, or its grey.
         is_linear: whether they are known to be linear, with the primaries of sRGB.
+        is_animated: whether several frames may follow.
     """
 
     def __init__(self, data: bytes):
         self._value, self._place = int.from_bytes(data[2:200], "little"), 0
         self.width, self.height = self._size()
         self.bits, self.is_float, self.alpha_type = 8, False, 0
-        self.is_srgb, self.is_linear = True, False
+        self.is_srgb, self.is_linear, self.is_animated = True, False, False
         if not self._read(1):  # not all metadata are the defaults
             self._metadata()
 
@@ -63,7 +64,8 @@ class JpegXlHeader:
                 raise Unsupported(
                     "JPEG XL with a preview image is not supported: convert it to PNG or TIFF first"
                 )
-            if self._read(1):  # animation
+            self.is_animated = bool(self._read(1))
+            if self.is_animated:
                 self._choice((0, 100), (0, 1000), (10, 1), (30, 1))
                 self._choice((0, 1), (0, 1001), (8, 1), (10, 1))
                 self._choice((0, 0), (3, 0), (16, 0), (32, 0))
