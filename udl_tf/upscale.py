@@ -10,6 +10,7 @@ upscaled; failed files are listed at the end, and the exit code is 1.
 import argparse
 import sys
 import time
+from os.path import exists
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -227,7 +228,8 @@ def _common(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _without_existing(plan: "Plan") -> "list[Job]":
-    return [job for job in plan if not all(target.exists() for target in job.targets)]
+    # Unlike Path.exists, `exists` returns False for a name that is too long, which its job reports.
+    return [job for job in plan if not all(map(exists, job.targets))]
 
 
 def _check_uncertainty(options: argparse.Namespace, model: _Model, maps: "Sequence[str]") -> None:

@@ -47,6 +47,16 @@ def test_skip_existing(upscale, tmp_path, monkeypatch):
     assert result.stdout == f"0 of 2 images upscaled, 2 already existed (skipped): {out}\n"
 
 
+def test_a_name_that_is_too_long_fails_by_itself_also_with_skip_existing(upscale, tmp_path):
+    for name in ("a", 251 * "b"):  # with ".png", the longest name that file systems store
+        Image.fromarray(noise_image(6, 8)).save(tmp_path / f"{name}.png")
+    options = "--output", tmp_path / "out", "--format", "tiff", "--skip-existing"
+    result = upscale(tmp_path, *options)
+    assert result.returncode == 1
+    assert "1 of 2 images upscaled" in result.stdout
+    assert re.fullmatch(r"failed: .*b\.tiff: its name is longer than 255 bytes.*\n", result.stderr)
+
+
 def test_plain_maps_have_the_size_of_the_result_and_are_resumed(upscale, tmp_path):
     for name in ("a", "b"):
         Image.fromarray(noise_image(6, 8)).save(tmp_path / f"{name}.png")
