@@ -111,6 +111,20 @@ def test_areas_of_one_value_beside_holes_equal_the_whole(tmp_path, monkeypatch):
     np.testing.assert_array_equal(found[0], whole)
 
 
+@pytest.mark.parametrize(("dtype", "theta"), [(np.uint8, 1), (np.float32, 2)])
+def test_a_value_range_is_that_of_floats(tmp_path, monkeypatch, dtype, theta):
+    """A grey level is 510 / 255 of floats; integers of a mixed folder have the range of theirs."""
+    path = scene_file(tmp_path, np.zeros((8, 8, 1), dtype))
+    found = upscaled(Repeating(2, 1), path, monkeypatch, 8, value_range=(0, 510))
+    np.testing.assert_array_equal(found[1], theta)
+
+
+def test_a_value_range_for_a_model_with_its_own_is_refused(tmp_path, monkeypatch):
+    path = scene_file(tmp_path, np.zeros((8, 8, 1), np.uint8))
+    with pytest.raises(UserError, match=r"the model has its own, .* omit it"):
+        upscaled(measuring(), path, monkeypatch, 8, value_range=(0, 510))
+
+
 def test_planes_are_upscaled_one_after_another(tmp_path, monkeypatch):
     values = np.random.default_rng(0).integers(0, 510, (3, 20, 18, 1)).astype(np.uint16)
     image, _, _, summary = upscaled(measuring(), scene_file(tmp_path, values), monkeypatch, 16)

@@ -81,7 +81,7 @@ def upscale_scene(
         memory_gb: of the whole process; None: 2 GB more than it uses, at most a quarter of what is
             free.
         tile: side of the networks' tiles within a window, LR pixels; None: chosen by the runner.
-        value_range: as for Upscaler.upscale.
+        value_range: as for Upscaler.upscale; integers have the range of their dtype instead.
         progress: receives the LR pixels that are done.
 
     Raises:
@@ -121,7 +121,8 @@ class SceneRun:
         _check_match(model, scene, uncertainty)
         self.model, self._scene = model, scene
         self._wanted = replace(wanted, uncertainty=uncertainty)
-        self._range = range_of(model.value_range, scene.dtype, value_range)
+        takes_range = scene.dtype.kind == "f" or model.measures
+        self._range = range_of(model.value_range, scene.dtype, value_range if takes_range else None)
         seen = max(model.radius, BORDER)  # by the networks, and by fill_plain_areas
         reach = max(seen + FILL_DISTANCE, model.nodata_reach)
         self.margin = reach + RADIUS + (MARGIN if wanted.consistent else 0)
