@@ -119,6 +119,15 @@ def test_colour_tables_and_alpha_are_refused(tmp_path):
         open_scene(tmp_path / "a.tif")
 
 
+def test_alpha_of_several_pages_is_refused_for_its_true_reason(tmp_path):
+    """GDAL, which reads alpha as nodata, reads one image per file."""
+    rgba = np.zeros((3, 2, 2, 4), np.uint8)
+    options = {"photometric": "rgb", "extrasamples": ["unassalpha"], "metadata": None}
+    tifffile.imwrite(tmp_path / "a.tif", rgba, **options)
+    with pytest.raises(UserError, match=r"has an alpha channel; .*, or store each image"):
+        open_scene(tmp_path / "a.tif")
+
+
 def test_a_georeference_needs_rasterio(tmp_path):
     sizes = (33550, "d", 3, (10.0, 10.0, 0.0), True)
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((2, 2)), extratags=[sizes])

@@ -76,11 +76,9 @@ def _is_geotiff(path: Path, head: bytes) -> bool:
         with tifffile.TiffFile(path) as tiff:
             if not (_PLACE_TAGS | _GDAL_TAGS).isdisjoint(tiff.pages.first.tags.keys()):
                 return True
-            images = (page for page in tiff.pages if not page.aspage().subfiletype)
-            is_single = len(list(islice(images, 2))) == 1
+            return is_single_image(tiff) and find_spec("rasterio") is not None
     except Exception:  # damaged; tifffile raises exceptions of many kinds
         return False
-    return is_single and find_spec("rasterio") is not None
 
 
 def _is_tiff_stack(path: Path, head: bytes) -> bool:
@@ -119,6 +117,12 @@ KINDS = (  # the first that recognises a file counts
     Kind("GeoTIFF", _TIFF_SUFFIXES, _is_geotiff, "geotiff", "geo"),
     Kind("TIFF", _TIFF_SUFFIXES, _is_tiff, "plain_tiff"),
 )
+
+
+def is_single_image(tiff: tifffile.TiffFile) -> bool:
+    """Returns whether a TIFF file holds one image, apart from its overviews and masks."""
+    images = (page for page in tiff.pages if not page.aspage().subfiletype)
+    return len(list(islice(images, 2))) == 1
 
 
 def stem_of(path: Path) -> str:

@@ -18,6 +18,7 @@ from udl_tf.imaging.metadata import MARK
 from udl_tf.imaging.tiff_writing import CLASSIC_TIFF
 from udl_tf.scenes.array_scene import ArrayScene, readable
 from udl_tf.scenes.axes import Axes
+from udl_tf.scenes.opening import is_single_image
 from udl_tf.scenes.raw_array import RawArray
 from udl_tf.scenes.result_files import Content, ResultFile
 from udl_tf.scenes.samples import Samples
@@ -51,7 +52,7 @@ class PlainTiffScene(ArrayScene):
                 series = tiff.series[0]
                 self._page = series.keyframe
                 axes = Axes(tuple(series.get_axes(False)), tuple(series.get_shape(False)))
-                _check_supported(path, series)
+                _check_supported(path, tiff)
                 array = RawArray.of_pages(path, series, tiff.byteorder) or _Pages(series, axes)
             samples = Samples(series.dtype.newbyteorder("="), nodata)
             notes = tuple(_notes(tiff))
@@ -125,19 +126,22 @@ def _notes(tiff: tifffile.TiffFile) -> Iterator[str]:
         yield "the result is not compressed"
 
 
-def _check_supported(path: Path, series: TiffPageSeries) -> None:
+def _check_supported(path: Path, tiff: tifffile.TiffFile) -> None:
     """Refuses files whose values are not what they measure.
 
     Raises:
         UserError: for indices into a colour table, and alpha.
     """
-    page = series.keyframe
+    page = tiff.series[0].keyframe
     if page.photometric == PHOTOMETRIC.PALETTE:
         raise UserError(
             f"{path}: holds indices into a colour table; expected values: convert it to RGB or grey"
         )
     if {EXTRASAMPLE.ASSOCALPHA, EXTRASAMPLE.UNASSALPHA} & set(page.extrasamples):
+        if is_single_image(tiff):
+            fix = 'run pip install "udl_tf[geo]", which reads alpha as nodata'
+        else:
+            fix = "store each image as a file, in which alpha is read as nodata"
         raise UserError(
-            f"{path}: has an alpha channel; expected channels of values: remove it, or run pip"
-            ' install "udl_tf[geo]", which reads alpha as nodata'
+            f"{path}: has an alpha channel; expected channels of values: remove it, or {fix}"
         )
