@@ -1,5 +1,6 @@
 """GeoTIFF files as scenes, written and read back by rasterio."""
 
+import os
 import warnings
 
 import numpy as np
@@ -370,6 +371,17 @@ def test_several_images_in_one_file_are_refused(tmp_path):
     write(tmp_path / "a.tif", np.ones((1, 3, 3), np.uint8), APPEND_SUBDATASET=True)
     with pytest.raises(UserError, match=r"holds 2 images; expected one.*gdal_translate GTIFF_DIR:"):
         open_scene(tmp_path / "a.tif")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names are not bytes")
+def test_a_name_that_is_not_utf_8_is_refused(tmp_path):
+    path = write(tmp_path / "a.tif", np.ones((1, 4, 4), np.uint8)).rename(
+        os.fsdecode(os.fsencode(tmp_path) + b"/s\xfc\xdf.tif")
+    )
+    with pytest.raises(
+        UserError, match=r"\.tif: its name is not UTF-8, as GDAL expects: rename it"
+    ):
+        open_scene(path)
 
 
 def test_damage_is_reported_in_one_line_and_leaves_no_result(tmp_path):

@@ -31,6 +31,8 @@ def reading(path: Path) -> Iterator[None]:
         except RasterioError as error:
             reason = first_line(error.__cause__ or error)
             raise UserError(f"{path}: cannot be read ({reason}): replace or remove it") from error
+        except UnicodeEncodeError as error:
+            raise UserError(f"{path}: its name is not UTF-8, as GDAL expects: rename it") from error
 
 
 @contextmanager
