@@ -66,6 +66,32 @@ def write(path, array, zarr_format, axes=AXES, levels=2, transformations=None, *
     return path
 
 
+@pytest.mark.parametrize(
+    ("names", "planes"), [("yxc", 1), ("xyz", 3), ("czxy", 3), ("xcy", 1), ("hwc", 1)]
+)
+def test_rows_and_columns_are_found_in_any_order_of_axes(tmp_path, names, planes):
+    sizes = {"y": 8, "x": 10, "h": 8, "w": 10, "c": 2, "z": 3}
+    stack = random_stack(tuple(sizes[name] for name in names))
+    chunks = (1,) + (4,) * (stack.ndim - 1)
+    named = [{"name": name, "type": "channel" if name == "c" else "space"} for name in names]
+    scale = {"type": "scale", "scale": [1.0] * len(names)}
+    steps = [{"path": "0", "coordinateTransformations": [scale]}]
+    source = tmp_path / "a.zarr"
+    attributes = {"version": "0.5", "multiscales": [{"axes": named, "datasets": steps}]}
+    group = zarr.create_group(source, attributes={"ome": attributes})
+    group.create_array("0", shape=stack.shape, dtype=stack.dtype, chunks=chunks)[...] = stack
+    with open_scene(source) as scene:
+        assert (scene.planes, scene.height, scene.width) == (planes, 8, 10)
+        assert scene.channels == (2 if "c" in names else 1)
+    result = zarr.open_group(enlarge(source, tmp_path / "b.zarr", step=3), mode="r")
+    for axis, name in enumerate(names):
+        if name in "yxhw":
+            stack = stack.repeat(2, axis=axis)
+    np.testing.assert_array_equal(result["0"][...], stack)
+    (step, *_) = metadata(tmp_path / "b.zarr")[1]["datasets"][0]["coordinateTransformations"]
+    assert step["scale"] == [0.5 if name in "yxhw" else 1.0 for name in names]
+
+
 def metadata(path):
     """Returns (metadata of OME, of the first image)."""
     attributes = dict(zarr.open_group(path, mode="r").attrs)

@@ -44,11 +44,13 @@ class Multiscale:
         version = image.ome.get("version", first.get("version"))
         axes = first.get("axes", ())
         known = str(version).startswith(_VERSIONS[image.zarr_format])
-        if not known or not all(isinstance(axis, dict) for axis in axes) or len(axes) < 2:
+        if not known or not all(isinstance(axis, dict) for axis in axes):
             raise UserError(
                 f"{path}: OME-Zarr of version {version} in zarr {image.zarr_format}: expected 0.4"
                 " in zarr 2 or 0.5 in zarr 3; convert it"
             )
+        if len(_rows_and_columns(axes)) < 2:
+            raise UserError(f"{path}: its axes {list(axes)}; expected two of space: convert it")
         return image
 
     @property
@@ -67,10 +69,12 @@ class Multiscale:
 
     @property
     def axis_names(self) -> tuple[str, ...]:
-        """Names of axes as in Axes: the last two are rows and columns."""
+        """Names of axes as in Axes."""
         axes = self.first["axes"]
-        names = ["C" if _type(axis) == "channel" else axis["name"] for axis in axes[:-2]]
-        return (*names, "Y", "X")
+        names = ["C" if _type(axis) == "channel" else axis["name"] for axis in axes]
+        for place, name in zip(_rows_and_columns(axes), "YX", strict=True):
+            names[place] = name
+        return tuple(names)
 
     def notes(self) -> tuple[str, ...]:
         """Returns what is not read of the image."""
@@ -140,6 +144,14 @@ class Multiscale:
 def _type(axis: dict[str, Any]) -> str:
     """Returns the type of an axis; those that state none are known by name."""
     return axis.get("type") or {"t": "time", "c": "channel"}.get(axis["name"].lower(), "space")
+
+
+def _rows_and_columns(axes: Sequence[dict[str, Any]]) -> list[int]:
+    """Returns the places of the axes named y and x, or else of the last two of space."""
+    names = [axis["name"].lower() for axis in axes]
+    if {"y", "x"} <= set(names):
+        return [names.index("y"), names.index("x")]
+    return [place for place, axis in enumerate(axes) if _type(axis) == "space"][-2:]
 
 
 def _transformations(
