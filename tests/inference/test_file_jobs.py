@@ -105,6 +105,13 @@ def test_tiff_files_that_state_where_they_are_are_scenes(options, expected, tmp_
     assert is_scene(tmp_path / "a.dat") is expected
 
 
+@pytest.mark.parametrize("name", ["a.tfw", "a.tifw", "a.wld", "a.TFW", "b.tfw"])
+def test_a_tiff_beside_a_world_file_is_a_scene(name, tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((6, 8, 3), np.uint8))
+    (tmp_path / name).write_text("10\n0\n0\n-10\n500005\n3999995\n")
+    assert is_scene(tmp_path / "a.tif") == name.startswith("a")
+
+
 def test_other_images_are_not_opened_and_files_that_cannot_be_are_no_scenes(tmp_path):
     write_geotiff(tmp_path / "a.tif").rename(tmp_path / "a.jpg")
     for name in ("a.jpg", "gone.npy", "gone.tif"):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import rasterio
 import rasterio.shutil
+import tifffile
 from helpers.scenes import enlarge, repeated
 from rasterio.control import GroundControlPoint
 from rasterio.enums import ColorInterp, MaskFlags, Resampling
@@ -339,6 +340,14 @@ def test_tiles_larger_than_the_scene_stay_tiles(tmp_path):
     enlarge(tmp_path / "a.tif", tmp_path / "b.tif")
     with rasterio.open(tmp_path / "b.tif") as result:
         assert result.block_shapes == [(32, 64)]
+
+
+def test_the_place_in_a_world_file_is_kept_in_the_result(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", np.ones((4, 5, 3), np.uint8), photometric="rgb")
+    (tmp_path / "a.tfw").write_text("10\n0\n0\n-10\n500005\n3999995\n")  # the first centre
+    enlarge(tmp_path / "a.tif", tmp_path / "b.tif")
+    with rasterio.open(tmp_path / "b.tif") as result:
+        assert result.transform == rasterio.Affine(5, 0, 500000, 0, -5, 4000000)
 
 
 def test_files_without_georeference_stay_without(tmp_path):

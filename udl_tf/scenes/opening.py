@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from itertools import islice
+from os.path import isfile
 from pathlib import Path
 
 import numpy as np
@@ -74,11 +75,20 @@ def _is_geotiff(path: Path, head: bytes) -> bool:
         return False
     try:
         with tifffile.TiffFile(path) as tiff:
-            if not (_PLACE_TAGS | _GDAL_TAGS).isdisjoint(tiff.pages.first.tags.keys()):
+            if _states_place(path, tiff) or not _GDAL_TAGS.isdisjoint(tiff.pages.first.tags.keys()):
                 return True
             return is_single_image(tiff) and find_spec("rasterio") is not None
     except Exception:  # damaged; tifffile raises exceptions of many kinds
         return False
+
+
+def _states_place(path: Path, tiff: tifffile.TiffFile) -> bool:
+    """Returns whether a TIFF states where it is, or a world file, such as a.tfw, does."""
+    base, end = str(path.with_suffix("")), path.suffix
+    beside = (f"{end[:2]}{end[-1:]}w", f"{end}w", ".wld")  # as GDAL looks for it
+    return not _PLACE_TAGS.isdisjoint(tiff.pages.first.tags.keys()) or any(
+        isfile(base + one) for name in beside for one in (name.lower(), name.upper())
+    )
 
 
 def _is_tiff_stack(path: Path, head: bytes) -> bool:
@@ -157,10 +167,11 @@ def scene_kind(path: Path | str) -> Kind | None:
 
 
 def is_georeferenced(path: Path | str) -> bool:
-    """Returns whether a file is a TIFF that states where it is, such as a coordinate system."""
+    """Returns whether a file is a TIFF that states where it is, by tags or in a world file."""
+    path = Path(path)
     try:
         with tifffile.TiffFile(path) as tiff:
-            return not _PLACE_TAGS.isdisjoint(tiff.pages.first.tags.keys())
+            return _states_place(path, tiff)
     except Exception:  # damaged, or no TIFF; tifffile raises exceptions of many kinds
         return False
 
