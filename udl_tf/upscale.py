@@ -228,8 +228,7 @@ def _common(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _without_existing(plan: "Plan") -> "list[Job]":
-    # Unlike Path.exists, `exists` returns False for a name that is too long, which its job reports.
-    return [job for job in plan if not all(map(exists, job.targets))]
+    return [job for job in plan if not all(map(exists, job.targets))]  # False if a name is too long
 
 
 def _check_uncertainty(options: argparse.Namespace, model: _Model, maps: "Sequence[str]") -> None:
