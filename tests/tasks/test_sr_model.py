@@ -56,6 +56,24 @@ def test_the_student_starts_from_the_weights_and_is_weighted_by_the_frozen_model
     assert all(np.array_equal(a, b) for a, b in zip(before, first.get_weights(), strict=True))
 
 
+def test_a_model_that_another_one_uses_can_still_be_trained():
+    first = small()
+    first.compile("adam", "esu")
+    count = len(first.trainable_variables)
+    student = first.udl_student()
+    student.compile("adam", "udl")
+    fit(student)
+    paper = SRModel(student.backbone, uncertainty_backbone=first.backbone)
+    assert len(paper.trainable_variables) == len(student.trainable_variables)
+    assert len(paper.variables) == len(student.variables) + len(first.variables)
+    assert len(paper.non_trainable_variables) == len(first.variables)
+    assert len(first.trainable_variables) == count
+    before = [weight.copy() for weight in first.get_weights()]
+    fit(first)
+    assert not any(map(np.array_equal, before, first.get_weights()))
+    fit(student)  # is still weighted by `first`
+
+
 def test_the_head_step_trains_the_head_alone(steps):
     _, student, final = steps
     for layer in student.backbone.layers:

@@ -28,13 +28,11 @@ def make_pixel_weight(
         return lambda lr, hr, s, valid=None: weighting.uncertainty_weight(s, valid=valid, **options)
     if config.source == "uncertainty":
         part = uncertainty_part(frozen)
-        part.trainable = False
         return lambda lr, hr, valid=None: weighting.uncertainty_weight(
             part(lr, training=False)["log_scale"], valid=valid, **options
         )
     if config.source == "error_map":
         part = mean_part(frozen)
-        part.trainable = False
         return lambda lr, hr, valid=None: weighting.error_map_weight(
             hr, part(lr, training=False)["sr"], valid=valid, **options
         )

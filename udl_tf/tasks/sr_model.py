@@ -51,7 +51,8 @@ class SRModel(SRTraining):
             "log_scale"}.
         scale: 2, 3 or 4; required with a name.
         uncertainty_backbone: network lr -> {"log_scale"} that computes theta in place of the
-            backbone, as in the paper, where theta comes from the network of the ESU step.
+            backbone, as in the paper, where theta comes from the network of the ESU step. It is not
+            trained with this model.
         unit: as for Theta.
         power: as for Theta.
         calibration: as for Theta.
@@ -111,8 +112,6 @@ class SRModel(SRTraining):
         super().__init__(lr, outputs, name=name)
         self.backbone, self.theta = network, theta
         self.uncertainty_backbone = uncertainty_backbone
-        if uncertainty_backbone is not None:
-            uncertainty_backbone.trainable = False
         self.scale, self.train, self.is_student = scale_of(network), train, student
         if train == "uncertainty_head":
             freeze_all_but_head(network)

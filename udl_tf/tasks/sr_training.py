@@ -35,6 +35,23 @@ class SRTraining(keras.Model):
     # A function hides the frozen network, which Keras would otherwise train and save.
     pixel_weight: Callable | None = None
 
+    @property
+    def trainable_variables(self):
+        # Not those of a second network for theta, which is in the graph but not in the loss.
+        return self.backbone.trainable_variables if self.trainable else []
+
+    @property
+    def trainable_weights(self):
+        return self.backbone.trainable_weights if self.trainable else []
+
+    @property
+    def non_trainable_variables(self):
+        return _without(self.variables, self.trainable_variables)
+
+    @property
+    def non_trainable_weights(self):
+        return _without(self.weights, self.trainable_weights)
+
     def compile(self, optimizer="rmsprop", loss=None, *, metrics=None, **options):
         """Sets optimizer, loss and metrics as keras.Model.compile.
 
@@ -141,3 +158,9 @@ class SRTraining(keras.Model):
                 " with the loss 'esu', or choose another source"
             )
         self.pixel_weight = make_pixel_weight(config, fused(model.backbone), self.scale)
+
+
+def _without(variables: list, others: list) -> list:
+    """Returns the variables that are not among others; Keras compares their values with ==."""
+    left_out = {id(variable) for variable in others}
+    return [variable for variable in variables if id(variable) not in left_out]
