@@ -51,6 +51,12 @@ def test_a_network_that_ignores_its_input_is_dead():
     assert not is_dead(network, predict, LR)
 
 
+@pytest.mark.parametrize("level", [0, 127.5, 255])
+def test_a_network_is_alive_on_an_image_of_one_colour(level):
+    network = build_small("edsr_s", 2, shift=127.5, divide=127.5)
+    assert not is_dead(network, make_forward(network), np.full_like(LR, level))
+
+
 def test_a_rate_that_kills_the_network_is_named(tmp_path):
     config = tiny_config(tmp_path)
     config["optimizer"] = {"name": "adam", "learning_rate": 10.0, "schedule": "constant"}

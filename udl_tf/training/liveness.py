@@ -12,8 +12,8 @@ from udl_tf.models import mean_part
 def is_dead(network: keras.Model, predict: Callable, lr: np.ndarray) -> bool:
     """Returns whether the input of a network, or its ReLUs, no longer influence its result.
 
-    A network is dead if its result for the negative of the image differs by less than half a grey
-    level everywhere, or if its result is exactly the one with all ReLUs set to zero. One active
+    A network is dead if its result differs by less than half a grey level everywhere for an image
+    in which dark and bright values are exchanged, or if its result is exactly the one with all ReLUs set to zero. One active
     unit at one pixel suffices to change the latter, so that a network that learns is never called
     dead, however bad it still is.
 
@@ -23,7 +23,8 @@ def is_dead(network: keras.Model, predict: Callable, lr: np.ndarray) -> bool:
         lr: float32 or uint8 (n, h, w, c) in 0..255.
     """
     result = predict(lr)["sr"]
-    if np.abs(result - predict(255 - lr)["sr"]).max() < 0.5:
+    other = np.where(lr < 128, lr + 127, lr - 127)  # of the dtype of lr, and nowhere equal to it
+    if np.abs(result - predict(other)["sr"]).max() < 0.5:
         return True
     # Without the s head, which has no influence on the image anyway.
     layers = [
