@@ -8,6 +8,7 @@ import pytest
 from helpers.images import noise_image
 from helpers.runs import curve, loss_curve, same_weights, stop_at, tiny_config, weights
 
+from udl_tf._support.json_files import write_json
 from udl_tf.config import Config
 from udl_tf.errors import Interrupted, UserError
 from udl_tf.saved.loading import load_upscaler
@@ -20,7 +21,7 @@ from udl_tf.training.checkpoint import (
     write_checkpoint,
 )
 from udl_tf.training.run import train
-from udl_tf.training.run_folder import RunFolder
+from udl_tf.training.run_folder import RunFolder, with_note
 
 IMAGE = noise_image(12, 16)
 
@@ -241,6 +242,39 @@ def test_an_extension_that_changes_another_key_is_one_line(finished):
     )
     with pytest.raises(UserError, match=r"training\.log_every was 1 and is now 2.*may only add"):
         train(with_updates(other, 1, 50), folder, extend=True)
+
+
+def test_a_further_extension_keeps_the_running_one_of_an_earlier_step(copied):
+    config, folder = copied
+    longer = with_updates(config, 0, 9)
+    extension.extend_run(folder, longer, run.make_losses(config))
+    longest = with_updates(longer, 1, 50)
+    extension.extend_run(folder, longest, run.make_losses(config))
+    progress = read_progress(folder)
+    assert (progress.step, progress.update, progress.extended_from) == (0, 5, [5])
+    assert RunFolder(folder, longest).stored_config().steps == longest.steps
+
+
+def test_a_run_without_metrics_json_is_finished_and_can_be_extended(copied):
+    config, folder = copied
+    (folder / "metrics.json").unlink()
+    finished = RunFolder(folder, config)
+    assert finished.finished(0)
+    assert finished.finished(1)
+    extension.extend_run(folder, with_updates(config, 1, 50), run.make_losses(config))
+    assert read_progress(folder) == Progress(1, 40, extended_from=[40])
+
+
+def test_entries_of_metrics_json_belong_to_the_step_that_they_name(copied):
+    config, folder = copied
+    second = {"step": 2, "updates": 3}
+    write_json(folder / "metrics.json", {"steps": [second]})
+    found = RunFolder(folder, config)
+    assert found.finished(0)  # 5 updates
+    assert not found.finished(1)  # 40 updates
+    first = {"step": 1, "updates": 5}
+    assert with_note({"steps": [second]}, first) == {"steps": [first]}
+    assert with_note({"steps": [first]}, second) == {"steps": [first, second]}
 
 
 def test_a_run_without_the_checkpoint_of_its_extension_is_not_finished(copied, monkeypatch):

@@ -25,6 +25,8 @@ def extend_run(folder: Path, config: Config, losses: list) -> None:
     The first step with more updates gets a checkpoint of its last weights without optimizer
     variables, if it has begun; then the new config is written. If this is interrupted in between,
     another call repeats it. Bundle and weights stay as they are until the step has finished again.
+    If an earlier step is running, its checkpoint stays, because the later step is trained again
+    anyway.
 
     Args:
         folder: the run folder.
@@ -38,7 +40,7 @@ def extend_run(folder: Path, config: Config, losses: list) -> None:
     run = RunFolder(folder, before)
     pairs = enumerate(zip(before.steps, config.steps, strict=True))
     index = next((i for i, (old, new) in pairs if old != new), None)
-    if index is not None and run.begun(index):
+    if index is not None and run.begun(index) and not run.running_before(index):
         progress, arrays = _last_state(run, index, losses[index])
         if progress.update != progress.schedule_from:
             lengths = [*progress.extended_from, progress.update]
@@ -53,8 +55,10 @@ def _last_state(
     progress = read_progress(run.path)
     if progress is not None and progress.step == index:
         return progress, read_weight_arrays(run.path)
-    note = run.read_notes()["steps"][index]
     network = read_step_network(run, index, loss)
-    extended = note.get("extended_from", [])
-    progress = Progress(index, note["updates"], note["seconds"], note["validation"], extended)
+    progress = Progress(index, run.config.steps[index].updates)
+    if note := run.read_note(index):
+        known = {key: note[key] for key in ("seconds", "validation")}
+        extended = note.get("extended_from", [])
+        progress = Progress(index, note["updates"], extended_from=extended, **known)
     return progress, weight_arrays(network)

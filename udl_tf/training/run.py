@@ -19,7 +19,7 @@ from udl_tf.training.extension import extend_run
 from udl_tf.training.networks import check_networks
 from udl_tf.training.origin import find_origin
 from udl_tf.training.results import calibrate_theta, evaluate_run, write_bundle
-from udl_tf.training.run_folder import CACHE, RunFolder, logging_to
+from udl_tf.training.run_folder import CACHE, RunFolder, logging_to, with_note
 from udl_tf.training.running import delete_running_bundle
 from udl_tf.training.step import Session, stopped, train_step
 from udl_tf.training.uncertainty_cache import decide_cache
@@ -167,7 +167,7 @@ def _train_all(session: Session) -> dict[str, Any]:
             continue
         with group.scope():
             note, interrupted = train_step(session, index)
-        notes["steps"] = [*notes["steps"][:index], note]
+        notes = with_note(notes, note)
         write_json(run.metrics, notes)
         write_bundle(run, index, session.losses, notes)
         for outdated in run.later_weights(index):  # trained before this step was extended

@@ -137,8 +137,8 @@ class RunFolder:
         if progress is not None and progress.step == index:
             # An extension is running, unless it was stopped before it changed the config.
             return progress.update == progress.schedule_from == updates
-        steps = self.read_notes().get("steps", [])[index : index + 1]
-        return all(step["updates"] >= updates for step in steps)
+        note = self.read_note(index)
+        return note is None or note["updates"] >= updates
 
     def later_weights(self, index: int) -> list[Path]:
         """Returns the weight files of the steps after `index`."""
@@ -149,6 +149,16 @@ class RunFolder:
         """Returns whether a step has begun."""
         progress = read_progress(self.path)
         return self.weights(index).exists() or (progress is not None and progress.step == index)
+
+    def running_before(self, index: int) -> bool:
+        """Returns whether the checkpoint belongs to a step before `index`."""
+        progress = read_progress(self.path)
+        return progress is not None and progress.step < index
+
+    def read_note(self, index: int) -> dict[str, Any] | None:
+        """Reads the entry of a step in metrics.json; None if it is missing."""
+        steps = self.read_notes().get("steps", [])
+        return next((note for note in steps if note["step"] == index + 1), None)
 
     def read_notes(self) -> dict[str, Any]:
         """Reads the current content of metrics.json; empty for a new run."""
@@ -200,6 +210,12 @@ class RunFolder:
             f" {remedy}",
             argument="output" if unextendable else "extend",
         )
+
+
+def with_note(notes: dict[str, Any], note: dict[str, Any]) -> dict[str, Any]:
+    """Returns the content of metrics.json with the entry of a step, the last of its steps."""
+    before = [step for step in notes["steps"] if step["step"] < note["step"]]
+    return {**notes, "steps": [*before, note]}
 
 
 def _with_cache(config: Config, cache_uncertainty: bool | str) -> Config:

@@ -29,7 +29,7 @@ from udl_tf.models.weight_files import save_weights
 from udl_tf.saved.bundle import MANIFEST, Manifest, read_manifest, write_manifest
 from udl_tf.training.checkpoint import Progress
 from udl_tf.training.results import bundle_files, make_manifest
-from udl_tf.training.run_folder import RunFolder
+from udl_tf.training.run_folder import RunFolder, with_note
 
 
 def write_running_bundle(
@@ -47,8 +47,7 @@ def write_running_bundle(
     folder, index = run.running, progress.step
     earlier = bundle_files(run, losses, index)
     own = run.weights_name(index).replace(".weights.h5", f"-{progress.update}.weights.h5")
-    notes = run.read_notes()
-    notes["steps"] = [*notes["steps"][:index], note]
+    notes = with_note(run.read_notes(), note)
     notes.pop("results", None)  # of the model before an extension
     manifest = make_manifest(run, losses, [*earlier, own], notes)
     manifest.training["steps"][-1]["updates_done"] = progress.update
