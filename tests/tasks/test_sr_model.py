@@ -212,9 +212,21 @@ def test_mixed_precision_keeps_heads_and_losses_in_float32():
         model = small()
     model.compile("adam", "esu")
     assert np.isfinite(fit(model)["loss"]).all()
-    assert model.backbone.dtype_policy.name == "mixed_bfloat16"
+    assert model.backbone.dtype_policy.name == model.dtype_policy.name == "mixed_bfloat16"
     assert {str(v.dtype) for v in model.predict(LR, verbose=0).values()} == {"float32"}
     assert {v.dtype for v in model.trainable_variables} == {"float32"}
+
+
+def test_the_loss_is_scaled_and_the_optimizer_saved_as_the_backbone_computes(tmp_path):
+    with precision("mixed_float16"):
+        network = small(uncertainty=False).backbone
+    model = SRModel(network)
+    model.compile("adam")
+    assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
+    model.optimizer.inner_optimizer.iterations.assign(7)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert int(loaded.optimizer.inner_optimizer.iterations) == 7
 
 
 def test_callbacks_save_the_best_model(tmp_path):
@@ -270,6 +282,25 @@ def test_calibration_changes_theta_and_is_saved(tmp_path):
     assert (low <= high).all()
     with pytest.raises(UserError, match="no uncertainty to calibrate"):
         small(uncertainty=False).calibrate((LR, HR))
+
+
+def test_training_ends_a_calibration_and_theta_is_read_as_the_loss_trains_it(caplog):
+    model = small(log_scale_activation="linear")
+    model.compile("adam", "gram")
+    gram = model.theta.unit, model.theta.power
+    assert gram == (127.5, 2.0)
+    model.compile("adam", "mae")  # to evaluate sr
+    assert (model.theta.unit, model.theta.power) == gram
+    model.calibrate((LR, HR))
+    as_trained = model.calibration
+    model.compile("adam", "esu")
+    model.evaluate(LR, HR, verbose=0)
+    assert (model.theta.unit, model.theta.power) == gram
+    assert model.calibration == as_trained
+    fit(model)
+    assert "training ends the calibration of theta" in caplog.text
+    assert (model.theta.unit, model.theta.power) == (1.0, 1.0)
+    assert model.calibration is None
 
 
 def test_measurements_are_calibrated_without_clipping_and_without_nodata():

@@ -110,6 +110,7 @@ class SRModel(SRTraining):
             theta = Theta(unit, power, calibration)
             outputs["theta"] = theta(log_scale)
         super().__init__(lr, outputs, name=name)
+        self.dtype_policy = network.dtype_policy  # by which `compile` scales the loss
         self.backbone, self.theta = network, theta
         self.uncertainty_backbone = uncertainty_backbone
         self.scale, self.train, self.is_student = scale_of(network), train, student
@@ -136,11 +137,6 @@ class SRModel(SRTraining):
     def has_uncertainty(self) -> bool:
         """Whether the model predicts theta."""
         return self.theta is not None
-
-    @property
-    def calibration(self) -> Calibration | None:
-        """Correction of theta; None: theta is as trained."""
-        return None if self.theta is None else self.theta.calibration
 
     @property
     def networks(self) -> Networks:
@@ -217,11 +213,7 @@ class SRModel(SRTraining):
             data: description of the images, stored with the calibration.
             options: "method" and "conformal" of udl_tf.uncertainty.calibrate.
         """
-        calibration = fit_calibration(self.networks, batches, data, **options)
-        assert self.theta is not None
-        self.theta.calibration = calibration
-        # Compiled functions contain the previous calibration.
-        self.predict_function = self.test_function = None
+        self._calibrate(fit_calibration(self.networks, batches, data, **options))
 
     def export(self, filepath, format="tf_saved_model", **options):
         """Exports the model as keras.Model.export; see docs/export.md for `udl-tf export`."""

@@ -1,6 +1,7 @@
 """Training of a super-resolution model: losses by name, and pixels weighed in UDL steps."""
 
 from collections.abc import Callable
+from logging import getLogger
 from typing import Any
 
 import keras
@@ -15,6 +16,9 @@ from udl_tf.models.heads import LOG_SCALE
 from udl_tf.tasks.names import find_loss, find_metrics
 from udl_tf.tasks.pixel_weights import make_pixel_weight
 from udl_tf.tasks.theta import Theta
+from udl_tf.uncertainty.record import Calibration
+
+log = getLogger(__name__)
 
 
 class SRTraining(keras.Model):
@@ -55,6 +59,9 @@ class SRTraining(keras.Model):
     def compile(self, optimizer="rmsprop", loss=None, *, metrics=None, **options):
         """Sets optimizer, loss and metrics as keras.Model.compile.
 
+        The first update that follows ends the calibration of theta, which is that of the previous
+        weights.
+
         Args:
             optimizer: as in Keras.
             loss: name in udl_tf.losses.LOSSES, one of those losses, or any loss of Keras, which is
@@ -71,14 +78,31 @@ class SRTraining(keras.Model):
                 f"the loss {loss!r} needs a log scale, but {self.name} was built without"
                 " uncertainty"
             )
-        if self.theta is not None and self.theta.calibration is None:
-            self.theta.unit = getattr(self.sr_loss, "unit", self.theta.unit)
-            self.theta.power = getattr(self.sr_loss, "power", self.theta.power)
+        if self.calibration is None:
+            self._read_log_scale_as_trained()
         super().compile(optimizer, metrics=find_metrics(metrics, self.scale), **options)
         # Variables that the first update creates would cost a second trace, and Keras cannot load
         # a model that was saved before it.
         self.optimizer.build(self.trainable_variables)
         self._compile_config.config |= {"loss": loss, "metrics": metrics}
+
+    def _read_log_scale_as_trained(self) -> None:
+        """Sets unit and power of theta to those of the loss, if it trains s."""
+        if self.theta is not None and getattr(self.sr_loss, "needs_log_scale", False):
+            self.theta.unit = getattr(self.sr_loss, "unit", 1.0)
+            self.theta.power = getattr(self.sr_loss, "power", 1.0)
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """Correction of theta; None: theta is as trained."""
+        return None if self.theta is None else self.theta.calibration
+
+    def _calibrate(self, calibration: Calibration | None) -> None:
+        """Replaces the calibration."""
+        assert self.theta is not None
+        self.theta.calibration = calibration
+        # Compiled functions contain the previous calibration.
+        self.predict_function = self.test_function = None
 
     def _default_loss(self):
         if self.is_student:
@@ -91,6 +115,10 @@ class SRTraining(keras.Model):
 
     def make_train_function(self, force=False):
         self._check_weights()
+        if self.calibration is not None and self.trainable_variables:
+            log.warning("%s: training ends the calibration of theta: calibrate again", self.name)
+            self._calibrate(None)
+            self._read_log_scale_as_trained()
         super().make_train_function(force)
 
     def make_test_function(self, force=False):
