@@ -6,7 +6,14 @@ from pathlib import PureWindowsPath
 
 import pytest
 
-from udl_tf._support.files import complete_file, complete_folder, sha256, temporary_path, write_text
+from udl_tf._support.files import (
+    complete_file,
+    complete_folder,
+    fitting_name,
+    sha256,
+    temporary_path,
+    write_text,
+)
 from udl_tf._support.json_files import parse_model, read_json, write_json
 from udl_tf._support.tables import markdown_table
 from udl_tf.config import Config
@@ -57,6 +64,17 @@ def test_names_may_have_all_255_bytes(name, tmp_path):
         pass
     assert (tmp_path / name).read_text() == "whole"
     assert (tmp_path / "sub" / name).is_dir()
+
+
+def test_a_long_stem_is_shortened_and_stays_unambiguous(tmp_path):
+    assert fitting_name("é" * 125, ".png") == "é" * 125 + ".png"
+    stems = ["é" * 127 + end for end in ("a", "b", "\udcff")]
+    names = [fitting_name(stem, "-x4.png") for stem in stems]
+    assert len(set(names)) == 3
+    for name in names:
+        assert name.startswith("ééé")
+        assert name.endswith("-x4.png")
+        (tmp_path / name).touch()
 
 
 def test_temporary_names_are_hidden_unique_and_keep_the_suffix():

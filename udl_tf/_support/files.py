@@ -12,6 +12,7 @@ from typing import TypeVar
 
 Place = TypeVar("Place", bound=PurePath)
 
+_LONGEST_NAME = 255  # bytes, in most file systems
 _LONGEST_SUFFIX = 64  # bytes; a longer one is part of a name with a dot
 
 
@@ -94,6 +95,16 @@ def temporary_path(path: Place) -> Place:
     if len(os.fsencode(suffix)) > _LONGEST_SUFFIX:
         suffix = ""
     return path.with_name(f".{uuid.uuid4().hex}.part{suffix}")
+
+
+def fitting_name(stem: str, suffix: str) -> str:
+    """Returns a file's name, in which a long stem is shortened and distinguished by a checksum."""
+    encoded = os.fsencode(stem)
+    room = _LONGEST_NAME - len(os.fsencode(suffix))
+    if len(encoded) > room:
+        mark = f"-{hashlib.sha256(encoded).hexdigest()[:16]}"
+        stem = encoded[: room - len(mark)].decode("utf-8", errors="ignore") + mark
+    return stem + suffix
 
 
 def sha256(path: Path | str) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from udl_tf._support.files import fitting_name
 from udl_tf.config import DataConfig
 from udl_tf.data.image_source import ImageSource
 from udl_tf.data.pixels import Pixels, lr_of, with_holes, without_holes
@@ -119,7 +120,8 @@ def _computed_lr(path: Path, hr: np.ndarray, scale: int, cache: Path | None) -> 
         return imresize(hr, 1 / scale)
     stat = path.stat()
     identity = f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}|{scale}"
-    file = cache / f"{path.stem}-x{scale}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.png"
+    digest = hashlib.sha256(os.fsencode(identity)).hexdigest()[:16]
+    file = cache / fitting_name(path.stem, f"-x{scale}-{digest}.png")
     try:
         lr = read_rgb(file)
         if lr.shape == (hr.shape[0] // scale, hr.shape[1] // scale, 3):

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from udl_tf._support.files import fitting_name
 from udl_tf._support.tables import markdown_table
 from udl_tf.data.image_source import ImageSource
 from udl_tf.data.sources import Dataset
@@ -62,8 +63,8 @@ def evaluate(
     for dataset in datasets:
         per_image = []
         for index, source in enumerate(dataset.sources):
-            figure = figures / f"{dataset.name}_{source.stem}.png" if figures else None
-            drawn = figure if index < count else None
+            figure = fitting_name(f"{dataset.name}_{source.stem}", ".png")
+            drawn = figures / figure if figures and index < count else None
             per_image.append(_evaluate_image(model, source, drawn, compared, name, bands, ways))
         head = {"dataset": dataset.name, "scale": model.scale, "images": len(per_image)}
         means = mean_metrics(per_image) | mean_metrics(per_image, "bicubic_")
