@@ -92,6 +92,8 @@ class BetaNLLLoss(ESULoss):
     """
 
     def __init__(self, beta: float = 1.0, name: str | None = None):
+        if not 0 <= beta <= 2:
+            raise ValueError(f"beta must be in 0..2. Received: beta={beta}")
         super().__init__(name=name)
         self.beta = beta
 
@@ -131,6 +133,9 @@ class GRAMLoss(SRLoss):
     needs_log_scale = True
 
     def __init__(self, unit: float = 127.5, power: float = 2.0, name: str | None = None):
+        for option, value in {"unit": unit, "power": power}.items():
+            if not value > 0:
+                raise ValueError(f"{option} must be positive. Received: {option}={value}")
         super().__init__(name=name)
         self.unit = unit
         self.power = power

@@ -256,6 +256,23 @@ def test_a_start_from_an_unsuitable_model_is_one_line(config, tmp_path, change, 
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("loss", "options", "message"),
+    [
+        ("beta_nll", {"beta": "1.0"}, r"beta: got '1\.0'; Input should be a valid number"),
+        ("beta_nll", {"beta": None}, "beta: got None; Input should be a valid number"),
+        ("beta_nll", {"beta": -1}, r"beta must be in 0\.\.2\. Received: beta=-1"),
+        ("gram", {"unit": 0}, "unit must be positive. Received: unit=0"),
+        ("gram", {"power": -2.0}, r"power must be positive\. Received: power=-2\.0"),
+        ("gram", {"units": 1}, "unexpected keyword argument 'units'"),
+    ],
+)
+def test_wrong_options_of_a_loss_are_one_line(config, loss, options, message):
+    config["steps"] = [{"loss": loss, "loss_options": options, "updates": 2}]
+    with pytest.raises(UserError, match=rf"^steps\.0\.loss_options.*{message}"):
+        run.make_losses(Config.model_validate(config))
+
+
 def test_a_start_from_weights_of_another_meaning_is_one_line(config, tmp_path):
     config["model"] = {"scale": 2, "options": {"shift": 127.5}}
     config["training"]["start_from"] = "edsr_s_x4"

@@ -35,11 +35,13 @@ def test_cached_maps_are_those_of_the_network(tmp_path, monkeypatch):
             kernel, bias = layer.get_weights()
             turned = [np.rot90(k, i, (0, 1)) for k in (kernel, kernel[::-1]) for i in range(4)]
             layer.set_weights([np.mean(turned, axis=0), bias])
-    cache = tmp_path / "cache"
-    first = cached_log_scale(network, store, cache_path(network, store, cache))
+    cache, run = tmp_path / "cache", tmp_path / "run"
+    path = cache_path(network, store, cache, run)
+    assert path != cache_path(network, store, cache, tmp_path / "other")
+    first = cached_log_scale(network, store, path)
     with monkeypatch.context() as patch:
         patch.setattr(uncertainty_cache, "compute_maps", None)  # nothing is computed again
-        second = cached_log_scale(network, store, cache_path(network, store, cache))
+        second = cached_log_scale(network, store, cache_path(network, store, cache, run))
     assert len(list(cache.iterdir())) == 1
     for index in range(3):
         lr, _ = store.pair(index)
@@ -50,7 +52,7 @@ def test_cached_maps_are_those_of_the_network(tmp_path, monkeypatch):
         assert np.abs(a + b * values.astype(np.float32) - expected)[inner].max() <= 0.51 * b
         assert np.array_equal(first(index)[0], values)
     network.get_layer("log_scale_conv2").bias.assign_add([0.1, 0.1, 0.1])
-    cached_log_scale(network, store, cache_path(network, store, cache))
+    cached_log_scale(network, store, cache_path(network, store, cache, run))
     assert len(list(cache.iterdir())) == 2  # other weights, other maps
 
 

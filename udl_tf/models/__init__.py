@@ -6,8 +6,8 @@ from functools import partial
 from typing import Any
 
 import keras
-from pydantic import PydanticUserError, TypeAdapter, ValidationError
 
+from udl_tf._support.arguments import check_type
 from udl_tf.errors import UserError, nearest
 from udl_tf.models.channels import adapt_channels, adapted_values
 from udl_tf.models.contract import check_contract
@@ -124,12 +124,4 @@ def _check_value(option: str, value: Any, annotation: Any) -> None:
     """Checks the value of an option by the annotation of its argument, if it has a usable one."""
     if isinstance(value, int) and value > _LARGEST:  # building it would not end
         raise UserError(f"model.options.{option}: got {value}; expected at most {_LARGEST}")
-    if annotation is inspect.Parameter.empty:
-        return
-    try:
-        TypeAdapter(annotation).validate_python(value, strict=True)
-    except ValidationError as error:
-        message = error.errors()[0]["msg"]
-        raise UserError(f"model.options.{option}: got {value!r}; {message}") from None
-    except (PydanticUserError, NameError):  # a type that pydantic cannot check
-        return
+    check_type(f"model.options.{option}", value, annotation)

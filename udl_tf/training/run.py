@@ -1,11 +1,13 @@
 """A complete run: the steps of a config, then calibration and evaluation."""
 
+import inspect
 from logging import getLogger
 from pathlib import Path
 from typing import Any
 
 import keras
 
+from udl_tf._support.arguments import check_type
 from udl_tf._support.hardware import measure_rates, slow_precision, use_cores
 from udl_tf._support.json_files import write_json
 from udl_tf.config import Config, StepConfig
@@ -64,7 +66,7 @@ def train(config: Config, folder: Path | str, extend: bool = False) -> dict[str,
     def begin(own: Path) -> Session:
         if extend and group.writes:
             extend_run(own, config, losses)
-        return _begin(RunFolder(own, config), losses, data, group)
+        return _begin(RunFolder(own, config), Path(folder), losses, data, group)
 
     with group.guard():
         stored = group.shared(stored_split)  # fails before the data is read
@@ -106,13 +108,17 @@ def _make_loss(step: StepConfig, index: int) -> keras.losses.Loss:
         raise UserError(
             f"steps.{index}.loss {step.loss!r} is unknown, {nearest(step.loss, LOSSES)}"
         )
+    known = inspect.signature(LOSSES[step.loss]).parameters
+    for option, value in step.loss_options.items():
+        if option in known:
+            check_type(f"steps.{index}.loss_options.{option}", value, known[option].annotation)
     try:
         return LOSSES[step.loss](**step.loss_options)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise UserError(f"steps.{index}.loss_options: {error}") from error
 
 
-def _begin(run: RunFolder, losses: list, data: RunData, group: Group) -> Session:
+def _begin(run: RunFolder, folder: Path, losses: list, data: RunData, group: Group) -> Session:
     """Creates the run folder, or opens it to resume."""
     origin = find_origin(run)
     policy, reason = _precision(run)
@@ -126,7 +132,7 @@ def _begin(run: RunFolder, losses: list, data: RunData, group: Group) -> Session
     if data.cache == run.cache:
         facts.append(f"cache: {run.cache}, as the user's cache folder cannot be written")
     facts += price
-    return Session(run, losses, data, policy, origin, group, tuple(facts))
+    return Session(run, folder, losses, data, policy, origin, group, tuple(facts))
 
 
 def _precision(run: RunFolder) -> tuple[str, str]:

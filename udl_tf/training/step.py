@@ -50,6 +50,8 @@ class Session:
 
     Attributes:
         run: run folder with the config.
+        folder: the run folder as given to `train`; `run` is a copy of it where another machine
+            writes.
         losses: losses of all steps.
         data: training, validation and test images.
         policy: Keras dtype policy to train in.
@@ -59,6 +61,7 @@ class Session:
     """
 
     run: RunFolder
+    folder: Path
     losses: list
     data: RunData
     policy: str
@@ -253,7 +256,7 @@ def _fit(step: Step, waiting: Waiting, observers: list[keras.callbacks.Callback]
     hr_map: HRMap | None = None
     if step.frozen is not None and _caches_uncertainty(session, step.index):
         folder = session.group.own_folder(session.data.cache)
-        cache = cache_path(step.frozen, data, folder)
+        cache = cache_path(step.frozen, data, folder, session.folder)
         hr_map = cached_log_scale(step.frozen, data, cache)
     first = step.start.update + _updates_before(config, step.index)
     source = data, config.data, config.training.seed, first, hr_map

@@ -1,6 +1,7 @@
 """Cache of s of whole training images, computed once instead of for every patch."""
 
 import hashlib
+import os
 import shutil
 import sys
 import time
@@ -80,9 +81,12 @@ def _free_gigabytes(folder: Path) -> float:
     return shutil.disk_usage(existing).free / 1e9
 
 
-def cache_path(network: keras.Model, store: ImageStore, folder: Path) -> Path:
-    """Returns the path of the maps in a cache folder: a name for these weights and images."""
-    return folder / f"uncertainty-{_key(network, store)}"
+def cache_path(network: keras.Model, store: ImageStore, folder: Path, run: Path) -> Path:
+    """Returns the path of the maps in a cache folder: a name for a run, its weights and images.
+
+    Another run, which may have the same weights and images, writes and deletes maps of its own.
+    """
+    return folder / f"uncertainty-{_key(network, store, run)}"
 
 
 def cached_log_scale(network: keras.Model, store: ImageStore, path: Path) -> HRMap:
@@ -140,10 +144,10 @@ def _quantized(chain: ChainRunner, store: ImageStore, index: int) -> tuple[Array
     return [to_dtype((s - low) / unit, np.uint8)], {"low": low, "unit": unit}
 
 
-def _key(network: keras.Model, store: ImageStore) -> str:
-    weights = hashlib.sha256()
+def _key(network: keras.Model, store: ImageStore, run: Path) -> str:
+    key = hashlib.sha256(os.fsencode(run.resolve()))
     for value in network.get_weights():
-        weights.update(np.ascontiguousarray(value).data)
+        key.update(np.ascontiguousarray(value).data)
     for lr, _ in store.pairs():
-        weights.update(zlib.crc32(np.ascontiguousarray(lr).data).to_bytes(4))
-    return weights.hexdigest()[:16]
+        key.update(zlib.crc32(np.ascontiguousarray(lr).data).to_bytes(4))
+    return key.hexdigest()[:16]
