@@ -121,6 +121,11 @@ def test_ablations_have_equal_totals_and_one_network():
                 'set "auto" or false',
             ],
         ),
+        ({"data": {"root": ""}}, ['data.root: got ""; expected a folder; null: the bundled']),
+        (
+            {"model": {"name": "dpdnn"}, "steps": [{"loss": "l1", "updates": 2, "quantize": True}]},
+            ["steps.0.quantize: int8 is too coarse for the network dpdnn"],
+        ),
         (
             {"evaluation": {"degrade": "jpg:75"}},
             ["evaluation.degrade", "'jpg' is unknown, nearest known: jpeg", "such as blur:1.2+"],

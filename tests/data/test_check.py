@@ -132,6 +132,11 @@ def test_planes_of_stacks_are_checked_as_a_config_reads_them(tmp_path):
         ((), "expected folders of training images, or --config CONFIG"),
         (("x", "--set", "a=1"), "expected folders of training images, or --config CONFIG"),
         (("x", "--hr-patch-size", 4), "data.hr_patch_size: got 4"),
+        (("x", "--config", "edsr_s_x4", "--scale", 2), "--scale 2: the config states it"),
+        (
+            ("x", "--config", "edsr_s_x4", "--small-images", "skip"),
+            "--small-images skip: the config states it: omit --small-images",
+        ),
     ],
 )
 def test_wrong_options_are_one_line(arguments, part):

@@ -82,6 +82,8 @@ def test_sources_with_and_without_a_root(image_folder):
         find_datasets(DataConfig(root=root), "train", 2)
     with pytest.raises(UserError, match=r"data\.root is not set"):
         find_datasets(DataConfig(train=["DIV2K"]), "train", 2)
+    with pytest.raises(UserError, match=r"data\.test is empty: name at least one set"):
+        find_datasets(DataConfig(root=root, test=[]), "test", 2)
 
 
 def test_sets_of_equal_names_get_their_parents_name(tmp_path):
@@ -117,6 +119,15 @@ def test_the_working_folder_has_its_name(image_folder, monkeypatch):
     monkeypatch.chdir(image_folder)
     for folder, name in ((".", "images"), ("../images", "images"), ("../link", "link")):
         assert folder_dataset(folder, 2).name == name
+
+
+def test_the_lr_image_of_a_file_with_a_long_name_is_cached(tmp_path):
+    source = ImageSource(tmp_path / f"{'n' * 240}.png")
+    write_rgb(source.hr, noise_image(16, 16))
+    first, _ = read_pair(source, 2, tmp_path / "cache")
+    second, _ = read_pair(source, 2, tmp_path / "cache")
+    assert np.array_equal(first, second)
+    assert len(list((tmp_path / "cache").iterdir())) == 1
 
 
 def test_a_damaged_cached_lr_image_is_computed_again(image_folder, tmp_path):

@@ -351,3 +351,5 @@ def test_unknown_names_and_options_are_one_line():
         build_model("edsr_s", 2, num_blocks=2**70)
     with pytest.raises(UserError, match="operator"):
         build_model("dpdnn", 2, operator="other")
+    with pytest.raises(UserError, match=r"num_stages must be at least 1\. Received: 0"):
+        build_model("dpdnn", 2, num_stages=0)

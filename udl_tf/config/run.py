@@ -178,7 +178,15 @@ class Config(Section):
                     f"{key} is for 8-bit RGB images, and model.channels or data.value_range declare"
                     " measurements: remove it"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _check_int8(self) -> "Config":
         for index, step in enumerate(self.steps):
+            if step.quantize and self.model.name == "dpdnn":  # it subtracts nearly equal images
+                raise ValueError(
+                    f"steps.{index}.quantize: int8 is too coarse for the network dpdnn: remove it"
+                )
             if step.quantize and self.data.value_range is not None:
                 raise ValueError(
                     f"steps.{index}.quantize: int8 has too few values for data.value_range: remove"

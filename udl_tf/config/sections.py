@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from udl_tf.config.base import Section
 from udl_tf.config.degradations import Degradation
@@ -112,6 +112,13 @@ class DataConfig(Section):
         default=None,
         description="folder for LR images computed from HR images; null: the user's cache folder",
     )
+
+    @field_validator("root")
+    @classmethod
+    def _check_root(cls, root: str | None) -> str | None:
+        if root == "":  # as an unset variable of a shell yields it
+            raise ValueError("expected a folder; null: the bundled images")
+        return root
 
 
 class OptimizerConfig(Section):

@@ -54,30 +54,27 @@ def main(arguments: list[str] | None = None) -> None:
     check.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="as for udl-tf train"
     )
-    check.add_argument("--scale", type=int, default=4, choices=(2, 3, 4), help="default: 4")
-    check.add_argument("--hr-patch-size", type=int, default=192, help="default: 192")
+    check.add_argument("--scale", type=int, choices=(2, 3, 4), help="default: 4")
+    check.add_argument("--hr-patch-size", type=int, help="default: 192")
     check.add_argument(
         "--small-images",
-        default="error",
         choices=("error", "skip"),
         help="skip: images smaller than a patch are no problem (default: error)",
     )
     pack = commands.add_parser("pack", help="decode training sets into one file for faster reading")
     pack.add_argument("folders", nargs="+", type=Path, help="folders as for check")
     pack.add_argument("--output", type=Path, required=True, help="new folder for the packed data")
-    pack.add_argument("--scale", type=int, default=4, choices=(2, 3, 4), help="default: 4")
+    pack.add_argument("--scale", type=int, choices=(2, 3, 4), help="default: 4")
     pack.add_argument("--config", help="pack for the scale, channels and value range of a config")
     _add_synthetic(commands)
     options = parser.parse_args(arguments)
     if options.command == "synthetic":
         _write_synthetic(options)
     elif options.command == "pack":
-        wanted = Config(model=ModelConfig(scale=options.scale))
-        _pack(
-            options.folders,
-            options.output,
-            load_config(options.config) if options.config else wanted,
-        )
+        _refuse_beside_config(options, "scale")
+        wanted = Config(model=ModelConfig(**_given(options, "scale")))
+        config = load_config(options.config) if options.config else wanted
+        _pack(options.folders, options.output, config)
     else:
         _check(_config_of(options))
 
@@ -133,12 +130,12 @@ def _arrays(source: ImageSource, scale: int) -> tuple[Arrays, dict[str, Any]]:
 
 def _config_of(options: argparse.Namespace) -> Config:
     """Returns the config whose sets are checked; given folders replace those that it names."""
+    _refuse_beside_config(options, "scale", "hr_patch_size", "small_images")
     if options.config is not None:
         config = load_config(options.config, options.set)
     elif options.folders and not options.set:
-        data = {"hr_patch_size": options.hr_patch_size, "small_images": options.small_images}
-        content = {"data": data, "model": {"scale": options.scale}}
-        config = parse_model(content, Config, "options")
+        model, data = _given(options, "scale"), _given(options, "hr_patch_size", "small_images")
+        config = parse_model({"data": data, "model": model}, Config, "options")
     else:
         raise UserError(
             "expected folders of training images, or --config CONFIG, to which --set belongs"
@@ -150,6 +147,23 @@ def _config_of(options: argparse.Namespace) -> Config:
         for part in (options.folders, options.test)
     )
     return config.changed(data=config.data.changed(train=train or config.data.train, test=test))
+
+
+def _given(options: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """Returns the options of these names that are given; configs hold the other values."""
+    values = {name: getattr(options, name) for name in names}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _refuse_beside_config(options: argparse.Namespace, *names: str) -> None:
+    """Refuses options whose values a config states.
+
+    Raises:
+        UserError: naming one that is given beside --config.
+    """
+    for name in _given(options, *names) if options.config is not None else ():
+        flag = f"--{name.replace('_', '-')}"
+        raise UserError(f"{flag} {getattr(options, name)}: the config states it: omit {flag}")
 
 
 def _check(config: Config) -> None:

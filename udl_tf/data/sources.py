@@ -87,9 +87,12 @@ def find_datasets(config: DataConfig, part: str, scale: int, pixels: Pixels = RG
         pixels: how the files are read.
 
     Raises:
-        UserError: for a missing dataset, or if no data root is set and "bundled" is not named.
+        UserError: for a missing dataset, if none is named, or if no data root is set and "bundled"
+            is not named.
     """
     names = config.train if part == "train" else config.test
+    if not names:
+        raise UserError(f"data.{part} is empty: name at least one set, or {BUNDLED!r}")
     named = [name for name in names if name != BUNDLED]
     absolute = [name for name in named if Path(name).is_absolute()]
     if config.root or absolute:
@@ -104,7 +107,7 @@ def find_datasets(config: DataConfig, part: str, scale: int, pixels: Pixels = RG
             return folder_datasets(folders, scale, pixels)
     if BUNDLED not in names:
         raise UserError(
-            f"data.{part} names {', '.join(names) or 'nothing'} and data.root is not set: set"
+            f"data.{part} names {', '.join(names)} and data.root is not set: set"
             f" data.root to the folder that holds them, or add {BUNDLED!r} to data.{part}"
         )
     return [read_as(bundled_dataset(part), pixels)]

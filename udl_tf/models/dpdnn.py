@@ -77,6 +77,8 @@ class DPDNN(keras.Model):
     ):
         if operator not in ("matlab", "released"):
             raise ValueError(f"operator must be 'matlab' or 'released'. Received: {operator!r}")
+        if num_stages < 1:
+            raise ValueError(f"num_stages must be at least 1. Received: {num_stages}")
         lr = keras.Input((None, None, channels), name="lr")
         y = keras.layers.Rescaling(1 / 255, name="normalize", dtype="float32")(lr)
         down = BicubicDown(scale, antialias=operator == "matlab", name="down")
