@@ -62,6 +62,11 @@ def test_a_shift_per_channel_is_asked_for_in_the_other_channels(tmp_path):
     assert origin.model.channels == 4
 
 
+def test_a_shift_in_a_list_of_one_equals_itself(tmp_path):
+    folder = make_run(tmp_path / "rgb", "edsr_s", 2, light=True, **TINY, shift=[127.5])
+    assert find_origin(run_from(folder, tmp_path, 3, shift=[127.5])) is not None
+
+
 def test_branches_and_another_scale_beside_other_channels(tmp_path):
     options = {**TINY, **LIGHT}
     folder = make_run(tmp_path / "rgb", "edsr_s", 3, light=True, **{**options, "branches": False})

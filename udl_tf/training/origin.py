@@ -59,10 +59,11 @@ def find_origin(run: RunFolder) -> Origin | None:
         )
     options, wanted = (resolved_options(m.name, m.options) for m in (trained, model))
     for key in _FIXED:
-        value = options.get(key)
-        if isinstance(value, list):  # per channel
-            value = adapted_values(value, model.channels)
-        if value != wanted.get(key):
+        value, needed = (
+            adapted_values(x, model.channels) if isinstance(x, list) else x  # per channel
+            for x in (options.get(key), wanted.get(key))
+        )
+        if value != needed:
             raise UserError(
                 f"training.start_from {name}: the model was trained with {key} {value}, not"
                 f" {wanted[key]}: set model.options.{key}={value}, or choose another model"
