@@ -74,6 +74,34 @@ def test_a_model_that_another_one_uses_can_still_be_trained():
     fit(student)  # is still weighted by `first`
 
 
+def test_a_further_head_is_new(steps):
+    first, *_ = steps
+    again = first.uncertainty_head("released")
+    for name in ("head", "log_scale_conv1"):
+        kernels = (model.backbone.get_layer(name).get_weights()[0] for model in (first, again))
+        assert np.array_equal(*kernels) == (name == "head")
+
+
+def test_unknown_choices_name_the_known_ones(steps):
+    with pytest.raises(UserError, match="uncertainty head 'lite' is unknown, nearest known: light"):
+        steps[1].uncertainty_head("lite")
+    with pytest.raises(UserError, match=r"train 'head' is unknown, .*uncertainty_head"):
+        small(train="head")
+
+
+def test_regularizers_of_a_network_are_part_of_the_loss():
+    lr = keras.Input((None, None, 3))
+    decay = keras.regularizers.L2(1e3)
+    sr = keras.layers.Conv2DTranspose(3, 2, strides=2, kernel_regularizer=decay)(lr)
+    network = keras.Model(lr, {"sr": sr})
+    model = SRModel(network)
+    model.compile(keras.optimizers.SGD(0.0), "l1")
+    error = np.mean(np.abs(HR - np.asarray(network(LR.astype("float32"))["sr"])))
+    expected = error + 1e3 * np.sum(np.square(network.get_weights()[0]))
+    assert fit(model)["loss"] == pytest.approx([expected], rel=1e-5)
+    assert model.evaluate(LR, HR, verbose=0) == pytest.approx(expected, rel=1e-5)
+
+
 def test_the_head_step_trains_the_head_alone(steps):
     _, student, final = steps
     for layer in student.backbone.layers:

@@ -6,11 +6,13 @@ a step of its own trains it and leaves the network as it is.
 """
 
 import math
+from typing import get_args
 
 import keras
 from keras import ops
 
 from udl_tf.config import LogScaleHead
+from udl_tf.errors import UserError, nearest
 from udl_tf.models.blocks import DepthToSpace, conv, nearest_phases, nearest_up_conv
 
 LOG_SCALE = "log_scale"
@@ -41,6 +43,8 @@ def apply_head(
     Returns:
         s, float32 (n, scale h, scale w, c).
     """
+    if kind not in (known := get_args(LogScaleHead)):
+        raise UserError(f"uncertainty head {kind!r} is unknown, {nearest(kind, known)}")
     filters, channels = features.shape[-1], detail.shape[-1] // scale**2
     if kind == "light":
         return light_head(filters, scale, enlarged, channels)([features, detail])

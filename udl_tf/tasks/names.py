@@ -1,14 +1,16 @@
-"""Losses and metrics of SRModel.compile by name."""
+"""Choices of SRModel by name: losses, metrics, what is trained."""
 
 from collections.abc import Callable
 from typing import Any
 
 import keras
 
+from udl_tf.errors import UserError, nearest
 from udl_tf.losses import LOSSES
 from udl_tf.tasks.image_metrics import PSNR, PSNRY, SSIM, SSIMY
 
 _METRICS = {"psnr_y": PSNRY, "ssim_y": SSIMY, "psnr": PSNR, "ssim": SSIM}
+_TRAINED_PARTS = "network", "uncertainty_head"
 
 
 class _FunctionLoss(keras.losses.Loss):
@@ -34,3 +36,13 @@ def find_metrics(metrics: Any, scale: int) -> Any:
         _METRICS[metric](shave=scale) if isinstance(metric, str) and metric in _METRICS else metric
         for metric in metrics
     ]
+
+
+def check_trained_part(train: str) -> None:
+    """Checks what a model is to train.
+
+    Raises:
+        UserError: naming the choices.
+    """
+    if train not in _TRAINED_PARTS:
+        raise UserError(f"train {train!r} is unknown, {nearest(train, _TRAINED_PARTS)}")

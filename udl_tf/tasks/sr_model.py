@@ -14,10 +14,18 @@ from udl_tf.imaging.value_range import GREY_LEVELS, ValueRange
 from udl_tf.inference.keras_upscaler import KerasUpscaler, Networks
 from udl_tf.inference.result import Upscaled
 from udl_tf.inference.upscaler import description
-from udl_tf.models import build_model, copy_weights, freeze_all_but_head, fused, precision
+from udl_tf.models import (
+    build_model,
+    copy_weights,
+    freeze_all_but_head,
+    fused,
+    mean_part,
+    precision,
+)
 from udl_tf.models.heads import LOG_SCALE
 from udl_tf.tasks.calibrating import fit_calibration
 from udl_tf.tasks.current_upscaler import CurrentUpscaler
+from udl_tf.tasks.names import check_trained_part
 from udl_tf.tasks.preset_folder import read_preset, write_preset
 from udl_tf.tasks.serialization import constructor_arguments, model_config
 from udl_tf.tasks.sr_training import SRTraining
@@ -94,6 +102,7 @@ class SRModel(SRTraining):
         name: str = "sr_model",
         **options,
     ):
+        check_trained_part(train)
         network = _find_backbone(backbone, scale, options)
         lr = keras.Input(network.input_shape[1:], name="lr")
         maps: dict = network(lr)  # pyright: ignore[reportAssignmentType]
@@ -197,11 +206,11 @@ class SRModel(SRTraining):
         return SRModel(network, value_range=ranges, name=name, **arguments)
 
     def _rebuilt(self, **changes: Any) -> keras.Model:
-        """Returns a copy of the backbone with other options, and its weights where they fit."""
+        """Returns a copy of the backbone with other options and its weights; a head is new."""
         config = {**self.backbone.get_config(), **changes}
         with precision(self.backbone.dtype_policy):
             network = type(self.backbone).from_config(config)
-        copy_weights(self.backbone, network)
+        copy_weights(mean_part(self.backbone), network)
         return network
 
     def calibrate(self, batches: Any, data: str = "held-out images", **options: Any) -> None:

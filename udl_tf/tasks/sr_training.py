@@ -148,7 +148,12 @@ class SRTraining(keras.Model):
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         if self.sr_loss is None:
             return super().compute_loss(x, y, y_pred, sample_weight, training)
-        assert y_pred is not None
+        loss = self._loss_of_maps(x, y, y_pred, sample_weight, training)
+        # Those of the network's layers, such as regularizers.
+        return sum((self._aggregate_additional_loss(other) for other in self.losses), loss)
+
+    def _loss_of_maps(self, x, y, y_pred, sample_weight, training):
+        """Returns the compiled loss of a network's outputs, or of the model's if not `training`."""
         y = ops.cast(y, "float32")
         if not training:  # train_step has weighted its batch
             *_, sample_weight = self._weighted((x, y, sample_weight))

@@ -13,9 +13,9 @@ def is_dead(network: keras.Model, predict: Callable, lr: np.ndarray) -> bool:
     """Returns whether the input of a network, or its ReLUs, no longer influence its result.
 
     A network is dead if its result differs by less than half a grey level everywhere for an image
-    in which dark and bright values are exchanged, or if its result is exactly the one with all ReLUs set to zero. One active
-    unit at one pixel suffices to change the latter, so that a network that learns is never called
-    dead, however bad it still is.
+    in which dark and bright values are exchanged, or if its result is exactly the one with all
+    ReLUs set to zero. One active unit at one pixel suffices to change the latter, so that a network
+    that learns is never called dead, however bad it still is.
 
     Args:
         network: lr -> {"sr", ...}.
