@@ -148,24 +148,24 @@ class SRTraining(keras.Model):
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         if self.sr_loss is None:
             return super().compute_loss(x, y, y_pred, sample_weight, training)
-        loss = self._loss_of_maps(x, y, y_pred, sample_weight, training)
+        loss = self._loss_of_maps(self.sr_loss, x, y, y_pred, sample_weight, training)
         # Those of the network's layers, such as regularizers.
         return sum((self._aggregate_additional_loss(other) for other in self.losses), loss)
 
-    def _loss_of_maps(self, x, y, y_pred, sample_weight, training):
-        """Returns the compiled loss of a network's outputs, or of the model's if not `training`."""
+    def _loss_of_maps(self, loss, x, y, y_pred, sample_weight, training):
+        """Returns a loss of a network's outputs, or of the model's if not `training`."""
         y = ops.cast(y, "float32")
         if not training:  # train_step has weighted its batch
             *_, sample_weight = self._weighted((x, y, sample_weight))
-        if not isinstance(self.sr_loss, SRLoss):
+        if not isinstance(loss, SRLoss):
             sr = y_pred["sr"]
             if sample_weight is not None and len(sample_weight.shape) == len(y.shape):
                 # Losses of Keras are means over the last axis, which has weights of its own here.
                 y, sr = ops.expand_dims(y, -1), ops.expand_dims(sr, -1)
-            return self.sr_loss(y, sr, sample_weight)
+            return loss(y, sr, sample_weight)
         if self.theta is not None and "theta" in y_pred:
             y_pred = {"sr": y_pred["sr"], LOG_SCALE: self.theta.log_scale_of(y_pred["theta"])}
-        return self.sr_loss(y, y_pred, sample_weight)
+        return loss(y, y_pred, sample_weight)
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         return super().compute_metrics(x, y, y_pred["sr"], None)
