@@ -65,7 +65,7 @@ def test_hosts_over_ssh_train_one_run(config, programs, tmp_path):
     programs("python", f'exec {sys.executable} "$@"')  # this test trains
     programs("ssh", '[ "$*" = "$1 $2 localhost $4" ] && exec bash -c "$4"')
     folder = tmp_path / "a run's folder"
-    command = [DEPLOY / "train_on_hosts.sh", "--config", config, "--run-dir", folder]
+    command = [DEPLOY / "train_on_hosts.sh", "--config", config, "--output", folder]
     result = run(command, programs.env | {"HOSTS": two_hosts()})
     assert result.returncode == 0, result.stderr
     assert (folder / "results.md").exists()
@@ -75,7 +75,7 @@ def test_hosts_over_ssh_train_one_run(config, programs, tmp_path):
 
 def test_ctrl_c_on_the_launcher_stops_all_hosts(config, programs, tmp_path):
     programs("ssh", 'exec bash -c "$4"')
-    options = ["--config", config, "--run-dir", tmp_path / "run", "--set", "steps.0.updates=3000"]
+    options = ["--config", config, "--output", tmp_path / "run", "--set", "steps.0.updates=3000"]
     command = [DEPLOY / "train_on_hosts.sh", *options]
     launcher = subprocess.Popen(
         command,
@@ -100,7 +100,7 @@ def test_ctrl_c_on_the_launcher_stops_all_hosts(config, programs, tmp_path):
 def test_a_host_that_fails_stops_the_others(config, programs, tmp_path):
     programs("ssh", '[ "$3" = one ] && exec bash -c "$4" || { echo no such host >&2; exit 255; }')
     first, second = free_ports(2)
-    command = [DEPLOY / "train_on_hosts.sh", "--config", config, "--run-dir", tmp_path / "run"]
+    command = [DEPLOY / "train_on_hosts.sh", "--config", config, "--output", tmp_path / "run"]
     hosts = {"HOSTS": f"one:{first} two:{second}", "PATIENCE": "2"}
     result = run(command, programs.env | hosts, timeout=60)
     assert result.returncode == 255
@@ -128,7 +128,7 @@ def slurm(programs, tmp_path, config, meanwhile=""):
         exit $((first > second ? first : second))""",
     )
     env = programs.env | {"SLURM_JOB_NODELIST": "two[0-1]", "SLURM_JOB_ID": "7"}
-    job = ["bash", DEPLOY / "train.slurm", "--config", config, "--run-dir", tmp_path / "run"]
+    job = ["bash", DEPLOY / "train.slurm", "--config", config, "--output", tmp_path / "run"]
     return job, env
 
 

@@ -29,7 +29,7 @@ def main(options):
     config = json.loads(resolved.getvalue())
     assert config["distribution"]["strategy"] == "multi_worker"
     if cluster.index == 0:
-        folder = Path(options[options.index("--run-dir") + 1])
+        folder = Path(options[options.index("--output") + 1])
         folder.mkdir()
         (folder / "config.json").write_text(resolved.getvalue())
         (folder / "checkpoint.npz").touch()
