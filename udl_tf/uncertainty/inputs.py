@@ -111,12 +111,14 @@ def measure_sizes(image: np.ndarray, clean: np.ndarray | None = None) -> np.ndar
 
 def _signs_of_squares(image: np.ndarray) -> np.ndarray:
     """Returns number of pixels and signs of each central square, (sizes, 1 + signs)."""
-    squares = []
+    rows = []
     for side in _SIDES:
         top, left = (max(0, length - side) // 2 for length in image.shape[:2])
-        squares.append(image[top : top + side, left : left + side])
-    counts = [[square.shape[0] * square.shape[1]] for square in squares]
-    return np.concatenate([counts, [measure_signs(square) for square in squares]], axis=1)
+        square = image[top : top + side, left : left + side]
+        signs = measure_signs(square)
+        assert signs is not None
+        rows.append([square.shape[0] * square.shape[1], *signs])
+    return np.array(rows)
 
 
 def input_statistics(measured: Sequence[np.ndarray | None]) -> InputStatistics | None:
