@@ -64,7 +64,8 @@ def test_a_program_of_the_guide_needs_its_runtime_alone(
         [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True
     )
     assert result.returncode == 0, result.stderr
-    outputs = np.load(tmp_path / "outputs.npz")
+    with np.load(tmp_path / "outputs.npz") as file:
+        outputs = dict(file)
     sr, theta = load_upscaler(transparent_run if kind == "int8" else small_run).predict(
         image, BORDER
     )
