@@ -32,7 +32,8 @@ def test_span_computes_what_it_does_in_torch(tmp_path, scale, filters, norm):
     assert (manifest.architecture.name, manifest.architecture.scale) == ("span", scale)
     assert "branches" not in manifest.architecture.options
     network = load_upscaler(tmp_path / "run").networks.mean
-    images = np.load(tmp_path / "images.npz")
+    with np.load(tmp_path / "images.npz") as file:
+        images = dict(file)
     sr = network(images["lr"][None].astype(np.float32))["sr"][0]
     assert np.ptp(images["sr"]) > 10  # grey levels
     assert np.abs(sr - images["sr"]).max() <= 1e-3
