@@ -1,4 +1,4 @@
-"""Measures the signs of degradation of the calibration images of a calibrated model anew.
+"""Stores statistics of the calibration images in a calibrated model, or replaces them.
 
 python tools/add_input_statistics.py --model edsr_s_x4 --data DATA/train/BSDtest200 ...
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from udl_tf._support import command_line
 from udl_tf.config import Degradation
 from udl_tf.data.sources import degraded, folder_datasets
+from udl_tf.data.store import read_pair
 from udl_tf.errors import UserError
 from udl_tf.evaluation.theta_measure import signs_of
 from udl_tf.hub import presets
@@ -48,7 +49,9 @@ def add_input_statistics(
             " give those of the calibration",
             argument="data",
         )
-    statistics = input_statistics([signs_of(source, scale) for source in sources])
+    statistics = input_statistics(
+        [signs_of(source, read_pair(source, scale)[0], scale) for source in sources]
+    )
     if statistics is None:
         raise UserError("the images are too few or too small for statistics: expected at least 10")
     write_calibration(model, calibration.model_copy(update={"inputs": statistics}))

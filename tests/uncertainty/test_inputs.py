@@ -53,7 +53,7 @@ def test_at_most_one_of_200_calibration_images_exceeds_the_limit_in_a_sign():
 
 def test_degraded_images_move_the_centre_and_leave_the_spread():
     images = measured(101)
-    for index in range(0, 101, 2):  # half of them, all alike
+    for index in range(0, 101, 2):  # half of them, with equal signs
         images[index][0, :, 1] = 500
     found = input_statistics(images)
     assert found is not None

@@ -83,7 +83,7 @@ def measure(
             error, log_theta = drawn.pop("error"), drawn.pop("log_theta")
             chosen = {name: mask.ravel()[pixels] for name, mask in groups.items()}
             key = hash(hr.tobytes())
-            signs = None if source.pixels.measured else signs_of(source, model.scale)
+            signs = None if source.pixels.measured else signs_of(source, lr, model.scale)
             sample = Sample(source.hr.name, error, log_theta, drawn, key, chosen, signs)
             samples.setdefault(source.hr, []).append(sample)
         progress(index + 1, len(sources), source.title)
@@ -92,13 +92,12 @@ def measure(
     return [_pooled(planes) for planes in samples.values()]
 
 
-def signs_of(source: ImageSource, scale: int) -> np.ndarray | None:
+def signs_of(source: ImageSource, lr: np.ndarray, scale: int) -> np.ndarray | None:
     """Measures the signs of degradation of an LR image, with and without its own degradations.
 
     Returns:
         As for udl_tf.uncertainty.inputs.measure_sizes.
     """
-    lr, _ = read_pair(source, scale)
     clean = None if source.degrade is None else read_pair(replace(source, degrade=None), scale)[0]
     return measure_sizes(lr, clean)
 
