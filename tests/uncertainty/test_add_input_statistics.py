@@ -32,6 +32,10 @@ def test_statistics_are_added_and_theta_stays(tmp_path, images):
     expected = input_statistics([measure_sizes(image) for image in small])
     assert after == before.changed(inputs=expected)
     assert bundle.read_networks(run).calibration == after
+    compressed = add_input_statistics(run, [tmp_path / "set"], "jpeg:30")
+    assert (expected.degraded, compressed.degraded) == (False, True)
+    assert compressed.sizes[0].centres[0] > expected.sizes[0].centres[0] + 0.1
+    assert bundle.read_manifest(run).calibration.inputs == compressed
 
 
 def test_only_calibrated_models_get_statistics(tmp_path, images):
