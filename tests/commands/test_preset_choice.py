@@ -43,6 +43,22 @@ def test_compressed_images_get_the_photo_preset(images, outscale, scale):
     ]
 
 
+@pytest.mark.parametrize(
+    ("qualities", "kinds"),
+    [
+        ([30], "JPEG of quality 30"),
+        ([29], "JPEG of quality 29 (below 30, theta may be too small)"),
+        ([10, 60], "JPEG of quality 10 to 60 (below 30, theta may be too small)"),
+    ],
+)
+def test_files_worse_than_the_training_images_are_named(tmp_path, qualities, kinds):
+    files = [tmp_path / f"{quality}.jpg" for quality in qualities]
+    for file, quality in zip(files, qualities, strict=True):
+        Image.fromarray(noise_image(8, 8)).save(file, quality=quality)
+    _, (line,) = choose_presets(files, [], None)
+    assert f": {kinds} (--model" in line
+
+
 def test_scenes_are_taken_as_not_compressed(images):
     files, lines = choose_presets([], [Path("a.tif")], None)
     assert files == {"light_x4": {Path("a.tif")}}

@@ -39,7 +39,9 @@ def _summary(compressions: Sequence[Compression | None]) -> str:
     if qualities:
         low, high = min(qualities), max(qualities)
         above = f" (above {presets.FINE_QUALITY})" * (low > presets.FINE_QUALITY)
-        parts.append(f"JPEG of quality {low}" + f" to {high}" * (high > low) + above)
+        coarse = presets.COARSE_QUALITY
+        below = f" (below {coarse}, theta may be too small)" * (low < coarse)
+        parts.append(f"JPEG of quality {low}" + f" to {high}" * (high > low) + above + below)
     parts += sorted({str(each) for each in compressions if each and each.quality is None})
     if None in compressions:
         parts.append("others " * bool(parts) + "neither JPEG nor lossy WebP")
