@@ -17,6 +17,7 @@ and OpenVINO, to compare with, come with pip install "udl_tf[bench]"; rows witho
 left empty.
 """
 
+import argparse
 from pathlib import Path
 
 from benchmarks.training_commands import add_pipeline, add_train, add_workers
@@ -55,10 +56,18 @@ def main(arguments: list[str] | None = None) -> None:
             help="folder for the table and its numbers (default: benchmarks)",
         )
     options = parser.parse_args(arguments)
-    counts = ("repeats", "count", "updates", "batch_size", "lr_patch_size", "side", "requests")
-    counts += ("at_a_time",)
-    command_line.check_positive(options, *(name for name in counts if hasattr(options, name)))
+    command_line.check_positive(options, *_numbers(options))
     options.measure(options)
+
+
+def _numbers(options: argparse.Namespace) -> list[str]:
+    """Returns the names of the options that are numbers, or lists of them: all must be positive."""
+    found = []
+    for name, value in vars(options).items():
+        first = value[0] if isinstance(value, list) and value else value
+        if isinstance(first, int | float) and not isinstance(first, bool):
+            found.append(name)
+    return found
 
 
 if __name__ == "__main__":

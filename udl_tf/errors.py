@@ -22,6 +22,10 @@ class UserError(ValueError):
         self.argument = argument
 
 
+class Unavailable(UserError):
+    """A server that cannot be reached or does not answer: what was sent to it did not cause it."""
+
+
 class Interrupted(Exception):
     """The user stopped the command; the message says how to resume. The exit code is 130."""
 

@@ -1,6 +1,7 @@
 """Jobs over an archive before any image is upscaled."""
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -8,6 +9,8 @@ import pytest
 
 from udl_tf.archive import manifest
 from udl_tf.archive.job import ArchiveJob
+from udl_tf.archive.settings import settings_of, write_settings
+from udl_tf.archive.storage import Storage
 from udl_tf.errors import UserError
 
 
@@ -41,3 +44,20 @@ def test_a_manifest_of_another_program_is_kept(work, tmp_path):
     with pytest.raises(UserError, match=r"manifest\.parquet: is damaged, or not a manifest of"):
         ArchiveJob(work)
     assert file.read_bytes() == b"no table"
+
+
+def test_rows_of_failed_images_are_dropped_only_if_the_images_are_gone(work, tmp_path):
+    """A job that cannot list its images, for instance of an unmounted disk, dropped them all."""
+    images, elsewhere = tmp_path / "in", tmp_path / "elsewhere"
+    output = Storage(work.output)
+    ArchiveJob(work)
+    row = {"source_bytes": 5, "finished": datetime(2026, 1, 2, tzinfo=UTC), "error": "broken"}
+    manifest.write_part(output, "1", [row | {"source": n} for n in ("000.png", "gone.png")])
+    write_settings(output, settings_of(work, Storage(work.input)))
+    images.rename(elsewhere)
+    with pytest.raises(UserError, match="no such folder"):
+        ArchiveJob(work)
+    assert len(manifest.gather(output)) == 2
+    elsewhere.rename(images)
+    list(ArchiveJob(work)._waves)
+    assert manifest.gather(output)["source"].to_pylist() == ["000.png"]

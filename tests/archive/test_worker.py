@@ -13,7 +13,7 @@ from PIL import Image
 from udl_tf.archive import manifest
 from udl_tf.archive import worker as worker_module
 from udl_tf.archive.worker import Worker
-from udl_tf.errors import UserError
+from udl_tf.errors import Unavailable, UserError
 from udl_tf.imaging.rgb_files import write_rgb
 from udl_tf.inference.jobs import Job, Options
 from udl_tf.saved.loading import load_upscaler
@@ -83,6 +83,18 @@ def test_a_reason_outside_the_images_stops_the_job(work, table, monkeypatch, tmp
         Worker(work)(table(work))
     parts = list((tmp_path / "out" / manifest.FOLDER).iterdir())
     assert len(parts) == 1  # of the first time
+
+
+@pytest.mark.usefixtures("one_model")
+def test_a_server_that_is_gone_stops_the_job(work, table, monkeypatch, tmp_path):
+    fill_folder(tmp_path / "in", 16)
+
+    def upscale(model, image, options):
+        raise Unavailable("http://localhost:1/x: unreachable")
+
+    monkeypatch.setattr(worker_module, "upscale_file", upscale)
+    with pytest.raises(UserError, match=r"16 images in a row failed, .*unreachable"):
+        Worker(work)(table(work))
 
 
 @pytest.mark.usefixtures("one_model")

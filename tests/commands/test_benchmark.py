@@ -2,11 +2,13 @@
 
 import json
 import os
+from argparse import Namespace
 from dataclasses import replace
 from functools import partial
 
 import pytest
 import tensorflow as tf
+from benchmark import main
 from helpers.commands import ROOT, assert_one_line_error, run_process, run_tool
 from helpers.images import noise_image
 from helpers.models import make_run
@@ -23,6 +25,7 @@ from benchmarks.train import RELEASED, STEPS, flop_of, run_train, train_table
 from benchmarks.turns import in_turns, median_and_range
 from benchmarks.updates import run_updates, updates_table
 from benchmarks.upscale import upscale_table
+from benchmarks.upscaling_commands import _export_folder
 from benchmarks.workers import run_workers, workers_table
 from udl_tf.errors import UserError
 from udl_tf.export.parity import ParityError
@@ -78,7 +81,8 @@ def test_exports(small_run, image_folder, tmp_path, monkeypatch):
         pytest.fail("exported again")
 
     monkeypatch.setattr(exports, "FORMATS", [replace(f, write=fail) for f in exports.FORMATS])
-    again, _ = exports._export_all(small_run, tmp_path / "out/exports/small_x2")
+    (folder,) = (tmp_path / "out/exports").glob("small_x2-*")
+    again, _ = exports._export_all(small_run, folder)
     assert [row.get("mb") for row in again] == [row.get("mb") for row in (*rows, refused)]
 
 
@@ -90,6 +94,31 @@ def test_the_table_of_exports_states_what_int8_loses():
     assert cells == ["TFLite int8", "1.0", "0.05 dB, 2.1%", "30.000", "200 (100–300)",
                      "2000 (2000–2000)"]  # fmt: skip
     assert header[-2] == "ms, 128² → 512²"
+
+
+def test_exports_of_another_model_of_the_same_name_have_another_folder(tmp_path):
+    options = Namespace(output=tmp_path, command="runtimes")
+    folders = [
+        _export_folder(options, make_run(tmp_path / name / "run", "edsr_s", scale, **TINY))
+        for name, scale in (("a", 2), ("b", 4))
+    ]
+    assert len(set(folders)) == 2
+    assert all(folder.name.startswith("run-") for folder in folders)
+    assert _export_folder(options, "light_x4").name.startswith("light_x4-")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("workers", "--counts", "1", "0"), "--counts 0"),
+        (("upscale", "--model", "light_x4", "--sizes", "-1"), "--sizes -1.0"),
+        (("train", "--batches", "0"), "--batches 0"),
+        (("scene", "--share", "nan"), "--share nan"),
+    ],
+)
+def test_numbers_are_positive(arguments, message):
+    with pytest.raises(UserError, match=f"{message}: expected a positive number"):
+        main(list(arguments))
 
 
 @pytest.mark.slow

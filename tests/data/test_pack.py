@@ -8,6 +8,7 @@ from helpers.commands import assert_one_line_error, run_command
 from helpers.images import noise_image
 
 from udl_tf.config import DataConfig
+from udl_tf.data.__main__ import main
 from udl_tf.data.draws import draw_batch
 from udl_tf.data.pack import Pack, write_pack
 from udl_tf.data.sources import folder_dataset
@@ -87,18 +88,21 @@ def test_bad_packs_are_one_line(image_folder, tmp_path):
     pack(image_folder, folder)
     with pytest.raises(UserError, match="packed for x2; expected x3: pack the images for x3 too"):
         folder_dataset(folder, 3)
-    content = bytearray((folder / "arrays.bin").read_bytes())
+    original = (folder / "arrays.bin").read_bytes()
+    content = bytearray(original)
     content[5] ^= 1
     (folder / "arrays.bin").write_bytes(content)
     with pytest.raises(UserError, match=r"image0\.png is damaged: pack again"):
         Pack(folder).check(0)
     result = run_command("data", "check", folder, "--scale", "2")
     assert "image0.png is damaged: pack again" in result.stdout
+    pack(image_folder, folder)
+    assert (folder / "arrays.bin").read_bytes() == original
     (folder / "arrays.bin").write_bytes(content[:-1])
     with pytest.raises(UserError, match=r"arrays\.bin: \d+ of \d+ bytes, truncated: pack again"):
         Pack(folder)
     write_rgb(tmp_path / "other/a.png", noise_image(8, 8))
-    with pytest.raises(UserError, match="holds another pack: choose a new folder"):
+    with pytest.raises(UserError, match="holds a pack of other images, or of images that"):
         pack(tmp_path / "other", folder)
     with pytest.raises(UserError, match="is not empty and holds no pack"):
         pack(image_folder, tmp_path / "other")
@@ -120,8 +124,34 @@ def test_bad_packs_are_one_line(image_folder, tmp_path):
 )
 def test_a_damaged_index_is_one_line(tmp_path, index, part):
     (tmp_path / "index.jsonl").write_text(index)
-    with pytest.raises(UserError, match=rf"index\.jsonl: {part}.*: pack again"):
+    with pytest.raises(
+        UserError, match=rf"index\.jsonl: {part}.*: delete the folder and pack again"
+    ):
         Pack(tmp_path)
+
+
+def test_other_or_changed_images_of_the_same_names_are_refused(tmp_path):
+    """The command said that it had written them, and left the old ones in the pack."""
+    for folder in ("a/HR", "b/HR"):
+        write_rgb(tmp_path / folder / "0.png", noise_image(8, 8))
+    arguments = ["--output", str(tmp_path / "pack"), "--scale", "2"]
+    main(["pack", str(tmp_path / "a/HR"), *arguments])
+    main(["pack", str(tmp_path / "a/HR"), *arguments])
+    packed = ["pack", str(tmp_path / "pack"), "--output", str(tmp_path / "again"), "--scale", "2"]
+    main(packed)
+    main(packed)
+    with pytest.raises(UserError, match="choose a new folder, or delete this one"):
+        main(["pack", str(tmp_path / "b/HR"), *arguments])
+    write_rgb(tmp_path / "a/HR/0.png", noise_image(8, 16))
+    with pytest.raises(UserError, match="choose a new folder, or delete this one"):
+        main(["pack", str(tmp_path / "a/HR"), *arguments])
+
+
+@pytest.mark.parametrize("facts", [{}, {"scale": 2}])
+def test_a_pack_of_anything_else_is_no_training_set(tmp_path, facts):
+    write_pack(tmp_path / "maps", facts, [("a", lambda: ([noise_image(8, 8)], {"low": 0.0}))])
+    with pytest.raises(UserError, match="maps: is no pack of training images"):
+        folder_dataset(tmp_path / "maps", 2)
 
 
 def test_a_pack_of_version_0_1_is_refused(tmp_path):

@@ -45,6 +45,11 @@ def test_a_chief_comes_before_the_workers(monkeypatch):
         ('{"cluster": {"worker": "a:1"}, "task": {"type": "worker", "index": 0}}', "not a list"),
         ('{"cluster": {"worker": ["a"]}, "task": {"type": "worker", "index": 0}}', "HOST:PORT"),
         (
+            '{"cluster": {"worker": ["a:99999"]}, "task": {"type": "worker", "index": 0}}',
+            "1..65535",
+        ),
+        ('{"cluster": {"worker": ["a:1"]}, "task": {"type": ["worker"], "index": 0}}', "of type"),
+        (
             '{"cluster": {"worker": ["a:1"], "ps": []}, "task": {"type": "worker", "index": 0}}',
             "tasks of type 'ps'; expected only 'worker'",
         ),
@@ -68,6 +73,18 @@ def test_the_command_prints_what_the_workers_read(monkeypatch, capsys):
     assert read_cluster() == Cluster((f"a:{PORT}", "b:7"), 1)
     with pytest.raises(UserError, match=r"--index 2: expected 0\.\.1"):
         main(["--hosts", "a", "b", "--index", "2"])
+    main(["--hosts", "[::1]", "[::1]:7", "--index", "1"])
+    monkeypatch.setenv("TF_CONFIG", capsys.readouterr().out)
+    assert read_cluster() == Cluster((f"[::1]:{PORT}", "[::1]:7"), 1)
+    for hosts in (["::1"], ["a:99999"], ["a", "--port", "99999"]):
+        with pytest.raises(UserError, match=rf"--hosts {hosts[0]}, --port \d+: expected HOST"):
+            main(["--hosts", *hosts, "--index", "0"])
+
+
+def test_a_name_that_no_host_can_have_is_one_line():
+    cluster = Cluster(("node..1:7", f"localhost:{free_ports(1)[0]}"), 1)
+    with pytest.raises(UserError, match=r"node\.\.1:7: not a name of a host"):
+        meet(cluster, 5)
 
 
 @pytest.mark.parametrize("index", [0, 1])

@@ -5,7 +5,7 @@ import tensorflow as tf
 from helpers.commands import run_process
 
 from udl_tf.config import DistributionConfig
-from udl_tf.distributed import strategy
+from udl_tf.distributed import join_group, strategy
 from udl_tf.distributed.cluster import Cluster
 from udl_tf.distributed.strategy import make_strategy
 from udl_tf.errors import Lost, UserError
@@ -24,9 +24,15 @@ def test_one_device_needs_no_strategy():
         assert make_strategy(DistributionConfig()) is None
 
 
-def test_missing_devices_are_named():
+@pytest.mark.parametrize("strategy", ["auto", "mirrored"])
+def test_missing_devices_are_named(strategy):
     with pytest.raises(UserError, match=r"GPU:7 not found; this machine has .*CPU:0"):
-        make_strategy(DistributionConfig(strategy="mirrored", devices=["GPU:7"]))
+        make_strategy(DistributionConfig(strategy=strategy, devices=["GPU:7"]))
+
+
+def test_no_strategy_takes_no_devices():
+    with pytest.raises(UserError, match='strategy "none" takes no devices: remove them, or'):
+        join_group(DistributionConfig(strategy="none", devices=["CPU:0"]))
 
 
 def test_multi_worker_takes_no_devices():

@@ -178,6 +178,10 @@ def test_a_model_of_one_channel_upscales_each_channel_of_a_file(tmp_path):
         (np.zeros((4, 4, 2)), {"value_range": (0, 1)}, "the model has its own"),
         (np.zeros((4, 4, 2)), {"valid": np.ones((4, 5), bool)}, r"shape \(4, 5\): expected"),
         (np.zeros((4, 4, 2)), {"valid": np.ones((4, 4))}, "dtype float64: expected bool"),
+        (np.zeros((4, 4, 2)), {"valid": [[True, False]]}, r"shape \(1, 2\): expected"),
+        (np.zeros((4, 4, 2), np.uint8), {"nodata": -9999}, r"whole number in 0\.\.255"),
+        (np.zeros((4, 4, 2), np.uint8), {"nodata": float("nan")}, "nodata nan; expected a value"),
+        (np.zeros((4, 4, 2), np.int16), {"nodata": 0.5}, "of the dtype int16, a whole number"),
     ],
 )
 def test_what_is_no_measurement_is_one_line(values, options, message):

@@ -94,7 +94,7 @@ def test_values_that_cannot_be_kept_are_refused(tmp_path, array, message):
 @pytest.mark.parametrize("nodata", [-1, 0.5, 256, np.nan])
 def test_nodata_is_a_value_of_the_dtype(tmp_path, nodata):
     np.save(tmp_path / "a.npy", np.zeros((2, 2), np.uint8))
-    with pytest.raises(UserError, match=r"expected a value of its dtype uint8, .* in 0\.\.255"):
+    with pytest.raises(UserError, match=r"expected a value of the dtype uint8, .* in 0\.\.255"):
         open_scene(tmp_path / "a.npy", nodata)
 
 

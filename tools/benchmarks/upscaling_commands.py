@@ -1,6 +1,7 @@
 """Commands that measure upscaling, exports and servers."""
 
 import argparse
+import hashlib
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,14 @@ from udl_tf._support.tables import markdown_table
 from udl_tf.errors import needs_extra
 
 _SCALE = 4
+
+
+def _export_folder(options: argparse.Namespace, model: Path | str) -> Path:
+    """Returns the folder for the exports of a model, which another model never gets."""
+    from udl_tf.saved.loading import fingerprint
+
+    digest = hashlib.sha256(str(fingerprint(model)).encode()).hexdigest()[:8]
+    return options.output / options.command / f"{Path(model).resolve().name}-{digest}"
 
 
 def add_upscale(commands: Any) -> argparse.ArgumentParser:
@@ -113,8 +122,7 @@ def _exports(options: argparse.Namespace) -> None:
     for run in map(presets.find, options.model):
         scale = read_manifest(run).architecture.scale
         dataset = folder_dataset(options.data, scale)
-        folder = options.output / "exports" / run.resolve().name
-        rows = run_exports(run, folder, dataset, options.repeats)
+        rows = run_exports(run, _export_folder(options, run), dataset, options.repeats)
         results[run.name] = rows
         text += f"{run.name}\n\n{markdown_table(exports_table(rows, dataset.name, scale))}\n"
     write_report(options, results, text, "onnx", "onnxruntime", "ai-edge-litert")
@@ -136,8 +144,7 @@ def _runtimes(options: argparse.Namespace) -> None:
     with quiet(), needs_extra("onnx"):
         from benchmarks.runtimes import run_runtimes, runtimes_table
 
-    folder = options.output / "runtimes" / Path(options.model).name
-    rows = run_runtimes(options.model, folder, options.repeats)
+    rows = run_runtimes(options.model, _export_folder(options, options.model), options.repeats)
     write_report(options, rows, markdown_table(runtimes_table(rows)), "onnxruntime", "openvino")
 
 

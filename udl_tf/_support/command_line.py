@@ -113,15 +113,16 @@ def with_max_pixels(options: Any, megapixels: float | None) -> Any:
 
 
 def check_positive(options: argparse.Namespace, *names: str) -> None:
-    """Requires the given options to be positive and finite.
+    """Requires the given options, or all elements of lists, to be positive and finite.
 
     Raises:
         UserError: naming the first that is not.
     """
     for name in names:
-        value = getattr(options, name)
-        if value is not None and not 0 < value < math.inf:
-            raise UserError(f"--{name.replace('_', '-')} {value}: expected a positive number")
+        given = getattr(options, name)
+        for value in given if isinstance(given, list) else [given]:
+            if value is not None and not 0 < value < math.inf:
+                raise UserError(f"--{name.replace('_', '-')} {value}: expected a positive number")
 
 
 @contextmanager

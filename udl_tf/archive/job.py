@@ -124,11 +124,17 @@ class ArchiveJob:
         return manifest.gather(self._output)
 
     def _list_waves(self, source: Storage) -> Iterator[list[Entry]]:
-        """Yields the images without a result, as many at a time as fit in memory."""
-        done = manifest.Done(manifest.gather(self._output, errors=False))
+        """Yields the images without a result, as many at a time as fit in memory.
+
+        At the end it drops the rows of images that had failed and do not exist any more.
+        """
+        known = manifest.gather(self._output)
+        done = manifest.Done(known)
+        failed = set(known.filter(known["error"].is_valid())["source"].to_pylist())
         is_empty, waiting = True, []
         for entry in source.images(self._output, self.skipped):
             is_empty = False
+            failed.discard(entry.name)
             if entry in done:
                 self.tally.skipped += 1
                 continue
@@ -140,6 +146,8 @@ class ArchiveJob:
             yield waiting
         if is_empty:
             raise no_image(source.place, self.skipped)
+        if failed:
+            manifest.gather(self._output, gone=sorted(failed))
 
 
 def _blocks(entries: list[Entry], least: int) -> list[pa.Table]:

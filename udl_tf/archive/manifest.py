@@ -8,6 +8,7 @@ A part is written after the results that it names; an image without a row is ups
 
 import hashlib
 import io
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any
@@ -72,12 +73,12 @@ class Done:
         return index < len(self._hashes) and self._hashes[index] == key
 
 
-def gather(storage: Storage, errors: bool = True) -> pa.Table:
+def gather(storage: Storage, gone: Collection[str] = ()) -> pa.Table:
     """Merges all parts into manifest.parquet, the newest row per image, and returns its table.
 
     Args:
         storage: the output.
-        errors: whether to include the rows of failed images.
+        gone: sources whose rows are dropped.
 
     Raises:
         UserError: if manifest.parquet or a part has other columns, or is damaged; it stays.
@@ -91,8 +92,8 @@ def gather(storage: Storage, errors: bool = True) -> pa.Table:
         newest = np.ones(len(table), bool)
         newest[:-1] = pc.not_equal(source[:-1], source[1:]).to_numpy(zero_copy_only=False)
         table = table.filter(pa.array(newest))
-        if not errors:
-            table = table.filter(table["error"].is_null())
+        if gone:
+            table = table.filter(pc.invert(pc.is_in(table["source"], pa.array(gone, pa.string()))))
         if names or len(table) < len(before):
             _write(storage, FILE, table)
             list(pool.map(storage.delete, names))

@@ -21,7 +21,7 @@ from udl_tf.archive import manifest
 from udl_tf.archive.journal import Journal
 from udl_tf.archive.manifest import Row
 from udl_tf.archive.storage import Storage
-from udl_tf.errors import UserError
+from udl_tf.errors import Unavailable, UserError
 from udl_tf.imaging.opening import image_size
 from udl_tf.inference.job_memory import needed_memory
 from udl_tf.inference.job_runner import read_job, upscale_file, write_job
@@ -135,6 +135,8 @@ class Worker:
             try:
                 facts = self._upscale(entry["source"], job, turn)
             except UserError as error:
+                if isinstance(error, Unavailable):
+                    unexpected.append(error)
                 hint = "" if error.argument is None else f" ({error.argument})"
                 message = str(error).removeprefix(f"{source}: ").replace(f"{output}{os.sep}", "")
                 return _failed(entry, message + hint)

@@ -58,14 +58,14 @@ class DistributionConfig(Section):
 
     strategy: Literal["auto", "none", "mirrored", "data_parallel", "multi_worker"] = Field(
         default="auto",
-        description="auto: over all GPUs if there are several: mirrored under TensorFlow,"
-        " data_parallel under JAX; multi_worker: over the machines named by the environment"
-        " variable TF_CONFIG",
+        description="auto: over the given devices, or all GPUs if there are several: mirrored under"
+        " TensorFlow, data_parallel under JAX; multi_worker: over the machines named by the"
+        " environment variable TF_CONFIG",
     )
     devices: list[str] | None = Field(
         default=None,
-        description='devices of "mirrored" and "data_parallel", such as ["GPU:0", "GPU:1"]; null:'
-        " all GPUs",
+        description='devices of "auto", "mirrored" and "data_parallel", such as ["GPU:0", "GPU:1"];'
+        " null: all GPUs",
     )
     wait_minutes: float = Field(
         default=30.0,

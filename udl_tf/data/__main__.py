@@ -7,6 +7,8 @@ udl-tf data synthetic KIND --output FOLDER [--count 40] [--size 256] [--seed 0]
 """
 
 import argparse
+import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -109,13 +111,14 @@ def _pack(folders: Sequence[Path], output: Path, config: Config) -> None:
     if config.data.value_range == "percentile":
         files = [file for dataset in datasets for file in dataset.files]
         pixels = replace(pixels, value_range=pixels.quantiles(files))
-    items = [
-        (f"{dataset.name}/{source.hr.name}", partial(_arrays, source, scale))
-        for dataset in (read_as(dataset, pixels) for dataset in datasets)
-        for source in dataset.sources
-    ]
+    items, contents = [], hashlib.sha256()
+    for dataset in (read_as(dataset, pixels) for dataset in datasets):
+        for source in dataset.sources:
+            items.append((f"{dataset.name}/{source.hr.name}", partial(_arrays, source, scale)))
+            contents.update(os.fsencode(source.identity))
+    facts = {"scale": scale, "contents": contents.hexdigest()[:16], **pixels.facts}
     with command_line.progress_bar("images") as progress:
-        write_pack(output, {"scale": scale, **pixels.facts}, items, progress)
+        write_pack(output, facts, items, progress)
     size = sum(file.stat().st_size for file in output.iterdir()) / 1e9
     print(f"written: {output} ({len(items)} images, {size:.2f} GB), all checksums verified")
     if pixels.value_range is not None:

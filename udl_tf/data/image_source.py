@@ -12,6 +12,12 @@ BUNDLED_FOLDER = Path(__file__).parent / "bundled"
 """Folder of the images that come with the package."""
 
 
+def identity_of(file: Path) -> str:
+    """Returns a text that changes with a file: its path, size and time of change."""
+    stat = file.stat()
+    return f"{file.resolve()}|{stat.st_size}|{stat.st_mtime_ns}"
+
+
 @dataclass(frozen=True)
 class ImageSource:
     """Where the two images of a pair come from.
@@ -47,6 +53,13 @@ class ImageSource:
     def where(self) -> str:
         """Path of the file, and the plane."""
         return f"{self.hr}{self._plane}"
+
+    @property
+    def identity(self) -> str:
+        """Text that changes with the contents of the pair."""
+        if self.pack is not None:
+            return str(self.pack.entries[self.index]["crc32"])
+        return "|".join(identity_of(file) for file in (self.hr, self.lr) if file is not None)
 
     @property
     def _plane(self) -> str:

@@ -13,7 +13,7 @@ import json
 import math
 import os
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +99,7 @@ def write_pack(
     """Packs items, then verifies all checksums.
 
     Args:
-        folder: folder of the pack: new, or with an interrupted pack of the same items.
+        folder: folder of the pack: new, or with an interrupted or damaged pack of the same items.
         facts: facts about the pack.
         items: items to pack.
         progress: reports the number of items done.
@@ -132,26 +132,41 @@ def write_pack(
 
 
 def _resume(folder: Path, facts: dict[str, Any], names: list[str]) -> list[dict[str, Any]]:
-    """Returns the entries of the complete items and rewrites the index to hold only these."""
+    """Returns the entries before the first missing or damaged item; the index keeps only these."""
     entries: list[dict[str, Any]] = []
     if is_pack(folder):
         old_facts, entries = _read_index(folder)
         if old_facts != facts or [e["name"] for e in entries] != names[: len(entries)]:
-            raise UserError(f"{folder}: holds another pack: choose a new folder", argument="output")
+            raise UserError(
+                f"{folder}: holds a pack of other images, or of images that have changed: choose a"
+                " new folder, or delete this one",
+                argument="output",
+            )
     elif folder.exists() and any(folder.iterdir()):
         raise UserError(
             f"{folder}: is not empty and holds no pack: choose a new folder", argument="output"
         )
-    size = (folder / _DATA).stat().st_size if (folder / _DATA).exists() else 0
-    while entries and _end(entries[-1], _dtype(facts)) > size:
-        entries.pop()
+    entries = list(_intact(folder / _DATA, entries, _dtype(facts)))
     write_text(folder / _INDEX, "".join(json.dumps(line) + "\n" for line in [facts, *entries]))
     return entries
 
 
+def _intact(file: Path, entries: list[dict[str, Any]], dtype: np.dtype) -> Iterator[dict[str, Any]]:
+    """Yields the entries before the first whose bytes are missing or differ from its checksum."""
+    if not file.exists():
+        return
+    with open(file, "rb") as data:
+        for entry in entries:
+            data.seek(entry["offset"])
+            content = data.read(_end(entry, dtype) - entry["offset"])
+            if zlib.crc32(content) != entry["crc32"]:
+                return
+            yield entry
+
+
 def _read_index(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Returns (facts, entries); skips a last line that was cut off."""
-    file = folder / _INDEX
+    file, again = folder / _INDEX, "delete the folder and pack again"
     try:
         lines = file.read_text(encoding="utf-8").split("\n")[:-1]
         facts, *entries = [json.loads(line) for line in lines]
@@ -159,9 +174,9 @@ def _read_index(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         for entry in entries:
             _end(entry, _dtype(facts))
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{file}: damaged ({error}): pack again") from None
+        raise UserError(f"{file}: damaged ({error}): {again}") from None
     if version != FORMAT:
-        raise UserError(f"{file}: format {version}; expected {FORMAT}: pack again")
+        raise UserError(f"{file}: format {version}; expected {FORMAT}: {again}")
     return facts, entries
 
 

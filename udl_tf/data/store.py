@@ -12,7 +12,7 @@ import numpy as np
 
 from udl_tf._support.files import fitting_name
 from udl_tf.config import DataConfig
-from udl_tf.data.image_source import ImageSource
+from udl_tf.data.image_source import ImageSource, identity_of
 from udl_tf.data.pixels import Pixels, lr_of, with_holes, without_holes
 from udl_tf.errors import UserError
 from udl_tf.imaging.resize import imresize, mod_crop
@@ -118,8 +118,7 @@ def _computed_lr(path: Path, hr: np.ndarray, scale: int, cache: Path | None) -> 
     """Returns the LR image of an 8-bit HR file from the cache, or computes and stores it."""
     if cache is None:
         return imresize(hr, 1 / scale)
-    stat = path.stat()
-    identity = f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}|{scale}"
+    identity = f"{identity_of(path)}|{scale}"
     digest = hashlib.sha256(os.fsencode(identity)).hexdigest()[:16]
     file = cache / fitting_name(path.stem, f"-x{scale}-{digest}.png")
     try:

@@ -4,7 +4,7 @@ python -m udl_tf.distributed --hosts HOST HOST ... --index N [--port P]
 """
 
 from udl_tf._support import command_line
-from udl_tf.distributed.cluster import PORT, Cluster
+from udl_tf.distributed.cluster import PORT, Cluster, is_address
 from udl_tf.errors import UserError
 
 
@@ -20,8 +20,23 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if not 0 <= options.index < len(options.hosts):
         raise UserError(f"--index {options.index}: expected 0..{len(options.hosts) - 1}")
-    addresses = tuple(host if ":" in host else f"{host}:{options.port}" for host in options.hosts)
+    addresses = tuple(_address(host, options.port) for host in options.hosts)
     print(Cluster(addresses, options.index).tf_config())
+
+
+def _address(host: str, port: int) -> str:
+    """Returns HOST:PORT; the port of a host that states its own is kept.
+
+    Raises:
+        UserError: if either is invalid.
+    """
+    address = host if is_address(host) else f"{host}:{port}"
+    if not is_address(address):
+        raise UserError(
+            f"--hosts {host}, --port {port}: expected HOST, [IPv6] or HOST:PORT, with a port in"
+            " 1..65535"
+        )
+    return address
 
 
 if __name__ == "__main__":

@@ -58,7 +58,7 @@ def read_cluster() -> Cluster:
     try:
         content = json.loads(text)
         jobs = dict(content["cluster"])
-        kind, index = content["task"]["type"], content["task"]["index"]
+        kind, index = str(content["task"]["type"]), content["task"]["index"]
     except (ValueError, KeyError, TypeError):
         raise UserError(f"TF_CONFIG {text}: {_EXPECTED}: {_HELP}") from None
     unknown = sorted({*jobs, kind} - {"chief", "worker"})
@@ -82,9 +82,18 @@ def _tasks(jobs: dict[str, Any], job: str) -> list[tuple[int, str]]:
     if not isinstance(addresses, list):
         raise UserError(f"TF_CONFIG: cluster.{job} is not a list of addresses; {_EXPECTED}")
     for address in addresses:
-        if not isinstance(address, str) or not re.fullmatch(r"[^\s/]+:\d{1,5}", address):
-            raise UserError(f"TF_CONFIG: cluster.{job} has {address!r}; expected HOST:PORT")
+        if not isinstance(address, str) or not is_address(address):
+            raise UserError(
+                f"TF_CONFIG: cluster.{job} has {address!r}; expected HOST:PORT, with a port in"
+                " 1..65535"
+            )
     return list(enumerate(addresses))
+
+
+def is_address(text: str) -> bool:
+    """Returns whether a text is HOST:PORT or [IPv6]:PORT."""
+    found = re.fullmatch(r"(\[[^\s/\]]+\]|[^\s/:]+):(\d{1,5})", text)
+    return found is not None and 0 < int(found[2]) < 65536
 
 
 def meet(cluster: Cluster, seconds: float) -> None:
@@ -177,11 +186,16 @@ def _report_to_chief(cluster: Cluster, deadline: float) -> None:
     reason = ""
     while (left := deadline - time.monotonic()) > 0:
         try:
-            with socket.create_connection((host, int(port)), timeout=_TIMEOUT) as chief:
+            with socket.create_connection((host.strip("[]"), int(port)), timeout=_TIMEOUT) as chief:
                 chief.sendall(f"{cluster.index} {len(cluster.addresses)}".encode())
                 chief.settimeout(left)
                 if chief.recv(len(_GO)) == _GO:
                     return
+        except UnicodeError as error:
+            raise UserError(
+                f"TF_CONFIG: {cluster.addresses[0]}: not a name of a host ({error}); expected"
+                " HOST:PORT"
+            ) from None
         except OSError as error:  # the chief has not started yet
             reason = f" ({error.strerror or error})"
         time.sleep(min(0.2, left))

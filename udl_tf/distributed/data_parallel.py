@@ -50,7 +50,8 @@ def data_parallel_group(config: DistributionConfig) -> DataParallelGroup | None:
             f"distribution.devices: {', '.join(missing)} not found; this machine has"
             f" {', '.join(known)}"
         )
-    is_automatic = config.strategy == "auto" and known[0].startswith("gpu") and len(known) > 1
-    if config.strategy != "data_parallel" and not is_automatic:
+    several_gpus = known[0].startswith("gpu") and len(known) > 1
+    is_wanted = config.strategy == "data_parallel" or config.devices or several_gpus
+    if config.strategy == "none" or not is_wanted:
         return None
     return DataParallelGroup(wanted)

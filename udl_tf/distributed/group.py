@@ -110,9 +110,15 @@ def join_group(config: DistributionConfig) -> Group:
     """Joins this process to the group that a config describes.
 
     Raises:
-        UserError: for unknown devices, or a strategy that the Keras backend does not support.
+        UserError: for unknown devices, devices of a strategy that takes none, or a strategy that
+            the Keras backend does not support.
         Lost: if other machines do not start in time.
     """
+    if config.strategy == "none" and config.devices:
+        raise UserError(
+            f'distribution.devices {config.devices}: strategy "none" takes no devices: remove them,'
+            ' or set distribution.strategy="auto"'
+        )
     backend = keras.backend.backend()
     if backend == "tensorflow":
         if config.strategy == "data_parallel":

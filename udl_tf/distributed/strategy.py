@@ -34,9 +34,9 @@ def make_strategy(config: DistributionConfig) -> tf.distribute.Strategy | None:
         if len(cluster.addresses) > 1:
             return _over_workers(cluster, config.wait_minutes)
     gpus = tf.config.list_physical_devices("GPU")
-    if config.strategy == "none" or (config.strategy != "mirrored" and len(gpus) < 2):
-        return None
     devices = config.devices
+    if config.strategy == "none" or not (config.strategy == "mirrored" or devices or len(gpus) > 1):
+        return None
     cpus = [d for d in devices or [] if d.upper().startswith("CPU")]
     if len(cpus) > 1:
         cpu = tf.config.list_physical_devices("CPU")[0]

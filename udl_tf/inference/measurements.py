@@ -19,7 +19,7 @@ from udl_tf.inference.images import parts_of
 from udl_tf.inference.passes import BORDER, Effort, Wanted
 from udl_tf.inference.result import Upscaled, stacked
 from udl_tf.scenes.image_scene import open_raster
-from udl_tf.scenes.samples import Samples
+from udl_tf.scenes.samples import Samples, check_nodata
 from udl_tf.scenes.scene import Window
 
 if TYPE_CHECKING:
@@ -154,6 +154,7 @@ def upscale_measurements(
     else:
         array, known, channels = np.asarray(image), True, model.channels
     array = check_array(array, channels)
+    check_nodata(nodata, array.dtype)
     known = valid_of(array, nodata, valid) & known
     samples = Samples(array.dtype, nodata)
     found_range = range_of(model.value_range, array.dtype, value_range)
@@ -271,6 +272,7 @@ def valid_of(array: np.ndarray, nodata: float | None, valid: np.ndarray | None) 
         known &= array != nodata
     if valid is None:
         return known
+    valid = np.asarray(valid)
     if valid.shape == array.shape[:-1] and array.ndim > 2:
         valid = valid[..., None]
     elif valid.shape != array.shape:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import requests
 from requests.adapters import HTTPAdapter
 
-from udl_tf.errors import UserError, first_line, needs_extra
+from udl_tf.errors import Unavailable, UserError, first_line, needs_extra
 from udl_tf.imaging.dtypes import to_dtype
 from udl_tf.saved.card import THETA_STEPS
 
@@ -132,7 +132,7 @@ class Transport(ABC):
         many clients do not return at the same moment.
 
         Raises:
-            UserError: if the server is still unreachable or overloaded at the last retry.
+            Unavailable: if the server is still unreachable or overloaded at the last retry.
         """
         for attempt in range(self.retries + 1):
             try:
@@ -141,26 +141,26 @@ class Transport(ABC):
                 if attempt == self.retries:
                     retries = "1 retry" if self.retries == 1 else f"{self.retries} retries"
                     after = f" after {retries}" if self.retries else ""
-                    raise UserError(
+                    raise Unavailable(
                         f"{self.address}: {busy}{after}: check the address, and that the server is"
                         " running and not overloaded"
                     ) from None
                 time.sleep(_FIRST_PAUSE * 2**attempt * random.uniform(1, 1.5))
 
-    def _not_found(self, detail: str) -> UserError:
+    def _not_found(self, detail: str) -> Unavailable:
         address = self.address
         missing = f"model {address.model!r}"
         if address.version is not None:
             missing = f"version {address.version} of {missing}"
-        return UserError(
+        return Unavailable(
             f"{address}: the server has no {missing} ({_one_line(detail)}): check the name"
         )
 
     def _refused(self, detail: str) -> UserError:
         return UserError(f"{self.address}: request refused: {_one_line(detail)}")
 
-    def _too_slow(self) -> UserError:
-        return UserError(
+    def _too_slow(self) -> Unavailable:
+        return Unavailable(
             f"{self.address}: no answer within {self.timeout:g} s: increase the timeout, or send"
             " smaller tiles"
         )

@@ -15,6 +15,7 @@ import numpy as np
 import tifffile
 
 from udl_tf.errors import UserError, needs_extra
+from udl_tf.scenes.samples import check_nodata
 from udl_tf.scenes.scene import Scene
 
 HEAD = 512
@@ -222,11 +223,4 @@ def check_values(scene: Scene, nodata: float | None) -> None:
             f"{path}: has {scene.channels} channels; expected 1 to {MAX_CHANNELS}, as the last axis"
             " of an array: select some of them, or move the axis"
         )
-    if nodata is not None and dtype.kind != "f":
-        limits = np.iinfo(dtype)
-        if not (limits.min <= nodata <= limits.max and nodata == int(nodata)):
-            raise UserError(
-                f"{path}: nodata {nodata:g}; expected a value of its dtype {dtype}, a whole number"
-                f" in {limits.min}..{limits.max}",
-                argument="nodata",
-            )
+    check_nodata(nodata, dtype, path)

@@ -1,9 +1,11 @@
 """Values as files store them: dtype and nodata."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from udl_tf.errors import UserError
 from udl_tf.imaging.dtypes import to_dtype
 
 _ROWS = 128  # stored at a time, so that intermediate arrays stay small
@@ -59,6 +61,24 @@ class Samples:
         if self.dtype.kind == "f":
             return np.nextafter(self.dtype.type(nodata), self.dtype.type(towards))
         return nodata + np.sign(towards - nodata)
+
+
+def check_nodata(nodata: float | None, dtype: np.dtype, path: Path | None = None) -> None:
+    """Requires a `nodata` that values of a dtype can have.
+
+    Raises:
+        UserError: naming the file, if one is given.
+    """
+    if nodata is None or dtype.kind == "f":
+        return
+    limits = np.iinfo(dtype)
+    if not (limits.min <= nodata <= limits.max and nodata == int(nodata)):
+        where = "" if path is None else f"{path}: "
+        raise UserError(
+            f"{where}nodata {nodata:g}; expected a value of the dtype {dtype}, a whole number in"
+            f" {limits.min}..{limits.max}",
+            argument="nodata",
+        )
 
 
 FLAGS = Samples(np.dtype(np.uint8), nodata=2)
