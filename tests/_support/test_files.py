@@ -53,6 +53,13 @@ def test_a_full_disk_names_the_file(tmp_path):
     with pytest.raises(OSError, match=r"other") as caught:
         fill(OSError(errno.ENOENT, "No such file", "other"))
     assert caught.value.filename == "other"
+    with pytest.raises(OSError, match="No such file") as caught, complete_file(tmp_path / "a.npz"):
+        pass  # nothing was written
+    assert caught.value.filename == str(tmp_path / "a.npz")
+    (tmp_path / "folder.npz").mkdir()
+    with pytest.raises(IsADirectoryError) as caught, complete_file(tmp_path / "folder.npz"):
+        pytest.fail("a folder cannot be replaced by a file")
+    assert caught.value.filename == str(tmp_path / "folder.npz")
 
 
 @pytest.mark.parametrize("name", ["é" * 125 + ".png", "a." + "b" * 253, "c" * 255])

@@ -152,6 +152,8 @@ def test_check_server(server):
         assert "64x64" in answers
     assert_one_line_error(run_command("check-server", server[0] + "er"), "smaller")
     assert_one_line_error(run_command("check-server", server[0], "--timeout", "0"), "--timeout 0")
+    result = run_command("check-server", server[0], "--timeout", "1e300")
+    assert_one_line_error(result, "--timeout 1e+300: expected at most 86400 s")
 
 
 @pytest.mark.slow

@@ -351,5 +351,14 @@ def test_unknown_names_and_options_are_one_line():
         build_model("edsr_s", 2, num_blocks=2**70)
     with pytest.raises(UserError, match="operator"):
         build_model("dpdnn", 2, operator="other")
+    for name, option, message in (
+        ("edsr_s", {"num_blocks": -1}, "num_blocks must be at least 0"),
+        ("span", {"num_blocks": 0}, "num_blocks must be at least 1"),
+        ("edsr_s", {"divide": [1.0, 0.0, 1.0]}, "divide not 0"),
+        ("span", {"shift": float("nan")}, "shift must be finite"),
+        ("edsr_s", {"res_scale": float("inf")}, "res_scale finite"),
+    ):
+        with pytest.raises(UserError, match=message):
+            build_model(name, 2, **option)
     with pytest.raises(UserError, match=r"num_stages must be at least 1\. Received: 0"):
         build_model("dpdnn", 2, num_stages=0)

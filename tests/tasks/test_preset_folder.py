@@ -166,3 +166,8 @@ def test_cards_name_the_metrics_of_the_results():
     assert "31.250 (bicubic 30.000)" in text
     assert "| 81.0 %  " in text
     assert "1.500 (bicubic 2.000)" in text
+
+
+def test_a_wrong_dtype_does_not_blame_the_file():
+    with pytest.raises(UserError, match=r"^dtype 'flaot16': "):
+        SRModel.from_preset("light_x4", dtype="flaot16")

@@ -315,6 +315,7 @@ def test_calibration_changes_theta_and_is_saved(tmp_path):
 def test_training_ends_a_calibration_and_theta_is_read_as_the_loss_trains_it(caplog):
     model = small(log_scale_activation="linear")
     model.compile("adam", "gram")
+    fit(model)
     gram = model.theta.unit, model.theta.power
     assert gram == (127.5, 2.0)
     model.compile("adam", "mae")  # to evaluate sr

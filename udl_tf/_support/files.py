@@ -24,8 +24,11 @@ def complete_file(path: Path | str) -> Iterator[Path]:
 
     Raises:
         OSError: naming a file: `path` if the writer names none, as on a full disk.
+        IsADirectoryError: if `path` is a folder.
     """
     path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_path(path)
     try:
@@ -34,7 +37,7 @@ def complete_file(path: Path | str) -> Iterator[Path]:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        if error.filename is not None:
+        if error.filename is not None and str(error.filename) != str(temporary):
             raise
         raise OSError(error.errno, error.strerror or str(error), str(path)) from error
     finally:

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from udl_tf._support.json_files import read_json
+from udl_tf._support.json_files import parse_model, read_json
 from udl_tf._support.versions import versions
 from udl_tf.errors import UserError
 from udl_tf.evaluation.protocol import totals
@@ -99,7 +99,7 @@ def make_card(
         "limits": manifest.limits,
         "versions": versions(),
     }
-    return ModelCard(**{**defaults, **facts})
+    return parse_model({**defaults, **facts}, ModelCard, f"export of {name}")
 
 
 def _read_metrics(folder: Path) -> list[dict[str, Any]]:

@@ -161,13 +161,14 @@ def _compare_psnr(
     """Returns the loss of PSNR, a mean over one piece of each image."""
     card = export.card
     size = compared_sizes(card)[-1]
+    shave = 0 if card.tile else card.scale  # of a tile, _inner leaves no border
     losses, ratios = [], []
     for lr, hr in pairs:
         lr_piece, hr_piece = piece(lr, size), piece(hr, size, card.scale)
         expected = _expected_maps(model, card, lr_piece.astype(np.float32))
         maps = export.forward(lr_piece[None].astype(np.float32), card.outputs)
         values = [
-            _psnr(to_dtype(_inner(card, sr), np.uint8), _inner(card, hr_piece), card.scale)
+            _psnr(to_dtype(_inner(card, sr), np.uint8), _inner(card, hr_piece), shave)
             for sr in (expected["sr"], maps["sr"][0])
         ]
         if np.isfinite(values).all():  # an exact result, such as a plain area, has no finite PSNR
@@ -191,7 +192,7 @@ def _psnr(sr: np.ndarray, hr: np.ndarray, shave: int) -> float:
     """Returns the PSNR of the luma of RGB, or the mean over other channels, in dB."""
     if sr.shape[-1] == 3:
         return psnr_y(sr, hr, shave)
-    inside = np.s_[shave:-shave, shave:-shave]
+    inside = np.s_[shave : sr.shape[0] - shave, shave : sr.shape[1] - shave]
     return float(psnr(sr[inside], hr[inside]).mean())
 
 

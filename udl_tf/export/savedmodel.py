@@ -1,5 +1,6 @@
 """Export to SavedModels for TensorFlow Serving, which loads them from BASE/VERSION."""
 
+import math
 import tempfile
 from pathlib import Path
 
@@ -96,6 +97,8 @@ def _image_dtype(model: KerasUpscaler, chosen: str | None) -> str:
 
 def _new_version(base: Path, version: int | None) -> Path:
     """Returns the folder of a version, by default one more than the highest so far."""
+    if version is not None and not 0 < version < 2**63:
+        raise UserError(f"version {version}; expected 1..2^63 - 1", argument="version")
     folder = base / str(version or max([0, *version_numbers(base)]) + 1)
     if folder.exists():
         raise UserError(f"{folder}: already exists: choose another version", argument="version")
@@ -129,7 +132,8 @@ def _write_warmup(folder: Path, name: str, card: ModelCard) -> None:
     """Writes a request per upscaling signature; TensorFlow Serving replays them when it starts."""
     from tensorflow_serving.apis import prediction_log_pb2
 
-    image = tf.zeros((1, _WARMUP_SIDE, _WARMUP_SIDE, card.channels), tf.uint8)
+    side = min(_WARMUP_SIDE, math.isqrt(card.max_pixels or _WARMUP_SIDE**2))
+    image = tf.zeros((1, side, side, card.channels), tf.uint8)
     numbers = {"image": tf.cast(image, card.image_dtype)}
     requests = {"serving_default": numbers, "sr_only": numbers}
     if card.takes_files:

@@ -81,6 +81,11 @@ class EDSR(keras.Model):
         channels: int = 3,
         **kwargs,
     ):
+        if num_blocks < 0 or not math.isfinite(res_scale):
+            raise ValueError(
+                "num_blocks must be at least 0, and res_scale finite."
+                f" Received: num_blocks={num_blocks}, res_scale={res_scale}"
+            )
         convolution = BranchedConv2D if branches else conv
         lr = keras.Input((None, None, channels), name="lr")
         head = convolution(num_filters, channels, "head")(normalize(shift, divide, channels)(lr))

@@ -6,7 +6,8 @@ a step of its own trains it and leaves the network as it is.
 """
 
 import math
-from typing import get_args
+from collections.abc import Mapping
+from typing import Any, get_args
 
 import keras
 from keras import ops
@@ -134,6 +135,27 @@ def added_detail(phases, lr, scale: int):
         (n, h, w, c scale^2).
     """
     return phases - nearest_phases(lr, scale)
+
+
+def check_head(loss: Any, settings: Mapping[str, Any]) -> None:
+    """Checks that the head of a network can express the log scale of a loss.
+
+    Args:
+        loss: any loss.
+        settings: of the network; without "log_scale_activation", its head is not known.
+
+    Raises:
+        UserError: if the head has bounds, and the loss takes none.
+    """
+    kind, activation = settings.get("log_scale_head"), settings.get("log_scale_activation")
+    if not getattr(loss, "unbounded", False) or activation is None:
+        return
+    if (kind, activation) != ("released", "linear"):
+        raise UserError(
+            f"the loss {loss.name} needs an uncertainty head without bounds: expected"
+            ' log_scale_head "released" with log_scale_activation "linear", got'
+            f' "{kind}" with "{activation}"'
+        )
 
 
 def mean_part(network: keras.Model) -> keras.Model:

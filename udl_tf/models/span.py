@@ -71,6 +71,8 @@ class SPAN(keras.Model):
         channels: int = 3,
         **kwargs,
     ):
+        if num_blocks < 1:
+            raise ValueError(f"num_blocks must be at least 1. Received: {num_blocks}")
         convolution = BranchedConv2D if branches else conv
         lr = keras.Input((None, None, channels), name="lr")
         mean = _MEAN if channels == 3 else _MIDDLE_GREY

@@ -3,6 +3,7 @@
 import keras
 
 from udl_tf.models.branches import BranchedConv2D
+from udl_tf.models.dtype_policy import precision
 
 
 def copy_weights(source: keras.Model, target: keras.Model) -> list[str]:
@@ -35,7 +36,8 @@ def fused(network: keras.Model) -> keras.Model:
     """
     if not has_branches(network):
         return network
-    plain = type(network).from_config({**network.get_config(), "branches": False})
+    with precision(network.dtype_policy.name):
+        plain = type(network).from_config({**network.get_config(), "branches": False})
     copy_weights(network, plain)
     return plain
 

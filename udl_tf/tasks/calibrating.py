@@ -29,7 +29,8 @@ def fit_calibration(networks: Networks, batches: Any, data: str, **options: Any)
         options: "method" and "conformal" of udl_tf.uncertainty.calibrate.
 
     Raises:
-        UserError: if the networks have no uncertainty, or no pixel of the images has data.
+        UserError: if the networks have no uncertainty, images of a pair do not match, or no pixel
+            of the images has data.
     """
     if networks.uncertainty is None:
         raise UserError("the model has no uncertainty to calibrate: train with the loss 'esu'")
@@ -46,17 +47,24 @@ def _pairs(batches: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     if isinstance(batches, keras.utils.PyDataset):
         dataset = batches
         batches = (dataset[index] for index in range(dataset.num_batches or 0))
-    elif isinstance(batches, tuple):
+    elif isinstance(batches, tuple | list) and batches and hasattr(batches[0], "shape"):
         batches = [batches]
     assert isinstance(batches, Iterable)
     for batch in batches:
         lr, hr, *_ = batch
         lr, hr = keras.ops.convert_to_numpy(lr), keras.ops.convert_to_numpy(hr)
+        if len(lr) != len(hr):
+            raise UserError(f"{len(lr)} images in lr and {len(hr)} in hr: expected pairs")
         yield from zip(lr, hr, strict=True)
 
 
 def _sample(upscaler: KerasUpscaler, lr: np.ndarray, hr: np.ndarray, index: int) -> Sample:
     """Returns error and theta at pixels of an image with data in every channel."""
+    expected = *(upscaler.scale * side for side in lr.shape[:2]), *lr.shape[2:]
+    if hr.shape != expected:
+        raise UserError(
+            f"pair {index}: hr of shape {hr.shape} with lr of shape {lr.shape}; expected {expected}"
+        )
     measured = Pixels.seen_by(upscaler).measured
     if measured:
         lr = without_holes(lr)

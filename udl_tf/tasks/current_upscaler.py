@@ -24,11 +24,12 @@ class CurrentUpscaler:
         self._upscaler: KerasUpscaler | None = None
 
     def get(self, model: "SRModel") -> KerasUpscaler:
-        """Returns the upscaler for the present weights and calibration of the model."""
-        calibration = model.calibration
+        """Returns the upscaler for the present weights, unit and calibration of the model."""
+        calibration, theta = model.calibration, model.theta
         weights = (keras.ops.convert_to_numpy(weight) for weight in model.weights)
         checksums = tuple(zlib.crc32(values) for values in weights)
-        state = (*checksums, calibration and calibration.model_dump_json())
+        unit = theta and (theta.unit, theta.power)
+        state = (*checksums, unit, calibration and calibration.model_dump_json())
         with self._lock:
             if self._upscaler is None or state != self._state:
                 self._state, self._upscaler = state, KerasUpscaler(model.networks)

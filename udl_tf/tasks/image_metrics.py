@@ -17,6 +17,7 @@ class _ImageMetric(keras.metrics.Mean):
     """
 
     default_name: str
+    smallest = 1  # side of what must be left after shaving
 
     def __init__(self, shave: int, name: str | None = None, dtype=None):
         super().__init__(name=name or self.default_name, dtype=dtype)
@@ -34,6 +35,12 @@ class _ImageMetric(keras.metrics.Mean):
     def _inside(self, image):
         """Returns images inside the shaved border, float32."""
         height, width, shave = image.shape[1], image.shape[2], self.shave
+        for length in (height, width):
+            if length is not None and length - 2 * shave < self.smallest:
+                raise UserError(
+                    f"{self.name}: at least {self.smallest}x{self.smallest} pixels must be left"
+                    f" after shaving. Received: shape={(height, width)}, shave={shave}"
+                )
         inside = image[:, shave : -shave or height, shave : -shave or width]
         return ops.cast(inside, "float32")
 
@@ -70,6 +77,7 @@ class SSIM(_ImageMetric):
     """
 
     default_name = "ssim"
+    smallest = SSIM_WINDOW
 
     def _of_images(self, sr, hr):
         return _ssim(sr, hr)
@@ -104,6 +112,7 @@ class SSIMY(_ImageMetric):
     """
 
     default_name = "ssim_y"
+    smallest = SSIM_WINDOW
 
     def _of_images(self, sr, hr):
         return _ssim(_luma(_in_8_bits(sr)), _luma(hr))

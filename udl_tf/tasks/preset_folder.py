@@ -101,6 +101,10 @@ def read_preset(folder: Path, policy: str | None = None) -> "SRModel":
     folder = folder / IN_RUN if is_preset(folder / IN_RUN) else folder
     config = read_config(folder)
     if policy is not None:
+        try:
+            keras.dtype_policies.get(policy)
+        except ValueError as error:
+            raise UserError(f"dtype {policy!r}: {first_line(error)}") from None
         config = {**config, "policy": policy}
     try:
         model = keras.saving.deserialize_keras_object(

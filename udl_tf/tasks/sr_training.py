@@ -12,7 +12,7 @@ from udl_tf.config import WeightingConfig
 from udl_tf.errors import UserError
 from udl_tf.losses import SRLoss
 from udl_tf.models import fused
-from udl_tf.models.heads import LOG_SCALE
+from udl_tf.models.heads import LOG_SCALE, check_head
 from udl_tf.tasks.names import find_loss, find_metrics
 from udl_tf.tasks.pixel_weights import make_pixel_weight
 from udl_tf.tasks.theta import Theta
@@ -60,7 +60,7 @@ class SRTraining(keras.Model):
         """Sets optimizer, loss and metrics as keras.Model.compile.
 
         The first update that follows ends the calibration of theta, which is that of the previous
-        weights.
+        weights, and gives theta the unit of the loss.
 
         Args:
             optimizer: as in Keras.
@@ -78,8 +78,7 @@ class SRTraining(keras.Model):
                 f"the loss {loss!r} needs a log scale, but {self.name} was built without"
                 " uncertainty"
             )
-        if self.calibration is None:
-            self._read_log_scale_as_trained()
+        check_head(self.sr_loss, getattr(self.backbone, "settings", {}))
         super().compile(optimizer, metrics=find_metrics(metrics, self.scale), **options)
         # Variables that the first update creates would cost a second trace, and Keras cannot load
         # a model that was saved before it.
@@ -88,9 +87,12 @@ class SRTraining(keras.Model):
 
     def _read_log_scale_as_trained(self) -> None:
         """Sets unit and power of theta to those of the loss, if it trains s."""
-        if self.theta is not None and getattr(self.sr_loss, "needs_log_scale", False):
-            self.theta.unit = getattr(self.sr_loss, "unit", 1.0)
-            self.theta.power = getattr(self.sr_loss, "power", 1.0)
+        if self.theta is None or not getattr(self.sr_loss, "needs_log_scale", False):
+            return
+        unit, power = getattr(self.sr_loss, "unit", 1.0), getattr(self.sr_loss, "power", 1.0)
+        if (self.theta.unit, self.theta.power) != (unit, power):
+            self.theta.unit, self.theta.power = unit, power
+            self._forget_functions()
 
     @property
     def calibration(self) -> Calibration | None:
@@ -101,7 +103,10 @@ class SRTraining(keras.Model):
         """Replaces the calibration."""
         assert self.theta is not None
         self.theta.calibration = calibration
-        # Compiled functions contain the previous calibration.
+        self._forget_functions()
+
+    def _forget_functions(self) -> None:
+        """Has Keras compile its functions again, which contain unit and calibration of theta."""
         self.predict_function = self.test_function = None
 
     def _default_loss(self):
@@ -115,9 +120,12 @@ class SRTraining(keras.Model):
 
     def make_train_function(self, force=False):
         self._check_weights()
-        if self.calibration is not None and self.trainable_variables:
-            log.warning("%s: training ends the calibration of theta: calibrate again", self.name)
-            self._calibrate(None)
+        if self.trainable_variables:
+            if self.calibration is not None:
+                log.warning(
+                    "%s: training ends the calibration of theta: calibrate again", self.name
+                )
+                self._calibrate(None)
             self._read_log_scale_as_trained()
         super().make_train_function(force)
 
@@ -140,6 +148,10 @@ class SRTraining(keras.Model):
         """Returns (lr, hr, weights of the pixels or None) of a batch (lr, hr[, weights])."""
         lr, hr, given = keras.utils.unpack_x_y_sample_weight(batch)
         lr, hr = ops.cast(lr, "float32"), ops.cast(hr, "float32")
+        if given is not None and len(given.shape) == 1:  # one per image
+            given = ops.reshape(given, (-1, 1, 1, 1))
+        elif given is not None and len(given.shape) == 3:  # one per pixel
+            given = ops.expand_dims(given, -1)
         if self.pixel_weight is None:
             return lr, hr, given
         w = self.pixel_weight(lr, hr)
@@ -191,6 +203,7 @@ class SRTraining(keras.Model):
                 " with the loss 'esu', or choose another source"
             )
         self.pixel_weight = make_pixel_weight(config, fused(model.backbone), self.scale)
+        self.train_function = self.test_function = None  # they contain the previous weights
 
 
 def _without(variables: list, others: list) -> list:

@@ -5,7 +5,8 @@ from functools import partial
 import keras
 
 from udl_tf.config import Config, LogScaleHead
-from udl_tf.models import check_contract
+from udl_tf.models import check_contract, resolved_options
+from udl_tf.models.heads import check_head
 from udl_tf.models.weight_files import load_weights
 from udl_tf.saved.bundle import build_network
 from udl_tf.training.run_folder import RunFolder
@@ -35,9 +36,12 @@ def check_networks(config: Config, losses: list) -> None:
     Raises:
         UserError: for an unknown option, or naming what a network lacks.
     """
+    options = resolved_options(config.model.name, config.model.options)
     heads: list[LogScaleHead | None] = [
         head_of(config, index, loss) for index, loss in enumerate(losses)
     ]
+    for head, loss in zip(heads, losses, strict=True):
+        check_head(loss, {**options, "log_scale_head": head})
     for head in dict.fromkeys(heads):
         build = partial(build_network, config.model, head)
         model = config.model
