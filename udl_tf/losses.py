@@ -28,12 +28,10 @@ class SRLoss(keras.losses.Loss):
 
     Attributes:
         needs_log_scale: whether the loss reads `prediction["log_scale"]`.
-        unbounded: whether log_scale must have no bounds, which the usual heads have.
         unit, power: the learned theta is unit * exp(log_scale / power), in grey levels.
     """
 
     needs_log_scale = False
-    unbounded = False
     unit = 1.0
     power = 1.0
 
@@ -133,7 +131,6 @@ class GRAMLoss(SRLoss):
     """
 
     needs_log_scale = True
-    unbounded = True
 
     def __init__(self, unit: float = 127.5, power: float = 2.0, name: str | None = None):
         for option, value in {"unit": unit, "power": power}.items():

@@ -6,6 +6,7 @@ import pytest
 from helpers.images import noise_image
 
 from udl_tf.errors import UserError
+from udl_tf.losses import GRAMLoss
 from udl_tf.models import fused, precision
 from udl_tf.models.weights import has_branches
 from udl_tf.tasks import PSNR, SSIM, SRModel
@@ -73,13 +74,14 @@ def test_compile_alone_leaves_theta_as_it_is():
     )
 
 
-def test_gram_needs_a_head_without_bounds():
-    """The theta of others was never below 28 or 77 grey levels."""
-    with pytest.raises(UserError, match='"linear", got "released" with "elu"'):
+def test_gram_in_its_released_unit_needs_a_head_without_bounds():
+    with pytest.raises(UserError, match=r"GRAMLoss .* no theta below 77 grey levels"):
         small().compile("adam", "gram")
-    with pytest.raises(UserError, match='"linear", got "light" with "linear"'):
-        small(log_scale_activation="linear").uncertainty_head().compile("adam", "gram")
-    small(log_scale_activation="linear").compile("adam", "gram")
+    linear = small(log_scale_activation="linear")
+    with pytest.raises(UserError, match=r"GRAMLoss .* no theta below 29 grey levels"):
+        linear.uncertainty_head().compile("adam", "gram")
+    linear.compile("adam", "gram")
+    small().compile("adam", GRAMLoss(unit=1.0, power=1.0))  # as ESU
 
 
 def test_fused_networks_keep_their_precision():

@@ -138,23 +138,27 @@ def added_detail(phases, lr, scale: int):
 
 
 def check_head(loss: Any, settings: Mapping[str, Any]) -> None:
-    """Checks that the head of a network can express the log scale of a loss.
+    """Checks that the head of a network can express small theta with the unit of a loss.
 
     Args:
-        loss: any loss.
-        settings: of the network; without "log_scale_activation", its head is not known.
+        loss: any loss; only one that trains s is checked.
+        settings: "log_scale_head" and "log_scale_activation" of the network; without them, its head
+            is not known.
 
     Raises:
-        UserError: if the head has bounds, and the loss takes none.
+        UserError: if the bounds of the head keep theta above a grey level.
     """
-    kind, activation = settings.get("log_scale_head"), settings.get("log_scale_activation")
-    if not getattr(loss, "unbounded", False) or activation is None:
+    if not getattr(loss, "needs_log_scale", False):
         return
-    if (kind, activation) != ("released", "linear"):
+    bounds = {"elu": -1.0} if settings.get("log_scale_head") == "released" else {}
+    lowest = bounds.get(settings.get("log_scale_activation", ""), -math.inf)
+    if settings.get("log_scale_head") == "light":
+        lowest = math.log(SMALLEST_THETA)
+    smallest = getattr(loss, "unit", 1.0) * math.exp(lowest / getattr(loss, "power", 1.0))
+    if smallest > 1:
         raise UserError(
-            f"the loss {loss.name} needs an uncertainty head without bounds: expected"
-            ' log_scale_head "released" with log_scale_activation "linear", got'
-            f' "{kind}" with "{activation}"'
+            f"{type(loss).__name__} with this uncertainty head yields no theta below {smallest:.0f}"
+            ' grey levels: expected log_scale_head "released" with log_scale_activation "linear"'
         )
 
 

@@ -36,16 +36,16 @@ def check_networks(config: Config, losses: list) -> None:
     Raises:
         UserError: for an unknown option, or naming what a network lacks.
     """
-    options = resolved_options(config.model.name, config.model.options)
     heads: list[LogScaleHead | None] = [
         head_of(config, index, loss) for index, loss in enumerate(losses)
     ]
-    for head, loss in zip(heads, losses, strict=True):
-        check_head(loss, {**options, "log_scale_head": head})
     for head in dict.fromkeys(heads):
         build = partial(build_network, config.model, head)
         model = config.model
         check_contract(model.name, model.scale, head is not None, build, model.channels)
+    options = resolved_options(config.model.name, config.model.options)
+    for head, loss in zip(heads, losses, strict=True):
+        check_head(loss, {**options, "log_scale_head": head})
 
 
 def read_step_network(run: RunFolder, index: int, loss: keras.losses.Loss) -> keras.Model:
