@@ -167,7 +167,15 @@ def test_a_broken_file_is_one_friendly_line(visit, tmp_path):
     wait_for_text(page, "#status", "41.0 megapixels; this page accepts at most 40: crop")
 
 
-def test_two_visitors_take_turns(visit, upscaler, tmp_path):
+@pytest.fixture
+def tasks(studio, monkeypatch):
+    """The tasks that visitors start, in order."""
+    tasks, begin = [], studio.start
+    monkeypatch.setattr(studio, "start", lambda *inputs: tasks.append(begin(*inputs)) or tasks[-1])
+    return tasks
+
+
+def test_two_visitors_take_turns(visit, tasks, upscaler, tmp_path):
     """The second one waits until the first one cancels."""
     first, second = visit(), visit()
     upscaler.gate.clear()
@@ -177,6 +185,7 @@ def test_two_visitors_take_turns(visit, upscaler, tmp_path):
         start(second, write_image(tmp_path / "b.png"))
         wait_for_text(second, "#status", "Waiting: 1 image is before yours")
         first.click("#cancel")
+        assert tasks[0]._stop.wait(20)  # the click is on its way
     finally:
         upscaler.gate.set()
     wait_for_text(first, "#status", "Cancelled")
@@ -185,9 +194,8 @@ def test_two_visitors_take_turns(visit, upscaler, tmp_path):
     assert not first.is_visible("#summary")
 
 
-def test_a_visitor_who_leaves_stops_the_work(visit, studio, upscaler, tmp_path, monkeypatch):
-    page, tasks, begin = visit(), [], studio.start
-    monkeypatch.setattr(studio, "start", lambda *inputs: tasks.append(begin(*inputs)) or tasks[0])
+def test_a_visitor_who_leaves_stops_the_work(visit, tasks, upscaler, tmp_path):
+    page = visit()
     upscaler.gate.clear()
     try:
         start(page, write_image(tmp_path / "a.png", 400, 8))
