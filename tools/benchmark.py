@@ -61,7 +61,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _numbers(options: argparse.Namespace) -> list[str]:
-    """Returns the names of the options that are numbers, or lists of them: all must be positive."""
+    """Returns the names of the numeric options, including lists of numbers."""
     found = []
     for name, value in vars(options).items():
         first = value[0] if isinstance(value, list) and value else value

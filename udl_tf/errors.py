@@ -23,7 +23,7 @@ class UserError(ValueError):
 
 
 class Unavailable(UserError):
-    """A server that cannot be reached or does not answer: what was sent to it did not cause it."""
+    """A server is unreachable, overloaded or lacks the model; the image is not the cause."""
 
 
 class Interrupted(Exception):

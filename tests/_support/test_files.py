@@ -53,6 +53,10 @@ def test_a_full_disk_names_the_file(tmp_path):
     with pytest.raises(OSError, match=r"other") as caught:
         fill(OSError(errno.ENOENT, "No such file", "other"))
     assert caught.value.filename == "other"
+
+
+def test_a_file_that_was_not_written_and_a_folder_are_named(tmp_path):
+    """The temporary name was in the message."""
     with pytest.raises(OSError, match="No such file") as caught, complete_file(tmp_path / "a.npz"):
         pass  # nothing was written
     assert caught.value.filename == str(tmp_path / "a.npz")

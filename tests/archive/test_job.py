@@ -47,7 +47,7 @@ def test_a_manifest_of_another_program_is_kept(work, tmp_path):
 
 
 def test_rows_of_failed_images_are_dropped_only_if_the_images_are_gone(work, tmp_path):
-    """A job that cannot list its images, for instance of an unmounted disk, dropped them all."""
+    """A job whose input could not be listed, as on an unmounted disk, deleted these rows."""
     images, elsewhere = tmp_path / "in", tmp_path / "elsewhere"
     output = Storage(work.output)
     ArchiveJob(work)
@@ -59,5 +59,9 @@ def test_rows_of_failed_images_are_dropped_only_if_the_images_are_gone(work, tmp
         ArchiveJob(work)
     assert len(manifest.gather(output)) == 2
     elsewhere.rename(images)
+    job = ArchiveJob(work)
+    job.skipped.failed.append(UserError("a folder that cannot be listed"))
+    list(job._waves)
+    assert len(manifest.gather(output)) == 2
     list(ArchiveJob(work)._waves)
     assert manifest.gather(output)["source"].to_pylist() == ["000.png"]

@@ -26,13 +26,13 @@ def test_the_newest_row_of_an_image_counts(tmp_path):
         assert Entry("a.png", 5, later) not in done
 
 
-def test_images_that_are_gone_can_be_dropped(tmp_path):
+def test_rows_of_images_that_are_gone_can_be_dropped(tmp_path):
     storage = Storage(str(tmp_path))
     row = {"source_bytes": 5, "source_modified": NOW, "finished": NOW}
     manifest.write_part(storage, "1", [row | {"source": "a.png", "output": "a.png"}])
     manifest.write_part(storage, "2", [row | {"source": "b.png", "error": "broken"}])
     assert len(manifest.gather(storage)) == 2
-    assert len(manifest.gather(storage, gone=["b.png"])) == len(manifest.gather(storage)) == 1
+    assert len(manifest.gather(storage, without=["b.png"])) == len(manifest.gather(storage)) == 1
 
 
 def test_merged_parts_are_removed(tmp_path):

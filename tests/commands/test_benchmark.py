@@ -96,7 +96,7 @@ def test_the_table_of_exports_states_what_int8_loses():
     assert header[-2] == "ms, 128² → 512²"
 
 
-def test_exports_of_another_model_of_the_same_name_have_another_folder(tmp_path):
+def test_models_of_the_same_name_have_different_folders_for_exports(tmp_path):
     options = Namespace(output=tmp_path, command="runtimes")
     folders = [
         _export_folder(options, make_run(tmp_path / name / "run", "edsr_s", scale, **TINY))
@@ -116,7 +116,7 @@ def test_exports_of_another_model_of_the_same_name_have_another_folder(tmp_path)
         (("scene", "--share", "nan"), "--share nan"),
     ],
 )
-def test_numbers_are_positive(arguments, message):
+def test_numbers_must_be_positive(arguments, message):
     with pytest.raises(UserError, match=f"{message}: expected a positive number"):
         main(list(arguments))
 

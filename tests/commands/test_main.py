@@ -153,7 +153,7 @@ def test_check_server(server):
     assert_one_line_error(run_command("check-server", server[0] + "er"), "smaller")
     assert_one_line_error(run_command("check-server", server[0], "--timeout", "0"), "--timeout 0")
     result = run_command("check-server", server[0], "--timeout", "1e300")
-    assert_one_line_error(result, "--timeout 1e+300: expected at most 86400 s")
+    assert_one_line_error(result, "timeout 1e+300 s; expected", "(--timeout)")
 
 
 @pytest.mark.slow

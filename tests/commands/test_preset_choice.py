@@ -51,7 +51,7 @@ def test_compressed_images_get_the_photo_preset(images, outscale, scale):
         ([10, 60], "JPEG of quality 10 to 60 (below 30, theta may be too small)"),
     ],
 )
-def test_files_worse_than_the_training_images_are_named(tmp_path, qualities, kinds):
+def test_a_jpeg_quality_below_that_of_the_training_is_noted(tmp_path, qualities, kinds):
     files = [tmp_path / f"{quality}.jpg" for quality in qualities]
     for file, quality in zip(files, qualities, strict=True):
         Image.fromarray(noise_image(8, 8)).save(file, quality=quality)

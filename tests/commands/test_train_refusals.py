@@ -97,7 +97,7 @@ def test_bad_data_fails_before_anything_is_written(workplace, kind, parts):
         ("steps.0.loss=l1", ["steps.1.weighting.source", "use 'esu'"]),
         ("steps.0.loss_options.beta=1", ["steps.0.loss_options"]),
         ('distribution.strategy="mirrored"', ["no GPU not found"]),
-        ('steps=[{"loss": "gram", "updates": 5}]', ["no theta below 77 grey levels", '"linear"']),
+        ('steps=[{"loss": "gram", "updates": 5}]', ["no theta below 77.3 grey levels", '"linear"']),
         ("steps.2.updates=1", ["steps has 2 entries", "(--set)"]),
         ("batch_size", ["expected KEY=VALUE", "(--set)"]),
     ],

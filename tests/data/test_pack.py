@@ -88,27 +88,35 @@ def test_bad_packs_are_one_line(image_folder, tmp_path):
     pack(image_folder, folder)
     with pytest.raises(UserError, match="packed for x2; expected x3: pack the images for x3 too"):
         folder_dataset(folder, 3)
-    original = (folder / "arrays.bin").read_bytes()
-    content = bytearray(original)
+    content = bytearray((folder / "arrays.bin").read_bytes())
     content[5] ^= 1
     (folder / "arrays.bin").write_bytes(content)
     with pytest.raises(UserError, match=r"image0\.png is damaged: pack again"):
         Pack(folder).check(0)
     result = run_command("data", "check", folder, "--scale", "2")
     assert "image0.png is damaged: pack again" in result.stdout
-    pack(image_folder, folder)
-    assert (folder / "arrays.bin").read_bytes() == original
     (folder / "arrays.bin").write_bytes(content[:-1])
     with pytest.raises(UserError, match=r"arrays\.bin: \d+ of \d+ bytes, truncated: pack again"):
         Pack(folder)
     write_rgb(tmp_path / "other/a.png", noise_image(8, 8))
-    with pytest.raises(UserError, match="holds a pack of other images, or of images that"):
+    with pytest.raises(UserError, match="holds a pack of other or changed images"):
         pack(tmp_path / "other", folder)
     with pytest.raises(UserError, match="is not empty and holds no pack"):
         pack(image_folder, tmp_path / "other")
     (folder / "arrays.bin").unlink()
     with pytest.raises(UserError, match=r"arrays\.bin: cannot be read"):
         Pack(folder)
+
+
+def test_packing_again_repairs_a_damaged_pack(image_folder, tmp_path):
+    folder = tmp_path / "pack"
+    pack(image_folder, folder)
+    file, read = folder / "arrays.bin", []
+    content = file.read_bytes()
+    file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    pack(image_folder, folder, read=lambda s, scale: read.append(s) or read_pair(s, scale))
+    assert len(read) == 1  # the last one
+    assert file.read_bytes() == content
 
 
 @pytest.mark.parametrize(
@@ -118,6 +126,7 @@ def test_bad_packs_are_one_line(image_folder, tmp_path):
         ("torn", "damaged"),
         ('{"format": 2}\n', "damaged .*count"),
         ('{"format": 2, "count": 1}\n{"name": "a"}\n', "damaged .*offset"),
+        ('{"format": 2, "count": 1}\n{"name": "a", "offset": 0, "shapes": []}\n', ".*crc32"),
         ('{"format": 2, "count": 1}\nno JSON\n', "damaged"),
         ('{"format": 9, "count": 0}\n', "format 9; expected 2"),
     ],
@@ -131,7 +140,7 @@ def test_a_damaged_index_is_one_line(tmp_path, index, part):
 
 
 def test_other_or_changed_images_of_the_same_names_are_refused(tmp_path):
-    """The command said that it had written them, and left the old ones in the pack."""
+    """The command reported success, but left the old images in the pack."""
     for folder in ("a/HR", "b/HR"):
         write_rgb(tmp_path / folder / "0.png", noise_image(8, 8))
     arguments = ["--output", str(tmp_path / "pack"), "--scale", "2"]
@@ -148,9 +157,9 @@ def test_other_or_changed_images_of_the_same_names_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("facts", [{}, {"scale": 2}])
-def test_a_pack_of_anything_else_is_no_training_set(tmp_path, facts):
+def test_a_pack_of_other_arrays_is_refused_as_a_training_set(tmp_path, facts):
     write_pack(tmp_path / "maps", facts, [("a", lambda: ([noise_image(8, 8)], {"low": 0.0}))])
-    with pytest.raises(UserError, match="maps: is no pack of training images"):
+    with pytest.raises(UserError, match="maps: not a pack of training images"):
         folder_dataset(tmp_path / "maps", 2)
 
 

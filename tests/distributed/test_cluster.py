@@ -81,9 +81,9 @@ def test_the_command_prints_what_the_workers_read(monkeypatch, capsys):
             main(["--hosts", *hosts, "--index", "0"])
 
 
-def test_a_name_that_no_host_can_have_is_one_line():
+def test_an_invalid_host_name_is_one_line():
     cluster = Cluster(("node..1:7", f"localhost:{free_ports(1)[0]}"), 1)
-    with pytest.raises(UserError, match=r"node\.\.1:7: not a name of a host"):
+    with pytest.raises(UserError, match=r"node\.\.1:7: not a valid host name"):
         meet(cluster, 5)
 
 

@@ -24,14 +24,14 @@ def test_one_device_needs_no_strategy():
         assert make_strategy(DistributionConfig()) is None
 
 
-@pytest.mark.parametrize("strategy", ["auto", "mirrored"])
-def test_missing_devices_are_named(strategy):
+@pytest.mark.parametrize("name", ["auto", "mirrored"])
+def test_missing_devices_are_named(name):
     with pytest.raises(UserError, match=r"GPU:7 not found; this machine has .*CPU:0"):
-        make_strategy(DistributionConfig(strategy=strategy, devices=["GPU:7"]))
+        make_strategy(DistributionConfig(strategy=name, devices=["GPU:7"]))
 
 
-def test_no_strategy_takes_no_devices():
-    with pytest.raises(UserError, match='strategy "none" takes no devices: remove them, or'):
+def test_the_strategy_none_refuses_devices():
+    with pytest.raises(UserError, match='strategy "none" does not accept devices: remove them, or'):
         join_group(DistributionConfig(strategy="none", devices=["CPU:0"]))
 
 

@@ -158,13 +158,13 @@ def test_a_tile_too_small_for_its_overlap(small_run, tmp_path):
         export_tflite(small_run, tmp_path / "tile.tflite", tile=16)
 
 
-def test_a_tile_has_a_largest_size(small_run, tmp_path):
+def test_a_tile_above_the_limit_is_one_line(small_run, tmp_path):
     with pytest.raises(UserError, match=r"export of small_x2: .*tile: got 20000; .* 16384"):
         export_tflite(small_run, tmp_path / "tile.tflite", tile=20_000)
 
 
 def test_int8_of_the_smallest_tile_is_compared(tiny_run, hr_images, tmp_path):
-    """Nothing was left of it after shaving."""
+    """Shaving left no pixel of the tile."""
     card = export_tflite(
         tiny_run, tmp_path / "a.tflite", "int8", tile=18, margin=1, images=hr_images
     )

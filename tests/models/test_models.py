@@ -354,9 +354,9 @@ def test_unknown_names_and_options_are_one_line():
     for name, option, message in (
         ("edsr_s", {"num_blocks": -1}, "num_blocks must be at least 0"),
         ("span", {"num_blocks": 0}, "num_blocks must be at least 1"),
-        ("edsr_s", {"divide": [1.0, 0.0, 1.0]}, "divide not 0"),
+        ("edsr_s", {"divide": [1.0, 0.0, 1.0]}, "divide must not be 0"),
         ("span", {"shift": float("nan")}, "shift must be finite"),
-        ("edsr_s", {"res_scale": float("inf")}, "res_scale finite"),
+        ("edsr_s", {"res_scale": float("inf")}, "res_scale must be finite"),
     ):
         with pytest.raises(UserError, match=message):
             build_model(name, 2, **option)

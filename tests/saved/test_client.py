@@ -29,7 +29,7 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from udl_tf.errors import UserError
+from udl_tf.errors import Unavailable, UserError
 from udl_tf.saved import transport
 from udl_tf.saved.client import Client
 from udl_tf.saved.loading import load_upscaler
@@ -127,14 +127,14 @@ def test_the_upscale_command(url, tmp_path):
 @pytest.mark.parametrize("way", WAYS)
 def test_errors_are_one_line(way, addresses, models):
     place = f"{way}://{addresses[way]}"
-    with pytest.raises(UserError, match=r"the server has no model 'other' \(Servable not found"):
+    with pytest.raises(Unavailable, match=r"the server has no model 'other' \(Servable not found"):
         Client(f"{place}/other")
     with pytest.raises(UserError, match=r"the server has no version 7 of model 'small_x2'"):
         Client(f"{place}/small_x2/7")
     assert Client(f"{place}/small_x2/1").scale == 2
-    with pytest.raises(UserError, match=r"/small_x2: unreachable after 1 retry: check the address"):
+    with pytest.raises(Unavailable, match=r"/small_x2: unreachable after 1 retry: check"):
         Client(f"{way}://127.0.0.1:9/small_x2", retries=1)
-    with pytest.raises(UserError, match=r"/small_x2: unreachable: check the address"):
+    with pytest.raises(Unavailable, match=r"/small_x2: unreachable: check the address"):
         Client(f"{way}://127.0.0.1:9/small_x2", retries=0)
     client = Client(f"{place}/small_x2")
     with pytest.raises(UserError, match=r"refused: .*too large: at most 40000 pixels"):

@@ -169,7 +169,7 @@ def test_a_broken_file_is_one_friendly_line(visit, tmp_path):
 
 @pytest.fixture
 def tasks(studio, monkeypatch):
-    """The tasks that visitors start, in order."""
+    """Tasks started by visitors, in order."""
     tasks, begin = [], studio.start
     monkeypatch.setattr(studio, "start", lambda *inputs: tasks.append(begin(*inputs)) or tasks[-1])
     return tasks
@@ -185,7 +185,7 @@ def test_two_visitors_take_turns(visit, tasks, upscaler, tmp_path):
         start(second, write_image(tmp_path / "b.png"))
         wait_for_text(second, "#status", "Waiting: 1 image is before yours")
         first.click("#cancel")
-        assert tasks[0]._stop.wait(20)  # the click is on its way
+        assert tasks[0]._stop.wait(20)  # before the image is complete
     finally:
         upscaler.gate.set()
     wait_for_text(first, "#status", "Cancelled")
@@ -201,7 +201,7 @@ def test_a_visitor_who_leaves_stops_the_work(visit, tasks, upscaler, tmp_path):
         start(page, write_image(tmp_path / "a.png", 400, 8))
         wait_for_text(page, "#status", r"Upscaling: \d+ %")
         page.close()
-        time.sleep(1)
+        assert tasks[0]._stop.wait(20)
     finally:
         upscaler.gate.set()
     with pytest.raises(CancelledError):

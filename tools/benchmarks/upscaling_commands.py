@@ -15,7 +15,7 @@ _SCALE = 4
 
 
 def _export_folder(options: argparse.Namespace, model: Path | str) -> Path:
-    """Returns the folder for the exports of a model, which another model never gets."""
+    """Returns the folder for a model's exports; a checksum distinguishes equal names."""
     from udl_tf.saved.loading import fingerprint
 
     digest = hashlib.sha256(str(fingerprint(model)).encode()).hexdigest()[:8]
@@ -123,7 +123,7 @@ def _exports(options: argparse.Namespace) -> None:
         scale = read_manifest(run).architecture.scale
         dataset = folder_dataset(options.data, scale)
         rows = run_exports(run, _export_folder(options, run), dataset, options.repeats)
-        results[run.name] = rows
+        results[str(run) if run.name in results else run.name] = rows
         text += f"{run.name}\n\n{markdown_table(exports_table(rows, dataset.name, scale))}\n"
     write_report(options, results, text, "onnx", "onnxruntime", "ai-edge-litert")
 

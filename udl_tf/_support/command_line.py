@@ -113,7 +113,7 @@ def with_max_pixels(options: Any, megapixels: float | None) -> Any:
 
 
 def check_positive(options: argparse.Namespace, *names: str) -> None:
-    """Requires the given options, or all elements of lists, to be positive and finite.
+    """Requires the given options, and every element of lists, to be positive and finite.
 
     Raises:
         UserError: naming the first that is not.

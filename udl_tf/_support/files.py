@@ -23,8 +23,7 @@ def complete_file(path: Path | str) -> Iterator[Path]:
     The temporary name has the same suffix, because writers choose their format by it.
 
     Raises:
-        OSError: naming a file: `path` if the writer names none, as on a full disk.
-        IsADirectoryError: if `path` is a folder.
+        OSError: naming `path`, or another file that the writer named; also if `path` is a folder.
     """
     path = Path(path)
     if path.is_dir():

@@ -126,11 +126,12 @@ class ArchiveJob:
     def _list_waves(self, source: Storage) -> Iterator[list[Entry]]:
         """Yields the images without a result, as many at a time as fit in memory.
 
-        At the end it drops the rows of images that had failed and do not exist any more.
+        Finally drops the rows of failed images that no longer exist.
         """
         known = manifest.gather(self._output)
         done = manifest.Done(known)
         failed = set(known.filter(known["error"].is_valid())["source"].to_pylist())
+        del known  # the rows of all images
         is_empty, waiting = True, []
         for entry in source.images(self._output, self.skipped):
             is_empty = False
@@ -146,8 +147,8 @@ class ArchiveJob:
             yield waiting
         if is_empty:
             raise no_image(source.place, self.skipped)
-        if failed:
-            manifest.gather(self._output, gone=sorted(failed))
+        if failed and not self.skipped.failed:  # every folder could be listed
+            manifest.gather(self._output, without=sorted(failed))
 
 
 def _blocks(entries: list[Entry], least: int) -> list[pa.Table]:

@@ -73,12 +73,12 @@ class Done:
         return index < len(self._hashes) and self._hashes[index] == key
 
 
-def gather(storage: Storage, gone: Collection[str] = ()) -> pa.Table:
+def gather(storage: Storage, without: Collection[str] = ()) -> pa.Table:
     """Merges all parts into manifest.parquet, the newest row per image, and returns its table.
 
     Args:
         storage: the output.
-        gone: sources whose rows are dropped.
+        without: names of images whose rows are removed.
 
     Raises:
         UserError: if manifest.parquet or a part has other columns, or is damaged; it stays.
@@ -92,8 +92,9 @@ def gather(storage: Storage, gone: Collection[str] = ()) -> pa.Table:
         newest = np.ones(len(table), bool)
         newest[:-1] = pc.not_equal(source[:-1], source[1:]).to_numpy(zero_copy_only=False)
         table = table.filter(pa.array(newest))
-        if gone:
-            table = table.filter(pc.invert(pc.is_in(table["source"], pa.array(gone, pa.string()))))
+        if without:
+            dropped = pc.is_in(table["source"], pa.array(without, pa.string()))
+            table = table.filter(pc.invert(dropped))
         if names or len(table) < len(before):
             _write(storage, FILE, table)
             list(pool.map(storage.delete, names))

@@ -10,10 +10,8 @@ import numpy as np
 from udl_tf._support import command_line
 from udl_tf._support.backend import check_backend
 from udl_tf._support.stderr import quiet
-from udl_tf.errors import UserError
 
 _SIDE = 64  # of the image that is sent, pixels
-_LONGEST = 86_400  # s
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -24,8 +22,6 @@ def main(arguments: list[str] | None = None) -> None:
     )
     options = parser.parse_args(arguments)
     command_line.check_positive(options, "timeout")
-    if options.timeout > _LONGEST:
-        raise UserError(f"--timeout {options.timeout:g}: expected at most {_LONGEST} s")
     check_backend("tensorflow", "jax")
     with quiet():
         from udl_tf.saved import Client

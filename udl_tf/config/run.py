@@ -58,9 +58,9 @@ class DistributionConfig(Section):
 
     strategy: Literal["auto", "none", "mirrored", "data_parallel", "multi_worker"] = Field(
         default="auto",
-        description="auto: over the given devices, or all GPUs if there are several: mirrored under"
-        " TensorFlow, data_parallel under JAX; multi_worker: over the machines named by the"
-        " environment variable TF_CONFIG",
+        description="auto: uses the given devices, or else all GPUs if there are several, as"
+        " mirrored under TensorFlow and as data_parallel under JAX; multi_worker: uses the machines"
+        " named by the environment variable TF_CONFIG",
     )
     devices: list[str] | None = Field(
         default=None,

@@ -12,10 +12,11 @@ BUNDLED_FOLDER = Path(__file__).parent / "bundled"
 """Folder of the images that come with the package."""
 
 
-def identity_of(file: Path) -> str:
-    """Returns a text that changes with a file: its path, size and time of change."""
-    stat = file.stat()
-    return f"{file.resolve()}|{stat.st_size}|{stat.st_mtime_ns}"
+def identity_of(path: Path) -> str:
+    """Returns path, size and modification time of a file, or of all files of a folder, as text."""
+    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    stats = (file.stat() for file in files)
+    return "|".join([f"{path.resolve()}", *(f"{s.st_size}|{s.st_mtime_ns}" for s in stats)])
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class ImageSource:
 
     @property
     def identity(self) -> str:
-        """Text that changes with the contents of the pair."""
+        """The pair as text: its checksum in a pack, else path, size and time of its files."""
         if self.pack is not None:
             return str(self.pack.entries[self.index]["crc32"])
         return "|".join(identity_of(file) for file in (self.hr, self.lr) if file is not None)

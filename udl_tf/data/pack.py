@@ -126,7 +126,7 @@ def write_pack(
             index.flush()
             progress(number + 1, len(items), name)
     pack = Pack(folder)
-    for number in range(len(items)):
+    for number in range(len(entries), len(items)):  # _resume has checked the others
         pack.check(number)
     return pack
 
@@ -138,7 +138,7 @@ def _resume(folder: Path, facts: dict[str, Any], names: list[str]) -> list[dict[
         old_facts, entries = _read_index(folder)
         if old_facts != facts or [e["name"] for e in entries] != names[: len(entries)]:
             raise UserError(
-                f"{folder}: holds a pack of other images, or of images that have changed: choose a"
+                f"{folder}: holds a pack of other or changed images, or of other settings: choose a"
                 " new folder, or delete this one",
                 argument="output",
             )
@@ -152,7 +152,7 @@ def _resume(folder: Path, facts: dict[str, Any], names: list[str]) -> list[dict[
 
 
 def _intact(file: Path, entries: list[dict[str, Any]], dtype: np.dtype) -> Iterator[dict[str, Any]]:
-    """Yields the entries before the first whose bytes are missing or differ from its checksum."""
+    """Yields the entries before the first that is incomplete or does not match its checksum."""
     if not file.exists():
         return
     with open(file, "rb") as data:
@@ -173,6 +173,9 @@ def _read_index(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         version, _ = facts["format"], facts["count"]
         for entry in entries:
             _end(entry, _dtype(facts))
+            _ = entry["name"], entry["crc32"], entry["facts"]
+            if entry["offset"] < 0:
+                raise ValueError(f"offset {entry['offset']}")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{file}: damaged ({error}): {again}") from None
     if version != FORMAT:

@@ -30,7 +30,7 @@ from udl_tf.scenes.opening import FOLDER_SUFFIXES
 ListFiles = Callable[[Path], list[Path]]
 
 BUNDLED = "bundled"
-_PLANE_FACTS = {"plane", "planes"}  # of an item of a pack; see ImageSource
+_PLANE_FACTS = {"plane", "planes"}  # that an item of a training pack may have
 _LAYOUTS = (  # HR folder, LR folders
     ("HR", ("LR_bicubic/X{scale}", "LR/X{scale}", "LR")),
     ("DIV2K_train_HR", ("DIV2K_train_LR_bicubic/X{scale}",)),
@@ -254,7 +254,7 @@ def _planes(source: ImageSource) -> list[ImageSource]:
 def _packed_dataset(folder: Path, scale: int, pixels: Pixels) -> Dataset:
     pack = Pack(folder)
     if "scale" not in pack.facts or any(e["facts"].keys() - _PLANE_FACTS for e in pack.entries):
-        raise UserError(f"{folder}: is no pack of training images: choose another folder")
+        raise UserError(f"{folder}: not a pack of training images: choose another folder")
     if pack.facts["scale"] != scale:
         raise UserError(
             f"{folder}: packed for x{pack.facts['scale']}; expected x{scale}: pack the images for"

@@ -25,7 +25,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _address(host: str, port: int) -> str:
-    """Returns HOST:PORT; the port of a host that states its own is kept.
+    """Returns HOST:PORT; adds the port unless the host has one.
 
     Raises:
         UserError: if either is invalid.

@@ -193,7 +193,7 @@ def _report_to_chief(cluster: Cluster, deadline: float) -> None:
                     return
         except UnicodeError as error:
             raise UserError(
-                f"TF_CONFIG: {cluster.addresses[0]}: not a name of a host ({error}); expected"
+                f"TF_CONFIG: {cluster.addresses[0]}: not a valid host name ({error}); expected"
                 " HOST:PORT"
             ) from None
         except OSError as error:  # the chief has not started yet

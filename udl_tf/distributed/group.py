@@ -116,8 +116,8 @@ def join_group(config: DistributionConfig) -> Group:
     """
     if config.strategy == "none" and config.devices:
         raise UserError(
-            f'distribution.devices {config.devices}: strategy "none" takes no devices: remove them,'
-            ' or set distribution.strategy="auto"'
+            f'distribution.devices {config.devices}: strategy "none" does not accept devices:'
+            ' remove them, or set distribution.strategy="auto"'
         )
     backend = keras.backend.backend()
     if backend == "tensorflow":

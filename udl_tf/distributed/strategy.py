@@ -15,7 +15,7 @@ from udl_tf.errors import Lost, UserError
 
 
 def make_strategy(config: DistributionConfig) -> tf.distribute.Strategy | None:
-    """Returns the tf.distribute strategy of a config; None for one device.
+    """Returns the tf.distribute strategy of a config; None for the only device of this machine.
 
     Devices such as "CPU:1" are created as logical devices, which TensorFlow permits only before it
     initialises its devices.

@@ -161,7 +161,7 @@ def _compare_psnr(
     """Returns the loss of PSNR, a mean over one piece of each image."""
     card = export.card
     size = compared_sizes(card)[-1]
-    shave = 0 if card.tile else card.scale  # of a tile, _inner leaves no border
+    shave = 0 if card.tile else card.scale  # _inner has removed the border of a tile
     losses, ratios = [], []
     for lr, hr in pairs:
         lr_piece, hr_piece = piece(lr, size), piece(hr, size, card.scale)

@@ -58,8 +58,8 @@ def export_savedmodel(
         UserError: if the result differs too much from the Keras networks, the version exists, or
             packages are missing.
     """
-    base = Path(base)
-    folder = _new_version(base, version)
+    _check_number("max_pixels", max_pixels)
+    folder = _new_version(Path(base), version)
     if warmup:
         with needs_extra("serve"):
             import tensorflow_serving.apis  # noqa: F401  # reported before the work begins
@@ -78,7 +78,7 @@ def export_savedmodel(
         _save(model, card, temporary, memory_gb)
         card = _add_parity(model, card, temporary, images)
         if warmup:
-            _write_warmup(temporary, base.name, card)
+            _write_warmup(temporary, folder.parent.name, card)
     return folder, card
 
 
@@ -95,10 +95,16 @@ def _image_dtype(model: KerasUpscaler, chosen: str | None) -> str:
     return "float32"
 
 
+def _check_number(name: str, value: int) -> None:
+    """Requires a positive number of at most 64 bits, as graphs and servers store it."""
+    if not 0 < value < 2**63:
+        raise UserError(f"{name} {value}; expected 1..{2**63 - 1}", argument=name)
+
+
 def _new_version(base: Path, version: int | None) -> Path:
     """Returns the folder of a version, by default one more than the highest so far."""
-    if version is not None and not 0 < version < 2**63:
-        raise UserError(f"version {version}; expected 1..2^63 - 1", argument="version")
+    if version is not None:
+        _check_number("version", version)
     folder = base / str(version or max([0, *version_numbers(base)]) + 1)
     if folder.exists():
         raise UserError(f"{folder}: already exists: choose another version", argument="version")

@@ -153,8 +153,8 @@ def upscale_measurements(
         channels = array.shape[-1] if model.channels == 1 else model.channels
     else:
         array, known, channels = np.asarray(image), True, model.channels
+        check_nodata(nodata, array.dtype)
     array = check_array(array, channels)
-    check_nodata(nodata, array.dtype)
     known = valid_of(array, nodata, valid) & known
     samples = Samples(array.dtype, nodata)
     found_range = range_of(model.value_range, array.dtype, value_range)

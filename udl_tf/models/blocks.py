@@ -45,17 +45,19 @@ def normalize(
     """Builds a layer that computes (lr - shift) / divide, of numbers or one per channel.
 
     Raises:
-        ValueError: for lists that have not one number per channel, for numbers that are not finite,
+        ValueError: for lists of another length than the channels, for numbers that are not finite,
             and for a `divide` of 0.
     """
     for name, values in (("shift", shift), ("divide", divide)):
-        if not np.isfinite(values).all() or (name == "divide" and not np.all(values)):
-            raise ValueError(f"{name} must be finite, and divide not 0. Received: {name}={values}")
+        if not np.isfinite(values).all():
+            raise ValueError(f"{name} must be finite. Received: {name}={values}")
         if np.size(values) not in (1, channels):
             raise ValueError(
                 f"{name} has {np.size(values)} numbers: expected one, or one for each of the"
                 f" {channels} channels"
             )
+    if not np.all(divide):
+        raise ValueError(f"divide must not be 0. Received: divide={divide}")
     factor = 1.0 / np.asarray(divide, "float64")
     offset = -np.asarray(shift) * factor
     return keras.layers.Rescaling(

@@ -83,7 +83,7 @@ class EDSR(keras.Model):
     ):
         if num_blocks < 0 or not math.isfinite(res_scale):
             raise ValueError(
-                "num_blocks must be at least 0, and res_scale finite."
+                "num_blocks must be at least 0 and res_scale must be finite."
                 f" Received: num_blocks={num_blocks}, res_scale={res_scale}"
             )
         convolution = BranchedConv2D if branches else conv

@@ -23,6 +23,8 @@ LIGHT_RADIUS = 5  # LR pixels on each side that the light head's convolutions de
 LARGEST_THETA = 255.0  # grey levels; no error can exceed the width of the value range
 SMALLEST_THETA = 0.05  # of the light head, grey levels
 
+_LOWEST_ELU = -1.0  # s of the released head with its activation
+
 _FEWEST_FILTERS, _MOST_FILTERS = 16, 32  # of the light head
 _HIDDEN = 4  # 3x3 convolutions of the light head before the last
 _DETAIL_UNIT = 16.0  # grey levels; the usual size of `sr - lr` at edges
@@ -138,27 +140,30 @@ def added_detail(phases, lr, scale: int):
 
 
 def check_head(loss: Any, settings: Mapping[str, Any]) -> None:
-    """Checks that the head of a network can express small theta with the unit of a loss.
+    """Requires a head whose bounds allow theta below 1 grey level in the unit of the loss.
 
     Args:
         loss: any loss; only one that trains s is checked.
-        settings: "log_scale_head" and "log_scale_activation" of the network; without them, its head
-            is not known.
+        settings: "log_scale_head" and "log_scale_activation" of the network; if absent, nothing is
+            checked.
 
     Raises:
-        UserError: if the bounds of the head keep theta above a grey level.
+        UserError: naming the smallest theta.
     """
     if not getattr(loss, "needs_log_scale", False):
         return
-    bounds = {"elu": -1.0} if settings.get("log_scale_head") == "released" else {}
-    lowest = bounds.get(settings.get("log_scale_activation", ""), -math.inf)
     if settings.get("log_scale_head") == "light":
         lowest = math.log(SMALLEST_THETA)
+    elif settings.get("log_scale_activation") == "elu":
+        lowest = _LOWEST_ELU
+    else:
+        return
     smallest = getattr(loss, "unit", 1.0) * math.exp(lowest / getattr(loss, "power", 1.0))
     if smallest > 1:
         raise UserError(
-            f"{type(loss).__name__} with this uncertainty head yields no theta below {smallest:.0f}"
-            ' grey levels: expected log_scale_head "released" with log_scale_activation "linear"'
+            f"{type(loss).__name__} with this uncertainty head yields no theta below {smallest:.3g}"
+            ' grey levels: set log_scale_head to "released" and log_scale_activation to "linear",'
+            " or the unit of the loss to 1"
         )
 
 

@@ -95,7 +95,7 @@ class ModelCard(Section):
     align: int = Field(ge=1)
     floats: int = Field(ge=1)
     self_ensemble: bool = False
-    max_pixels: int | None = Field(default=None, ge=1, lt=2**31)
+    max_pixels: int | None = Field(default=None, ge=1)
     metrics: list[dict[str, Any]] = Field(default=[])
     calibration: Calibration | None = None
     training: dict[str, Any] = Field(default={})

@@ -23,6 +23,7 @@ from udl_tf.saved.card import THETA_STEPS
 
 _CONNECTIONS = 64  # idle connections in the pool
 _UNREACHABLE = "unreachable"
+_LONGEST = 86_400  # s, a day; sockets refuse much longer timeouts
 _FIRST_PAUSE = 0.2  # seconds before the first retry; doubled for each further one
 
 
@@ -109,6 +110,11 @@ class Transport(ABC):
     """
 
     def __init__(self, address: Address, timeout: float, retries: int):
+        if not 0 < timeout <= _LONGEST:
+            raise UserError(
+                f"timeout {timeout:g} s; expected more than 0 and at most {_LONGEST} s",
+                argument="timeout",
+            )
         self.address, self.timeout, self.retries = address, timeout, retries
 
     @abstractmethod
@@ -159,8 +165,8 @@ class Transport(ABC):
     def _refused(self, detail: str) -> UserError:
         return UserError(f"{self.address}: request refused: {_one_line(detail)}")
 
-    def _too_slow(self) -> Unavailable:
-        return Unavailable(
+    def _too_slow(self) -> UserError:
+        return UserError(
             f"{self.address}: no answer within {self.timeout:g} s: increase the timeout, or send"
             " smaller tiles"
         )

@@ -64,7 +64,7 @@ class Samples:
 
 
 def check_nodata(nodata: float | None, dtype: np.dtype, path: Path | None = None) -> None:
-    """Requires a `nodata` that values of a dtype can have.
+    """Requires `nodata` to be a value of the dtype.
 
     Raises:
         UserError: naming the file, if one is given.

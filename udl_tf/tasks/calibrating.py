@@ -47,7 +47,9 @@ def _pairs(batches: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     if isinstance(batches, keras.utils.PyDataset):
         dataset = batches
         batches = (dataset[index] for index in range(dataset.num_batches or 0))
-    elif isinstance(batches, tuple | list) and batches and hasattr(batches[0], "shape"):
+    elif isinstance(batches, tuple) or (
+        isinstance(batches, list) and batches and hasattr(batches[0], "shape")
+    ):
         batches = [batches]
     assert isinstance(batches, Iterable)
     for batch in batches:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class CurrentUpscaler:
-    """Builds the upscaler of a model, and rebuilds it when weights or calibration have changed.
+    """Builds the upscaler of a model; builds it again if weights, unit or calibration change.
 
     An upscaler holds convolutions that it computed from the weights (udl_tf.models.stages).
     """

@@ -17,7 +17,7 @@ class _ImageMetric(keras.metrics.Mean):
     """
 
     default_name: str
-    smallest = 1  # side of what must be left after shaving
+    smallest = 1  # smallest side after shaving, pixels
 
     def __init__(self, shave: int, name: str | None = None, dtype=None):
         super().__init__(name=name or self.default_name, dtype=dtype)

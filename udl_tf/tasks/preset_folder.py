@@ -96,7 +96,7 @@ def read_preset(folder: Path, policy: str | None = None) -> "SRModel":
         policy: Keras dtype policy to compute in; None: as saved.
 
     Raises:
-        UserError: if the folder contains no preset, or it is damaged.
+        UserError: if the folder contains no preset, or it is damaged, or the policy is unknown.
     """
     folder = folder / IN_RUN if is_preset(folder / IN_RUN) else folder
     config = read_config(folder)

@@ -59,8 +59,8 @@ class SRTraining(keras.Model):
     def compile(self, optimizer="rmsprop", loss=None, *, metrics=None, **options):
         """Sets optimizer, loss and metrics as keras.Model.compile.
 
-        The first update that follows ends the calibration of theta, which is that of the previous
-        weights, and gives theta the unit of the loss.
+        The first update that follows ends the calibration of theta, which belongs to the previous
+        weights. If the loss trains s, theta then takes its unit and power.
 
         Args:
             optimizer: as in Keras.
@@ -78,7 +78,6 @@ class SRTraining(keras.Model):
                 f"the loss {loss!r} needs a log scale, but {self.name} was built without"
                 " uncertainty"
             )
-        check_head(self.sr_loss, getattr(self.backbone, "settings", {}))
         super().compile(optimizer, metrics=find_metrics(metrics, self.scale), **options)
         # Variables that the first update creates would cost a second trace, and Keras cannot load
         # a model that was saved before it.
@@ -106,7 +105,7 @@ class SRTraining(keras.Model):
         self._forget_functions()
 
     def _forget_functions(self) -> None:
-        """Has Keras compile its functions again, which contain unit and calibration of theta."""
+        """Discards compiled functions that contain unit and calibration of theta."""
         self.predict_function = self.test_function = None
 
     def _default_loss(self):
@@ -121,6 +120,7 @@ class SRTraining(keras.Model):
     def make_train_function(self, force=False):
         self._check_weights()
         if self.trainable_variables:
+            check_head(self.sr_loss, getattr(self.backbone, "settings", {}))
             if self.calibration is not None:
                 log.warning(
                     "%s: training ends the calibration of theta: calibrate again", self.name
@@ -172,7 +172,7 @@ class SRTraining(keras.Model):
         if not isinstance(loss, SRLoss):
             sr = y_pred["sr"]
             if sample_weight is not None and len(sample_weight.shape) == len(y.shape):
-                # Losses of Keras are means over the last axis, which has weights of its own here.
+                # Losses of Keras are means over the last axis, which may have weights of its own.
                 y, sr = ops.expand_dims(y, -1), ops.expand_dims(sr, -1)
             return loss(y, sr, sample_weight)
         if self.theta is not None and "theta" in y_pred:
@@ -203,7 +203,7 @@ class SRTraining(keras.Model):
                 " with the loss 'esu', or choose another source"
             )
         self.pixel_weight = make_pixel_weight(config, fused(model.backbone), self.scale)
-        self.train_function = self.test_function = None  # they contain the previous weights
+        self.train_function = self.test_function = None  # with other pixel weights
 
 
 def _without(variables: list, others: list) -> list:

@@ -19,10 +19,9 @@ photo_x2 is 0.17 to 0.21 dB ahead of light_x2 at 90, and 0.07 to 0.09 dB behind 
 """
 
 COARSE_QUALITY = 30
-"""Lowest JPEG quality in the training and calibration of the photo presets.
+"""Lowest JPEG quality in the training of the photo presets, below which theta is too small.
 
-Their intervals of 80 % cover 73 to 76 % of Set14 and BSD100 at 30, 65 to 72 % at 20 and 52 to 62 %
-at 10.
+docs/presets.md states how much.
 """
 
 BEST = "large_x4"
