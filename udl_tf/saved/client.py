@@ -9,6 +9,8 @@ from udl_tf.saved.card import parse_card
 from udl_tf.saved.exported import ExportedUpscaler
 from udl_tf.saved.transport import Address, GrpcTransport, RestTransport, expected_answers
 
+_LONGEST = 86_400  # s, a day; sockets refuse much longer timeouts
+
 
 class Client(ExportedUpscaler):
     """An Upscaler that sends its images to a served model.
@@ -19,7 +21,7 @@ class Client(ExportedUpscaler):
     Args:
         url: grpc://HOST:8500/NAME or http://HOST:8501/NAME; add /VERSION for another version than
             the latest.
-        timeout: seconds per request.
+        timeout: seconds per request, at most a day.
         retries: how often a request is repeated, after increasing pauses, while the server is
             unreachable or overloaded.
         max_pixels: LR pixels per request. More is sent for networks with so large a receptive
@@ -27,9 +29,9 @@ class Client(ExportedUpscaler):
             accepts.
 
     Raises:
-        UserError: if the server is unreachable, does not have the model or version, or the model
-            was not exported by udl_tf; from `upscale` also if the server refuses the request or
-            exceeds the timeout.
+        UserError: if the timeout is out of range, the server is unreachable or does not have the
+            model or version, or the model was not exported by udl_tf; from `upscale` also if the
+            server refuses the request or exceeds the timeout.
 
     Examples:
         >>> client = Client("grpc://localhost:8500/light_x4")
@@ -40,6 +42,11 @@ class Client(ExportedUpscaler):
     def __init__(
         self, url: str, timeout: float = 120.0, retries: int = 4, max_pixels: int = 512**2
     ):
+        if not 0 < timeout <= _LONGEST:
+            raise UserError(
+                f"timeout {timeout:g} s; expected more than 0 and at most {_LONGEST} s",
+                argument="timeout",
+            )
         address = Address.parse(url)
         kind = GrpcTransport if address.scheme == "grpc" else RestTransport
         transport = kind(address, timeout, retries)

@@ -23,7 +23,6 @@ from udl_tf.saved.card import THETA_STEPS
 
 _CONNECTIONS = 64  # idle connections in the pool
 _UNREACHABLE = "unreachable"
-_LONGEST = 86_400  # s, a day; sockets refuse much longer timeouts
 _FIRST_PAUSE = 0.2  # seconds before the first retry; doubled for each further one
 
 
@@ -110,11 +109,6 @@ class Transport(ABC):
     """
 
     def __init__(self, address: Address, timeout: float, retries: int):
-        if not 0 < timeout <= _LONGEST:
-            raise UserError(
-                f"timeout {timeout:g} s; expected more than 0 and at most {_LONGEST} s",
-                argument="timeout",
-            )
         self.address, self.timeout, self.retries = address, timeout, retries
 
     @abstractmethod
